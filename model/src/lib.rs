@@ -1,0 +1,52 @@
+//! What a lock is, in the words that the server, the app and the public contract share.
+//!
+//! Nothing here does IO or reads a clock: everything that depends on "now" takes it as an argument, so that the
+//! server and a browser with a wrong clock come to the same judgement.
+
+#![deny(missing_docs)]
+
+mod id;
+mod lock;
+mod query;
+mod release;
+mod source;
+mod time;
+mod transition;
+mod verdict;
+pub mod wire;
+pub mod words;
+
+pub use id::{LockId, LockIdError, encode_token};
+pub use lock::{
+    Basis, Bounds, Certainty, DialectInfo, FencingToken, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockState,
+    Mode, Renewals, Stored, StoredEntry, Waiters, WaitersBasis,
+};
+pub use query::{DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
+pub use release::{
+    Action, After, AfterState, Collateral, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
+    ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
+};
+pub use source::{Budget, Coverage, FeedKind, MissingPermission, NotALock, SourceState, SourceStatus};
+pub use time::Time;
+pub use transition::{Event, TransitionKind};
+pub use verdict::{Signs, Verdict, judge, missed_beats};
+
+use serde::{Deserialize, Serialize};
+
+/// An error as `application/problem+json` (RFC 9457) carries it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Problem {
+    /// A stable relative reference that names the kind of problem, `/problems/not-held` for example.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind of problem in a few words; the same for every occurrence.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What went wrong this time, with the name and the value of the thing.
+    pub detail: String,
+    /// What to try, where there is something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}

@@ -1,0 +1,341 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{LockId, Time, Verdict};
+
+/// One named mutual exclusion in one source, as the public contract describes it.
+///
+/// What belongs to one holder (lease, age, renewals, fencing token, generation) is on the holder; `lease`,
+/// `held_since` and `generation` here are summaries of the same form.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Lock {
+    /// The source that holds it.
+    pub source: String,
+    /// Its identity within the source.
+    pub id: LockId,
+    /// What a person calls it: the key without the part that the library adds.
+    pub name: String,
+    /// Every key that is part of it, as ids.
+    pub keys: Vec<LockId>,
+    /// How many may hold it together.
+    pub mode: Mode,
+    /// What is known of it as a whole.
+    pub state: LockState,
+    /// Which library family stored it, and how sure that is.
+    pub dialect: DialectInfo,
+    /// Who has it, in the order in which the store keeps them.
+    pub holders: Vec<Holder>,
+    /// How many may hold a semaphore together; null where that is not a semaphore or not recorded.
+    pub permits: Option<u32>,
+    /// The earliest of the holders'.
+    pub held_since: Bounds,
+    /// The latest to end of the holders'.
+    pub lease: Lease,
+    /// Changes whenever any holder changes.
+    pub generation: String,
+    /// Who is trying to get it.
+    pub waiters: Waiters,
+    /// What is dangerous about it.
+    pub flags: Vec<Flag>,
+    /// How it lies in the store, as last read. Only in answers about one lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<Stored>,
+    /// When its value and lease were last read from the store.
+    pub as_of: Time,
+}
+
+/// How many may hold a lock together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// One.
+    Exclusive,
+    /// Many readers.
+    Shared,
+    /// As many as there are permits.
+    Semaphore,
+    /// One, elected.
+    Leader,
+}
+
+/// What is known of a lock as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LockState {
+    /// Somebody has it.
+    Held,
+    /// Nobody has it, yet somebody waits.
+    WaitingOnly,
+    /// Fewer than a majority of its replicas agree on a holder.
+    NoQuorum,
+    /// It is held, and its form does not say by whom.
+    UnknownHolder,
+}
+
+/// How sure a judgement about the dialect is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Certainty {
+    /// No other known library stores this form.
+    Certain,
+    /// Others could, but it is improbable.
+    Likely,
+    /// Several libraries store exactly this.
+    Ambiguous,
+    /// An operator's pattern says that it is a lock; nothing says whose.
+    Configured,
+}
+
+impl Certainty {
+    /// The word on the screen and on the wire.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Certainty::Certain => "certain",
+            Certainty::Likely => "likely",
+            Certainty::Ambiguous => "ambiguous",
+            Certainty::Configured => "configured",
+        }
+    }
+}
+
+/// Which library family stored a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DialectInfo {
+    /// The family's name, `python-redis-lock` for example.
+    pub name: String,
+    /// How sure that is.
+    pub certainty: Certainty,
+    /// Why, in words.
+    pub because: String,
+}
+
+/// One holder's hold on a lock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Holder {
+    /// The token as stored; null where it is not UTF-8.
+    pub token: Option<String>,
+    /// The token's bytes in standard base64.
+    pub token_b64: String,
+    /// How this holder holds it.
+    pub mode: Mode,
+    /// How often it was entered; 1 where the library does not count.
+    pub count: u32,
+    /// Who that is, as far as the token says.
+    pub identity: Identity,
+    /// Since when.
+    pub held_since: Bounds,
+    /// When the hold ends by itself.
+    pub lease: Lease,
+    /// How the lease was pushed out so far.
+    pub renewals: Renewals,
+    /// The number by which the resource can refuse a late holder, where the library keeps one.
+    pub fencing_token: Option<FencingToken>,
+    /// Whether it lives.
+    pub verdict: Verdict,
+    /// What the verdict rests on, one sentence a line.
+    pub evidence: Vec<String>,
+    /// Opaque; changes whenever this hold begins anew.
+    pub generation: String,
+}
+
+/// Who a holder is. Every field is null where nothing says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Identity {
+    /// Host name.
+    pub host: Option<String>,
+    /// Process id on that host.
+    pub pid: Option<u32>,
+    /// Thread, as the library names it.
+    pub thread: Option<String>,
+    /// Network address of its connection.
+    pub client_addr: Option<String>,
+    /// Name that its connection gave itself.
+    pub client_name: Option<String>,
+    /// Store user of its connection.
+    pub user: Option<String>,
+}
+
+/// A moment known by its bounds; exact when both are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Bounds {
+    /// It was not earlier; null where nothing says so.
+    pub not_before: Option<Time>,
+    /// It was not later.
+    pub not_after: Option<Time>,
+    /// How the bounds are known.
+    pub basis: Basis,
+}
+
+/// How a moment is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// It was watched as it happened.
+    Observed,
+    /// It was already so at the first look.
+    FirstSeen,
+    /// The store or the library wrote the moment down.
+    Reported,
+    /// The store counts from when the holder queued.
+    QueuedAt,
+    /// It cannot be older than its session.
+    SessionStart,
+}
+
+/// When a hold ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Lease {
+    /// What ends it.
+    pub kind: LeaseKind,
+    /// When, on the server's clock; null without a deadline.
+    pub expires_at: Option<Time>,
+    /// How long from the answer's `as_of`; 0 when it is over and the end is not confirmed yet.
+    pub ttl_ms: Option<i64>,
+}
+
+/// What ends a hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseKind {
+    /// A time to live.
+    Ttl,
+    /// The end of its session.
+    Session,
+    /// The end of its transaction.
+    Transaction,
+    /// Nothing.
+    None,
+}
+
+/// How a holder pushed its lease out, as far as that was watched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Renewals {
+    /// How often.
+    pub count: u32,
+    /// The last time.
+    pub last_at: Option<Time>,
+    /// The rhythm that was learned; null before two renewals.
+    pub period_ms: Option<i64>,
+    /// Beats that are overdue now; null without a rhythm.
+    pub missed: Option<u32>,
+}
+
+/// A number that grows with every hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FencingToken {
+    /// Where it comes from, `counter` for example.
+    pub kind: String,
+    /// The number in decimal: it may pass 2^53.
+    pub value: String,
+}
+
+/// Who is trying to get a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Waiters {
+    /// How many; null where that is unknown.
+    pub count: Option<u32>,
+    /// How the number is known.
+    pub basis: WaitersBasis,
+    /// What the number counts and where it comes from, in words.
+    pub because: String,
+    /// Whether `list` is in the order in which they will be served.
+    pub ordered: bool,
+    /// How long somebody has been waiting without a break, at least.
+    pub longest_wait_ms: Option<i64>,
+    /// Those that can be told apart.
+    pub list: Vec<String>,
+}
+
+/// How a number of waiters is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WaitersBasis {
+    /// The store keeps them.
+    Exact,
+    /// Something that comes with waiting was counted.
+    Inferred,
+    /// Seen in a sample of the traffic.
+    Sampled,
+    /// The waiters said so.
+    Reported,
+    /// Not known.
+    Unknown,
+}
+
+/// What is dangerous about a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum Flag {
+    /// It has no expiry: a crash locks for ever.
+    NoExpiry,
+    /// It had an expiry and lost it.
+    ExpiryLost,
+    /// Its value names nobody: compare-and-delete protects nobody.
+    NoOwner,
+    /// Its lease is over and the store has not confirmed the end.
+    LeaseOver,
+    /// The same token came back after a release.
+    CameBack,
+    /// Its source cannot be reached: what is shown is old.
+    Stale,
+}
+
+impl Flag {
+    /// Every flag, in the order in which they are shown.
+    pub const ALL: [Flag; 6] =
+        [Flag::NoExpiry, Flag::ExpiryLost, Flag::NoOwner, Flag::LeaseOver, Flag::CameBack, Flag::Stale];
+
+    /// The word on the wire.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Flag::NoExpiry => "no-expiry",
+            Flag::ExpiryLost => "expiry-lost",
+            Flag::NoOwner => "no-owner",
+            Flag::LeaseOver => "lease-over",
+            Flag::CameBack => "came-back",
+            Flag::Stale => "stale",
+        }
+    }
+}
+
+/// How a lock lies in the store, as last read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Stored {
+    /// The store's own word for the type, `string` or `hash` for example.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The value, or each field of it.
+    pub entries: Vec<StoredEntry>,
+    /// Keys that belong to the lock and are no locks, as ids.
+    pub companions: Vec<LockId>,
+}
+
+/// One value of a stored form.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct StoredEntry {
+    /// The field or member, in the form of a lock id; null for a plain value.
+    pub field: Option<String>,
+    /// The value; null where it is not UTF-8.
+    pub value: Option<String>,
+    /// The value's bytes in standard base64.
+    pub value_b64: String,
+}

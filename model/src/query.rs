@@ -1,0 +1,200 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The window size when a question names none.
+pub const DEFAULT_LIMIT: u32 = 100;
+/// The largest window: more than any screen shows, and what one answer may cost the server.
+pub const MAX_LIMIT: u32 = 1_000;
+/// The longest search text: longer than any key a person types, short enough that a search stays a search.
+pub const MAX_TEXT_BYTES: usize = 256;
+
+/// Which locks, in which order. Two viewers with equal questions share the work of answering.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct Question {
+    /// Words that must each occur in the key or in a holder's token, upper and lower case alike.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub q: String,
+    /// Only this source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Only this dialect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dialect: Option<String>,
+    /// Only in this state: one of the words of `state`, or `waiting` for locks that somebody is known to wait for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// Only with this flag.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flag: Option<String>,
+    /// What to order by.
+    pub sort: SortKey,
+    /// Which end comes first; without it, the end that matters more for this key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+}
+
+/// What locks can be ordered by. Ties are broken by name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum SortKey {
+    /// Number of waiters, then how long somebody has been waiting.
+    #[default]
+    Waiters,
+    /// When the present holder got it, as far as known.
+    HeldSince,
+    /// When the lease ends; locks without expiry come last.
+    TimeLeft,
+    /// The key's bytes.
+    Name,
+    /// When something last happened to it.
+    LastChange,
+}
+
+impl SortKey {
+    /// Every key, in the order in which they are offered.
+    pub const ALL: [SortKey; 5] =
+        [SortKey::Waiters, SortKey::HeldSince, SortKey::TimeLeft, SortKey::Name, SortKey::LastChange];
+
+    /// The word in URLs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            SortKey::Waiters => "waiters",
+            SortKey::HeldSince => "held_since",
+            SortKey::TimeLeft => "time_left",
+            SortKey::Name => "name",
+            SortKey::LastChange => "last_change",
+        }
+    }
+
+    /// The end that comes first unless asked otherwise: most waiters, longest held, soonest over, A, newest.
+    #[must_use]
+    pub fn natural_order(self) -> Order {
+        match self {
+            SortKey::Waiters | SortKey::LastChange => Order::Desc,
+            SortKey::HeldSince | SortKey::TimeLeft | SortKey::Name => Order::Asc,
+        }
+    }
+}
+
+/// Which end of an order comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Smallest, earliest, A first.
+    Asc,
+    /// Largest, latest, Z first.
+    Desc,
+}
+
+impl Order {
+    /// The word in URLs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Order::Asc => "asc",
+            Order::Desc => "desc",
+        }
+    }
+}
+
+/// A question that cannot be answered as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuestionError {
+    /// The parameter.
+    pub parameter: &'static str,
+    /// Its value, cut to something that can be shown.
+    pub value: String,
+    /// What it may be.
+    pub expected: String,
+}
+
+impl fmt::Display for QuestionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is `{}`, expected {}", self.parameter, crate::words::shown(&self.value), self.expected)
+    }
+}
+
+impl std::error::Error for QuestionError {}
+
+impl Question {
+    /// The order in which to answer.
+    #[must_use]
+    pub fn order(&self) -> Order {
+        self.order.unwrap_or(self.sort.natural_order())
+    }
+
+    /// Whether every lock is an answer.
+    #[must_use]
+    pub fn is_unfiltered(&self) -> bool {
+        self.q.trim().is_empty()
+            && self.source.is_none()
+            && self.dialect.is_none()
+            && self.state.is_none()
+            && self.flag.is_none()
+    }
+
+    /// Checks what the types do not.
+    ///
+    /// # Errors
+    /// Names the parameter, its value and what it may be.
+    pub fn check(&self) -> Result<(), QuestionError> {
+        let too_long = |parameter, value: &str| {
+            Err(QuestionError {
+                parameter,
+                value: value.chars().take(40).collect(),
+                expected: format!("at most {MAX_TEXT_BYTES} bytes"),
+            })
+        };
+        if self.q.len() > MAX_TEXT_BYTES {
+            return too_long("q", &self.q);
+        }
+        for (parameter, value) in [("source", &self.source), ("dialect", &self.dialect)] {
+            if let Some(value) = value
+                && value.len() > MAX_TEXT_BYTES
+            {
+                return too_long(parameter, value);
+            }
+        }
+        if let Some(state) = &self.state
+            && !["held", "waiting", "waiting_only", "no_quorum", "unknown_holder"].contains(&state.as_str())
+        {
+            return Err(QuestionError {
+                parameter: "state",
+                value: state.clone(),
+                expected: "one of held, waiting, waiting_only, no_quorum, unknown_holder".to_owned(),
+            });
+        }
+        if let Some(flag) = &self.flag
+            && !crate::Flag::ALL.iter().any(|known| known.word() == flag)
+        {
+            return Err(QuestionError {
+                parameter: "flag",
+                value: flag.clone(),
+                expected: format!("one of {}", crate::Flag::ALL.map(crate::Flag::word).join(", ")),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_question_names_the_parameter_the_value_and_the_choices() {
+        let bad = Question { flag: Some("nope".to_owned()), ..Question::default() };
+        assert_eq!(
+            bad.check().unwrap_err().to_string(),
+            "`flag` is `nope`, expected one of no-expiry, expiry-lost, no-owner, lease-over, came-back, stale"
+        );
+        assert!(Question { q: "x".repeat(300), ..Question::default() }.check().is_err());
+        assert!(Question::default().check().is_ok());
+    }
+}

@@ -1,0 +1,226 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Holder, LockId, Time};
+
+/// Asks what a release would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRequest {
+    /// The locks, each bound to the generation that the person was looking at.
+    pub locks: Vec<PreviewTarget>,
+    /// What to do with them.
+    #[serde(default)]
+    pub action: Action,
+}
+
+/// One lock of a [`PreviewRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PreviewTarget {
+    /// The source.
+    pub source: String,
+    /// The lock.
+    pub id: LockId,
+    /// The lock's or the holder's generation as shown.
+    pub generation: String,
+    /// The holder's `token_b64`, needed where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+}
+
+/// What to do with a lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Free it, if exactly that holder still has it.
+    #[default]
+    Release,
+}
+
+/// What would happen, and a permission to let it happen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PreviewAnswer {
+    /// To be sent back unchanged; good for one attempt.
+    pub ticket: String,
+    /// When the ticket ends.
+    pub expires_at: Time,
+    /// The text to type.
+    pub confirm: String,
+    /// Whether a reason must be given.
+    pub reason_required: bool,
+    /// What would happen, lock by lock.
+    pub locks: Vec<PreviewedLock>,
+}
+
+/// What a release would do to one lock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PreviewedLock {
+    /// The source.
+    pub source: String,
+    /// The lock.
+    pub id: LockId,
+    /// What a person calls it.
+    pub name: String,
+    /// The generation that the ticket is bound to.
+    pub generation: String,
+    /// Who would lose it.
+    pub holder: Holder,
+    /// How strong the comparison is.
+    pub strength: Strength,
+    /// Whether the former holder learns of it.
+    pub told: Told,
+    /// How it learns of it, or why not, in words.
+    pub told_because: String,
+    /// What happens, in words: what is compared, what is deleted, who is woken.
+    pub plan: String,
+    /// What else ends with it.
+    pub collateral: Collateral,
+    /// What should give pause; each must be acknowledged on screen.
+    pub warnings: Vec<Warning>,
+}
+
+/// How strong the comparison before a release is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Strength {
+    /// Compared and freed in one step of the store.
+    Atomic,
+    /// Names one session that can never be another's.
+    SessionExact,
+    /// Compared, then freed, with a moment between.
+    CheckedThenActed,
+    /// Atomic on each of several independent masters.
+    Quorum,
+}
+
+/// Whether a former holder learns of a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// At once.
+    AtOnce,
+    /// When it next renews, or lets go.
+    AtRenewal,
+    /// Not at all.
+    Never,
+}
+
+/// What else ends with a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Collateral {
+    /// Whether the list is everything.
+    pub complete: bool,
+    /// One line each.
+    pub items: Vec<String>,
+}
+
+/// Something that should give pause.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Warning {
+    /// A stable word: `holder_alive`, `no_fencing`, `shared_token`, `never_renews`, `not_live`, `old_value`.
+    pub code: String,
+    /// The sentence for the person.
+    pub text: String,
+}
+
+/// Asks for what was previewed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// From the preview.
+    pub ticket: String,
+    /// The text of the preview's `confirm`, typed.
+    #[serde(default)]
+    pub confirm: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What became of each lock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReleaseAnswer {
+    /// In the order of the preview.
+    pub results: Vec<ReleaseResult>,
+}
+
+/// What became of one lock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReleaseResult {
+    /// The source.
+    pub source: String,
+    /// The lock.
+    pub id: LockId,
+    /// What happened.
+    pub outcome: Outcome,
+    /// The same in a sentence.
+    pub detail: String,
+    /// Who has it now, where that is the news.
+    pub holder_now: Option<Holder>,
+    /// How many sleeping waiters the store said were woken; null where the library's waiters need no waking.
+    pub woken: Option<i64>,
+    /// What was seen afterwards; null when nothing was released.
+    pub after: Option<After>,
+}
+
+/// What happened to one lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Freed.
+    Released,
+    /// Freed and kept closed.
+    Held,
+    /// Another hold has it: nothing was done.
+    ChangedHands,
+    /// It was free already: nothing was done.
+    Gone,
+    /// Freed on some of its masters.
+    Partial,
+    /// Accepted and not finished.
+    Signalled,
+    /// Not done: something else had changed, or the store refused.
+    Refused,
+    /// Not done: it could not be tried.
+    Failed,
+    /// Sent, and no answer came: look again.
+    Unknown,
+}
+
+/// What was seen after a release.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct After {
+    /// What became of the lock.
+    pub state: AfterState,
+    /// Who has it, if anybody.
+    pub holder: Option<Holder>,
+    /// How long it was watched before this was said.
+    pub watched_ms: i64,
+}
+
+/// What became of a lock after a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum AfterState {
+    /// Nobody took it.
+    Free,
+    /// Another holder took it.
+    Taken,
+    /// The same token is back.
+    CameBack,
+}

@@ -1,0 +1,147 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Renewals, Time, words};
+
+/// Whether a holder lives, as far as the evidence goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It did something that only a living holder does, within its own rhythm.
+    Alive,
+    /// It used to renew and is overdue.
+    Quiet,
+    /// It is proven to be away.
+    Gone,
+    /// Nothing tells.
+    Unknown,
+}
+
+impl Verdict {
+    /// The word on the screen and on the wire.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Alive => "alive",
+            Verdict::Quiet => "quiet",
+            Verdict::Gone => "gone",
+            Verdict::Unknown => "unknown",
+        }
+    }
+}
+
+/// A beat counts as missed when this share of a period has passed beyond the moment it was due. Libraries renew from
+/// timers that drift under load; half a period keeps a busy but living holder from being called quiet.
+const GRACE_OF_PERIOD: f64 = 0.5;
+
+/// Without a rhythm, one renewal speaks for its holder as long as this share of the lease that it bought.
+const ONE_RENEWAL_SPEAKS_FOR: f64 = 0.5;
+
+/// What is known of one hold, for [`judge`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signs {
+    /// The renewals so far; `missed` is ignored, it is what this module finds out.
+    pub renewals: Renewals,
+    /// The lease's length when it was last granted.
+    pub lease_ms: Option<i64>,
+    /// The lease's end.
+    pub expires_at: Option<Time>,
+    /// Since when the hold has been watched.
+    pub watched_since: Option<Time>,
+}
+
+/// How many beats are overdue at `now`; `None` without a rhythm.
+#[must_use]
+pub fn missed_beats(renewals: &Renewals, now: Time) -> Option<u32> {
+    let (last, period) = (renewals.last_at?, renewals.period_ms?);
+    if period <= 0 {
+        return None;
+    }
+    let overdue = now.since(last) as f64 / period as f64 - GRACE_OF_PERIOD;
+    Some(if overdue < 1.0 { 0 } else { overdue.min(f64::from(u32::MAX)) as u32 })
+}
+
+/// The verdict on a holder at `now`, with the sentences that it rests on. Never a bare word.
+#[must_use]
+pub fn judge(signs: &Signs, now: Time) -> (Verdict, Vec<String>) {
+    if let Some(end) = signs.expires_at
+        && end < now
+    {
+        return (
+            Verdict::Unknown,
+            vec![format!(
+                "its lease ended {} ago; the store has not confirmed it yet",
+                words::duration(now.since(end))
+            )],
+        );
+    }
+    let renewals = &signs.renewals;
+    let Some(last) = renewals.last_at else {
+        let watched = signs.watched_since.map(|since| words::duration(now.since(since)));
+        return (
+            Verdict::Unknown,
+            vec![match watched {
+                Some(watched) => format!("no renewal in the {watched} that it was watched"),
+                None => "no renewal was seen".to_owned(),
+            }],
+        );
+    };
+    let ago = words::duration(now.since(last));
+    match (renewals.period_ms, missed_beats(renewals, now)) {
+        (Some(period), Some(0)) => {
+            (Verdict::Alive, vec![format!("renewed {ago} ago, every {}", words::duration(period))])
+        }
+        (Some(period), Some(missed)) => (
+            Verdict::Quiet,
+            vec![format!(
+                "{missed} {} missed: renewed every {}, last {ago} ago",
+                if missed == 1 { "beat" } else { "beats" },
+                words::duration(period),
+            )],
+        ),
+        _ => {
+            let speaks_for = signs.lease_ms.map_or(0.0, |lease| lease as f64 * ONE_RENEWAL_SPEAKS_FOR);
+            let verdict = if (now.since(last) as f64) <= speaks_for { Verdict::Alive } else { Verdict::Unknown };
+            (verdict, vec![format!("renewed once, {ago} ago; no rhythm known yet")])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signs(count: u32, last_at: Option<i64>, period_ms: Option<i64>) -> Signs {
+        Signs {
+            renewals: Renewals { count, last_at: last_at.map(Time), period_ms, missed: None },
+            lease_ms: Some(30_000),
+            expires_at: Some(Time(1_000_000)),
+            watched_since: Some(Time(0)),
+        }
+    }
+
+    #[test]
+    fn a_holder_in_its_rhythm_is_alive_and_turns_quiet_by_time_alone() {
+        let beating = signs(12, Some(100_000), Some(10_000));
+        let (verdict, evidence) = judge(&beating, Time(101_200));
+        assert_eq!((verdict, evidence[0].as_str()), (Verdict::Alive, "renewed 1.2 s ago, every 10.0 s"));
+        assert_eq!(judge(&beating, Time(114_900)).0, Verdict::Alive);
+        let (verdict, evidence) = judge(&beating, Time(115_100));
+        assert_eq!(verdict, Verdict::Quiet);
+        assert_eq!(evidence[0], "1 beat missed: renewed every 10.0 s, last 15.1 s ago");
+    }
+
+    #[test]
+    fn silence_is_unknown_and_never_gone() {
+        assert_eq!(judge(&signs(0, None, None), Time(5_000)).0, Verdict::Unknown);
+        assert_eq!(judge(&signs(1, Some(0), None), Time(15_000)).0, Verdict::Alive);
+        assert_eq!(judge(&signs(1, Some(0), None), Time(15_001)).0, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_lease_that_is_over_says_so_whatever_came_before() {
+        let (verdict, evidence) = judge(&signs(12, Some(999_000), Some(10_000)), Time(1_000_400));
+        assert_eq!(verdict, Verdict::Unknown);
+        assert!(evidence[0].contains("ended 0.4 s ago"), "{evidence:?}");
+    }
+}

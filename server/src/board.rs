@@ -1,0 +1,214 @@
+//! The one task that owns what is known: it folds what sources report into the registry and keeps the views of it.
+//!
+//! Everybody else holds a [`Board`], a cheap handle that asks by message.
+
+use bytes::Bytes;
+use lockkeeper_model::wire::ClientFrame;
+use lockkeeper_model::{Event, Lock, LockId, Question, SourceStatus, Time};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
+
+/// Frames that may wait for one viewer. A viewer that lets more pile up gets a whole window once it has read these.
+pub const VIEWER_FRAMES: usize = 4;
+
+/// Events that may wait for one subscriber; one that lets more pile up is told of a gap.
+pub const SUBSCRIBER_EVENTS: usize = 4_096;
+
+/// Asks the board by message. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Board {
+    asks: mpsc::Sender<Ask>,
+    sources: std::sync::Arc<[SourceHandle]>,
+}
+
+/// The board ended: the server is shutting down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the server is shutting down")]
+pub struct BoardClosed;
+
+/// A question to the board, with the way to answer it.
+#[derive(Debug)]
+pub enum Ask {
+    /// A page of locks.
+    List { question: Question, offset: u64, limit: u32, answer: oneshot::Sender<Listing> },
+    /// One lock and its transitions.
+    Lock { source: SourceId, key: Bytes, answer: oneshot::Sender<Found> },
+    /// Transitions as they come.
+    Subscribe { filter: EventFilter, after: Option<String>, answer: oneshot::Sender<Subscription> },
+    /// A new viewer.
+    Connect { answer: oneshot::Sender<Viewer> },
+    /// A viewer's frame.
+    Viewer { viewer: u64, frame: ClientFrame },
+    /// A viewer left.
+    Leave { viewer: u64 },
+    /// A release is about to be tried: an end of this hold from now on is attributed to it.
+    Releasing { source: SourceId, key: Bytes, token: Bytes },
+    /// The attempt ended without freeing anything.
+    NotReleased { source: SourceId, key: Bytes },
+}
+
+/// A page of locks.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// When this was true.
+    pub as_of: Time,
+    /// Locks that are an answer.
+    pub total: u64,
+    /// The page.
+    pub locks: Vec<Lock>,
+}
+
+/// What is known of one key.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// When this was true.
+    pub as_of: Time,
+    /// The lock, if it is held now, with all that a release must compare.
+    pub held: Option<Box<Held>>,
+    /// Its transitions, newest first.
+    pub events: Vec<Event>,
+    /// Older transitions were let go of to bound memory.
+    pub events_cut: bool,
+}
+
+/// A held lock with all that a release must compare.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// As the contract shows it, with its stored form.
+    pub lock: Lock,
+    /// What holds for its family.
+    pub traits: &'static DialectTraits,
+    /// For each holder, in the order of `lock.holders`, the order that would free exactly it.
+    pub orders: Vec<ReleaseOrder>,
+}
+
+/// Which transitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only of this source.
+    pub source: Option<String>,
+    /// Only of this lock.
+    pub lock: Option<LockId>,
+}
+
+/// Transitions as they come.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Those after the one that was named, oldest first. Begins with a gap event where they do not reach back that far.
+    pub backlog: Vec<Event>,
+    /// Those from now on. Closed when the subscriber fell too far behind or the server ends.
+    pub events: mpsc::Receiver<Event>,
+}
+
+/// A viewer's end of the board. Dropping it leaves.
+#[derive(Debug)]
+pub struct Viewer {
+    id: u64,
+    /// Encoded [`lockkeeper_model::wire::ServerFrame`]s. Closed when the server ends.
+    pub frames: mpsc::Receiver<Bytes>,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Viewer {
+    /// The viewer's end; `id` is what its asks carry.
+    #[must_use]
+    pub fn new(id: u64, frames: mpsc::Receiver<Bytes>, asks: mpsc::Sender<Ask>) -> Viewer {
+        Viewer { id, frames, asks }
+    }
+
+    /// Passes a frame of the viewer on.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn say(&self, frame: ClientFrame) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Viewer { viewer: self.id, frame }).await.map_err(|_| BoardClosed)
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        // When the queue is full the board finds out at the next frame that nobody receives.
+        let _ = self.asks.try_send(Ask::Leave { viewer: self.id });
+    }
+}
+
+impl Board {
+    /// A handle on whoever receives `asks`.
+    #[must_use]
+    pub fn new(asks: mpsc::Sender<Ask>, sources: Vec<SourceHandle>) -> Board {
+        Board { asks, sources: sources.into() }
+    }
+
+    /// The sources, in the order of the configuration.
+    #[must_use]
+    pub fn sources(&self) -> &[SourceHandle] {
+        &self.sources
+    }
+
+    /// The source of that name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Option<&SourceHandle> {
+        self.sources.iter().find(|source| &*source.name == name)
+    }
+
+    /// How well each source is watched, now.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<SourceStatus> {
+        self.sources.iter().map(|source| source.status.borrow().clone()).collect()
+    }
+
+    /// A page of locks. The question must have been checked.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn list(&self, question: Question, offset: u64, limit: u32) -> Result<Listing, BoardClosed> {
+        self.ask(|answer| Ask::List { question, offset, limit, answer }).await
+    }
+
+    /// What is known of one key.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn lock(&self, source: SourceId, key: Bytes) -> Result<Found, BoardClosed> {
+        self.ask(|answer| Ask::Lock { source, key, answer }).await
+    }
+
+    /// Transitions from now on, and those after the event `after`.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn subscribe(&self, filter: EventFilter, after: Option<String>) -> Result<Subscription, BoardClosed> {
+        self.ask(|answer| Ask::Subscribe { filter, after, answer }).await
+    }
+
+    /// A new viewer. Its first frame is `Hello`.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn connect(&self) -> Result<Viewer, BoardClosed> {
+        self.ask(|answer| Ask::Connect { answer }).await
+    }
+
+    /// Announces that a release of this hold is about to be tried, so that its end is attributed to it.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn releasing(&self, source: SourceId, key: Bytes, token: Bytes) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Releasing { source, key, token }).await.map_err(|_| BoardClosed)
+    }
+
+    /// Takes that back: the attempt freed nothing.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn not_released(&self, source: SourceId, key: Bytes) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::NotReleased { source, key }).await.map_err(|_| BoardClosed)
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, BoardClosed> {
+        let (answer, answered) = oneshot::channel();
+        self.asks.send(ask(answer)).await.map_err(|_| BoardClosed)?;
+        answered.await.map_err(|_| BoardClosed)
+    }
+}

@@ -1,0 +1,12 @@
+//! Lockkeeper's server: watches stores, keeps the board of locks, answers viewers and releases with guards.
+//!
+//! ```text
+//! source ──observations──▶ registry ──changes──▶ view ──deltas──▶ http
+//!        ◀───release────── release ◀───ticket─── http
+//! ```
+//!
+//! `board` is the one task that turns this crank: it owns the registry and the views, and nothing else writes to them.
+
+pub mod board;
+pub mod clock;
+pub mod source;

@@ -1,0 +1,288 @@
+//! How locks are seen and freed. One folder per kind of store; what is here fits all of them.
+//!
+//! A source reads its store and reports [`Batch`]es of [`Sight`]s; it never knows who is watching. It takes
+//! [`Command`]s: look again at these keys, release exactly this hold.
+
+pub mod redis;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lockkeeper_model::{Certainty, Mode, SourceStatus, Time, Told};
+use smallvec::SmallVec;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Names a source within one run: its position in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SourceId(pub u16);
+
+/// What one reading of one key showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The lock's key.
+    pub key: Bytes,
+    /// What was there.
+    pub seen: Seen,
+    /// The reading was not done before this moment…
+    pub asked_at: Time,
+    /// …nor after this one.
+    pub read_at: Time,
+    /// The change that led to this reading was noticed at this moment; `None` for a scan.
+    pub noticed_at: Option<Time>,
+    /// What the store itself said of the change.
+    pub hint: Hint,
+}
+
+/// What was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A lock that is held.
+    Held(Form),
+    /// Nothing, or nothing that is a lock any more.
+    Gone,
+}
+
+/// What the store itself said of a change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hint {
+    /// Nothing.
+    #[default]
+    None,
+    /// The key was deleted on somebody's command.
+    Deleted,
+    /// The key's time ran out.
+    Expired,
+    /// The key was dropped to save memory.
+    Evicted,
+    /// The key did not exist before: an acquire, never a renewal.
+    New,
+}
+
+/// A held lock as its dialect understands it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// Which library family, and how sure that is.
+    pub recognition: &'static Recognition,
+    /// How many may hold it together.
+    pub mode: Mode,
+    /// Who holds it, in the order of the store.
+    pub holds: SmallVec<[Hold; 1]>,
+    /// What the store counts of those who wait; `None` where it was not asked or does not say.
+    pub waiters: Option<WaitersSeen>,
+    /// Its value names nobody.
+    pub no_owner: bool,
+}
+
+/// One holder's part of a [`Form`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The token as stored.
+    pub token: Bytes,
+    /// The re-entry count; 1 where the library does not count.
+    pub count: u32,
+    /// What is left of the lease at the moment of the reading, in milliseconds; `None` without expiry.
+    pub ttl_ms: Option<i64>,
+    /// The fencing counter at the time of reading.
+    pub fencing: Option<i64>,
+}
+
+/// What the store counts of those who wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitersSeen {
+    /// How many.
+    pub count: u32,
+    /// What that number is, in words, for example `connections subscribed to its unlock channel`.
+    pub because: &'static str,
+}
+
+/// A judgement about a stored form: which family, how sure, why. One static per way of recognising.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Recognition {
+    /// The dialect's name.
+    pub dialect: &'static str,
+    /// How sure.
+    pub certainty: Certainty,
+    /// Why.
+    pub because: &'static str,
+    /// How this family lets go and waits.
+    pub traits: &'static DialectTraits,
+}
+
+/// What holds for every lock of one family.
+#[derive(Debug)]
+pub struct DialectTraits {
+    /// The store's word for the type of the key.
+    pub stored_as: &'static str,
+    /// Turns a key into what a person calls the lock.
+    pub strip_prefix: &'static str,
+    /// Whether a former holder learns of a release.
+    pub told: Told,
+    /// How it learns of it, or why not.
+    pub told_because: &'static str,
+    /// What a release does beyond deleting, for example how waiters are woken.
+    pub release: &'static str,
+    /// A token names one acquisition and never another: where false, equal tokens do not prove the same hold.
+    pub token_is_one_use: bool,
+    /// Why waiters cannot be counted; used when they were not.
+    pub waiters_unknown: &'static str,
+    /// Why renewals cannot be expected; `None` where the library may renew.
+    pub never_renews: Option<&'static str>,
+    /// Prefixes of the keys that belong to a lock and are none; the lock's name follows.
+    pub companions: fn(key: &[u8]) -> Vec<Vec<u8>>,
+    /// The thread or process that a token names, for [`lockkeeper_model::Identity`].
+    pub identity: fn(token: &[u8]) -> lockkeeper_model::Identity,
+}
+
+impl PartialEq for DialectTraits {
+    /// There is one static per family.
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for DialectTraits {}
+
+/// What a source reports.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// A scan begins: sights carry `scan` until it ends.
+    ScanBegan,
+    /// Keys were read.
+    Sights {
+        /// The readings.
+        sights: Vec<Sight>,
+        /// Whether they belong to the scan under way, as against a change that was noticed.
+        scan: bool,
+    },
+    /// The scan saw everything: a lock that it did not see, and that was not read since it began, is gone.
+    ScanEnded {
+        /// When it began.
+        began_at: Time,
+    },
+    /// From here until the next whole scan, changes may have been missed.
+    Gap {
+        /// When.
+        at: Time,
+        /// Why, in words.
+        because: String,
+    },
+    /// How many wait, for locks where that is learned apart from the lock. Locks not named have nobody waiting.
+    Waiting {
+        /// Key and count.
+        counts: Vec<(Bytes, WaitersSeen)>,
+        /// When.
+        at: Time,
+    },
+    /// Every change before `at` has been reported.
+    Confirmed {
+        /// The moment.
+        at: Time,
+    },
+}
+
+/// A report with its source.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Who reports.
+    pub source: SourceId,
+    /// What.
+    pub report: Report,
+}
+
+/// Asks a source to do something.
+#[derive(Debug)]
+pub enum Command {
+    /// Read these keys again soon, and report them.
+    Look {
+        /// The keys.
+        keys: Vec<Bytes>,
+        /// Told once the readings have been handed to the board.
+        done: Option<oneshot::Sender<()>>,
+    },
+    /// Free exactly this hold.
+    Release {
+        /// Which.
+        order: ReleaseOrder,
+        /// Told what happened.
+        done: oneshot::Sender<ReleaseReply>,
+    },
+}
+
+/// Names exactly one hold, with all that must still be true of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseOrder {
+    /// The lock's key.
+    pub key: Bytes,
+    /// The dialect's name, which chooses the script.
+    pub dialect: &'static str,
+    /// The exact token.
+    pub token: Bytes,
+    /// The exact re-entry count.
+    pub count: u32,
+    /// The lease ends no later than this; `None`: it has no expiry. A later end means that it was renewed or taken
+    /// again unseen.
+    pub expires_not_after: Option<Time>,
+}
+
+/// What became of a [`ReleaseOrder`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReleaseReply {
+    /// Freed.
+    Released {
+        /// Waiters that were woken, as the store counts them; `None` where this family needs no waking.
+        woken: Option<i64>,
+    },
+    /// Another token is there: nothing was done.
+    ChangedHands,
+    /// Nothing is there: nothing was done.
+    Gone,
+    /// The token is the same and something else is not: nothing was done.
+    Refused {
+        /// What differs, in words.
+        because: String,
+    },
+    /// It could not be tried.
+    Failed {
+        /// Why, in words, without addresses or credentials.
+        because: String,
+    },
+    /// It was sent and no answer came: it may or may not have happened.
+    Unknown {
+        /// Why, in words.
+        because: String,
+    },
+}
+
+/// How the rest of the server speaks to a source.
+#[derive(Clone, Debug)]
+pub struct SourceHandle {
+    /// Its position.
+    pub id: SourceId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// How well it is watched.
+    pub status: watch::Receiver<SourceStatus>,
+    /// Its orders.
+    pub commands: mpsc::Sender<Command>,
+}
+
+impl SourceHandle {
+    /// Has these keys read again and waits until the board has been told what was there. Returns early, without error,
+    /// when the source stopped.
+    pub async fn look(&self, keys: Vec<Bytes>) {
+        let (done, told) = oneshot::channel();
+        if self.commands.send(Command::Look { keys, done: Some(done) }).await.is_ok() {
+            // An error means that the source ended before it could read: its status says so.
+            let _ = told.await;
+        }
+    }
+
+    /// One attempt to free exactly this hold.
+    pub async fn release(&self, order: ReleaseOrder) -> ReleaseReply {
+        let (done, told) = oneshot::channel();
+        if self.commands.send(Command::Release { order, done }).await.is_err() {
+            return ReleaseReply::Failed { because: "the source is shutting down".to_owned() };
+        }
+        told.await.unwrap_or(ReleaseReply::Unknown { because: "the source stopped before it answered".to_owned() })
+    }
+}
