@@ -9,4 +9,5 @@
 
 pub mod board;
 pub mod clock;
+pub mod demo;
 pub mod source;
