@@ -9,4 +9,6 @@
 
 pub mod board;
 pub mod clock;
+pub mod registry;
 pub mod source;
+pub mod view;
