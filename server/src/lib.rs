@@ -9,4 +9,5 @@
 
 pub mod board;
 pub mod clock;
+pub mod config;
 pub mod source;
