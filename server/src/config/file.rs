@@ -11,8 +11,7 @@ use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 
 const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "release"];
-const SOURCE_KEYS: &[&str] =
-    &["name", "kind", "url", "urls", "patterns", "environment", "budget", "feed", "reconcile"];
+const SOURCE_KEYS: &[&str] = &["name", "kind", "url", "urls", "patterns", "environment", "budget", "feed", "reconcile"];
 const BUDGET_KEYS: &[&str] = &["commands_per_second"];
 const RELEASE_KEYS: &[&str] = &["enabled"];
 
@@ -242,9 +241,7 @@ impl<'a, 'i> Table<'a, 'i> {
         const DAY_S: i64 = 24 * 60 * 60;
         let Some((place, value)) = self.take(key) else { return Ok(None) };
         let (text, seconds) = match value.into_inner() {
-            DeValue::Integer(number) => {
-                (number.to_string(), i64::from_str_radix(number.as_str(), number.radix()).ok())
-            }
+            DeValue::Integer(number) => (number.to_string(), i64::from_str_radix(number.as_str(), number.radix()).ok()),
             DeValue::String(text) => {
                 let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
                 let unit = match text[digits.len()..].trim() {

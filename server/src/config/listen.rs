@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::error::{ConfigError, Given, Place};
 use super::DEFAULT_LISTEN;
+use super::error::{ConfigError, Given, Place};
 
 /// The address to listen on. Others than this machine's own are refused as long as there is no access control.
 pub(super) fn resolve(given: Option<Given<String>>) -> Result<SocketAddr, ConfigError> {

@@ -15,9 +15,7 @@ use std::path::{Path, PathBuf};
 pub use cli::{Command, CommandLine, LogFormat, Settings};
 pub use error::{ConfigError, Given, Place};
 use file::File;
-pub use source::{
-    DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig,
-};
+pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
 use std::net::SocketAddr;
 pub use url::StoreUrl;
 
@@ -74,11 +72,7 @@ impl Config {
         })
     }
 
-    fn merge(
-        settings: Settings,
-        file: File,
-        log_format: Option<Given<LogFormat>>,
-    ) -> Result<Config, ConfigError> {
+    fn merge(settings: Settings, file: File, log_format: Option<Given<LogFormat>>) -> Result<Config, ConfigError> {
         let sources = if settings.redis.is_empty() && !file.sources.is_empty() {
             if let Some(pattern) = settings.patterns.into_iter().next() {
                 return Err(ConfigError::PatternsWithoutSource { place: pattern.place, file: file.path });

@@ -126,11 +126,7 @@ fn from_table(table: SourceTable) -> Result<SourceConfig, ConfigError> {
             return Err(ConfigError::NotYet { place: kind.place, what: "a Redlock quorum (`kind = \"redlock\"`)" });
         }
         Some(kind) => {
-            return Err(ConfigError::Value {
-                place: kind.place,
-                value: kind.value,
-                expected: "`redis`".to_owned(),
-            });
+            return Err(ConfigError::Value { place: kind.place, value: kind.value, expected: "`redis`".to_owned() });
         }
     }
     if let Some(place) = table.urls {

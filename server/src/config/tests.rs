@@ -123,10 +123,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
         "[[source]]\nurl = 'redis://a'\nbudget = { commands = 1 }",
         "lockkeeper.toml:3:12: `source.budget.commands` is not a key here, expected one of commands_per_second",
     );
-    complains(
-        "listen = 7420",
-        "lockkeeper.toml:1:10: `listen` is an integer, expected a string",
-    );
+    complains("listen = 7420", "lockkeeper.toml:1:10: `listen` is an integer, expected a string");
     complains(
         "listen = '7420'",
         "lockkeeper.toml:1:10: `listen` is `7420`, expected an address and a port such as `127.0.0.1:7420` or \
@@ -156,10 +153,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
         "lockkeeper.toml:2:8: `source.urls` asks for several URLs for one source (`urls`), which is not supported yet \
          by this version",
     );
-    complains(
-        "[[source]]\nkind = 'etcd'\nurl = 'x'",
-        "lockkeeper.toml:2:8: `source.kind` is `etcd`, expected `redis`",
-    );
+    complains("[[source]]\nkind = 'etcd'\nurl = 'x'", "lockkeeper.toml:2:8: `source.kind` is `etcd`, expected `redis`");
     complains(
         "[[source]]\nurl = 'redis://a'\npatterns = ['ok', '']",
         "lockkeeper.toml:3:19: `source.patterns` is ``, expected a key pattern of 1 to 512 bytes, such as `lock:*`",
