@@ -10,4 +10,7 @@
 pub mod board;
 pub mod clock;
 pub mod config;
+pub mod demo;
+pub mod http;
+pub mod release;
 pub mod source;

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use lockkeeper_model::FeedKind;
 
-use super::error::{ConfigError, Given};
+use super::error::{ConfigError, Given, Place};
 use super::file::SourceTable;
 use super::url::StoreUrl;
 use crate::source::redis::RedisConfig;
@@ -52,6 +52,15 @@ impl SourceConfig {
             feed: None,
             reconcile_ms: DEFAULT_RECONCILE_MS,
         }
+    }
+
+    /// The demo's source.
+    ///
+    /// # Errors
+    /// When the URL is not that of a Redis.
+    pub fn for_demo(url: &url::Url) -> Result<SourceConfig, ConfigError> {
+        let url = StoreUrl::parse(&Given::new(url.to_string(), Place::Default("demo")))?;
+        Ok(SourceConfig { name: "demo".to_owned(), ..SourceConfig::of_url(url, Vec::new()) })
     }
 
     /// As the source wants it.
@@ -134,9 +143,7 @@ fn from_table(table: SourceTable) -> Result<SourceConfig, ConfigError> {
     }
     let Some(url) = table.url else {
         let place = match table.place {
-            super::error::Place::Key { file, line, column, key } => {
-                super::error::Place::Key { file, line, column, key: format!("{key}.url") }
-            }
+            Place::Key { file, line, column, key } => Place::Key { file, line, column, key: format!("{key}.url") },
             other => other,
         };
         return Err(ConfigError::Missing { place, expected: "`url = \"redis://…\"`" });

@@ -121,9 +121,9 @@ impl ReleaseDesk {
 
         let token = order.token.clone();
         self.board.releasing(source.id, key.clone(), token.clone()).await?;
-        let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order)).await.unwrap_or_else(|_| {
-            ReleaseReply::Unknown { because: "the store did not answer in time".to_owned() }
-        });
+        let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order))
+            .await
+            .unwrap_or_else(|_| ReleaseReply::Unknown { because: "the store did not answer in time".to_owned() });
         if !matches!(reply, ReleaseReply::Released { .. } | ReleaseReply::Unknown { .. }) {
             self.board.not_released(source.id, key.clone()).await?;
         }

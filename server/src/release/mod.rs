@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 pub use policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
 pub use preview::MAX_LOCKS;
 pub use refusal::Refusal;
-pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS};
+pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS, TicketError};
 
 use crate::board::Board;
 use crate::source::SourceHandle;

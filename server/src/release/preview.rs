@@ -47,10 +47,7 @@ impl ReleaseDesk {
             let held = found.held.ok_or_else(|| Refusal::Gone { id: target.asked.id.clone() })?;
             let (holder, order) = choose(&held, target.asked)?;
             if !bound.insert((target.source.id, order.key.clone(), order.token.clone())) {
-                return Err(Refusal::Twice {
-                    source_name: target.asked.source.clone(),
-                    id: target.asked.id.clone(),
-                });
+                return Err(Refusal::Twice { source_name: target.asked.source.clone(), id: target.asked.id.clone() });
             }
             holds.push(BoundHold {
                 source: target.source.name.to_string(),
@@ -88,8 +85,11 @@ impl ReleaseDesk {
 
     async fn read_again(&self, targets: &[Target<'_>]) -> Result<(), Refusal> {
         for source in self.board.sources() {
-            let keys: Vec<Bytes> =
-                targets.iter().filter(|target| target.source.id == source.id).map(|target| target.key.clone()).collect();
+            let keys: Vec<Bytes> = targets
+                .iter()
+                .filter(|target| target.source.id == source.id)
+                .map(|target| target.key.clone())
+                .collect();
             if keys.is_empty() {
                 continue;
             }
@@ -212,7 +212,10 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
     }
     if status.state != SourceState::Live {
         let problem = status.problem.as_deref().map(|problem| format!(" ({problem})")).unwrap_or_default();
-        warn("not_live", format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()));
+        warn(
+            "not_live",
+            format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()),
+        );
     }
     let age = clock::now().since(lock.as_of);
     if age > FRESH_MS {
