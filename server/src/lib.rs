@@ -9,5 +9,10 @@
 
 pub mod board;
 pub mod clock;
+pub mod config;
 pub mod demo;
+pub mod http;
+pub mod registry;
+pub mod release;
 pub mod source;
+pub mod view;

@@ -6,6 +6,7 @@
 pub mod redis;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lockkeeper_model::{Certainty, Mode, SourceStatus, Time, Told};
@@ -67,8 +68,6 @@ pub struct Form {
     pub mode: Mode,
     /// Who holds it, in the order of the store.
     pub holds: SmallVec<[Hold; 1]>,
-    /// What the store counts of those who wait; `None` where it was not asked or does not say.
-    pub waiters: Option<WaitersSeen>,
     /// Its value names nobody.
     pub no_owner: bool,
 }
@@ -91,8 +90,6 @@ pub struct Hold {
 pub struct WaitersSeen {
     /// How many.
     pub count: u32,
-    /// What that number is, in words, for example `connections subscribed to its unlock channel`.
-    pub because: &'static str,
 }
 
 /// A judgement about a stored form: which family, how sure, why. One static per way of recognising.
@@ -123,8 +120,10 @@ pub struct DialectTraits {
     pub release: &'static str,
     /// A token names one acquisition and never another: where false, equal tokens do not prove the same hold.
     pub token_is_one_use: bool,
-    /// Why waiters cannot be counted; used when they were not.
-    pub waiters_unknown: &'static str,
+    /// Whether [`Report::Waiting`] counts those who wait.
+    pub waiters_counted: bool,
+    /// What that number counts, or why there is none.
+    pub waiters_because: &'static str,
     /// Why renewals cannot be expected; `None` where the library may renew.
     pub never_renews: Option<&'static str>,
     /// Prefixes of the keys that belong to a lock and are none; the lock's name follows.
@@ -146,7 +145,10 @@ impl Eq for DialectTraits {}
 #[derive(Clone, Debug)]
 pub enum Report {
     /// A scan begins: sights carry `scan` until it ends.
-    ScanBegan,
+    ScanBegan {
+        /// When.
+        at: Time,
+    },
     /// Keys were read.
     Sights {
         /// The readings.
@@ -173,6 +175,8 @@ pub enum Report {
         /// When.
         at: Time,
     },
+    /// The waiters of a family cannot be counted any more.
+    WaitingUnknown,
     /// Every change before `at` has been reported.
     Confirmed {
         /// The moment.
@@ -181,12 +185,14 @@ pub enum Report {
 }
 
 /// A report with its source.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Batch {
     /// Who reports.
     pub source: SourceId,
     /// What.
     pub report: Report,
+    /// Told once the board knows it.
+    pub folded: Option<oneshot::Sender<()>>,
 }
 
 /// Asks a source to do something.
@@ -196,7 +202,7 @@ pub enum Command {
     Look {
         /// The keys.
         keys: Vec<Bytes>,
-        /// Told once the readings have been handed to the board.
+        /// Told once the board knows what was there.
         done: Option<oneshot::Sender<()>>,
     },
     /// Free exactly this hold.
@@ -264,9 +270,19 @@ pub struct SourceHandle {
     pub status: watch::Receiver<SourceStatus>,
     /// Its orders.
     pub commands: mpsc::Sender<Command>,
+    /// How many locks the board knows of it.
+    pub locks: Arc<AtomicU64>,
 }
 
 impl SourceHandle {
+    /// How well it is watched, now.
+    #[must_use]
+    pub fn status_now(&self) -> SourceStatus {
+        let mut status = self.status.borrow().clone();
+        status.coverage.locks = self.locks.load(Ordering::Relaxed);
+        status
+    }
+
     /// Has these keys read again and waits until the board has been told what was there. Returns early, without error,
     /// when the source stopped.
     pub async fn look(&self, keys: Vec<Bytes>) {
