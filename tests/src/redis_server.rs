@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::{free_port, until};
+use crate::{free_port, store, until};
 
 /// Somebody else may take a free port first; three times in a row is not chance.
 const ATTEMPTS: usize = 3;
@@ -77,6 +77,14 @@ impl RedisServer {
     #[must_use]
     pub fn source(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Adds the user `watcher` with the password `secret`, every right, and these rules on top, and returns the URL
+    /// for it.
+    pub async fn watcher(&self, rules: &str) -> String {
+        let user = ["SETUSER", "watcher", "on", ">secret", "~*", "&*", "+@all"];
+        let _: String = store(&self.client().await, "ACL", user.into_iter().chain(rules.split_whitespace())).await;
+        format!("redis://watcher:secret@127.0.0.1:{}", self.port)
     }
 
     /// A new connection with all rights. Its commands fail rather than wait when the server is gone.

@@ -50,13 +50,22 @@ impl Viewer {
     }
 
     /// Reads frames until one is what is wanted.
+    ///
+    /// # Panics
+    /// When none is for too long. The server says something every second, so silence is no sign of that.
     pub async fn until<T>(&mut self, mut wanted: impl FnMut(ServerFrame) -> Option<T>) -> T {
-        loop {
-            let frame = self.frame().await;
-            if let Some(found) = wanted(frame) {
-                return found;
+        let mut last = String::new();
+        let found = timeout(DEADLINE, async {
+            loop {
+                let frame = self.frame().await;
+                last = format!("{frame:?}").chars().take(1_000).collect();
+                if let Some(found) = wanted(frame) {
+                    return found;
+                }
             }
-        }
+        })
+        .await;
+        found.unwrap_or_else(|_| panic!("the wanted frame did not come; the last was {last}"))
     }
 
     /// How the server closed, after whatever it still said.
@@ -64,13 +73,17 @@ impl Viewer {
     /// # Panics
     /// When it does not.
     pub async fn close_code(&mut self) -> Option<u16> {
-        loop {
-            match self.message().await {
-                Some(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
-                Some(_) => {}
-                None => return None,
+        let closed = timeout(DEADLINE, async {
+            loop {
+                match self.message().await {
+                    Some(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
+                    Some(_) => {}
+                    None => return None,
+                }
             }
-        }
+        })
+        .await;
+        closed.expect("the server to close")
     }
 
     /// Says a frame.
