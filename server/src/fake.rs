@@ -104,7 +104,13 @@ impl Fake {
             tokio::spawn(store(Arc::clone(&world), orders));
             statuses.push(status_tx);
             let id = SourceId(u16::try_from(position).unwrap());
-            handles.push(SourceHandle { id, name: (*name).into(), status, commands, locks: Arc::new(AtomicU64::new(0)) });
+            handles.push(SourceHandle {
+                id,
+                name: (*name).into(),
+                status,
+                commands,
+                locks: Arc::new(AtomicU64::new(0)),
+            });
         }
         let (asks, asked) = mpsc::channel(16);
         tokio::spawn(board(Arc::clone(&world), asked, asks.clone()));
@@ -262,7 +268,10 @@ fn lock(key: &[u8], holders: Vec<Holder>) -> Lock {
             certainty: Certainty::Likely,
             because: "32 hex digits".to_owned(),
         },
-        generation: format!("lock of {}", holders.iter().map(|holder| &*holder.generation).collect::<Vec<_>>().join("+")),
+        generation: format!(
+            "lock of {}",
+            holders.iter().map(|holder| &*holder.generation).collect::<Vec<_>>().join("+")
+        ),
         holders,
         permits: None,
         held_since: since(),

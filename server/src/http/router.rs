@@ -101,7 +101,7 @@ async fn in_time(request: Request, next: Next) -> Response {
     })
 }
 
-fn broken(panic: Box<dyn Any + Send>) -> Response {
+pub(super) fn broken(panic: Box<dyn Any + Send>) -> Response {
     let said = panic
         .downcast_ref::<String>()
         .map(String::as_str)

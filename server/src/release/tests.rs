@@ -259,10 +259,7 @@ async fn who_takes_a_freed_lock_is_told_as_soon_as_it_happens() {
 async fn a_token_that_comes_back_is_told_from_a_new_holder() {
     let scene = scene();
     let ticket = scene.ticket().await;
-    scene.reply(
-        RELEASED,
-        Box::new(|world| world.hold(b"lock:stock:4711", &[(b"alice", "g2")], &crate::fake::TRAITS)),
-    );
+    scene.reply(RELEASED, Box::new(|world| world.hold(b"lock:stock:4711", &[(b"alice", "g2")], &crate::fake::TRAITS)));
     assert_eq!(scene.execute(&ticket).await.after.unwrap().state, AfterState::CameBack);
 }
 
@@ -391,11 +388,8 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
     let scene = scene();
     scene.fake.hold("lock:b", "bob", "g5");
     let b = PreviewTarget { id: LockId::of_key(b"lock:b"), ..target("g5") };
-    let answer = scene
-        .desk
-        .preview(&PreviewRequest { locks: vec![target("g1"), b], action: Action::Release })
-        .await
-        .unwrap();
+    let answer =
+        scene.desk.preview(&PreviewRequest { locks: vec![target("g1"), b], action: Action::Release }).await.unwrap();
     assert_eq!(answer.confirm, "release 2 locks");
     scene.fake.hold("lock:b", "carol", "g6");
     scene.reply(RELEASED, Box::new(|world| world.free("lock:stock:4711")));
