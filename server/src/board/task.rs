@@ -158,6 +158,10 @@ impl Task {
                     for batch in batches.drain(..) {
                         self.registry.apply(batch.source, batch.report, &mut self.changes);
                         self.took_note();
+                        if let Some(folded) = batch.folded {
+                            // Whoever wanted to know may have given up.
+                            let _ = folded.send(());
+                        }
                     }
                     self.registry.forget_ended(now);
                 }

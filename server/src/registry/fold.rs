@@ -1,13 +1,21 @@
 //! The rules: one sight against what was known.
 
 use bytes::Bytes;
-use lockkeeper_model::{Basis, Time, TransitionKind};
+use lockkeeper_model::{Basis, Certainty, Identity, Mode, Time, Told, TransitionKind};
 use smallvec::SmallVec;
 
 use super::history::{Cause, Entry, LoggedEvent};
 use super::record::{End, Hold, NEVER, Record, Slot};
 use super::{Changes, Registry};
-use crate::source::{self, Form, Hint, Seen, Sight, SourceId};
+use crate::source::{self, DialectTraits, Form, Hint, Recognition, Seen, Sight, SourceId};
+
+/// Two readings of one deadline may differ by this much without a renewal, in milliseconds: rounding on both sides and
+/// the moment between a reading's two commands.
+const CLOCK_JITTER_MS: i64 = 15;
+
+/// …and by this share of the time between them: clocks of two machines that are being slewed run apart by up to one
+/// part in a thousand.
+const CLOCK_DRIFT_DIVISOR: i64 = 1_000;
 
 /// Renewals this much closer together than the known rhythm are a second renewal of the same beat (a retry, or two
 /// threads) and do not change the rhythm.
@@ -20,14 +28,35 @@ const NEW_BEAT_WEIGHT: f64 = 0.3;
 impl Registry {
     pub(super) fn apply_sight(&mut self, source: SourceId, sight: Sight, scan: bool, out: &mut Changes) {
         let found = self.find(source, &sight.key);
-        match (&sight.seen, found) {
-            (Seen::Gone, None) => {}
-            (Seen::Gone, Some(slot)) => self.gone(slot, &sight, scan, out),
-            (Seen::Held(form), None) => self.appeared(source, None, &sight, form, scan, out),
-            (Seen::Held(form), Some(slot)) if self.records[slot as usize].is_ended() => {
-                self.appeared(source, Some(slot), &sight, form, scan, out);
+        let mut in_doubt = false;
+        if let Some(slot) = found {
+            let record = &self.records[slot as usize];
+            let overlaps = sight.asked_at.0 < record.as_of;
+            if sight.read_at.0 < record.asked_at || (overlaps && scan) {
+                // What is known is newer; or it was read because it changed, which a page of a scan was not.
+                return;
             }
-            (Seen::Held(form), Some(slot)) => self.seen_again(slot, &sight, form, out),
+            in_doubt = overlaps;
+        }
+        let changes_before = out.events.len();
+        self.fold_sight(source, found, &sight, scan, out);
+        // Two readings side by side on two connections do not say which was first: a third one does.
+        if in_doubt && out.events.len() > changes_before {
+            out.look.push((source, sight.key));
+        }
+    }
+
+    fn fold_sight(&mut self, source: SourceId, found: Option<Slot>, sight: &Sight, scan: bool, out: &mut Changes) {
+        match (&sight.seen, found) {
+            // A page of a scan may have read it before it went and arrive after this: it must find this here.
+            (Seen::Gone, None) if !scan && self.known(source).scan_began.is_some() => self.absent(source, sight),
+            (Seen::Gone, None) => {}
+            (Seen::Gone, Some(slot)) => self.gone(slot, sight, scan, out),
+            (Seen::Held(form), None) => self.appeared(source, None, sight, form, scan, out),
+            (Seen::Held(form), Some(slot)) if self.records[slot as usize].is_ended() => {
+                self.appeared(source, Some(slot), sight, form, scan, out);
+            }
+            (Seen::Held(form), Some(slot)) => self.seen_again(slot, sight, form, out),
         }
     }
 
@@ -99,6 +128,7 @@ impl Registry {
                 waiting_since: 0,
                 generation,
                 as_of: sight.read_at.0,
+                asked_at: sight.asked_at.0,
                 last_change: at.0,
                 wake_at: i64::MAX,
                 times_ended: 0,
@@ -109,6 +139,7 @@ impl Registry {
         };
         let record = &mut self.records[slot as usize];
         record.as_of = sight.read_at.0;
+        record.asked_at = sight.asked_at.0;
         record.last_change = at.0;
         let deadline = record.first_deadline();
         self.known_mut(source).locks += 1;
@@ -134,13 +165,11 @@ impl Registry {
     fn seen_again(&mut self, slot: Slot, sight: &Sight, form: &Form, out: &mut Changes) {
         let at = sight.noticed_at.unwrap_or(sight.read_at);
         let record = &mut self.records[slot as usize];
-        if sight.read_at.0 < record.as_of {
-            // An older reading that arrives late: what is known is newer.
-            return;
-        }
         let complete = self.sources[usize::from(record.source.0)].complete;
+        let looked_before = Time(record.as_of);
         let since_min = if complete { record.as_of } else { i64::MIN };
         record.as_of = sight.read_at.0;
+        record.asked_at = sight.asked_at.0;
         let form_changed = record.recognition != form.recognition || record.no_owner != form.no_owner;
         record.recognition = form.recognition;
         record.mode = form.mode;
@@ -158,7 +187,7 @@ impl Registry {
                 Some(old) if !taken_anew => {
                     left.retain(|other| other.token != old.token);
                     let mut kept = old.clone();
-                    let what = update(&mut kept, hold, sight, at);
+                    let what = update(&mut kept, hold, sight, at, looked_before);
                     changed |= what.is_some() || kept.fencing != old.fencing;
                     happened.extend(what.map(|(kind, cause)| Happened::of(kind, cause, &kept.token)));
                     holds.push(kept);
@@ -237,7 +266,9 @@ impl Registry {
     /// A lock that was known and is not there.
     fn gone(&mut self, slot: Slot, sight: &Sight, scan: bool, out: &mut Changes) {
         let record = &mut self.records[slot as usize];
-        if record.is_ended() || sight.read_at.0 < record.as_of {
+        record.as_of = sight.read_at.0;
+        record.asked_at = sight.asked_at.0;
+        if record.is_ended() {
             return;
         }
         let at = sight.noticed_at.unwrap_or(sight.read_at);
@@ -275,7 +306,6 @@ impl Registry {
             }
         }
         let record = &mut self.records[slot as usize];
-        record.as_of = sight.read_at.0;
         record.last_change = at.0;
         record.waiters = 0;
         record.times_ended = record.times_ended.wrapping_add(1);
@@ -285,6 +315,33 @@ impl Registry {
         self.ended.push_back((sight.read_at.0, slot, times));
         self.known_mut(source).locks -= 1;
         out.dirty.push(slot);
+    }
+
+    /// A key that was never known as a lock and is none now.
+    fn absent(&mut self, source: SourceId, sight: &Sight) {
+        let slot = self.insert(Record {
+            source,
+            born: 0,
+            key: sight.key.as_ref().into(),
+            recognition: &ABSENT,
+            mode: Mode::Exclusive,
+            holds: SmallVec::new(),
+            no_owner: false,
+            expiry_lost: false,
+            came_back: false,
+            waiters: 0,
+            waiting_since: 0,
+            generation: 0,
+            as_of: sight.read_at.0,
+            asked_at: sight.asked_at.0,
+            last_change: sight.read_at.0,
+            wake_at: i64::MAX,
+            times_ended: 0,
+            ended: None,
+            releasing: None,
+            history: None,
+        });
+        self.ended.push_back((sight.read_at.0, slot, 0));
     }
 
     fn new_holds(&mut self, form: &Form, sight: &Sight, since: Since) -> SmallVec<[Hold; 1]> {
@@ -321,6 +378,26 @@ impl Registry {
         self.remember(slot, entry);
     }
 }
+
+/// Stands where nothing was recognised.
+static ABSENT: Recognition = Recognition {
+    dialect: "",
+    certainty: Certainty::Ambiguous,
+    because: "",
+    traits: &DialectTraits {
+        stored_as: "none",
+        strip_prefix: "",
+        told: Told::Never,
+        told_because: "",
+        release: "",
+        token_is_one_use: false,
+        waiters_counted: false,
+        waiters_because: "",
+        never_renews: None,
+        companions: |_| Vec::new(),
+        identity: |_| Identity::default(),
+    },
+};
 
 /// When a hold began, as far as known.
 #[derive(Clone, Copy)]
@@ -374,8 +451,15 @@ fn new_hold(hold: &source::Hold, sight: &Sight, since: Since, generation: u64) -
 }
 
 /// The same token at a later look: what happened, if anything.
-fn update(kept: &mut Hold, seen: &source::Hold, sight: &Sight, at: Time) -> Option<(TransitionKind, Cause)> {
+fn update(
+    kept: &mut Hold,
+    seen: &source::Hold,
+    sight: &Sight,
+    at: Time,
+    looked_before: Time,
+) -> Option<(TransitionKind, Cause)> {
     let (min, max) = lease_bounds(seen, sight);
+    let drift = CLOCK_JITTER_MS + sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR;
     let re_entered = kept.count != seen.count;
     kept.count = seen.count;
     kept.fencing = seen.fencing.unwrap_or(i64::MIN);
@@ -385,9 +469,9 @@ fn update(kept: &mut Hold, seen: &source::Hold, sight: &Sight, at: Time) -> Opti
         Some((TransitionKind::LeaseChanged, Cause::ExpiryRemoved))
     } else if kept.expires_max == NEVER {
         Some((TransitionKind::LeaseChanged, Cause::ExpirySet))
-    } else if min > kept.expires_max {
+    } else if min > kept.expires_max.saturating_add(drift) {
         Some((TransitionKind::Renewed, Cause::Seen))
-    } else if max < kept.expires_min {
+    } else if max < kept.expires_min.saturating_sub(drift) {
         Some((TransitionKind::LeaseChanged, Cause::ExpiryCut))
     } else {
         None
@@ -395,8 +479,9 @@ fn update(kept: &mut Hold, seen: &source::Hold, sight: &Sight, at: Time) -> Opti
     match lease {
         // Nothing new: two readings of one deadline narrow it down.
         None if min != NEVER => {
-            kept.expires_min = kept.expires_min.max(min);
-            kept.expires_max = kept.expires_max.min(max).max(kept.expires_min);
+            let apart = min > kept.expires_max || max < kept.expires_min;
+            kept.expires_min = if apart { min } else { kept.expires_min.max(min) };
+            kept.expires_max = if apart { max } else { kept.expires_max.min(max) };
         }
         None => {}
         Some(_) => {

@@ -40,6 +40,8 @@ pub struct Record {
     pub generation: u64,
     /// When it was last read.
     pub as_of: i64,
+    /// That reading was not done before this moment.
+    pub(super) asked_at: i64,
     /// When something last happened to it.
     pub last_change: i64,
     /// When the deadline queue will bring it up; `i64::MAX`: not at all.

@@ -185,12 +185,14 @@ pub enum Report {
 }
 
 /// A report with its source.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Batch {
     /// Who reports.
     pub source: SourceId,
     /// What.
     pub report: Report,
+    /// Told once the board knows it.
+    pub folded: Option<oneshot::Sender<()>>,
 }
 
 /// Asks a source to do something.
@@ -200,7 +202,7 @@ pub enum Command {
     Look {
         /// The keys.
         keys: Vec<Bytes>,
-        /// Told once the readings have been handed to the board.
+        /// Told once the board knows what was there.
         done: Option<oneshot::Sender<()>>,
     },
     /// Free exactly this hold.
