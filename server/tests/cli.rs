@@ -1,5 +1,7 @@
 //! The program as a shell meets it: what it says, where it says it, and what it returns.
 
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
@@ -42,7 +44,9 @@ fn an_address_that_others_can_reach_is_refused_with_2_and_a_way_out() {
     for command in ["serve", "demo"] {
         let (code, _, stderr) = run(lockkeeper(&[command]).env("LOCKKEEPER_LISTEN", "0.0.0.0:7420"));
         assert_eq!(code, 2);
-        assert!(stderr.starts_with("lockkeeper: `LOCKKEEPER_LISTEN` is `0.0.0.0:7420`, which other machines can reach"));
+        assert!(
+            stderr.starts_with("lockkeeper: `LOCKKEEPER_LISTEN` is `0.0.0.0:7420`, which other machines can reach")
+        );
         assert!(stderr.contains("hint: listen on 127.0.0.1:7420 and come through a tunnel"), "{stderr}");
     }
 }
@@ -51,8 +55,7 @@ fn an_address_that_others_can_reach_is_refused_with_2_and_a_way_out() {
 fn a_flag_wins_over_the_environment_and_a_taken_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, _, stderr) =
-        run(lockkeeper(&["serve", "--listen", &address]).env("LOCKKEEPER_LISTEN", "0.0.0.0:7420"));
+    let (code, _, stderr) = run(lockkeeper(&["serve", "--listen", &address]).env("LOCKKEEPER_LISTEN", "0.0.0.0:7420"));
     assert_eq!(code, 1);
     assert!(stderr.contains(&format!("could not listen on `{address}`: the address is in use\n")), "{stderr}");
     assert!(stderr.contains("--listen 127.0.0.1:"), "{stderr}");
