@@ -40,6 +40,20 @@ fn a_bad_value_stops_the_start_with_2_and_names_where_it_came_from() {
 }
 
 #[test]
+fn a_url_in_the_wrong_place_is_not_quoted() {
+    for arguments in [
+        &["serve", "redis://:hunter2@h"][..],
+        &["redis://:hunter2@h"],
+        &["serve", "--listen=127.0.0.1:0", "--redis-url=redis://:hunter2@h"],
+        &["serve", "--allow-release=redis://:hunter2@h"],
+    ] {
+        let (code, stdout, stderr) = run(&mut lockkeeper(arguments));
+        assert_eq!((code, stdout.as_str()), (2, ""));
+        assert!(stderr.starts_with("error: ") && !stderr.contains("hunter2"), "{stderr}");
+    }
+}
+
+#[test]
 fn an_address_that_others_can_reach_is_refused_with_2_and_a_way_out() {
     for command in ["serve", "demo"] {
         let (code, _, stderr) = run(lockkeeper(&[command]).env("LOCKKEEPER_LISTEN", "0.0.0.0:7420"));

@@ -3,6 +3,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lockkeeper_model::{Holder, Problem, QuestionError, words};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::board::BoardClosed;
 use crate::release::Refusal;
@@ -21,13 +22,15 @@ struct Answer {
     retry_after_s: Option<u32>,
 }
 
-/// The body: the problem and what this kind of problem adds to it.
-#[derive(Serialize)]
-struct Body<'a> {
+/// A problem, and who has the lock now where that is the problem.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProblemWithHolder {
+    /// As every problem.
     #[serde(flatten)]
-    problem: &'a Problem,
+    problem: Problem,
+    /// Who has the lock now. Only if it changed hands.
     #[serde(skip_serializing_if = "Option::is_none")]
-    holder_now: Option<&'a Holder>,
+    holder_now: Option<Box<Holder>>,
 }
 
 impl ApiError {
@@ -105,8 +108,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let Answer { status, problem, holder_now, retry_after_s } = *self.0;
-        let body = Body { problem: &problem, holder_now: holder_now.as_deref() };
-        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let body = serde_json::to_vec(&ProblemWithHolder { problem, holder_now }).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

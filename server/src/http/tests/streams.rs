@@ -108,6 +108,20 @@ async fn the_end_of_the_server_ends_streams_first_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_viewer_that_stops_reading_is_let_go() {
+    let rim = Rim::new();
+    let _unread = connect(&rim).await;
+    let frames = rim.fake.with(|world| world.viewers[0].clone());
+    tokio::time::pause();
+    // More than the connection's buffers take, until the other end of the channel is gone.
+    let frame = Bytes::from(vec![b'x'; 1024 * 1024]);
+    while frames.send(frame.clone()).await.is_ok() {}
+    while rim.state.open_streams()[0].1 > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn a_viewer_that_leaves_makes_room_and_the_board_knows() {
     let rim = Rim::new();
     let socket = connect(&rim).await;
