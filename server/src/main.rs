@@ -1,12 +1,12 @@
 //! Reads what to do, wires the parts, binds, waits.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use lockkeeper::board::{self, BoardOptions};
-use lockkeeper::config::{Command, CommandLine, Config, ConfigError, LogFormat, SourceConfig};
+use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, LogFormat, SourceConfig};
 use lockkeeper::http::AppState;
 use lockkeeper::source::{SourceId, redis};
 use lockkeeper::{demo, http};
@@ -23,13 +23,16 @@ const WAITING_REPORTS: usize = 256;
 /// How long tasks that ignore the end may hold the process up.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
+/// The Redis client reports every lost connection itself; the sources report it once, in words.
+const DEFAULT_LOG: &str = "info,fred=off";
+
 /// The configuration cannot be used.
 const EXIT_CONFIG: u8 = 2;
 
 fn main() -> ExitCode {
     let CommandLine { command, log_format } = match CommandLine::read(std::env::args_os()) {
         Ok(line) => line,
-        Err(error) => error.exit(),
+        Err(error) => return usage(&error),
     };
     let is_demo = matches!(command, Command::Demo(_));
     let config = match command {
@@ -96,7 +99,9 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
     });
 
     let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
-    println!("Lockkeeper {} is watching {} on http://{listen}/", env!("CARGO_PKG_VERSION"), names.join(", "));
+    let line = format!("Lockkeeper {} is watching {} on http://{listen}/", env!("CARGO_PKG_VERSION"), names.join(", "));
+    // Whoever started us may have stopped reading, which is no reason to stop serving.
+    let _ = writeln!(std::io::stdout(), "{line}");
 
     let served = http::serve(listener, state).await.context("could not go on serving");
     stop.cancel();
@@ -137,6 +142,17 @@ fn cannot_listen(config: &Config, error: &std::io::Error) -> anyhow::Error {
     }
 }
 
+/// What `--help` and `--version` ask for, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        eprint!("{}", config::without_urls(&error.render().to_string()));
+    } else {
+        // Nobody is left to tell that there is nobody to tell.
+        let _ = error.print();
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
 fn refuse(error: &ConfigError) -> ExitCode {
     eprintln!("lockkeeper: {error}");
     if let Some(hint) = error.hint() {
@@ -147,10 +163,8 @@ fn refuse(error: &ConfigError) -> ExitCode {
 
 /// Log lines go to standard error. `LOCKKEEPER_LOG` chooses them; what it does not understand is reported and left out.
 fn init_log(format: LogFormat) {
-    let filter = EnvFilter::builder()
-        .with_env_var("LOCKKEEPER_LOG")
-        .with_default_directive(tracing::Level::INFO.into())
-        .from_env_lossy();
+    let chosen = std::env::var("LOCKKEEPER_LOG").unwrap_or_else(|_| DEFAULT_LOG.to_owned());
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).parse_lossy(chosen);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),

@@ -198,3 +198,17 @@ fn several(values: Vec<String>, place: Place) -> Vec<Given<String>> {
         _ => values.into_iter().map(|value| Given::new(value, place.clone())).collect(),
     }
 }
+
+/// A complaint of the command line's parser without what follows `://` on its lines: it quotes what it does not
+/// understand, which may be a URL with a password in the wrong place.
+#[must_use]
+pub fn without_urls(complaint: &str) -> String {
+    let mut out = String::new();
+    for line in complaint.lines() {
+        match line.split_once("://") {
+            Some((before, _)) => out.push_str(&format!("{before}://…\n")),
+            None => out.push_str(&format!("{line}\n")),
+        }
+    }
+    out
+}

@@ -10,13 +10,13 @@ mod source;
 mod tests;
 mod url;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-pub use cli::{Command, CommandLine, LogFormat, Settings};
+pub use cli::{Command, CommandLine, LogFormat, Settings, without_urls};
 pub use error::{ConfigError, Given, Place};
 use file::File;
 pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
-use std::net::SocketAddr;
 pub use url::StoreUrl;
 
 /// The file that is read without being named, if it is in the working directory.

@@ -46,11 +46,13 @@ pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Respo
 }
 
 fn serve(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
-    let etag = format!("\"{}\"", STANDARD.encode(file.metadata.sha256_hash()));
+    // Weak: the same file goes out compressed in several ways.
+    let etag = format!("W/\"{}\"", STANDARD.encode(file.metadata.sha256_hash()));
     let caching = if has_hash(path) { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let known = headers.get_all(IF_NONE_MATCH).iter().any(|value| {
-        value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim().trim_start_matches("W/") == etag))
-    });
+    let known = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim() == etag)));
     let about = [(ETAG, etag), (CACHE_CONTROL, caching.to_owned())];
     if known {
         return (StatusCode::NOT_MODIFIED, about).into_response();

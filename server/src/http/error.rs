@@ -3,6 +3,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lockkeeper_model::{Holder, Problem, QuestionError, words};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::board::BoardClosed;
 use crate::release::Refusal;
@@ -10,20 +11,26 @@ use crate::release::Refusal;
 /// Everything that can go wrong at the rim, as `application/problem+json`. What a browser reads here carries neither
 /// addresses nor credentials.
 #[derive(Clone, Debug)]
-pub struct ApiError {
+pub struct ApiError(Box<Answer>);
+
+/// Boxed above: errors are rare, and every handler's answer would be as large as the largest of them.
+#[derive(Clone, Debug)]
+struct Answer {
     status: StatusCode,
     problem: Problem,
     holder_now: Option<Box<Holder>>,
     retry_after_s: Option<u32>,
 }
 
-/// The body: the problem and what this kind of problem adds to it.
-#[derive(Serialize)]
-struct Body<'a> {
+/// A problem, and who has the lock now where that is the problem.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProblemWithHolder {
+    /// As every problem.
     #[serde(flatten)]
-    problem: &'a Problem,
+    problem: Problem,
+    /// Who has the lock now. Only if it changed hands.
     #[serde(skip_serializing_if = "Option::is_none")]
-    holder_now: Option<&'a Holder>,
+    holder_now: Option<Box<Holder>>,
 }
 
 impl ApiError {
@@ -36,13 +43,13 @@ impl ApiError {
             detail: detail.into(),
             hint: None,
         };
-        ApiError { status, problem, holder_now: None, retry_after_s: None }
+        ApiError(Box::new(Answer { status, problem, holder_now: None, retry_after_s: None }))
     }
 
     /// What to try.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> ApiError {
-        self.problem.hint = Some(hint.into());
+        self.0.problem.hint = Some(hint.into());
         self
     }
 
@@ -70,7 +77,7 @@ impl ApiError {
             format!("all {size} places for {what} are taken"),
         )
         .hint("close some, or try again later");
-        error.retry_after_s = Some(5);
+        error.0.retry_after_s = Some(5);
         error
     }
 
@@ -82,7 +89,7 @@ impl ApiError {
             "The server is shutting down",
             BoardClosed.to_string(),
         );
-        error.retry_after_s = Some(2);
+        error.0.retry_after_s = Some(2);
         error
     }
 
@@ -100,12 +107,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body = Body { problem: &self.problem, holder_now: self.holder_now.as_deref() };
-        let body = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = (self.status, body).into_response();
+        let Answer { status, problem, holder_now, retry_after_s } = *self.0;
+        let body = serde_json::to_vec(&ProblemWithHolder { problem, holder_now }).unwrap_or_default();
+        let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(seconds) = self.retry_after_s {
+        if let Some(seconds) = retry_after_s {
             headers.insert(RETRY_AFTER, seconds.into());
         }
         response
@@ -143,7 +150,7 @@ impl From<Refusal> for ApiError {
             Refusal::ChangedHands { holder_now, .. } => {
                 let mut error = ApiError::new(StatusCode::CONFLICT, "changed-hands", "The lock changed hands", detail)
                     .hint("look at the lock again before deciding");
-                error.holder_now = Some(holder_now);
+                error.0.holder_now = Some(holder_now);
                 error
             }
             Refusal::SeveralHolders { .. } => ApiError::bad_request("holder-needed", detail)
@@ -152,7 +159,7 @@ impl From<Refusal> for ApiError {
                 let mut error =
                     ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many releases at once", detail)
                         .hint("nothing was tried and the ticket is still good; try again in a moment");
-                error.retry_after_s = Some(2);
+                error.0.retry_after_s = Some(2);
                 error
             }
             Refusal::Ticket(TicketError::TooLong) => {

@@ -3,7 +3,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use lockkeeper_model::{SourceState, SourceStatus, Time};
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -70,14 +70,12 @@ fn sources(registry: &mut Registry, statuses: &[SourceStatus], now: Time) {
     }
     registry.register("source_state", "1 for the state that the source is in", states);
 
-    let mut counter = |name: &str, help: &str, read: &dyn Fn(&SourceStatus) -> u64| {
+    let mut counter = |name, help, read: &dyn Fn(&SourceStatus) -> u64| {
+        let family = Family::<Labels, Counter>::default();
         for status in statuses {
-            registry.sub_registry_with_label(("source".into(), status.name.clone().into())).register(
-                name,
-                help,
-                ConstCounter::new(read(status)),
-            );
+            family.get_or_create(&vec![("source", status.name.clone())]).inc_by(read(status));
         }
+        registry.register(name, help, family);
     };
     counter("gaps", "Times that the link was lost or notices were missed", &|status| status.gaps);
     counter("missed_events", "Notices known or feared to have been missed", &|status| status.missed_events);
@@ -89,13 +87,12 @@ fn rim(registry: &mut Registry, state: &AppState) {
         streams.get_or_create(&vec![("kind", kind.to_owned())]).set(i64::try_from(open).unwrap_or(i64::MAX));
     }
     registry.register("viewers", "Open browser tabs (stream) and event streams (events)", streams);
+
+    let releases = Family::<Labels, Counter>::default();
     for (outcome, count) in state.desk.outcomes() {
-        registry.sub_registry_with_label(("outcome".into(), outcome.into())).register(
-            "releases",
-            "Locks that a release was carried out for, by outcome",
-            ConstCounter::new(count),
-        );
+        releases.get_or_create(&vec![("outcome", outcome.to_owned())]).inc_by(count);
     }
+    registry.register("releases", "Locks that a release was carried out for, by outcome", releases);
 }
 
 fn signed(value: u64) -> i64 {

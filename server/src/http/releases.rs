@@ -14,7 +14,7 @@ use super::{ApiError, AppState};
     responses(
         (status = 200, body = PreviewAnswer),
         (status = 403, description = "releasing is switched off", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "it changed hands (`holder_now` says who has it) or is free", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "it changed hands (`holder_now` says who has it) or is free", body = super::error::ProblemWithHolder, content_type = "application/problem+json"),
         (status = 503, description = "the store does not answer", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
     )

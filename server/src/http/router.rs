@@ -10,7 +10,7 @@ use axum::routing::{MethodRouter, get, post};
 use lockkeeper_model::words;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
-use tower_http::trace::{DefaultOnResponse, TraceLayer};
+use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{ApiError, AppState, app, events, guard, health, locks, metrics, openapi, releases, sources, stream};
@@ -62,7 +62,7 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(state.clone(), guard::admit))
         .layer(from_fn(guard::harden))
-        .layer(TraceLayer::new_for_http().make_span_with(span).on_response(DefaultOnResponse::new()))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .with_state(state)
 }
 
@@ -101,7 +101,7 @@ async fn in_time(request: Request, next: Next) -> Response {
     })
 }
 
-fn broken(panic: Box<dyn Any + Send>) -> Response {
+pub(super) fn broken(panic: Box<dyn Any + Send>) -> Response {
     let said = panic
         .downcast_ref::<String>()
         .map(String::as_str)
@@ -111,7 +111,8 @@ fn broken(panic: Box<dyn Any + Send>) -> Response {
     ApiError::internal().into_response()
 }
 
-/// The path and never the query: people paste tokens into search fields.
+/// The path and never the query: people paste tokens into search fields. An answer of 503 is no failure to log: a
+/// source that is down says so itself, once, and not at every probe.
 fn span(request: &Request) -> tracing::Span {
     tracing::debug_span!("request", http.method = %request.method(), http.path = request.uri().path())
 }

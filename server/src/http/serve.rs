@@ -21,13 +21,18 @@ pub async fn serve(listener: TcpListener, state: AppState) -> io::Result<()> {
             tracing::debug!(%error, "could not switch off delayed sending");
         }
     });
-    let server = axum::serve(listener, router(state)).with_graceful_shutdown(closing.clone().cancelled_owned());
+    let server = axum::serve(listener, router(state.clone())).with_graceful_shutdown(closing.clone().cancelled_owned());
+    let all = async {
+        server.into_future().await?;
+        state.settled().await;
+        Ok(())
+    };
     let too_long = async {
         closing.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
     tokio::select! {
-        served = server.into_future() => served,
+        served = all => served,
         () = too_long => {
             tracing::warn!(drain_ms = DRAIN.as_millis() as u64, "requests were still under way at the end");
             Ok(())

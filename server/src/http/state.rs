@@ -53,6 +53,14 @@ impl AppState {
         self.event_streams.take()
     }
 
+    /// Waits until every stream has said goodbye and every release under way has its outcome. Both outlive the
+    /// connection that asked for them, so the server's own end does not wait for them.
+    pub(super) async fn settled(&self) {
+        self.viewers.all_free().await;
+        self.event_streams.all_free().await;
+        self.desk.settled().await;
+    }
+
     /// Browser tabs and event streams that are open.
     pub(super) fn open_streams(&self) -> [(&'static str, usize); 2] {
         [("stream", self.viewers.taken()), ("events", self.event_streams.taken())]
@@ -74,6 +82,11 @@ impl Slots {
 
     fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         Arc::clone(&self.free).try_acquire_owned().map_err(|_| ApiError::full(self.what, self.size))
+    }
+
+    async fn all_free(&self) {
+        // An error would mean that the semaphore was closed, which nobody does.
+        let _ = self.free.acquire_many(u32::try_from(self.size).unwrap_or(u32::MAX)).await;
     }
 
     fn taken(&self) -> usize {

@@ -32,10 +32,11 @@ const LOCKS_AT_ONCE: usize = 16;
 /// What is logged of a token: whole for every known library, bounded for the rest.
 const LOGGED_TOKEN_BYTES: usize = 64;
 
-/// Whether the lock is still what the ticket is bound to.
-enum Comparison {
-    Same { order: ReleaseOrder },
-    Different { outcome: Outcome, detail: String, holder_now: Option<Holder> },
+/// The lock is not what the ticket is bound to any more.
+struct Different {
+    outcome: Outcome,
+    detail: String,
+    holder_now: Option<Holder>,
 }
 
 impl ReleaseDesk {
@@ -113,8 +114,9 @@ impl ReleaseDesk {
         }
         let found = self.board.lock(source.id, key.clone()).await?;
         let order = match compare(hold, found.held.as_deref()) {
-            Comparison::Same { order } => order,
-            Comparison::Different { outcome, detail, holder_now } => {
+            Ok(order) => order,
+            Err(different) => {
+                let Different { outcome, detail, holder_now } = *different;
                 return Ok(ReleaseResult { holder_now, ..answer(outcome, format!("{detail}; nothing was done")) });
             }
         };
@@ -198,9 +200,10 @@ impl ReleaseDesk {
     }
 }
 
-/// Compares the lock with what the ticket is bound to. Equal tokens are not enough: some libraries use one again.
-fn compare(hold: &BoundHold, held: Option<&Held>) -> Comparison {
-    let different = |outcome, detail: String, holder_now| Comparison::Different { outcome, detail, holder_now };
+/// The order that frees the hold that the ticket is bound to, if it is still the same hold. Equal tokens are not
+/// enough: some libraries use one again.
+fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
+    let different = |outcome, detail, holder_now| Err(Box::new(Different { outcome, detail, holder_now }));
     let Some(held) = held else {
         return different(Outcome::Gone, "it was free already".to_owned(), None);
     };
@@ -219,7 +222,7 @@ fn compare(hold: &BoundHold, held: Option<&Held>) -> Comparison {
         let detail = format!("the hold count changed from {} to {} since the preview", hold.count, order.count);
         return different(Outcome::Refused, detail, holder.cloned());
     }
-    Comparison::Same { order: order.clone() }
+    Ok(order.clone())
 }
 
 fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> ReleaseResult {

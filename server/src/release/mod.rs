@@ -62,6 +62,12 @@ impl ReleaseDesk {
         }
     }
 
+    /// Waits until no release is under way.
+    pub async fn settled(&self) {
+        // An error would mean that the semaphore was closed, which nobody does.
+        let _ = self.slots.acquire_many(MAX_RELEASES_AT_ONCE as u32).await;
+    }
+
     /// How often each outcome came about since the start.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
         OUTCOMES.iter().zip(&self.outcomes.0).map(|(outcome, count)| (word(*outcome), count.load(Ordering::Relaxed)))

@@ -57,7 +57,7 @@ impl ReleaseDesk {
                 count: order.count,
             });
             let status = target.source.status.borrow().clone();
-            locks.push(explain(&held, holder, order, &status));
+            locks.push(explain(&held, holder, &status));
         }
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
@@ -127,7 +127,7 @@ fn choose<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a 
         })
 }
 
-fn explain(held: &Held, holder: &Holder, order: &ReleaseOrder, status: &SourceStatus) -> PreviewedLock {
+fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock {
     let Held { lock, traits, .. } = held;
     PreviewedLock {
         source: lock.source.clone(),
@@ -138,37 +138,23 @@ fn explain(held: &Held, holder: &Holder, order: &ReleaseOrder, status: &SourceSt
         strength: Strength::Atomic,
         told: traits.told,
         told_because: traits.told_because.to_owned(),
-        plan: plan(lock, traits, order),
+        plan: plan(lock, traits),
         collateral: Collateral { complete: true, items: Vec::new() },
         warnings: warnings(lock, holder, traits, status),
     }
 }
 
-fn plan(lock: &Lock, traits: &DialectTraits, order: &ReleaseOrder) -> String {
-    let lease = match order.expires_not_after {
-        Some(_) => "its lease was not pushed out",
-        None => "it still has no expiry",
+fn plan(lock: &Lock, traits: &DialectTraits) -> String {
+    let Waiters { count: Some(count @ 1..), basis, .. } = &lock.waiters else { return traits.release.to_owned() };
+    let basis = match basis {
+        WaitersBasis::Exact => "counted by the store",
+        WaitersBasis::Inferred => "inferred",
+        WaitersBasis::Sampled => "seen in a sample",
+        WaitersBasis::Reported => "by their own word",
+        WaitersBasis::Unknown => "unknown",
     };
-    let mut plan = format!(
-        "in one step of the store: compares the token, the hold count ({}) and that {lease}, and only then frees it",
-        order.count
-    );
-    if !traits.release.is_empty() {
-        plan.push_str("; ");
-        plan.push_str(traits.release);
-    }
-    if let Waiters { count: Some(count @ 1..), basis, .. } = &lock.waiters {
-        let basis = match basis {
-            WaitersBasis::Exact => "counted by the store",
-            WaitersBasis::Inferred => "inferred",
-            WaitersBasis::Sampled => "seen in a sample",
-            WaitersBasis::Reported => "by their own word",
-            WaitersBasis::Unknown => "unknown",
-        };
-        let waiters = if *count == 1 { "waiter" } else { "waiters" };
-        plan.push_str(&format!("; {count} {waiters} ({basis}) may take it next"));
-    }
-    plan
+    let waiters = if *count == 1 { "1 waiter".to_owned() } else { format!("{count} waiters") };
+    format!("{} {waiters} ({basis}) may take it next.", traits.release)
 }
 
 fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &SourceStatus) -> Vec<Warning> {
@@ -204,7 +190,9 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
             "it has no fencing token: what the lock protects cannot refuse this holder's late writes".to_owned(),
         );
     }
-    if let Some(never_renews) = traits.never_renews {
+    if let Some(never_renews) = traits.never_renews
+        && holder.verdict != Verdict::Alive
+    {
         warn("never_renews", format!("{never_renews}: silence does not mean that the holder is dead"));
     }
     if lock.flags.contains(&Flag::CameBack) {
