@@ -171,7 +171,7 @@ pub struct ReleaseResult {
     pub holder_now: Option<Holder>,
     /// How many sleeping waiters the store said were woken; null where the library's waiters need no waking.
     pub woken: Option<i64>,
-    /// What was seen afterwards; null when nothing was released.
+    /// What was seen afterwards; null when nothing was released, or nothing could be seen.
     pub after: Option<After>,
 }
 
