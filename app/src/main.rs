@@ -1,1 +1,19 @@
-fn main() {}
+//! The dashboard that runs in the browser.
+//!
+//! [`live`] is the link to the server and the state that its frames are folded into, [`ui`] could belong to any product,
+//! [`components`] know locks, [`pages`] put them together. Whatever can be decided without a browser is decided in plain
+//! types with tests beside them.
+
+#![expect(unreachable_pub, reason = "the component macro makes the props of a crate-visible component public")]
+
+mod components;
+#[cfg(test)]
+mod fixtures;
+mod live;
+mod nav;
+mod pages;
+mod ui;
+
+fn main() {
+    leptos::mount::mount_to_body(pages::LocksPage);
+}

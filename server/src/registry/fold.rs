@@ -124,6 +124,7 @@ impl Registry {
                 no_owner: form.no_owner,
                 expiry_lost: false,
                 came_back: false,
+                unwatched: false,
                 waiters: 0,
                 waiting_since: 0,
                 generation,
@@ -170,6 +171,7 @@ impl Registry {
         let since_min = if complete { record.as_of } else { i64::MIN };
         record.as_of = sight.read_at.0;
         record.asked_at = sight.asked_at.0;
+        record.unwatched = false;
         let form_changed = record.recognition != form.recognition || record.no_owner != form.no_owner;
         record.recognition = form.recognition;
         record.mode = form.mode;
@@ -273,7 +275,7 @@ impl Registry {
         }
         let at = sight.noticed_at.unwrap_or(sight.read_at);
         let source = record.source;
-        let watched = self.sources[usize::from(source.0)].complete;
+        let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
         let holds = std::mem::take(&mut record.holds);
         let released_here = record.releasing.take();
         let mut last: Option<(End, Cause)> = None;
@@ -329,6 +331,7 @@ impl Registry {
             no_owner: false,
             expiry_lost: false,
             came_back: false,
+            unwatched: false,
             waiters: 0,
             waiting_since: 0,
             generation: 0,

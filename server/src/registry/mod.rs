@@ -11,6 +11,8 @@ mod fold;
 mod history;
 mod record;
 mod show;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -285,8 +287,10 @@ impl Registry {
     }
 
     fn scan_ended(&mut self, source: SourceId, began_at: Time, out: &mut Changes) {
-        for (slot, record) in &self.records {
+        let after_gap = !self.known(source).complete;
+        for (slot, record) in &mut self.records {
             if record.source == source && !record.is_ended() && record.as_of < began_at.0 {
+                record.unwatched = after_gap;
                 out.look.push((source, Bytes::copy_from_slice(&record.key)));
                 out.dirty.push(slot as Slot);
             }

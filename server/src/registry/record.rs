@@ -32,6 +32,8 @@ pub struct Record {
     pub expiry_lost: bool,
     /// The token that was released came back.
     pub came_back: bool,
+    /// A scan after a gap did not meet it: if it is gone, it went while nobody was looking.
+    pub(super) unwatched: bool,
     /// Known waiters; 0 where they are not counted.
     pub waiters: u32,
     /// Since when there were some without a break; meaningless while `waiters` is 0.

@@ -48,8 +48,16 @@ impl Registry {
             waiters: self.waiters(record, now),
             flags: flags(record, now, down),
             stored: with_stored.then(|| stored(record)),
-            as_of: Time(record.as_of),
+            as_of: Time(self.known_as_of(record)),
         }
+    }
+
+    /// Until when this is known to be so: the last reading, or, while every change is heard of, the last moment at which
+    /// all changes had been.
+    fn known_as_of(&self, record: &Record) -> i64 {
+        let known = self.known(record.source);
+        let confirmed = known.confirmed_at.filter(|_| known.complete).map_or(i64::MIN, |at| at.0);
+        record.as_of.max(confirmed)
     }
 
     /// For each holder the order that would free exactly it.
@@ -107,7 +115,7 @@ impl Registry {
             waiting_since: Some(record.waiting_since).filter(|_| record.waiters > 0),
             flags: flags(record, now, down),
             generation: self.generation(record.generation),
-            as_of: record.as_of,
+            as_of: self.known_as_of(record),
         }
     }
 

@@ -13,6 +13,8 @@ mod answer;
 mod filter;
 mod keys;
 mod ordered;
+#[cfg(test)]
+mod tests;
 mod viewers;
 
 use std::collections::HashMap;

@@ -1,0 +1,118 @@
+use leptos::prelude::*;
+use lockkeeper_model::words::shown;
+use lockkeeper_model::{SourceState, SourceStatus, Time};
+
+use crate::live::{LinkState, Live};
+use crate::ui::hms;
+
+/// What a banner says of a source that is not live.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Trouble {
+    source: String,
+    down: bool,
+    text: String,
+    hint: Option<String>,
+}
+
+/// What makes the page less than live, in full sentences.
+///
+/// A banner's alert does not count seconds: a screen reader would say it anew each time. What counts stands beside it.
+#[component]
+pub(crate) fn Banners() -> impl IntoView {
+    let live = expect_context::<Live>();
+    let troubles =
+        Memo::new(move |_| live.sources.with(|sources| sources.iter().filter_map(trouble).collect::<Vec<_>>()));
+    let refused = move || {
+        live.refused.get().map(|detail| format!("The server did not understand the question: {}.", shown(&detail)))
+    };
+    view! {
+        <div class="banners">
+            <LinkBanner />
+            <For each=move || troubles.get() key=Clone::clone let(trouble)>
+                <SourceBanner trouble />
+            </For>
+            <Show when=move || live.refused.with(Option::is_some)>
+                <div class="banner warn">
+                    <p role="status">{refused}</p>
+                </div>
+            </Show>
+        </div>
+    }
+}
+
+#[component]
+fn LinkBanner() -> impl IntoView {
+    let live = expect_context::<Live>();
+    let said = Memo::new(move |_| match live.link.get() {
+        LinkState::Lost { .. } => Some(match live.now.get_untracked() {
+            0 => "Lockkeeper cannot be reached.".to_owned(),
+            now => format!("Connection to Lockkeeper lost — showing the state of {}.", hms(Time(now))),
+        }),
+        LinkState::Incompatible => Some(
+            "This page and the server are of different versions: what it says cannot be shown truthfully.".to_owned(),
+        ),
+        LinkState::Connecting | LinkState::Live => None,
+    });
+    let waiting = Memo::new(move |_| matches!(live.link.get(), LinkState::Lost { retry_at: Some(_), .. }));
+    let incompatible = Memo::new(move |_| live.link.get() == LinkState::Incompatible);
+    let counting = move || live.link.get().count(live.clock.get());
+    let reload = |_| {
+        let _ = window().location().reload();
+    };
+    view! {
+        <Show when=move || said.get().is_some()>
+            <div class="banner bad">
+                <p role="alert">{said}</p>
+                <span class="counting">{counting}</span>
+                <Show when=move || waiting.get()>
+                    <button type="button" class="plain" on:click=move |_| live.retry()>
+                        "Try now"
+                    </button>
+                </Show>
+                <Show when=move || incompatible.get()>
+                    <button type="button" class="plain" on:click=reload>
+                        "Reload to update"
+                    </button>
+                </Show>
+            </div>
+        </Show>
+    }
+}
+
+#[component]
+fn SourceBanner(trouble: Trouble) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let name = trouble.source.clone();
+    let counting = move || {
+        let until = live.moods.with(|moods| moods.get(&name).and_then(|mood| mood.true_until))?;
+        Some(format!("Its locks are shown {}.", super::say::as_of(until, live.running_now.get())))
+    };
+    view! {
+        <div class=if trouble.down { "banner bad" } else { "banner warn" }>
+            <p role=if trouble.down { "alert" } else { "status" }>
+                <b>{shown(&trouble.source)}</b>
+                " "
+                {trouble.text}
+                {trouble.hint.map(|hint| view! { <span class="hint">" Try: " {hint}</span> })}
+            </p>
+            <span class="counting">{counting}</span>
+        </div>
+    }
+}
+
+fn trouble(source: &SourceStatus) -> Option<Trouble> {
+    let problem = source.problem.as_deref().map(shown);
+    let text = match (source.state, problem) {
+        (SourceState::Down, None) => "is down: it does not answer.".to_owned(),
+        (SourceState::Down, Some(problem)) => format!("is down: {problem}."),
+        (SourceState::Degraded, None) => "is degraded.".to_owned(),
+        (SourceState::Degraded, Some(problem)) => format!("is degraded: {problem}."),
+        (SourceState::Live | SourceState::Scanning, _) => return None,
+    };
+    Some(Trouble {
+        source: source.name.clone(),
+        down: source.state == SourceState::Down,
+        text: text.replace("..", "."),
+        hint: source.hint.as_deref().map(shown),
+    })
+}

@@ -1,0 +1,277 @@
+use leptos::html;
+use leptos::prelude::*;
+use lockkeeper_model::words::shown;
+use lockkeeper_model::{Lock, LockId, PreviewTarget, StoredEntry, Time};
+
+use super::facts::{Sentence, Tone, holder_facts, lock_facts, sentence};
+use super::history::History;
+use super::picture::Picture;
+use super::release::ReleaseDialog;
+use super::{TableKeys, say};
+use crate::live::Live;
+use crate::nav::Nav;
+use crate::ui::{CopyButton, Glyph, Icon};
+
+/// Everything known about one lock.
+#[component]
+pub(crate) fn Drawer(
+    /// Its source.
+    source: String,
+    /// The lock.
+    id: LockId,
+    /// A person opened it just now: it takes the focus.
+    take_focus: bool,
+) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let nav = expect_context::<Nav>();
+    let keys = expect_context::<TableKeys>();
+    let lock: Memo<Option<Lock>> =
+        Memo::new(move |_| live.detail.with(|detail| detail.as_ref().and_then(|detail| detail.lock.clone())));
+    let heard = Memo::new(move |_| live.detail.with(Option::is_some));
+    // A lock keeps its name when it ends.
+    let unnamed = shown(id.as_str());
+    let name = Memo::new(move |before: Option<&String>| {
+        let now = lock.with(|lock| lock.as_ref().map(|lock| shown(&lock.name)));
+        now.or_else(|| before.cloned()).unwrap_or_else(|| unnamed.clone())
+    });
+    let from = {
+        let source = shown(&source);
+        move || {
+            lock.with(|lock| match lock {
+                Some(lock) => format!(
+                    "{source} · {}, {}: {}",
+                    shown(&lock.dialect.name),
+                    lock.dialect.certainty.word(),
+                    shown(&lock.dialect.because)
+                ),
+                None => source.clone(),
+            })
+        }
+    };
+    let link = Signal::derive(move || {
+        let origin = window().location().origin().unwrap_or_default();
+        format!("{origin}{}", nav.route.with(|route| route.href()))
+    });
+    let heading = NodeRef::<html::H2>::new();
+    Effect::new(move |_| {
+        if take_focus && let Some(heading) = heading.get() {
+            let _ = heading.focus();
+        }
+    });
+    let close = move |_| {
+        nav.open(None);
+        keys.focus();
+    };
+    let releasing = RwSignal::new(None::<PreviewTarget>);
+    let old = move || !live.link.get().is_live();
+    let holder_count = Memo::new(move |_| lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.holders.len())));
+    view! {
+        <aside class="drawer" aria-label=name class:out-of-date=old>
+            <header>
+                <h2 tabindex="-1" node_ref=heading>
+                    {name}
+                </h2>
+                <small>
+                    {from} " · " <CopyButton text=link word="copy link" label="Copy a link to this lock" />
+                </small>
+                <button type="button" class="plain icon-button close" aria-label="Close" on:click=close>
+                    <Icon glyph=Glyph::Close />
+                </button>
+            </header>
+            <div class="drawer-body">
+                <Show when=move || heard.get() fallback=|| view! { <p class="say calm">"Asking…"</p> }>
+                    <FirstSentence lock />
+                    <Picture />
+                    <For each=move || 0..holder_count.get() key=|at| *at let(at)>
+                        <HolderFacts lock at alone=Signal::derive(move || holder_count.get() == 1) releasing />
+                    </For>
+                    <Facts facts=Memo::new(move |_| {
+                        lock.with(|lock| lock.as_ref().map(lock_facts)).unwrap_or_default()
+                    }) />
+                    <StoredForm lock />
+                    <History />
+                </Show>
+            </div>
+            <Show when=move || holder_count.get() == 1>
+                <footer>
+                    <ReleaseButton lock at=0 releasing />
+                </footer>
+            </Show>
+            {move || {
+                releasing.get().map(|target| view! { <ReleaseDialog target name=name.get_untracked() releasing /> })
+            }}
+        </aside>
+    }
+}
+
+#[component]
+fn FirstSentence(lock: Memo<Option<Lock>>) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let sentence: Memo<Sentence> = Memo::new(move |_| {
+        let now = Time(live.now.get());
+        lock.with(|lock| {
+            live.detail
+                .with(|detail| sentence(lock.as_ref(), detail.as_ref().map_or(&[], |detail| &detail.events), now))
+        })
+    });
+    let class = move || match sentence.with(|sentence| sentence.tone) {
+        Tone::Calm => "say calm",
+        Tone::Warn => "say warn",
+        Tone::Bad => "say bad",
+    };
+    view! {
+        <p class=class>
+            <b>{move || sentence.with(|sentence| sentence.first.clone())}</b>
+            " "
+            {move || sentence.with(|sentence| sentence.rest.clone())}
+        </p>
+    }
+}
+
+/// Terms and what they are. A text that changes as time passes is changed in place, so that it can be selected.
+#[component]
+fn Facts(
+    /// In order.
+    facts: Memo<Vec<(&'static str, String)>>,
+) -> impl IntoView {
+    let places =
+        Memo::new(move |_| facts.with(|facts| facts.iter().map(|(term, _)| *term).enumerate().collect::<Vec<_>>()));
+    view! {
+        <dl class="facts">
+            <For each=move || places.get() key=|place| *place let((at, term))>
+                <dt>{term}</dt>
+                <dd>{move || facts.with(|facts| facts.get(at).map(|(_, text)| text.clone()))}</dd>
+            </For>
+        </dl>
+    }
+}
+
+/// One hold: its token, to be copied, and what is known of it.
+#[component]
+fn HolderFacts(
+    lock: Memo<Option<Lock>>,
+    at: usize,
+    #[prop(into)] alone: Signal<bool>,
+    releasing: RwSignal<Option<PreviewTarget>>,
+) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let holder = Memo::new(move |_| lock.with(|lock| lock.as_ref().and_then(|lock| lock.holders.get(at).cloned())));
+    let token = move || holder.with(|holder| holder.as_ref().map(say::token));
+    let whole = Signal::derive(move || {
+        holder
+            .with(|holder| {
+                let holder = holder.as_ref()?;
+                Some(holder.token.clone().unwrap_or_else(|| holder.token_b64.clone()))
+            })
+            .unwrap_or_default()
+    });
+    let facts = Memo::new(move |_| {
+        let now = Time(live.now.get());
+        holder.with(|holder| holder.as_ref().map(|holder| holder_facts(holder, now))).unwrap_or_default()
+    });
+    view! {
+        <Show when=move || !alone.get()>
+            <h3>{format!("Holder {}", at + 1)}</h3>
+        </Show>
+        <dl class="facts token">
+            <dt>"Token"</dt>
+            <dd>
+                <code>{token}</code>
+                " "
+                <CopyButton text=whole label="Copy the token" />
+            </dd>
+        </dl>
+        <Facts facts />
+        <Show when=move || !alone.get()>
+            <div class="holder-release">
+                <ReleaseButton lock at releasing />
+            </div>
+        </Show>
+    }
+}
+
+/// Opens the dialog, or says why it cannot be opened.
+#[component]
+fn ReleaseButton(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option<PreviewTarget>>) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let why_not = Memo::new(move |_| {
+        if !live.link.get().is_live() {
+            return Some("Not while the connection to Lockkeeper is lost.".to_owned());
+        }
+        if !live.server.with(|server| server.as_ref().is_some_and(|server| server.release_enabled)) {
+            return Some("Releasing is switched off on this server: start it with --allow-release.".to_owned());
+        }
+        let source = lock.with(|lock| lock.as_ref().map(|lock| lock.source.clone()))?;
+        let enabled = live.sources.with(|sources| {
+            sources.iter().find(|known| known.name == source).is_none_or(|known| known.release_enabled)
+        });
+        (!enabled).then(|| format!("Releasing is switched off for {}.", shown(&source)))
+    });
+    let reason_id = format!("why-not-{at}");
+    let described_by = reason_id.clone();
+    let open = move |_| {
+        releasing.set(lock.with_untracked(|lock| {
+            let lock = lock.as_ref()?;
+            let holder = lock.holders.get(at)?;
+            let several = lock.holders.len() > 1;
+            Some(PreviewTarget {
+                source: lock.source.clone(),
+                id: lock.id.clone(),
+                generation: if several { holder.generation.clone() } else { lock.generation.clone() },
+                holder: several.then(|| holder.token_b64.clone()),
+            })
+        }));
+    };
+    view! {
+        <button
+            type="button"
+            class="danger"
+            disabled=move || why_not.with(Option::is_some)
+            aria-describedby=move || why_not.with(Option::is_some).then(|| described_by.clone())
+            on:click=open
+        >
+            "Release…"
+        </button>
+        <small id=reason_id>{move || why_not.get()}</small>
+    }
+}
+
+/// How it lies in the store.
+#[component]
+fn StoredForm(lock: Memo<Option<Lock>>) -> impl IntoView {
+    let stored = Memo::new(move |_| lock.with(|lock| lock.as_ref().and_then(|lock| lock.stored.clone())));
+    let summary =
+        move || stored.with(|stored| stored.as_ref().map(|stored| format!("As stored: {}", shown(&stored.kind))));
+    let value = |entry: &StoredEntry| match &entry.value {
+        Some(value) => shown(value),
+        None => format!("b64:{} (not text)", shown(&entry.value_b64)),
+    };
+    view! {
+        <Show when=move || stored.with(Option::is_some)>
+            <details class="stored">
+                <summary>{summary}</summary>
+                <dl class="facts">
+                    {move || {
+                        stored
+                            .get()
+                            .map(|stored| stored.entries)
+                            .unwrap_or_default()
+                            .iter()
+                            .map(|entry| {
+                                let field = entry.field.as_deref().map_or_else(|| "value".to_owned(), shown);
+                                view! {
+                                    <dt>
+                                        <code>{field}</code>
+                                    </dt>
+                                    <dd>
+                                        <code>{value(entry)}</code>
+                                    </dd>
+                                }
+                            })
+                            .collect_view()
+                    }}
+                </dl>
+            </details>
+        </Show>
+    }
+}

@@ -1,0 +1,323 @@
+use leptos::ev::MouseEvent;
+use leptos::prelude::*;
+use lockkeeper_model::wire::Row;
+use lockkeeper_model::words::shown;
+use lockkeeper_model::{Basis, Order, SortKey, Time};
+
+use super::say::{self, Judgement};
+use super::verdict::VerdictMark;
+use crate::live::Live;
+use crate::live::board::{Condition, RowView};
+use crate::nav::Nav;
+use crate::ui::{Drain, DrainBar, hms};
+
+/// The columns of the table, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Column {
+    Lock,
+    Holder,
+    Alive,
+    HeldFor,
+    Lease,
+    Waiting,
+}
+
+impl Column {
+    /// All of them.
+    pub(crate) const ALL: [Column; 6] =
+        [Column::Lock, Column::Holder, Column::Alive, Column::HeldFor, Column::Lease, Column::Waiting];
+
+    /// What stands above it.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Column::Lock => "Lock",
+            Column::Holder => "Holder",
+            Column::Alive => "Alive?",
+            Column::HeldFor => "Held for",
+            Column::Lease => "Lease",
+            Column::Waiting => "Waiting",
+        }
+    }
+
+    /// The class of its cells.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Column::Lock => "c-lock",
+            Column::Holder => "c-holder",
+            Column::Alive => "c-alive",
+            Column::HeldFor => "c-held number",
+            Column::Lease => "c-lease",
+            Column::Waiting => "c-waiting number",
+        }
+    }
+
+    /// What pressing its head orders by.
+    pub(crate) fn sort(self) -> Option<SortKey> {
+        match self {
+            Column::Lock => Some(SortKey::Name),
+            Column::Holder | Column::Alive => None,
+            Column::HeldFor => Some(SortKey::HeldSince),
+            Column::Lease => Some(SortKey::TimeLeft),
+            Column::Waiting => Some(SortKey::Waiters),
+        }
+    }
+
+    /// What `aria-sort` says. A longer hold began earlier, so ages run against their moments.
+    pub(crate) fn aria_sort(self, sort: SortKey, order: Order) -> Option<&'static str> {
+        let rising = match order {
+            Order::Asc => self != Column::HeldFor,
+            Order::Desc => self == Column::HeldFor,
+        };
+        (self.sort() == Some(sort)).then_some(if rising { "ascending" } else { "descending" })
+    }
+}
+
+/// What a row's cells read.
+#[derive(Clone, Copy)]
+struct Cells {
+    live: Live,
+    view: RwSignal<RowView>,
+    /// The time that its cells speak of; it stands still for a row that is old.
+    at: Memo<i64>,
+    /// It is not kept up to date, though nobody said that it ended.
+    old: Memo<bool>,
+    ended: Memo<bool>,
+}
+
+/// One lock in the table. Every cell reads signals, so that an update touches only what changed.
+#[component]
+pub(crate) fn LockRow(
+    /// The row.
+    id: u64,
+    /// Whether the keyboard points at it.
+    #[prop(into)]
+    pointed: Signal<bool>,
+    /// Its place in the whole list.
+    #[prop(into)]
+    place: Signal<Option<u64>>,
+) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let nav = expect_context::<Nav>();
+    let view: RwSignal<RowView> = live.row(id)?.into();
+    let stopped = Memo::new(move |_| {
+        let left = view.with(|view| match view.condition {
+            Condition::Left(at) => Some(at),
+            Condition::Live | Condition::Ended(_) => None,
+        });
+        left.or_else(|| {
+            live.moods.with(|moods| view.with(|view| moods.get(&view.row.source).and_then(|mood| mood.true_until)))
+        })
+    });
+    let cells = Cells {
+        live,
+        view,
+        at: Memo::new(move |_| stopped.get().unwrap_or_else(|| live.now.get())),
+        old: Memo::new(move |_| stopped.get().is_some()),
+        ended: Memo::new(move |_| view.with(|view| matches!(view.condition, Condition::Ended(_)))),
+    };
+    let target = move || view.with(|view| (view.row.source.clone(), view.row.id.clone()));
+    let selected = Memo::new(move |_| {
+        nav.route.with(|route| {
+            route
+                .lock
+                .as_ref()
+                .is_some_and(|(source, lock)| view.with(|view| view.row.source == *source && view.row.id == *lock))
+        })
+    });
+    let open = move |event: MouseEvent| {
+        // A click with a modifier wants a new tab, and a drag over text wants that text.
+        let selecting = window().get_selection().ok().flatten().is_some_and(|selection| !selection.is_collapsed());
+        if event.ctrl_key() || event.meta_key() || event.shift_key() || event.button() != 0 || selecting {
+            return;
+        }
+        event.prevent_default();
+        nav.open(Some(target()));
+    };
+    let aria_selected = move || if selected.get() || pointed.get() { "true" } else { "false" };
+    Some(view! {
+        <tr
+            role="row"
+            id=format!("row-{id}")
+            aria-rowindex=move || place.get().map(|place| (place + 2).to_string())
+            aria-selected=aria_selected
+            class:selected=selected
+            class:pointed=pointed
+            class:ended=cells.ended
+            class:old=cells.old
+            on:click=open
+        >
+            {Column::ALL
+                .into_iter()
+                .map(|column| {
+                    view! {
+                        <td role="gridcell" class=column.class()>
+                            {cell(column, cells)}
+                        </td>
+                    }
+                })
+                .collect_view()}
+        </tr>
+    })
+}
+
+fn cell(column: Column, cells: Cells) -> AnyView {
+    match column {
+        Column::Lock => lock_cell(cells).into_any(),
+        Column::Holder => holder_cell(cells).into_any(),
+        Column::Alive => alive_cell(cells).into_any(),
+        Column::HeldFor => held_cell(cells).into_any(),
+        Column::Lease => lease_cell(cells).into_any(),
+        Column::Waiting => waiting_cell(cells).into_any(),
+    }
+}
+
+impl Cells {
+    /// A text that is made from the row alone.
+    fn text(self, say: impl Fn(&Row) -> String + Send + Sync + 'static) -> Memo<String> {
+        Memo::new(move |_| self.view.with(|view| say(&view.row)))
+    }
+
+    /// A text that changes as time passes.
+    fn timed(self, say: impl Fn(&Row, i64) -> String + Send + Sync + 'static) -> Memo<String> {
+        Memo::new(move |_| {
+            let at = self.at.get();
+            self.view.with(|view| say(&view.row, at))
+        })
+    }
+}
+
+fn lock_cell(cells: Cells) -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let name = cells.text(|row| shown(&row.name));
+    let id = cells.text(|row| shown(row.id.as_str()));
+    let from = cells.text(|row| format!("{} · {}", shown(&row.source), shown(&row.dialect)));
+    let tags =
+        cells.text(|row| row.flags.iter().filter_map(|flag| say::flag_tag(*flag)).collect::<Vec<_>>().join(" · "));
+    let href = move || {
+        let lock = cells.view.with(|view| (view.row.source.clone(), view.row.id.clone()));
+        nav.route.with(|route| route.with_lock(Some(lock)).href())
+    };
+    view! {
+        <a class="name" href=href title=id tabindex="-1">
+            {name}
+        </a>
+        <small>
+            {from}
+            <Show when=move || !tags.with(String::is_empty)>
+                <span class="tag">{tags}</span>
+            </Show>
+        </small>
+    }
+}
+
+fn holder_cell(cells: Cells) -> impl IntoView {
+    let token = cells.text(|row| say::holder(row).0);
+    let who = cells.text(|row| say::holder(row).1);
+    let whole = cells.text(|row| shown(row.token.as_deref().unwrap_or_default()));
+    view! {
+        <code title=whole>{token}</code>
+        <small title=who>{who}</small>
+    }
+}
+
+fn alive_cell(cells: Cells) -> impl IntoView {
+    let judgement: Memo<Judgement> = Memo::new(move |_| {
+        let at = cells.at.get();
+        let old = cells.old.get();
+        let now = if old { cells.live.running_now.get() } else { at };
+        cells.view.with(|view| say::judgement(view, at, now, old))
+    });
+    view! { <VerdictMark judgement=judgement /> }
+}
+
+fn held_cell(cells: Cells) -> impl IntoView {
+    let text = Memo::new(move |_| {
+        let at = cells.at.get();
+        cells.view.with(|view| match &view.condition {
+            Condition::Ended(ended) => ended.held_ms.map_or_else(String::new, lockkeeper_model::words::duration),
+            Condition::Live | Condition::Left(_) => say::held_for(&say::bounds(&view.row), Time(at)),
+        })
+    });
+    let since = cells.text(|row| {
+        let moment = hms(Time(row.since_not_after));
+        let at_the_latest = if row.since_basis == Basis::FirstSeen { "since before" } else { "since" };
+        format!("{at_the_latest} {moment}, {}", say::basis(row.since_basis))
+    });
+    let small = cells.text(|row| match row.since_basis {
+        Basis::FirstSeen => format!("before {}", hms(Time(row.since_not_after))),
+        _ => format!("since {}", hms(Time(row.since_not_after))),
+    });
+    view! {
+        <span title=since>{text}</span>
+        <small>{small}</small>
+    }
+}
+
+/// Below this share of its length a lease is drawn as running short.
+const SHORT: f64 = 0.2;
+/// What a bar shows in the moment between losing its lease and leaving the page.
+const OVER: Drain = Drain { ends_at: 0, length_ms: 1 };
+
+fn lease_cell(cells: Cells) -> impl IntoView {
+    let drain = Memo::new(move |_| {
+        cells.view.with(|view| {
+            let row = &view.row;
+            Some(Drain { ends_at: row.expires_at?, length_ms: row.lease_ms.filter(|length| *length > 0)? })
+        })
+    });
+    let measured = Memo::new(move |_| drain.get().is_some());
+    let endless = Memo::new(move |_| cells.view.with(|view| view.row.expires_at.is_none()));
+    let short = Memo::new(move |_| {
+        let at = cells.at.get();
+        drain.get().is_some_and(|drain| drain.share_left(at) < SHORT)
+    });
+    let stopped_at = Memo::new(move |_| {
+        let live = cells.live;
+        if cells.old.get() || !live.link.get().is_live() { Some(cells.at.get()) } else { None }
+    });
+    let text = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
+    view! {
+        <Show when=move || !cells.ended.get()>
+            <div class="lease" class:endless=endless class:short=short>
+                <Show when=move || measured.get() fallback=|| view! { <div class="drain" aria-hidden="true"></div> }>
+                    <DrainBar
+                        drain=Signal::derive(move || drain.get().unwrap_or(OVER))
+                        stopped_at
+                        now=move || cells.live.exact_now()
+                    />
+                </Show>
+            </div>
+            <small>{text}</small>
+        </Show>
+    }
+}
+
+fn waiting_cell(cells: Cells) -> impl IntoView {
+    let words = move |row: &Row, at| say::waiting(row.waiters, row.waiters_basis, row.waiting_since, at);
+    let number = cells.timed(move |row, at| words(row, at).0);
+    let how = cells.timed(move |row, at| words(row, at).1);
+    let some = Memo::new(move |_| cells.view.with(|view| view.row.waiters.is_some_and(|waiters| waiters > 0)));
+    view! {
+        <Show when=move || !cells.ended.get()>
+            <span class="count" class:some=some>
+                {number}
+            </span>
+            <small>{how}</small>
+        </Show>
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_order_but_the_latest_change_has_a_column_and_ages_run_against_moments() {
+        for key in SortKey::ALL {
+            assert_eq!(Column::ALL.iter().any(|c| c.sort() == Some(key)), key != SortKey::LastChange, "{key:?}");
+        }
+        assert_eq!(Column::HeldFor.aria_sort(SortKey::HeldSince, Order::Asc), Some("descending"));
+        assert_eq!(Column::Lock.aria_sort(SortKey::Name, Order::Asc), Some("ascending"));
+        assert_eq!(Column::Lock.aria_sort(SortKey::Waiters, Order::Asc), None);
+    }
+}

@@ -1,0 +1,187 @@
+use leptos::prelude::*;
+use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::{SourceState, SourceStatus, Time};
+
+use super::say;
+use crate::live::Live;
+use crate::ui::hms;
+
+/// Confirmed within this long counts as now: the server says so once a second.
+const NOW_MS: i64 = 3_000;
+
+/// The conscience of the page: each source, how it is watched, what is missing, how much was seen, as of when, at what
+/// cost.
+#[component]
+pub(crate) fn Strip() -> impl IntoView {
+    let live = expect_context::<Live>();
+    let names = Memo::new(move |_| {
+        live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>())
+    });
+    let locks = move || match live.counts.get() {
+        Some(counts) => format!("{} locks", count(counts.all)),
+        None => "no answer yet".to_owned(),
+    };
+    let coverage = move || live.sources.with(|sources| say::coverage_of_all(sources));
+    let as_of = move || {
+        let confirmed = live.sources.with(|sources| say::confirmed_at(sources));
+        let link_live = live.link.get().is_live();
+        match confirmed {
+            None => "not confirmed yet".to_owned(),
+            Some(at) if link_live && live.now.get() - at < NOW_MS => "as of now".to_owned(),
+            Some(at) => format!("as of {}", hms(Time(at))),
+        }
+    };
+    let cost = move || {
+        let own: u64 = live.sources.with(|sources| sources.iter().map(|source| source.own_commands_per_second).sum());
+        format!("{} cmd/s", count(own))
+    };
+    let old = move || !live.link.get().is_live();
+    view! {
+        <section class="strip" aria-label="Sources" class:out-of-date=old>
+            <For each=move || names.get() key=Clone::clone let(name)>
+                <Source name />
+            </For>
+            <span class="spread"></span>
+            <span class="strip-sums">
+                {locks} " · " {coverage} " · " <b>{as_of}</b>
+            </span>
+            <span title="Commands that watching costs the stores each second">{cost}</span>
+        </section>
+    }
+}
+
+/// One source: a word that opens everything known about it.
+#[component]
+fn Source(
+    /// Its name.
+    name: String,
+) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let source: Memo<Option<SourceStatus>> = {
+        let name = name.clone();
+        Memo::new(move |_| live.sources.with(|sources| sources.iter().find(|source| source.name == name).cloned()))
+    };
+    let class = move || source.with(|source| source.as_ref().map_or("source", |source| state_class(source.state)));
+    let state = move || source.with(|source| source.as_ref().map(say::source_state));
+    let missing = move || {
+        source.with(|source| {
+            let missing = source.as_ref().map_or(0, |source| source.missing_permissions.len());
+            (missing > 0).then(|| format!(", {missing} permission{} missing", if missing == 1 { "" } else { "s" }))
+        })
+    };
+    view! {
+        <details class=class name="source">
+            <summary>
+                <i class="dot"></i>
+                <b>{shown(&name)}</b>
+                " "
+                <span class="source-state">{state} {missing}</span>
+            </summary>
+            <dl class="facts source-facts">
+                {move || {
+                    let now = live.running_now.get();
+                    source.with(|source| source.as_ref().map(|source| facts(source, now)))
+                        .unwrap_or_default()
+                        .into_iter()
+                        .map(|(term, text)| view! { <dt>{term}</dt> <dd>{text}</dd> })
+                        .collect_view()
+                }}
+            </dl>
+        </details>
+    }
+}
+
+fn state_class(state: SourceState) -> &'static str {
+    match state {
+        SourceState::Live => "source live",
+        SourceState::Scanning => "source scanning",
+        SourceState::Degraded => "source degraded",
+        SourceState::Down => "source down",
+    }
+}
+
+fn facts(source: &SourceStatus, now: i64) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let mut add = |term, text: Option<String>| {
+        if let Some(text) = text {
+            facts.push((term, text));
+        }
+    };
+    add(
+        "State",
+        Some(format!("{} for {}", source.state.word(), duration(Time(now).since(source.since) / 1_000 * 1_000))),
+    );
+    add("Problem", source.problem.as_deref().map(shown));
+    add("What to try", source.hint.as_deref().map(shown));
+    let version = source.server_version.as_deref().map(shown).unwrap_or_default();
+    let topology = source.topology.as_deref().map(shown).unwrap_or_default();
+    add(
+        "Store",
+        Some(format!("{} {version} {topology} at {}", shown(&source.kind), shown(&source.address)).replace("  ", " ")),
+    );
+    add("Environment", source.environment.as_deref().map(shown));
+    add(
+        "Changes",
+        source.feed.map(|feed| match &source.feed_because {
+            Some(because) => format!("by {}: {}", feed.word(), shown(because)),
+            None => format!("by {}", feed.word()),
+        }),
+    );
+    add(
+        "Patterns",
+        Some(match source.patterns.as_slice() {
+            [] => "the built-in catalogue".to_owned(),
+            patterns => patterns.iter().map(|pattern| shown(pattern)).collect::<Vec<_>>().join(", "),
+        }),
+    );
+    let coverage = &source.coverage;
+    let last_scan = match (coverage.finished_at, coverage.took_ms) {
+        (Some(at), Some(took)) => format!("; last whole scan {}, took {}", hms(at), duration(took)),
+        _ => String::new(),
+    };
+    add("Seen", Some(format!("{}, {} locks{last_scan}", say::coverage(source), count(coverage.locks))));
+    add(
+        "Behind",
+        source.lag_ms.map(|lag| format!("at most {}, {} changed keys to read", duration(lag), count(source.dirty))),
+    );
+    add(
+        "Gaps",
+        Some(match (source.gaps, &source.last_gap) {
+            (0, _) => "none since the start".to_owned(),
+            (gaps, last) => {
+                let what = last.as_deref().map(|gap| format!(", last: {}", shown(gap))).unwrap_or_default();
+                let when = source.last_gap_at.map(|at| format!(" at {}", hms(at))).unwrap_or_default();
+                format!(
+                    "{}, {} notices missed{what}{when}; each was followed by a rescan",
+                    count(gaps),
+                    count(source.missed_events)
+                )
+            }
+        }),
+    );
+    let others = source.other_commands_per_second.map(|n| format!(", everybody else {}", count(n))).unwrap_or_default();
+    add(
+        "Cost",
+        Some(format!(
+            "{} commands a second of at most {}{others}",
+            count(source.own_commands_per_second),
+            count(source.budget.commands_per_second)
+        )),
+    );
+    add(
+        "No locks",
+        (source.not_locks.count > 0).then(|| {
+            let sample =
+                source.not_locks.sample.iter().map(|(id, why)| format!("{}: {}", shown(id.as_str()), shown(why)));
+            let sample = sample.collect::<Vec<_>>().join("; ");
+            format!("{} keys fit the pattern and are no locks, for example {sample}", count(source.not_locks.count))
+        }),
+    );
+    for missing in &source.missing_permissions {
+        let text =
+            format!("{}: {}. To grant it: {}", shown(&missing.permission), shown(&missing.costs), shown(&missing.fix));
+        facts.push(("May not", text));
+    }
+    facts.push(("Release", if source.release_enabled { "switched on" } else { "switched off" }.to_owned()));
+    facts
+}

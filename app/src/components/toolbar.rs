@@ -1,0 +1,297 @@
+use std::time::Duration;
+
+use leptos::html;
+use leptos::leptos_dom::helpers::TimeoutHandle;
+use leptos::prelude::*;
+use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::{Flag, MAX_TEXT_BYTES, Order, SortKey};
+
+use super::TableKeys;
+use crate::live::Live;
+use crate::live::route::{STATES, cut};
+use crate::nav::Nav;
+use crate::ui::{Glyph, Icon};
+
+/// A question is asked when nobody has typed for this long: a word is not four questions.
+const TYPING_REST: Duration = Duration::from_millis(120);
+
+/// Search, filters, order, pause.
+#[component]
+pub(crate) fn Toolbar(
+    /// The search box, so that a key can give it the focus.
+    search: NodeRef<html::Input>,
+) -> impl IntoView {
+    view! {
+        <section class="tools" aria-label="Search and filters">
+            <Search field=search />
+            <Filters />
+            <span class="spread"></span>
+            <OrderChoice />
+            <Pause />
+        </section>
+    }
+}
+
+#[component]
+fn Search(field: NodeRef<html::Input>) -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let asked = Memo::new(move |_| nav.route.with(|route| route.question.q.clone()));
+    let resting = StoredValue::new(None::<TimeoutHandle>);
+    // Back and forward change the box; what is being typed does not come back to it.
+    Effect::new(move |_| {
+        let asked = asked.get();
+        if let Some(field) = field.get()
+            && cut(&field.value()) != asked
+        {
+            field.set_value(&asked);
+        }
+    });
+    let ask = move |text: String| {
+        if let Some(timer) = resting.get_value() {
+            timer.clear();
+        }
+        let later = move || nav.ask_in_place(|question| question.q = cut(&text));
+        resting.set_value(set_timeout_with_handle(later, TYPING_REST).ok());
+    };
+    view! {
+        <div class="search">
+            <Icon glyph=Glyph::Search />
+            <input
+                type="search"
+                role="searchbox"
+                aria-label="Search locks"
+                placeholder="name, key or holder"
+                autocomplete="off"
+                autocapitalize="off"
+                spellcheck="false"
+                enterkeyhint="search"
+                maxlength=MAX_TEXT_BYTES.to_string()
+                node_ref=field
+                on:input:target=move |event| ask(event.target().value())
+            />
+            <kbd aria-hidden="true">"/"</kbd>
+        </div>
+    }
+}
+
+#[component]
+fn Filters() -> impl IntoView {
+    let live = expect_context::<Live>();
+    let nav = expect_context::<Nav>();
+    let waiting = Memo::new(move |_| nav.route.with(|route| route.question.state.as_deref() == Some("waiting")));
+    let endless =
+        Memo::new(move |_| nav.route.with(|route| route.question.flag.as_deref() == Some(Flag::NoExpiry.word())));
+    let facet = move |pick: fn(&lockkeeper_model::wire::Facets) -> u64| {
+        live.counts.with(|counts| counts.map(|counts| count(pick(&counts.facets))))
+    };
+    let sources = Memo::new(move |_| {
+        let mut names: Vec<String> =
+            live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect());
+        names.extend(nav.route.with(|route| route.question.source.clone()));
+        options(names)
+    });
+    let dialects = Memo::new(move |_| {
+        let mut names: Vec<String> = live.dialects.with(|known| known.iter().cloned().collect());
+        names.extend(nav.route.with(|route| route.question.dialect.clone()));
+        options(names)
+    });
+    let states = Signal::derive(|| STATES.map(|(word, said)| (word.to_owned(), said.to_owned())).to_vec());
+    view! {
+        <div class="chips">
+            <Chip
+                on=waiting
+                toggle=move |on| nav.ask(|question| question.state = on.then(|| "waiting".to_owned()))
+            >
+                "waiting "
+                <b>{move || facet(|facets| facets.waiting)}</b>
+            </Chip>
+            <Chip
+                on=endless
+                toggle=move |on| nav.ask(|question| question.flag = on.then(|| Flag::NoExpiry.word().to_owned()))
+            >
+                "no expiry "
+                <b>{move || facet(|facets| facets.no_expiry)}</b>
+            </Chip>
+            <Show when=move || sources.with(|sources| sources.len() > 1)>
+                <Choice
+                    label="Source"
+                    any="any source"
+                    options=sources
+                    chosen=Signal::derive(move || nav.route.with(|route| route.question.source.clone()))
+                    choose=move |value| nav.ask(|question| question.source = value)
+                />
+            </Show>
+            <Choice
+                label="Dialect"
+                any="any dialect"
+                options=dialects
+                chosen=Signal::derive(move || nav.route.with(|route| route.question.dialect.clone()))
+                choose=move |value| nav.ask(|question| question.dialect = value)
+            />
+            <Choice
+                label="State"
+                any="any state"
+                options=states
+                chosen=Signal::derive(move || nav.route.with(|route| route.question.state.clone()))
+                choose=move |value| nav.ask(|question| question.state = value)
+            />
+        </div>
+    }
+}
+
+fn options(mut names: Vec<String>) -> Vec<(String, String)> {
+    names.sort();
+    names.dedup();
+    names.into_iter().map(|name| (name.clone(), shown(&name))).collect()
+}
+
+/// A filter that is on or off.
+#[component]
+fn Chip(#[prop(into)] on: Signal<bool>, toggle: impl Fn(bool) + 'static, children: Children) -> impl IntoView {
+    view! {
+        <button
+            type="button"
+            class="chip"
+            aria-pressed=move || on.get().to_string()
+            on:click=move |_| toggle(!on.get_untracked())
+        >
+            {children()}
+        </button>
+    }
+}
+
+/// A filter with several values.
+#[component]
+fn Choice(
+    label: &'static str,
+    any: &'static str,
+    #[prop(into)] options: Signal<Vec<(String, String)>>,
+    #[prop(into)] chosen: Signal<Option<String>>,
+    choose: impl Fn(Option<String>) + 'static,
+) -> impl IntoView {
+    let is = move |value: &str| chosen.with(|chosen| chosen.as_deref() == Some(value));
+    view! {
+        <select
+            class="chip"
+            class:on=move || chosen.with(Option::is_some)
+            aria-label=label
+            on:change:target=move |event| choose(Some(event.target().value()).filter(|value| !value.is_empty()))
+        >
+            <option value="" selected=move || chosen.with(Option::is_none)>
+                {any}
+            </option>
+            <For each=move || options.get() key=Clone::clone let((value, said))>
+                <option value=value.clone() selected=move || is(&value)>
+                    {said}
+                </option>
+            </For>
+        </select>
+    }
+}
+
+fn sort_said(key: SortKey) -> &'static str {
+    match key {
+        SortKey::Waiters => "waiters",
+        SortKey::HeldSince => "held for",
+        SortKey::TimeLeft => "time left",
+        SortKey::Name => "name",
+        SortKey::LastChange => "last change",
+    }
+}
+
+/// What comes first, in words: an arrow alone leaves open what it points at.
+fn end_said(key: SortKey, order: Order) -> &'static str {
+    match (key, order) {
+        (SortKey::Waiters, Order::Desc) => "most first",
+        (SortKey::Waiters, Order::Asc) => "fewest first",
+        (SortKey::HeldSince, Order::Asc) => "longest first",
+        (SortKey::HeldSince, Order::Desc) => "newest first",
+        (SortKey::TimeLeft, Order::Asc) => "soonest first",
+        (SortKey::TimeLeft, Order::Desc) => "latest first",
+        (SortKey::Name, Order::Asc) => "A first",
+        (SortKey::Name, Order::Desc) => "Z first",
+        (SortKey::LastChange, Order::Desc) => "newest first",
+        (SortKey::LastChange, Order::Asc) => "oldest first",
+    }
+}
+
+#[component]
+fn OrderChoice() -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let sort = Memo::new(move |_| nav.route.with(|route| route.question.sort));
+    let order = Memo::new(move |_| nav.route.with(|route| route.question.order()));
+    let choose = move |word: String| {
+        let Some(key) = SortKey::ALL.into_iter().find(|key| key.word() == word) else { return };
+        nav.ask(|question| {
+            question.sort = key;
+            question.order = None;
+        });
+    };
+    let turn = move |_| {
+        nav.ask(|question| {
+            let turned = match question.order() {
+                Order::Asc => Order::Desc,
+                Order::Desc => Order::Asc,
+            };
+            question.order = (turned != question.sort.natural_order()).then_some(turned);
+        });
+    };
+    view! {
+        <span class="joined">
+            <select class="chip" aria-label="Order by" on:change:target=move |event| choose(event.target().value())>
+                {SortKey::ALL
+                    .into_iter()
+                    .map(|key| {
+                        view! {
+                            <option value=key.word() selected=move || sort.get() == key>
+                                {format!("Order: {}", sort_said(key))}
+                            </option>
+                        }
+                    })
+                    .collect_view()}
+            </select>
+            <button type="button" class="chip" title="Turn the order round" on:click=turn>
+                {move || end_said(sort.get(), order.get())}
+            </button>
+        </span>
+    }
+}
+
+#[component]
+fn Pause() -> impl IntoView {
+    let live = expect_context::<Live>();
+    let keys = expect_context::<TableKeys>();
+    let said = move || {
+        let waiting = match live.pending.get() {
+            0 => String::new(),
+            1 => "1 change waiting".to_owned(),
+            n => format!("{} changes waiting", count(n as u64)),
+        };
+        match (keys.paused.get(), keys.hovered.get(), waiting.is_empty()) {
+            (true, _, true) => "Paused".to_owned(),
+            (true, _, false) => format!("Paused: {waiting}"),
+            (false, true, false) => format!("Held still under the pointer: {waiting}"),
+            (false, _, _) => String::new(),
+        }
+    };
+    view! {
+        <span class="held-still">
+            {said}
+        </span>
+        <button
+            type="button"
+            class="chip pause"
+            aria-keyshortcuts="p"
+            aria-pressed=move || keys.paused.get().to_string()
+            on:click=move |_| keys.paused.update(|paused| *paused = !*paused)
+        >
+            {move || {
+                let (glyph, word) = if keys.paused.get() { (Glyph::Play, "Resume") } else { (Glyph::Pause, "Pause") };
+                view! {
+                    <Icon glyph />
+                    {word}
+                }
+            }}
+        </button>
+    }
+}

@@ -1,0 +1,71 @@
+//! What the HTTP side says to a preview or a release, read tolerantly: an engineer needs the sentence, whatever its form.
+
+use lockkeeper_model::{PreviewAnswer, Problem, ReleaseAnswer};
+
+/// Why there is no preview, or nothing was released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// What went wrong, in a sentence.
+    pub(crate) detail: String,
+    /// What to try.
+    pub(crate) hint: Option<String>,
+    /// Whether a new preview may help: the ticket ended or was used.
+    pub(crate) ask_again: bool,
+}
+
+impl Refusal {
+    /// The server was not reached.
+    pub(crate) fn unreachable(sent: bool) -> Refusal {
+        let detail = if sent {
+            "The request was sent and no answer came. It may have been carried out: look at the lock before trying again."
+        } else {
+            "The server could not be reached; nothing was asked of it."
+        };
+        Refusal { detail: detail.to_owned(), hint: None, ask_again: true }
+    }
+
+    fn read(status: u16, body: &str) -> Refusal {
+        let ask_again = matches!(status, 409 | 410);
+        match serde_json::from_str::<Problem>(body) {
+            Ok(problem) => Refusal { detail: problem.detail, hint: problem.hint, ask_again },
+            Err(_) => Refusal { detail: format!("The server answered with status {status}."), hint: None, ask_again },
+        }
+    }
+}
+
+/// Reads the answer to a preview.
+pub(crate) fn read_preview(status: u16, body: &str) -> Result<PreviewAnswer, Refusal> {
+    match serde_json::from_str(body) {
+        Ok(answer) if status == 200 => Ok(answer),
+        _ => Err(Refusal::read(status, body)),
+    }
+}
+
+/// Reads the answer to a release. Results count whatever the status: 409 carries them too.
+pub(crate) fn read_release(status: u16, body: &str) -> Result<ReleaseAnswer, Refusal> {
+    serde_json::from_str(body).map_err(|_| Refusal::read(status, body))
+}
+
+#[cfg(test)]
+mod tests {
+    use lockkeeper_model::Outcome;
+
+    use super::*;
+
+    #[test]
+    fn results_are_read_from_a_conflict_too() {
+        let body = r#"{"results":[{"source":"orders","id":"lock:1","outcome":"changed_hands","detail":"somebody else",
+            "holder_now":null,"woken":null,"after":null}],"type":"/problems/x","title":"t","status":409,"detail":"d"}"#;
+        assert_eq!(read_release(409, body).unwrap().results[0].outcome, Outcome::ChangedHands);
+    }
+
+    #[test]
+    fn a_problem_says_its_detail_and_an_ended_ticket_may_be_asked_for_again() {
+        let body =
+            r#"{"type":"/problems/ticket","title":"Ticket","status":410,"detail":"the ticket has expired","hint":"h"}"#;
+        let refusal = read_release(410, body).unwrap_err();
+        assert_eq!((refusal.detail.as_str(), refusal.ask_again), ("the ticket has expired", true));
+        let refusal = read_preview(502, "<html>").unwrap_err();
+        assert_eq!((refusal.detail.as_str(), refusal.ask_again), ("The server answered with status 502.", false));
+    }
+}

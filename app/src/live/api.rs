@@ -1,0 +1,34 @@
+//! The two questions that are asked over HTTP: what a release would do, and the release itself.
+
+use lockkeeper_model::{PreviewAnswer, PreviewRequest, ReleaseAnswer, ReleaseRequest};
+use serde::Serialize;
+use wasm_bindgen::{JsCast as _, JsValue};
+use wasm_bindgen_futures::JsFuture;
+use web_sys::{RequestInit, Response};
+
+use super::answers::{Refusal, read_preview, read_release};
+
+/// Asks what a release would do, and for a ticket.
+pub(crate) async fn preview(request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {
+    let (status, body) = post("/api/v1/releases/preview", request).await.map_err(|_| Refusal::unreachable(false))?;
+    read_preview(status, &body)
+}
+
+/// Releases what was previewed.
+pub(crate) async fn release(request: &ReleaseRequest) -> Result<ReleaseAnswer, Refusal> {
+    let (status, body) = post("/api/v1/releases", request).await.map_err(|_| Refusal::unreachable(true))?;
+    read_release(status, &body)
+}
+
+async fn post(path: &str, body: &impl Serialize) -> Result<(u16, String), JsValue> {
+    let body = serde_json::to_string(body).map_err(|error| JsValue::from_str(&error.to_string()))?;
+    let init = RequestInit::new();
+    init.set_method("POST");
+    init.set_body(&JsValue::from_str(&body));
+    let request = web_sys::Request::new_with_str_and_init(path, &init)?;
+    request.headers().set("content-type", "application/json")?;
+    let response: Response =
+        JsFuture::from(leptos::prelude::window().fetch_with_request(&request)).await?.dyn_into()?;
+    let text = JsFuture::from(response.text()?).await?;
+    Ok((response.status(), text.as_string().unwrap_or_default()))
+}

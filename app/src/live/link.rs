@@ -1,0 +1,57 @@
+use lockkeeper_model::words;
+
+/// The condition of the connection to the server, as the page shows it. Times are on the browser's monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum LinkState {
+    /// The page has just been opened.
+    #[default]
+    Connecting,
+    /// Frames come in.
+    Live,
+    /// No frames come in: everything on the page is old.
+    Lost {
+        /// The last sign of life.
+        since: f64,
+        /// When the next attempt begins; `None` while one is under way.
+        retry_at: Option<f64>,
+    },
+    /// The server speaks another version than this page: only a reload helps.
+    Incompatible,
+}
+
+impl LinkState {
+    /// Whether what is shown is what is.
+    pub(crate) fn is_live(self) -> bool {
+        self == LinkState::Live
+    }
+
+    /// The part of the banner that counts: how long ago, and when the next attempt is.
+    pub(crate) fn count(self, clock: f64) -> String {
+        match self {
+            LinkState::Lost { since, retry_at } => {
+                let lost = words::duration((clock - since).max(1_000.0) as i64 / 1_000 * 1_000);
+                match retry_at {
+                    Some(at) => {
+                        let left = ((at - clock) / 1_000.0).ceil().max(1.0);
+                        format!("Lost {} ago; retrying in {left} s.", lost.replace(".0", ""))
+                    }
+                    None => format!("Lost {} ago; trying now.", lost.replace(".0", "")),
+                }
+            }
+            LinkState::Connecting | LinkState::Live | LinkState::Incompatible => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_counts_in_whole_seconds() {
+        let lost = LinkState::Lost { since: 1_000.0, retry_at: Some(12_400.0) };
+        assert_eq!(lost.count(9_300.0), "Lost 8 s ago; retrying in 4 s.");
+        let trying = LinkState::Lost { since: 1_000.0, retry_at: None };
+        assert_eq!(trying.count(100_000.0), "Lost 1 m 39 s ago; trying now.");
+    }
+}

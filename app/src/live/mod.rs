@@ -1,0 +1,20 @@
+//! The page's only link to the server, and the state that its frames are folded into.
+//!
+//! A frame comes in through [`socket`], is folded by [`session`] into the plain types beside it, and leaves as signals
+//! that components read. Nothing here draws.
+
+pub(crate) mod answers;
+pub(crate) mod api;
+mod asker;
+mod backoff;
+pub(crate) mod board;
+mod clock;
+mod link;
+pub(crate) mod route;
+pub(crate) mod runway;
+mod session;
+mod socket;
+
+pub(crate) use asker::part_for;
+pub(crate) use link::LinkState;
+pub(crate) use session::Live;

@@ -1,0 +1,177 @@
+//! The page's address: the question, the order and the open lock, so that a link shows a colleague the same.
+
+use lockkeeper_model::{Flag, LockId, MAX_TEXT_BYTES, Order, Question, SortKey};
+
+/// What the address says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// Which locks, in which order.
+    pub(crate) question: Question,
+    /// The lock that is open.
+    pub(crate) lock: Option<(String, LockId)>,
+}
+
+/// The states that can be filtered by, with what they are called.
+pub(crate) const STATES: [(&str, &str); 5] = [
+    ("held", "held"),
+    ("waiting", "waited for"),
+    ("waiting_only", "waiting only"),
+    ("no_quorum", "no quorum"),
+    ("unknown_holder", "holder unknown"),
+];
+
+impl Route {
+    /// Reads the query of an address, with or without the `?`. What is not understood is left out: an old link must
+    /// still open the page.
+    pub(crate) fn parse(query: &str) -> Route {
+        let mut route = Route::default();
+        for (name, raw) in query.trim_start_matches('?').split('&').filter_map(|pair| pair.split_once('=')) {
+            let value = decode(raw);
+            let text = || (!value.is_empty() && value.len() <= MAX_TEXT_BYTES).then(|| value.clone());
+            match name {
+                "q" => route.question.q = cut(&value),
+                "source" => route.question.source = text(),
+                "dialect" => route.question.dialect = text(),
+                "state" => route.question.state = text().filter(|v| STATES.iter().any(|(state, _)| state == v)),
+                "flag" => route.question.flag = text().filter(|v| Flag::ALL.iter().any(|flag| flag.word() == v)),
+                "sort" => {
+                    route.question.sort = SortKey::ALL.into_iter().find(|key| key.word() == value).unwrap_or_default();
+                }
+                "order" => {
+                    route.question.order = [Order::Asc, Order::Desc].into_iter().find(|order| order.word() == value);
+                }
+                // The slash is looked for before decoding: a source's name may have an encoded one.
+                "lock" => {
+                    route.lock = raw
+                        .split_once('/')
+                        .and_then(|(source, id)| Some((decode(source), LockId::parse(&decode(id)).ok()?)));
+                }
+                _ => {}
+            }
+        }
+        if route.question.order == Some(route.question.sort.natural_order()) {
+            route.question.order = None;
+        }
+        route
+    }
+
+    /// The address, as `/` or `/?…`.
+    pub(crate) fn href(&self) -> String {
+        let question = &self.question;
+        let mut pairs: Vec<String> = Vec::new();
+        let mut add = |name: &str, value: &str| pairs.push(format!("{name}={}", encode(value)));
+        if !question.q.is_empty() {
+            add("q", &question.q);
+        }
+        if question.sort != SortKey::default() {
+            add("sort", question.sort.word());
+        }
+        if let Some(order) = question.order {
+            add("order", order.word());
+        }
+        let filters = [
+            ("flag", &question.flag),
+            ("state", &question.state),
+            ("source", &question.source),
+            ("dialect", &question.dialect),
+        ];
+        for (name, value) in filters {
+            if let Some(value) = value {
+                add(name, value);
+            }
+        }
+        if let Some((source, id)) = &self.lock {
+            pairs.push(format!("lock={}/{}", encode(source), encode(id.as_str())));
+        }
+        if pairs.is_empty() { "/".to_owned() } else { format!("/?{}", pairs.join("&")) }
+    }
+
+    /// The same list with another lock open, or none.
+    pub(crate) fn with_lock(&self, lock: Option<(String, LockId)>) -> Route {
+        Route { lock, ..self.clone() }
+    }
+}
+
+/// Cuts a search text to what a question may carry, at a character.
+pub(crate) fn cut(text: &str) -> String {
+    let mut end = text.len().min(MAX_TEXT_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// Percent-encodes everything but the unreserved characters of RFC 3986.
+pub(crate) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+fn decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = |i: usize| bytes.get(i).and_then(|b| char::from(*b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+        match (bytes[at], hex(at + 1), hex(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push(high << 4 | low);
+                at += 2;
+            }
+            (b'+', ..) => out.push(b' '),
+            (byte, ..) => out.push(byte),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_of_the_page_survives_its_address() {
+        let routes = [
+            Route::default(),
+            Route {
+                question: Question {
+                    q: "stock & co/ä 100%".to_owned(),
+                    source: Some("a/b".to_owned()),
+                    dialect: Some("redis-py".to_owned()),
+                    state: Some("waiting".to_owned()),
+                    flag: Some("no-expiry".to_owned()),
+                    sort: SortKey::Name,
+                    order: Some(Order::Desc),
+                },
+                lock: Some(("a/b".to_owned(), LockId::of_key(b"lock:{x}/?&=#+ \xc3\xa4<b>"))),
+            },
+            Route { lock: Some(("s".to_owned(), LockId::of_key(&[0xff, 0, 7]))), ..Route::default() },
+        ];
+        for route in routes {
+            assert_eq!(Route::parse(route.href().trim_start_matches('/')), route, "{}", route.href());
+        }
+    }
+
+    #[test]
+    fn a_link_that_another_program_made_opens_the_same_lock() {
+        let route = Route::parse("?lock=orders/lock%3Astock%3A4711&sort=held_since&order=asc");
+        assert_eq!(route.lock, Some(("orders".to_owned(), LockId::of_key(b"lock:stock:4711"))));
+        assert_eq!(route.question.order, None, "the natural order needs no word");
+        assert_eq!(Route::parse("?lock=orders/lock:stock:4711").lock, route.lock);
+    }
+
+    #[test]
+    fn nonsense_is_left_out() {
+        let route = Route::parse("?state=nope&flag=x&sort=y&order=z&lock=none&lock=a/b64:***&q=%ZZ%&=&&x");
+        assert_eq!(route, Route { question: Question { q: "%ZZ%".to_owned(), ..Question::default() }, lock: None });
+        assert!(Route::parse(&format!("?q={}", "ä".repeat(400))).question.check().is_ok());
+    }
+}

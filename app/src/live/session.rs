@@ -1,0 +1,430 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use leptos::prelude::*;
+use lockkeeper_model::wire::{ClientFrame, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
+use lockkeeper_model::{Event, Lock, LockId, Question, SourceState, SourceStatus};
+
+use super::LinkState;
+use super::asker::{Answers, Asker, Want};
+use super::backoff::Backoff;
+use super::board::{Board, Counts, Delta, RowView, Stretch, Touched, Window};
+use super::clock::ServerClock;
+use super::socket::Socket;
+
+const STREAM: &str = "/api/v1/stream";
+/// How often time passes on the page: the tenths of a second in a countdown stay believable, and forty rows of text cost
+/// nothing.
+const TICK: Duration = Duration::from_millis(250);
+/// Silence for this long means that the server is lost.
+const SILENCE_MS: f64 = 3.0 * STATUS_EVERY_MS as f64;
+
+/// What the server said about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    /// Its version.
+    pub(crate) version: String,
+    /// Whether releasing is switched on.
+    pub(crate) release_enabled: bool,
+    /// Whether this is the demo.
+    pub(crate) demo: bool,
+}
+
+/// Everything about the lock that is followed.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Detail {
+    /// The source.
+    pub(crate) source: String,
+    /// The lock.
+    pub(crate) id: LockId,
+    /// The lock; `None` if it is not held now.
+    pub(crate) lock: Option<Lock>,
+    /// Its transitions, newest first.
+    pub(crate) events: Vec<Event>,
+    /// Older ones were let go of.
+    pub(crate) events_cut: bool,
+}
+
+/// How well a row's source is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mood {
+    /// Its state.
+    pub(crate) state: SourceState,
+    /// For a source that is down: until when its rows were true.
+    pub(crate) true_until: Option<i64>,
+}
+
+/// The live state of the page. A handful of signals, cheap to copy; the frames are folded in the message callback.
+#[derive(Clone, Copy)]
+pub(crate) struct Live {
+    /// The connection.
+    pub(crate) link: RwSignal<LinkState>,
+    /// Who is on the other side; `None` before the first word.
+    pub(crate) server: RwSignal<Option<Server>>,
+    /// How well each source is watched.
+    pub(crate) sources: RwSignal<Vec<SourceStatus>>,
+    /// The server's time, which stands still while the link is lost; 0 before the first word.
+    pub(crate) now: RwSignal<i64>,
+    /// The server's time, which goes on whatever happens.
+    pub(crate) running_now: RwSignal<i64>,
+    /// The browser's monotonic clock, in milliseconds.
+    pub(crate) clock: RwSignal<f64>,
+    /// How many locks there are; `None` before the first answer.
+    pub(crate) counts: RwSignal<Option<Counts>>,
+    /// The rows on the screen.
+    pub(crate) shown: RwSignal<Stretch>,
+    /// Ended rows among them.
+    pub(crate) surplus: RwSignal<u64>,
+    /// Changes that wait while the table is held still.
+    pub(crate) pending: RwSignal<usize>,
+    /// Another question was asked than the one that is on the screen.
+    pub(crate) behind: RwSignal<bool>,
+    /// The followed lock, once it was heard of.
+    pub(crate) detail: RwSignal<Option<Detail>>,
+    /// Every dialect that was seen on the screen, to filter by.
+    pub(crate) dialects: RwSignal<BTreeSet<String>>,
+    /// Why the server did not understand the last question.
+    pub(crate) refused: RwSignal<Option<String>>,
+    /// The state of each source by name; changes only when a state does.
+    pub(crate) moods: Memo<BTreeMap<String, Mood>>,
+    core: StoredValue<Core, LocalStorage>,
+}
+
+/// What only the callbacks touch.
+#[derive(Default)]
+struct Core {
+    socket: Option<Socket>,
+    /// Which socket's callbacks count: those of an earlier one may still be queued.
+    attempt: u32,
+    run: Option<String>,
+    /// The rows on the board belong to another run of the server, or to none.
+    estranged: bool,
+    last_heard: f64,
+    server_clock: ServerClock,
+    backoff: Backoff,
+    asker: Asker,
+    answered_ask: Option<u32>,
+    board: Board,
+    rows: HashMap<u64, ArcRwSignal<RowView>>,
+    followed: Option<(String, LockId)>,
+}
+
+impl Live {
+    /// Connects, and keeps trying for as long as the page is open.
+    pub(crate) fn start() -> Live {
+        let sources = RwSignal::new(Vec::<SourceStatus>::new());
+        let live = Live {
+            link: RwSignal::new(LinkState::Connecting),
+            server: RwSignal::new(None),
+            sources,
+            now: RwSignal::new(0),
+            running_now: RwSignal::new(0),
+            clock: RwSignal::new(monotonic()),
+            counts: RwSignal::new(None),
+            shown: RwSignal::new(Stretch::default()),
+            surplus: RwSignal::new(0),
+            pending: RwSignal::new(0),
+            behind: RwSignal::new(false),
+            detail: RwSignal::new(None),
+            dialects: RwSignal::new(BTreeSet::new()),
+            refused: RwSignal::new(None),
+            moods: Memo::new(move |_| sources.with(|sources| moods(sources))),
+            core: StoredValue::new_local(Core::default()),
+        };
+        live.connect();
+        set_interval(move || live.tick(), TICK);
+        live
+    }
+
+    /// Asks for a part of the answers to a question, as soon as the one before is answered.
+    pub(crate) fn want(self, question: Question, offset: u64, limit: u32) {
+        self.core.update_value(|core| core.asker.want(Want { question, offset, limit }));
+        self.ask();
+    }
+
+    /// Follows every detail of one lock, or none.
+    pub(crate) fn follow(self, lock: Option<(String, LockId)>) {
+        self.detail.set(None);
+        self.core.update_value(|core| {
+            core.followed = lock;
+            core.send(&ClientFrame::Follow { lock: core.followed.clone() });
+        });
+    }
+
+    /// Holds the order of the rows still, or lets it go on.
+    pub(crate) fn freeze(self, frozen: bool) {
+        let now = self.now.get_untracked();
+        self.fold(|core| core.board.freeze(frozen, now));
+    }
+
+    /// The signal of a row on the screen.
+    pub(crate) fn row(self, id: u64) -> Option<ArcRwSignal<RowView>> {
+        self.core.with_value(|core| core.rows.get(&id).cloned())
+    }
+
+    /// The server's time to the millisecond, for what is not redrawn by the tick. Not followed.
+    pub(crate) fn exact_now(self) -> i64 {
+        self.core.with_value(|core| core.server_clock.at(monotonic())).unwrap_or_default()
+    }
+
+    /// Tries to connect now.
+    pub(crate) fn retry(self) {
+        if matches!(self.link.get_untracked(), LinkState::Lost { retry_at: Some(_), .. }) {
+            self.connect();
+        }
+    }
+
+    fn connect(self) {
+        let mut attempt = 0;
+        self.core.update_value(|core| {
+            core.attempt += 1;
+            attempt = core.attempt;
+            core.last_heard = monotonic();
+        });
+        let is_mine = move || self.core.with_value(|core| core.attempt == attempt);
+        let socket = Socket::open(
+            STREAM,
+            move |text| {
+                if is_mine() {
+                    self.hear(&text);
+                }
+            },
+            move || {
+                if is_mine() {
+                    self.lose();
+                }
+            },
+        );
+        if let LinkState::Lost { since, .. } = self.link.get_untracked() {
+            self.link.set(LinkState::Lost { since, retry_at: None });
+        }
+        match socket {
+            Ok(socket) => self.core.update_value(|core| core.socket = Some(socket)),
+            Err(_) => self.lose(),
+        }
+    }
+
+    /// The connection ended or fell silent.
+    fn lose(self) {
+        if self.link.get_untracked() == LinkState::Incompatible {
+            return;
+        }
+        let at = monotonic();
+        let mut wait = 0.0;
+        let mut heard = at;
+        self.core.update_value(|core| {
+            core.socket = None;
+            core.attempt += 1;
+            wait = core.backoff.next(js_sys::Math::random());
+            heard = core.last_heard;
+        });
+        let since = match self.link.get_untracked() {
+            LinkState::Lost { since, .. } => since,
+            LinkState::Connecting | LinkState::Live | LinkState::Incompatible => heard,
+        };
+        self.link.set(LinkState::Lost { since, retry_at: Some(at + wait) });
+    }
+
+    fn tick(self) {
+        let at = monotonic();
+        self.clock.set(at);
+        let heard = self.core.with_value(|core| core.last_heard);
+        match self.link.get_untracked() {
+            LinkState::Live | LinkState::Connecting | LinkState::Lost { retry_at: None, .. } => {
+                if at - heard > SILENCE_MS {
+                    self.lose();
+                }
+            }
+            LinkState::Lost { retry_at: Some(retry_at), .. } => {
+                if retry_at <= at {
+                    self.connect();
+                }
+            }
+            LinkState::Incompatible => {}
+        }
+        let Some(now) = self.core.with_value(|core| core.server_clock.at(at)) else { return };
+        self.running_now.set(now);
+        if self.link.get_untracked().is_live() {
+            self.now.set(now);
+            self.fold(|core| core.board.tick(now));
+            self.ask();
+        }
+    }
+
+    fn hear(self, text: &str) {
+        let at = monotonic();
+        self.core.update_value(|core| core.last_heard = at);
+        match serde_json::from_str::<ServerFrame>(text) {
+            Ok(ServerFrame::Hello { protocol, .. }) if protocol != PROTOCOL => self.part(),
+            Ok(frame) => self.take(frame, at),
+            // The version fits and the form does not: whatever it is, this page cannot show it truthfully.
+            Err(_) => self.part(),
+        }
+    }
+
+    /// Server and page do not understand each other.
+    fn part(self) {
+        self.core.update_value(|core| {
+            core.attempt += 1;
+            core.socket = None;
+        });
+        self.link.set(LinkState::Incompatible);
+    }
+
+    fn take(self, frame: ServerFrame, at: f64) {
+        match frame {
+            ServerFrame::Hello { version, run, release_enabled, demo, now, .. } => {
+                self.hear_time(now, at);
+                self.server.set(Some(Server { version, release_enabled, demo }));
+                self.core.update_value(|core| {
+                    core.backoff.reset();
+                    core.asker.forgotten();
+                    core.answered_ask = None;
+                    core.estranged |= core.run.as_ref() != Some(&run);
+                    core.run = Some(run);
+                    core.send(&ClientFrame::Follow { lock: core.followed.clone() });
+                });
+                self.ask();
+            }
+            ServerFrame::Sources { now, sources } => {
+                self.hear_time(now, at);
+                self.sources.set(sources);
+            }
+            ServerFrame::Window { ask, now, total, all, facets, offset, rows, examined } => {
+                self.hear_time(now, at);
+                let answers = self.core.try_update_value(|core| core.asker.answered(ask));
+                let Some(answers @ (Answers::NewQuestion | Answers::SameQuestion)) = answers else { return };
+                self.counts.set(Some(Counts { total, all, facets, examined }));
+                self.refused.set(None);
+                self.learn_dialects(rows.iter().map(|row| row.dialect.as_str()));
+                self.fold(|core| {
+                    core.answered_ask = Some(ask);
+                    let afresh = answers == Answers::NewQuestion || std::mem::take(&mut core.estranged);
+                    core.board.window(now, Window { offset, rows, afresh })
+                });
+                // Only now is what is on the screen as new as the connection.
+                self.link.set(LinkState::Live);
+                self.ask();
+            }
+            ServerFrame::Delta { ask, now, total, all, facets, order, rows, ended } => {
+                self.hear_time(now, at);
+                if self.core.with_value(|core| core.answered_ask != Some(ask)) {
+                    return;
+                }
+                self.counts.set(Some(Counts { total, all, facets, examined: None }));
+                self.learn_dialects(rows.iter().map(|row| row.dialect.as_str()));
+                self.fold(|core| core.board.delta(now, Delta { order, rows, ended }));
+            }
+            ServerFrame::Detail { now, source, id, lock, events, events_cut } => {
+                self.hear_time(now, at);
+                let wanted = self.core.with_value(|core| {
+                    core.followed.as_ref().is_some_and(|followed| followed.0 == source && followed.1 == id)
+                });
+                if wanted {
+                    self.detail.set(Some(Detail { source, id, lock: lock.map(|lock| *lock), events, events_cut }));
+                }
+            }
+            ServerFrame::Refused { detail } => {
+                self.core.update_value(|core| core.asker.refused());
+                self.refused.set(Some(detail));
+                self.link.set(LinkState::Live);
+            }
+        }
+    }
+
+    fn hear_time(self, now: i64, at: f64) {
+        let now = self.core.try_update_value(|core| {
+            core.server_clock.hear(now, at);
+            core.server_clock.at(at)
+        });
+        if let Some(Some(now)) = now {
+            // The first word starts the clock, so that nothing is ever drawn as of 1970.
+            if self.now.get_untracked() == 0 {
+                self.now.set(now);
+                self.running_now.set(now);
+            }
+        }
+    }
+
+    fn learn_dialects<'a>(self, seen: impl Iterator<Item = &'a str>) {
+        let new: Vec<String> = self
+            .dialects
+            .with_untracked(|known| seen.filter(|dialect| !known.contains(*dialect)).map(str::to_owned).collect());
+        if !new.is_empty() {
+            self.dialects.update(|known| known.extend(new));
+        }
+    }
+
+    fn ask(self) {
+        let at = monotonic();
+        let behind = self.core.try_update_value(|core| {
+            if core.socket.is_some()
+                && core.run.is_some()
+                && let Some(frame) = core.asker.next(at)
+            {
+                core.send(&frame);
+            }
+            core.asker.is_behind()
+        });
+        let behind = behind.unwrap_or(false);
+        if self.behind.get_untracked() != behind {
+            self.behind.set(behind);
+        }
+    }
+
+    /// Runs one step of the fold and passes on what it touched, and nothing else.
+    fn fold(self, step: impl FnOnce(&mut Core) -> Touched) {
+        let mut news = Vec::new();
+        let mut layout = None;
+        let (mut surplus, mut pending) = (0, 0);
+        self.core.update_value(|core| {
+            let touched = step(core);
+            let board = &core.board;
+            (surplus, pending) = (board.surplus(), board.pending());
+            for id in touched.rows {
+                let Some(view) = board.row(id) else { continue };
+                match core.rows.get(&id) {
+                    Some(signal) => news.push((signal.clone(), view.clone())),
+                    None => drop(core.rows.insert(id, ArcRwSignal::new(view.clone()))),
+                }
+            }
+            core.rows.retain(|id, _| board.row(*id).is_some());
+            if touched.layout {
+                layout = Some(board.shown().clone());
+            }
+        });
+        for (signal, view) in news {
+            signal.set(view);
+        }
+        if let Some(shown) = layout {
+            self.shown.set(shown);
+        }
+        if self.surplus.get_untracked() != surplus {
+            self.surplus.set(surplus);
+        }
+        if self.pending.get_untracked() != pending {
+            self.pending.set(pending);
+        }
+    }
+}
+
+impl Core {
+    fn send(&self, frame: &ClientFrame) {
+        if let (Some(socket), Ok(text)) = (&self.socket, serde_json::to_string(frame)) {
+            socket.send(&text);
+        }
+    }
+}
+
+fn moods(sources: &[SourceStatus]) -> BTreeMap<String, Mood> {
+    let mood = |source: &SourceStatus| Mood {
+        state: source.state,
+        true_until: (source.state == SourceState::Down)
+            .then(|| source.confirmed_at.map_or(source.since.0, |at| at.0.min(source.since.0))),
+    };
+    sources.iter().map(|source| (source.name.clone(), mood(source))).collect()
+}
+
+fn monotonic() -> f64 {
+    window().performance().map_or(0.0, |performance| performance.now())
+}

@@ -1,0 +1,93 @@
+use leptos::{ev, html, prelude::*};
+use wasm_bindgen::JsCast as _;
+use web_sys::HtmlElement;
+
+use crate::components::{Banners, Drawer, LockTable, Strip, TableKeys, Toolbar, TopBar};
+use crate::live::Live;
+use crate::nav::Nav;
+
+/// Every lock, and the one that is open.
+#[component]
+pub(crate) fn LocksPage() -> impl IntoView {
+    let nav = Nav::start();
+    let live = Live::start();
+    let keys = TableKeys::new();
+    provide_context(nav);
+    provide_context(live);
+    provide_context(keys);
+    let search = NodeRef::<html::Input>::new();
+    let open = Memo::new(move |_| nav.route.with(|route| route.lock.clone()));
+    Effect::new(move |_| live.follow(open.get()));
+    // A lock that was open from the start came with the address: nobody asked to have the focus moved.
+    let opened_here = StoredValue::new(false);
+    Effect::new(move |before: Option<()>| {
+        open.track();
+        opened_here.set_value(before.is_some());
+    });
+    listen_to_keys(live, nav, keys, search);
+    view! {
+        <TopBar />
+        <Strip />
+        <Banners />
+        <div class="stage" class:with-drawer=move || open.with(Option::is_some)>
+            <main>
+                <h1 class="unseen">"Locks"</h1>
+                <Toolbar search />
+                <LockTable />
+            </main>
+            {move || {
+                open.get().map(|(source, id)| view! { <Drawer source id take_focus=opened_here.get_value() /> })
+            }}
+        </div>
+    }
+}
+
+/// `/` searches, arrows choose, Enter opens, Escape closes, `p` holds still. While somebody types, keys are letters.
+fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::Input>) {
+    let _listening = window_event_listener(ev::keydown, move |event| {
+        if event.default_prevented() || event.ctrl_key() || event.meta_key() || event.alt_key() || dialog_is_open() {
+            return;
+        }
+        let at = event.target().and_then(|target| target.dyn_into::<HtmlElement>().ok());
+        let tag = at.as_ref().map(|at| at.tag_name()).unwrap_or_default();
+        let typing = matches!(tag.as_str(), "INPUT" | "TEXTAREA" | "SELECT")
+            || at.as_ref().is_some_and(HtmlElement::is_content_editable);
+        // A button or link that has the focus keeps its own keys.
+        let pressing = matches!(tag.as_str(), "BUTTON" | "A" | "SUMMARY");
+        match event.key().as_str() {
+            "Escape" if typing => {
+                if let Some(at) = at {
+                    let _ = at.blur();
+                }
+                keys.focus();
+            }
+            "Escape" => {
+                if nav.route.with_untracked(|route| route.lock.is_some()) {
+                    nav.open(None);
+                    keys.focus();
+                }
+            }
+            _ if typing => return,
+            "/" => {
+                if let Some(search) = search.get_untracked() {
+                    let _ = search.focus();
+                    search.select();
+                }
+            }
+            "p" => keys.paused.update(|paused| *paused = !*paused),
+            "ArrowDown" => keys.step(live, 1),
+            "ArrowUp" => keys.step(live, -1),
+            "Enter" if !pressing => {
+                let Some((id, _)) = keys.pointed.get_untracked() else { return };
+                let Some(row) = live.row(id) else { return };
+                nav.open(Some(row.with_untracked(|view| (view.row.source.clone(), view.row.id.clone()))));
+            }
+            _ => return,
+        }
+        event.prevent_default();
+    });
+}
+
+fn dialog_is_open() -> bool {
+    document().query_selector("dialog[open]").ok().flatten().is_some()
+}

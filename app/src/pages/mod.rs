@@ -1,0 +1,5 @@
+//! What there is to visit.
+
+mod locks;
+
+pub(crate) use locks::LocksPage;

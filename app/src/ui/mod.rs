@@ -1,0 +1,13 @@
+//! Pieces that could belong to any product and know no locks.
+
+mod copy;
+mod drain;
+mod icon;
+mod moment;
+mod theme;
+
+pub(crate) use copy::CopyButton;
+pub(crate) use drain::{Drain, DrainBar};
+pub(crate) use icon::{Glyph, Icon};
+pub(crate) use moment::{Moment, hms};
+pub(crate) use theme::ThemeButton;
