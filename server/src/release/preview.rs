@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use lockkeeper_model::{
     Collateral, Flag, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, SourceState,
-    SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning, words,
+    SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
 };
 
 use super::ticket::BoundHold;
