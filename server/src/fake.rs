@@ -185,7 +185,9 @@ async fn store(world: Arc<Mutex<World>>, mut orders: mpsc::Receiver<Command>) {
                 }
                 if world.is_deaf {
                     unanswered.push(done);
-                } else if let Some(done) = done {
+                } else if let Some(done) = done
+                    && !world.is_blind
+                {
                     let _ = done.send(());
                 }
             }

@@ -13,7 +13,7 @@ use lockkeeper_model::{
 use tokio::time::Instant;
 
 use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, is_read_since, named, policy, word};
+use super::{Refusal, ReleaseDesk, named, policy, word};
 use crate::board::{BoardClosed, EventFilter, Held, Subscription};
 use crate::clock;
 use crate::source::{ReleaseOrder, ReleaseReply, SourceHandle};
@@ -110,11 +110,10 @@ impl ReleaseDesk {
         let mut events = self.board.subscribe(filter, None).await?;
 
         let unread = || answer(Outcome::Failed, "it could not be read again; nothing was done".to_owned());
-        let Ok(asked_at) = self.look(source, vec![key.clone()]).await else { return Ok(unread()) };
-        let found = self.board.lock(source.id, key.clone()).await?;
-        if found.held.as_ref().is_some_and(|held| !is_read_since(held, asked_at)) {
+        if self.look(source, vec![key.clone()]).await.is_err() {
             return Ok(unread());
         }
+        let found = self.board.lock(source.id, key.clone()).await?;
         let order = match compare(hold, found.held.as_deref()) {
             Ok(order) => order,
             Err(different) => {

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lockkeeper_model::{Holder, Outcome, SourceState, Time, words};
+use lockkeeper_model::{Holder, Outcome, words};
 use tokio::sync::Semaphore;
 
 pub use policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
@@ -29,9 +29,8 @@ pub use preview::MAX_LOCKS;
 pub use refusal::Refusal;
 pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS, TicketError};
 
-use crate::board::{Board, Held};
-use crate::clock;
-use crate::source::SourceHandle;
+use crate::board::Board;
+use crate::source::{NotRead, SourceHandle};
 
 /// How long one reading of a key may take before a preview or an attempt gives up. A store that needs longer is in
 /// no state in which a person should free locks by hand.
@@ -74,21 +73,10 @@ impl ReleaseDesk {
         OUTCOMES.iter().zip(&self.outcomes.0).map(|(outcome, count)| (word(*outcome), count.load(Ordering::Relaxed)))
     }
 
-    /// Has the board learn what is in the store now. Says from when on a reading counts as an answer to this.
-    async fn look(&self, source: &SourceHandle, keys: Vec<Bytes>) -> Result<Time, NotRead> {
-        let asked_at = clock::now();
-        tokio::time::timeout(LOOK_TIMEOUT, source.look(keys)).await.map_err(|_| NotRead)?;
-        if source.status.borrow().state == SourceState::Down { Err(NotRead) } else { Ok(asked_at) }
+    /// Has the board learn what is in the store now.
+    async fn look(&self, source: &SourceHandle, keys: Vec<Bytes>) -> Result<(), NotRead> {
+        tokio::time::timeout(LOOK_TIMEOUT, source.look(keys)).await.unwrap_or(Err(NotRead))
     }
-}
-
-/// The store did not answer a reading within [`LOOK_TIMEOUT`].
-#[derive(Debug)]
-struct NotRead;
-
-/// Whether the lock was read after that moment: a source may come back from a look without an answer of the store.
-fn is_read_since(held: &Held, asked_at: Time) -> bool {
-    held.lock.as_of >= asked_at
 }
 
 const OUTCOMES: [Outcome; 9] = [

@@ -9,10 +9,10 @@ use lockkeeper_model::{
 };
 
 use super::ticket::BoundHold;
-use super::{NotRead, Refusal, ReleaseDesk, is_read_since, policy};
+use super::{Refusal, ReleaseDesk, policy};
 use crate::board::Held;
 use crate::clock;
-use crate::source::{DialectTraits, ReleaseOrder, SourceHandle};
+use crate::source::{DialectTraits, NotRead, ReleaseOrder, SourceHandle};
 
 /// Locks in one request: more than anybody reads warnings for, and what one ticket can carry.
 pub const MAX_LOCKS: usize = 100;
@@ -34,7 +34,6 @@ impl ReleaseDesk {
             return Err(Refusal::Off);
         }
         let targets = self.targets(request)?;
-        let asked_at = clock::now();
         self.read_again(&targets).await?;
 
         let mut locks = Vec::with_capacity(targets.len());
@@ -43,9 +42,6 @@ impl ReleaseDesk {
         for target in &targets {
             let found = self.board.lock(target.source.id, target.key.clone()).await?;
             let held = found.held.ok_or_else(|| Refusal::Gone { id: target.asked.id.clone() })?;
-            if !is_read_since(&held, asked_at) {
-                return Err(unreadable(target.source));
-            }
             let (holder, order) = choose(&held, target.asked)?;
             if !bound.insert((target.source.id, order.key.clone(), order.token.clone())) {
                 return Err(Refusal::Twice { source_name: target.asked.source.clone(), id: target.asked.id.clone() });

@@ -169,9 +169,10 @@ impl Session {
             Command::Look { keys, done: Some(done) } => {
                 let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
                 tokio::spawn(async move {
-                    look(&shared, &reader, &client, keys).await;
-                    // Whoever asked may have given up.
-                    let _ = done.send(());
+                    if look(&shared, &reader, &client, keys).await {
+                        // Whoever asked may have given up.
+                        let _ = done.send(());
+                    }
                 });
             }
             Command::Release { order, done } => {
@@ -179,7 +180,8 @@ impl Session {
                 tokio::spawn(async move {
                     shared.pacer.count(1);
                     let reply = release::run(&client, &order).await;
-                    look(&shared, &reader, &client, vec![order.key]).await;
+                    // So that the board knows even without a feed; if it fails, the next scan tells.
+                    let _ = look(&shared, &reader, &client, vec![order.key]).await;
                     // The attempt was made whether or not anybody still listens; it is in the log.
                     let _ = done.send(reply);
                 });
@@ -188,12 +190,16 @@ impl Session {
     }
 }
 
-/// Reads keys now and waits until the board knows. A failure ends the session elsewhere.
-async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) {
+/// Reads keys now and waits until the board knows. Says whether it does; a failure ends the session elsewhere.
+async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) -> bool {
+    let asked = keys.len();
     let wanted = keys.into_iter().map(Wanted::of).collect();
-    if let Ok(sights) = reader.read(client, wanted, Purpose::Change).await {
-        // An error means that the server is shutting down.
-        let _ = shared.report_and_wait(Report::Sights { sights, scan: false }).await;
+    match reader.read(client, wanted, Purpose::Change).await {
+        // A key that may not be read is missing among the sights.
+        Ok(sights) if sights.len() == asked => {
+            shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
+        }
+        _ => false,
     }
 }
 
