@@ -27,7 +27,7 @@ pub use release::{
     ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
 };
 pub use source::{Budget, Coverage, FeedKind, MissingPermission, NotALock, SourceState, SourceStatus};
-pub use time::Time;
+pub use time::{Time, TimeError};
 pub use transition::{Event, TransitionKind};
 pub use verdict::{Signs, Verdict, judge, missed_beats};
 

@@ -62,6 +62,8 @@ pub(crate) struct World {
     pub(crate) replies: VecDeque<(ReleaseReply, Change)>,
     /// Readings are never answered.
     pub(crate) is_deaf: bool,
+    /// Readings are answered although the store was not reached.
+    pub(crate) is_blind: bool,
     pub(crate) subscribers: Vec<mpsc::Sender<Event>>,
     pub(crate) viewers: Vec<mpsc::Sender<Bytes>>,
     pub(crate) frames: Vec<ClientFrame>,
@@ -92,6 +94,7 @@ impl Fake {
             before_look: VecDeque::new(),
             replies: VecDeque::new(),
             is_deaf: false,
+            is_blind: false,
             subscribers: Vec::new(),
             viewers: Vec::new(),
             frames: Vec::new(),
@@ -177,9 +180,14 @@ async fn store(world: Arc<Mutex<World>>, mut orders: mpsc::Receiver<Command>) {
                 if let Some(change) = world.before_look.pop_front() {
                     change(&mut world);
                 }
+                if !world.is_blind {
+                    world.held.values_mut().for_each(|held| held.lock.as_of = now());
+                }
                 if world.is_deaf {
                     unanswered.push(done);
-                } else if let Some(done) = done {
+                } else if let Some(done) = done
+                    && !world.is_blind
+                {
                     let _ = done.send(());
                 }
             }
@@ -286,7 +294,8 @@ fn lock(key: &[u8], holders: Vec<Holder>) -> Lock {
         },
         flags: Vec::new(),
         stored: None,
-        as_of: now(),
+        // A second old, until it is looked at.
+        as_of: now().plus(-1_000),
     }
 }
 

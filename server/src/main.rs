@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Reports that may wait for the board: a few pages of every source, so that a scan is slowed by a busy board rather
-/// than filling memory.
-const WAITING_REPORTS: usize = 256;
+/// Reports that may wait for the board, up to 500 readings each: enough that it never waits for the next one, and so few
+/// that a busy board slows a scan rather than filling memory.
+const WAITING_REPORTS: usize = 16;
 
 /// How long tasks that ignore the end may hold the process up.
 const LAST_WAIT: Duration = Duration::from_secs(1);

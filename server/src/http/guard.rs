@@ -1,8 +1,9 @@
 //! What a stranger may do at all.
 //!
 //! The server listens on this machine only, so the stranger is a page in somebody's browser. Three defences, each
-//! enough alone: the `Host` must be ours (a name that a foreign page made point here is not), a request that may
-//! change something must come from our own page, and it must be JSON, which a foreign page cannot send unasked.
+//! enough alone against a forged release: the `Host` must be ours (a name that a foreign page made point here is not),
+//! what a page asks of the API must come from our own page, and what may change something must be JSON, which a
+//! foreign page cannot send unasked. Programs send none of the headers that tell pages apart and are let through.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,6 +21,7 @@ use lockkeeper_model::words;
 use super::extract::unsupported_media_type;
 use super::{ApiError, AppState};
 
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Lets a request through or says why not.
@@ -54,7 +56,10 @@ fn check(request: &Request, listen: SocketAddr) -> Result<(), ApiError> {
     check_encoding(request)?;
     let headers = request.headers();
     let is_unsafe = !request.method().is_safe();
-    if is_unsafe || headers.contains_key(UPGRADE) {
+    // A link to the API in somebody's notes is fine; an image that holds an event stream open is not.
+    let is_visit = headers.get(SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
+    let is_use_of_api = request.uri().path().starts_with("/api/") && !is_visit;
+    if is_unsafe || is_use_of_api || headers.contains_key(UPGRADE) {
         check_origin(headers, &host)?;
     }
     if is_unsafe && !is_json(headers) {

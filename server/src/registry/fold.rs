@@ -5,7 +5,7 @@ use lockkeeper_model::{Basis, Certainty, Identity, Mode, Time, Told, TransitionK
 use smallvec::SmallVec;
 
 use super::history::{Cause, Entry, LoggedEvent};
-use super::record::{End, Hold, NEVER, Record, Slot};
+use super::record::{End, Hold, NEVER, Record, Slot, UNKNOWN_MS, width};
 use super::{Changes, Registry};
 use crate::source::{self, DialectTraits, Form, Hint, Recognition, Seen, Sight, SourceId};
 
@@ -32,7 +32,7 @@ impl Registry {
         if let Some(slot) = found {
             let record = &self.records[slot as usize];
             let overlaps = sight.asked_at.0 < record.as_of;
-            if sight.read_at.0 < record.asked_at || (overlaps && scan) {
+            if sight.read_at.0 < record.asked_at() || (overlaps && scan) {
                 // What is known is newer; or it was read because it changed, which a page of a scan was not.
                 return;
             }
@@ -75,7 +75,7 @@ impl Registry {
         let was_absent_at = match (scan, known.complete, ended) {
             // It ended in front of our eyes and is back.
             (_, true, Some(slot)) => {
-                let end = self.records[slot as usize].ended.as_ref().map(|end| end.at);
+                let end = self.records[slot as usize].end().map(|end| end.at);
                 end.max(known.confirmed_at.map(|at| at.0))
             }
             // Noticed as it happened: it was not there when everything was last confirmed.
@@ -90,7 +90,7 @@ impl Registry {
             min: if observed { was_absent_at.map_or(i64::MIN, |absent| absent.min(at.0)) } else { i64::MIN },
             max: at.0,
         };
-        let (came_back, previous) = match ended.and_then(|slot| self.records[slot as usize].ended.as_deref()) {
+        let (came_back, previous) = match ended.and_then(|slot| self.records[slot as usize].end()) {
             Some(end) => (
                 end.transition == TransitionKind::Forced && form.holds.iter().any(|hold| *hold.token == *end.token),
                 Some(end.token.clone()),
@@ -98,7 +98,6 @@ impl Registry {
             None => (false, None),
         };
         let holds = self.new_holds(form, sight, since);
-        let generation = self.new_generation();
         let slot = match ended {
             Some(slot) => {
                 let record = &mut self.records[slot as usize];
@@ -109,9 +108,10 @@ impl Registry {
                 record.expiry_lost = false;
                 record.came_back = came_back;
                 record.waiters = 0;
-                record.generation = generation;
-                record.ended = None;
-                record.releasing = None;
+                if let Some(rare) = &mut record.rare {
+                    rare.ended = None;
+                    rare.releasing = None;
+                }
                 slot
             }
             None => self.insert(Record {
@@ -127,20 +127,16 @@ impl Registry {
                 unwatched: false,
                 waiters: 0,
                 waiting_since: 0,
-                generation,
                 as_of: sight.read_at.0,
-                asked_at: sight.asked_at.0,
+                asked_before_ms: 0,
                 last_change: at.0,
                 wake_at: i64::MAX,
                 times_ended: 0,
-                ended: None,
-                releasing: None,
-                history: None,
+                rare: None,
             }),
         };
         let record = &mut self.records[slot as usize];
-        record.as_of = sight.read_at.0;
-        record.asked_at = sight.asked_at.0;
+        record.read(sight.asked_at, sight.read_at);
         record.last_change = at.0;
         let deadline = record.first_deadline();
         self.known_mut(source).locks += 1;
@@ -169,8 +165,7 @@ impl Registry {
         let complete = self.sources[usize::from(record.source.0)].complete;
         let looked_before = Time(record.as_of);
         let since_min = if complete { record.as_of } else { i64::MIN };
-        record.as_of = sight.read_at.0;
-        record.asked_at = sight.asked_at.0;
+        record.read(sight.asked_at, sight.read_at);
         record.unwatched = false;
         let form_changed = record.recognition != form.recognition || record.no_owner != form.no_owner;
         record.recognition = form.recognition;
@@ -190,7 +185,7 @@ impl Registry {
                     left.retain(|other| other.token != old.token);
                     let mut kept = old.clone();
                     let what = update(&mut kept, hold, sight, at, looked_before);
-                    changed |= what.is_some() || kept.fencing != old.fencing;
+                    changed |= what.is_some();
                     happened.extend(what.map(|(kind, cause)| Happened::of(kind, cause, &kept.token)));
                     holds.push(kept);
                 }
@@ -200,7 +195,7 @@ impl Registry {
 
         let handed_over = !left.is_empty() && !came.is_empty();
         for old in &left {
-            let lapsed = old.expires_max < at.0;
+            let lapsed = old.expires < at.0;
             let again = taken_anew && came.iter().any(|new| *new.token == *old.token);
             // A hand-over tells both ends in one line, except where the former lease had run out.
             if !handed_over || lapsed || again {
@@ -209,8 +204,7 @@ impl Registry {
                     () if again => (TransitionKind::Released, Cause::TakenAnew),
                     () => (TransitionKind::Released, Cause::BetweenLooks),
                 };
-                happened
-                    .push(Happened { held_ms: Some(at.0 - old.since_max), ..Happened::of(kind, cause, &old.token) });
+                happened.push(Happened { held_ms: Some(at.0 - old.since), ..Happened::of(kind, cause, &old.token) });
             }
         }
         for new in &came {
@@ -220,7 +214,7 @@ impl Registry {
                 max: at.0,
             };
             let previous = left.first().copied();
-            let lapsed = previous.is_some_and(|old| old.expires_max < at.0);
+            let lapsed = previous.is_some_and(|old| old.expires < at.0);
             let kind = match previous {
                 Some(old) if !lapsed && *old.token != *new.token => TransitionKind::HandedOver,
                 _ => TransitionKind::Acquired,
@@ -228,22 +222,22 @@ impl Registry {
             let cause = if complete { Cause::BetweenLooks } else { Cause::Unwatched };
             happened.push(Happened {
                 previous: previous.map(|old| old.token.clone()),
-                held_ms: previous.filter(|_| kind == TransitionKind::HandedOver).map(|old| at.0 - old.since_max),
+                held_ms: previous.filter(|_| kind == TransitionKind::HandedOver).map(|old| at.0 - old.since),
                 ..Happened::of(kind, cause, &new.token)
             });
             let generation = self.new_generation();
             holds.push(new_hold(new, sight, since, generation));
         }
         let hands_changed = !left.is_empty() || !came.is_empty();
-        let generation = if hands_changed { Some(self.new_generation()) } else { None };
         let record = &mut self.records[slot as usize];
-        let had_expiry = before.iter().any(|hold| hold.expires_max != NEVER);
+        let had_expiry = before.iter().any(|hold| hold.expires != NEVER);
         record.holds = holds;
-        if let Some(generation) = generation {
-            record.generation = generation;
+        if hands_changed {
             record.expiry_lost = false;
             record.came_back = false;
-            record.releasing = None;
+            if let Some(rare) = &mut record.rare {
+                rare.releasing = None;
+            }
         } else if had_expiry && record.expires() == NEVER {
             record.expiry_lost = true;
         } else if record.expires() != NEVER {
@@ -268,8 +262,7 @@ impl Registry {
     /// A lock that was known and is not there.
     fn gone(&mut self, slot: Slot, sight: &Sight, scan: bool, out: &mut Changes) {
         let record = &mut self.records[slot as usize];
-        record.as_of = sight.read_at.0;
-        record.asked_at = sight.asked_at.0;
+        record.read(sight.asked_at, sight.read_at);
         if record.is_ended() {
             return;
         }
@@ -277,12 +270,12 @@ impl Registry {
         let source = record.source;
         let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
         let holds = std::mem::take(&mut record.holds);
-        let released_here = record.releasing.take();
+        let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take());
         let mut last: Option<(End, Cause)> = None;
         for hold in &holds {
-            let overdue = hold.expires_min <= sight.read_at.0;
+            let overdue = hold.expires_min() <= sight.read_at.0;
             let (transition, cause) = match sight.hint {
-                _ if released_here.as_ref().is_some_and(|order| *order.0 == *hold.token) => {
+                _ if released_here.as_ref().is_some_and(|token| *token == hold.token) => {
                     (TransitionKind::Forced, Cause::Release)
                 }
                 Hint::Evicted => (TransitionKind::Evicted, Cause::Announced),
@@ -291,15 +284,15 @@ impl Registry {
                 Hint::None | Hint::New if overdue => (TransitionKind::Expired, Cause::Deadline),
                 Hint::None | Hint::New if !watched => (TransitionKind::Lost, Cause::Unwatched),
                 Hint::None | Hint::New if scan => (TransitionKind::Released, Cause::FoundByScan),
-                Hint::None | Hint::New if hold.expires_max == NEVER => (TransitionKind::Released, Cause::NoDeadline),
+                Hint::None | Hint::New if hold.expires == NEVER => (TransitionKind::Released, Cause::NoDeadline),
                 Hint::None | Hint::New => (TransitionKind::Released, Cause::BeforeDeadline),
             };
             // A lapse is announced late: it ended at its deadline, not when that was noticed.
-            let ended_at = if transition == TransitionKind::Expired { at.0.min(hold.expires_max) } else { at.0 };
+            let ended_at = if transition == TransitionKind::Expired { at.0.min(hold.expires) } else { at.0 };
             let end = End {
                 transition,
                 at: ended_at,
-                held_ms: Some((ended_at - hold.since_max).max(0)),
+                held_ms: Some((ended_at - hold.since).max(0)),
                 token: hold.token.clone(),
             };
             last = Some((end, cause));
@@ -312,7 +305,7 @@ impl Registry {
         record.waiters = 0;
         record.times_ended = record.times_ended.wrapping_add(1);
         record.wake_at = i64::MAX;
-        record.ended = last.map(|(end, _)| Box::new(end));
+        record.rare.get_or_insert_default().ended = last.map(|(end, _)| end);
         let times = record.times_ended;
         self.ended.push_back((sight.read_at.0, slot, times));
         self.known_mut(source).locks -= 1;
@@ -334,15 +327,12 @@ impl Registry {
             unwatched: false,
             waiters: 0,
             waiting_since: 0,
-            generation: 0,
             as_of: sight.read_at.0,
-            asked_at: sight.asked_at.0,
+            asked_before_ms: width(sight.read_at.since(sight.asked_at)),
             last_change: sight.read_at.0,
             wake_at: i64::MAX,
             times_ended: 0,
-            ended: None,
-            releasing: None,
-            history: None,
+            rare: None,
         });
         self.ended.push_back((sight.read_at.0, slot, 0));
     }
@@ -434,21 +424,19 @@ fn lease_bounds(hold: &source::Hold, sight: &Sight) -> (i64, i64) {
 }
 
 fn new_hold(hold: &source::Hold, sight: &Sight, since: Since, generation: u64) -> Hold {
-    let (expires_min, expires_max) = lease_bounds(hold, sight);
+    let (min, max) = lease_bounds(hold, sight);
     Hold {
-        token: hold.token.as_ref().into(),
+        token: hold.token.clone(),
         count: hold.count,
         basis: since.basis,
-        since_min: since.min,
-        since_max: since.max,
-        expires_min,
-        expires_max,
-        lease_ms: hold.ttl_ms.unwrap_or(0),
-        lease_watched: since.basis == Basis::Observed,
+        since: since.max,
+        since_before_ms: if since.min == i64::MIN { UNKNOWN_MS } else { width(since.max - since.min) },
+        expires: max,
+        expires_before_ms: width(max - min),
+        lease_ms: hold.ttl_ms.map_or(0, width),
         renewals: 0,
-        renewed_at: i64::MIN,
+        renewed_at: 0,
         period_ms: 0,
-        fencing: hold.fencing.unwrap_or(i64::MIN),
         generation,
     }
 }
@@ -465,34 +453,27 @@ fn update(
     let drift = CLOCK_JITTER_MS + sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR;
     let re_entered = kept.count != seen.count;
     kept.count = seen.count;
-    kept.fencing = seen.fencing.unwrap_or(i64::MIN);
-    let lease = if min == NEVER && kept.expires_max == NEVER {
+    let (known_min, known_max) = (kept.expires_min(), kept.expires);
+    let lease = if min == NEVER && known_max == NEVER {
         None
     } else if min == NEVER {
         Some((TransitionKind::LeaseChanged, Cause::ExpiryRemoved))
-    } else if kept.expires_max == NEVER {
+    } else if known_max == NEVER {
         Some((TransitionKind::LeaseChanged, Cause::ExpirySet))
-    } else if min > kept.expires_max.saturating_add(drift) {
+    } else if min > known_max.saturating_add(drift) {
         Some((TransitionKind::Renewed, Cause::Seen))
-    } else if max < kept.expires_min.saturating_sub(drift) {
+    } else if max < known_min.saturating_sub(drift) {
         Some((TransitionKind::LeaseChanged, Cause::ExpiryCut))
     } else {
         None
     };
-    match lease {
-        // Nothing new: two readings of one deadline narrow it down.
-        None if min != NEVER => {
-            let apart = min > kept.expires_max || max < kept.expires_min;
-            kept.expires_min = if apart { min } else { kept.expires_min.max(min) };
-            kept.expires_max = if apart { max } else { kept.expires_max.min(max) };
-        }
-        None => {}
-        Some(_) => {
-            kept.expires_min = min;
-            kept.expires_max = max;
-            kept.lease_ms = seen.ttl_ms.unwrap_or(0);
-            kept.lease_watched = true;
-        }
+    // Nothing new: two readings of one deadline that meet narrow it down.
+    let meet = min <= known_max && known_min <= max;
+    let (min, max) = if lease.is_none() && meet { (min.max(known_min), max.min(known_max)) } else { (min, max) };
+    kept.expires = max;
+    kept.expires_before_ms = width(max - min);
+    if lease.is_some() {
+        kept.lease_ms = seen.ttl_ms.map_or(0, width);
     }
     if re_entered {
         return Some((TransitionKind::ReEntered, Cause::Seen));

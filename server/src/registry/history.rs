@@ -159,7 +159,7 @@ impl Ring {
 impl Registry {
     pub(super) fn remember(&mut self, slot: super::Slot, entry: Entry) {
         let record = &mut self.records[slot as usize];
-        self.history_entries += record.history.get_or_insert_default().push(entry);
+        self.history_entries += record.rare.get_or_insert_default().history.push(entry);
     }
 
     /// Keeps the memory of all histories bounded: a hand goes round the locks and halves what it meets, so that no
@@ -169,8 +169,8 @@ impl Registry {
         while self.history_entries > MAX_HISTORY_ENTRIES && steps > 0 {
             self.history_hand = (self.history_hand + 1) % self.records.capacity().max(1);
             steps -= 1;
-            if let Some(ring) = self.records.get_mut(self.history_hand).and_then(|record| record.history.as_mut()) {
-                self.history_entries -= ring.halve();
+            if let Some(rare) = self.records.get_mut(self.history_hand).and_then(|record| record.rare.as_mut()) {
+                self.history_entries -= rare.history.halve();
             }
         }
     }

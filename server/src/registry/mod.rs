@@ -147,16 +147,18 @@ impl Registry {
     }
 
     /// Announces a release: an end of this hold from now on is attributed to it.
-    pub fn releasing(&mut self, source: SourceId, key: &[u8], token: &[u8], now: Time) {
+    pub fn releasing(&mut self, source: SourceId, key: &[u8], token: &[u8]) {
         if let Some(slot) = self.find(source, key) {
-            self.records[slot as usize].releasing = Some(Box::new((token.into(), now)));
+            self.records[slot as usize].rare.get_or_insert_default().releasing = Some(token.into());
         }
     }
 
     /// Takes that back.
     pub fn not_released(&mut self, source: SourceId, key: &[u8]) {
-        if let Some(slot) = self.find(source, key) {
-            self.records[slot as usize].releasing = None;
+        if let Some(slot) = self.find(source, key)
+            && let Some(rare) = &mut self.records[slot as usize].rare
+        {
+            rare.releasing = None;
         }
     }
 
@@ -268,7 +270,7 @@ impl Registry {
 
     fn remove(&mut self, slot: Slot) {
         let Some(record) = self.records.try_remove(slot as usize) else { return };
-        self.history_entries -= record.history.as_ref().map_or(0, |ring| ring.len());
+        self.history_entries -= record.history().map_or(0, |ring| ring.len());
         let hash = self.hash(record.source, &record.key);
         if let Ok(entry) = self.by_key.find_entry(hash, |&other| other == slot) {
             entry.remove();

@@ -7,7 +7,7 @@ use crate::source::{Recognition, SourceId};
 /// Names a record while it exists.
 pub type Slot = u32;
 
-/// No deadline, in [`Hold::expires_max`].
+/// No deadline, in [`Hold::expires`].
 pub(super) const NEVER: i64 = i64::MAX;
 
 /// What is kept of one lock. A million of these must fit into a few hundred megabytes, so bytes are boxed exactly, an
@@ -38,24 +38,29 @@ pub struct Record {
     pub waiters: u32,
     /// Since when there were some without a break; meaningless while `waiters` is 0.
     pub waiting_since: i64,
-    /// Changes with every change of holders.
-    pub generation: u64,
     /// When it was last read.
     pub as_of: i64,
-    /// That reading was not done before this moment.
-    pub(super) asked_at: i64,
+    /// That reading was not done earlier than so many milliseconds before.
+    pub(super) asked_before_ms: u32,
     /// When something last happened to it.
     pub last_change: i64,
     /// When the deadline queue will bring it up; `i64::MAX`: not at all.
     pub(super) wake_at: i64,
     /// How often it ended, to tell one end from another.
     pub(super) times_ended: u32,
+    /// What only few locks have.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What only few locks have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
     /// How it ended, while it is not held.
-    pub ended: Option<Box<End>>,
-    /// A release of this token was announced at this moment.
-    pub(super) releasing: Option<Box<(Box<[u8]>, Time)>>,
+    pub(super) ended: Option<End>,
+    /// A release of this token was announced.
+    pub(super) releasing: Option<Box<[u8]>>,
     /// Its transitions.
-    pub(super) history: Option<Box<Ring>>,
+    pub(super) history: Ring,
 }
 
 /// How a lock ended.
@@ -80,28 +85,52 @@ pub struct Hold {
     pub count: u32,
     /// How the bounds are known.
     pub basis: Basis,
-    /// Not taken before; `i64::MIN`: unknown.
-    pub since_min: i64,
     /// Not taken after.
-    pub since_max: i64,
-    /// The lease does not end before this; `i64::MAX`: never.
-    pub expires_min: i64,
+    pub since: i64,
+    /// Not taken earlier than so many milliseconds before; `u32::MAX`: unknown.
+    pub since_before_ms: u32,
     /// The lease does not end after this; `i64::MAX`: never.
-    pub expires_max: i64,
-    /// The lease's length when it was last granted or first seen; 0: unknown.
-    pub lease_ms: i64,
-    /// Whether `lease_ms` is from a grant that was watched, not the rest of one that was met.
-    pub lease_watched: bool,
+    pub expires: i64,
+    /// The lease does not end earlier than so many milliseconds before that.
+    pub expires_before_ms: u32,
+    /// The lease's length in milliseconds when it was last granted or first seen; 0: unknown.
+    pub lease_ms: u32,
     /// Renewals seen.
     pub renewals: u32,
-    /// The last of them.
+    /// The last of them; meaningless while there are none.
     pub renewed_at: i64,
-    /// Their rhythm; 0: unknown.
+    /// Their rhythm in milliseconds; 0: unknown.
     pub period_ms: u32,
-    /// The fencing counter; `i64::MIN`: none.
-    pub fencing: i64,
     /// Changes when the hold begins anew.
     pub generation: u64,
+}
+
+/// A width in milliseconds that is not known, or too wide to say anything.
+pub(super) const UNKNOWN_MS: u32 = u32::MAX;
+
+/// Milliseconds as they are kept.
+pub(super) fn width(ms: i64) -> u32 {
+    u32::try_from(ms.max(0)).unwrap_or(UNKNOWN_MS)
+}
+
+impl Hold {
+    /// Not taken before this moment; `None`: unknown.
+    #[must_use]
+    pub fn not_before(&self) -> Option<i64> {
+        (self.since_before_ms != UNKNOWN_MS).then(|| self.since - i64::from(self.since_before_ms))
+    }
+
+    /// The lease does not end before this moment; `i64::MAX`: never.
+    #[must_use]
+    pub fn expires_min(&self) -> i64 {
+        if self.expires == NEVER { NEVER } else { self.expires - i64::from(self.expires_before_ms) }
+    }
+
+    /// The last renewal, if one was seen.
+    #[must_use]
+    pub fn renewed(&self) -> Option<i64> {
+        (self.renewals > 0).then_some(self.renewed_at)
+    }
 }
 
 impl Record {
@@ -111,21 +140,50 @@ impl Record {
         self.holds.is_empty()
     }
 
+    /// Changes with every change of holders.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        // Each hold's number is given once, so the newest of them and how many there are change with every change.
+        let newest = self.holds.iter().map(|hold| hold.generation).max().unwrap_or(0);
+        newest.wrapping_mul(31).wrapping_add(self.holds.len() as u64)
+    }
+
+    /// How it ended, while it is not held.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        self.rare.as_ref()?.ended.as_ref()
+    }
+
+    pub(super) fn history(&self) -> Option<&Ring> {
+        self.rare.as_ref().map(|rare| &rare.history)
+    }
+
+    /// When the last reading was not done before.
+    pub(super) fn asked_at(&self) -> i64 {
+        self.as_of - i64::from(self.asked_before_ms)
+    }
+
+    /// Takes note of a reading.
+    pub(super) fn read(&mut self, asked_at: Time, read_at: Time) {
+        self.as_of = read_at.0;
+        self.asked_before_ms = width(read_at.since(asked_at));
+    }
+
     /// When the earliest hold was taken, as a moment to order by.
     #[must_use]
     pub fn since(&self) -> i64 {
-        self.holds.iter().map(|hold| hold.since_max).min().unwrap_or(i64::MAX)
+        self.holds.iter().map(|hold| hold.since).min().unwrap_or(i64::MAX)
     }
 
     /// When the last lease ends; `i64::MAX` without expiry.
     #[must_use]
     pub fn expires(&self) -> i64 {
-        self.holds.iter().map(|hold| hold.expires_max).max().unwrap_or(NEVER)
+        self.holds.iter().map(|hold| hold.expires).max().unwrap_or(NEVER)
     }
 
     /// When the first lease ends, for looking again.
     pub(super) fn first_deadline(&self) -> Option<i64> {
-        self.holds.iter().map(|hold| hold.expires_max).min().filter(|&at| at != NEVER)
+        self.holds.iter().map(|hold| hold.expires).min().filter(|&at| at != NEVER)
     }
 
     /// What is dangerous about it, apart from what its source and the moment add.

@@ -5,8 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
-    Basis, Bounds, DialectInfo, Event, FencingToken, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockId, LockState,
-    Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiters, WaitersBasis, encode_token, judge,
+    Basis, Bounds, DialectInfo, Event, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockId, LockState, Renewals,
+    Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiters, WaitersBasis, encode_token, judge,
     missed_beats, words,
 };
 
@@ -27,7 +27,7 @@ impl Registry {
     #[must_use]
     pub fn lock(&self, record: &Record, now: Time, down: bool, with_stored: bool) -> Lock {
         let holders: Vec<Holder> = record.holds.iter().map(|hold| self.holder(record, hold, now)).collect();
-        let earliest = record.holds.iter().min_by_key(|hold| hold.since_max);
+        let earliest = record.holds.iter().min_by_key(|hold| hold.since);
         Lock {
             source: self.source_name(record.source).to_owned(),
             id: LockId::of_key(&record.key),
@@ -44,7 +44,7 @@ impl Registry {
             lease: lease(record.expires(), now),
             holders,
             permits: None,
-            generation: self.generation(record.generation),
+            generation: self.generation(record.generation()),
             waiters: self.waiters(record, now),
             flags: flags(record, now, down),
             stored: with_stored.then(|| stored(record)),
@@ -71,7 +71,7 @@ impl Registry {
                 dialect: record.recognition.dialect,
                 token: Bytes::copy_from_slice(&hold.token),
                 count: hold.count,
-                expires_not_after: (hold.expires_max != NEVER).then_some(Time(hold.expires_max)),
+                expires_not_after: (hold.expires != NEVER).then_some(Time(hold.expires)),
             })
             .collect()
     }
@@ -80,7 +80,7 @@ impl Registry {
     #[must_use]
     pub fn row(&self, slot: Slot, record: &Record, now: Time, down: bool) -> Row {
         let first = record.holds.first();
-        let earliest = record.holds.iter().min_by_key(|hold| hold.since_max);
+        let earliest = record.holds.iter().min_by_key(|hold| hold.since);
         let token = first.map(|hold| encode_token(&hold.token));
         let (waiters, waiters_basis) = self.waiters_known(record);
         let (token, token_b64) = match token {
@@ -102,19 +102,19 @@ impl Registry {
             token_b64,
             who: first.and_then(|hold| who(&(record.recognition.traits.identity)(&hold.token))),
             count: first.map_or(0, |hold| hold.count),
-            since_not_before: earliest.map(|hold| hold.since_min).filter(|&at| at != i64::MIN),
-            since_not_after: earliest.map_or(record.as_of, |hold| hold.since_max),
+            since_not_before: earliest.and_then(Hold::not_before),
+            since_not_after: earliest.map_or(record.as_of, |hold| hold.since),
             since_basis: earliest.map_or(Basis::FirstSeen, |hold| hold.basis),
             expires_at: Some(record.expires()).filter(|&at| at != NEVER && first.is_some()),
-            lease_ms: first.map(|hold| hold.lease_ms).filter(|&ms| ms > 0),
+            lease_ms: first.map(|hold| i64::from(hold.lease_ms)).filter(|&ms| ms > 0),
             renewals: first.map_or(0, |hold| hold.renewals),
-            renewed_at: first.map(|hold| hold.renewed_at).filter(|&at| at != i64::MIN),
+            renewed_at: first.and_then(Hold::renewed),
             period_ms: first.map(|hold| i64::from(hold.period_ms)).filter(|&ms| ms > 0),
             waiters,
             waiters_basis,
             waiting_since: Some(record.waiting_since).filter(|_| record.waiters > 0),
             flags: flags(record, now, down),
-            generation: self.generation(record.generation),
+            generation: self.generation(record.generation()),
             as_of: self.known_as_of(record),
         }
     }
@@ -122,7 +122,7 @@ impl Registry {
     /// How a row ended; `None` while it has not.
     #[must_use]
     pub fn ended(slot: Slot, record: &Record) -> Option<Ended> {
-        let end = record.ended.as_deref()?;
+        let end = record.end()?;
         Some(Ended { row: record.row(slot), transition: end.transition, at: end.at, held_ms: end.held_ms })
     }
 
@@ -131,7 +131,7 @@ impl Registry {
     pub fn timeline(&self, record: &Record) -> (Vec<Event>, bool) {
         let known = self.known(record.source);
         let id = LockId::of_key(&record.key);
-        let ring = record.history.as_deref();
+        let ring = record.history();
         let mut events: Vec<Event> = ring
             .into_iter()
             .flat_map(|ring| ring.newest_first())
@@ -189,7 +189,7 @@ impl Registry {
         let (token, token_b64) = encode_token(&hold.token);
         let mut renewals = Renewals {
             count: hold.renewals,
-            last_at: Some(hold.renewed_at).filter(|&at| at != i64::MIN).map(Time),
+            last_at: hold.renewed().map(Time),
             period_ms: Some(i64::from(hold.period_ms)).filter(|&ms| ms > 0),
             missed: None,
         };
@@ -197,9 +197,9 @@ impl Registry {
         let (verdict, mut evidence) = judge(
             &Signs {
                 renewals,
-                lease_ms: Some(hold.lease_ms).filter(|&ms| ms > 0),
-                expires_at: Some(hold.expires_max).filter(|&at| at != NEVER).map(Time),
-                watched_since: Some(Time(hold.since_max)),
+                lease_ms: Some(i64::from(hold.lease_ms)).filter(|&ms| ms > 0),
+                expires_at: Some(hold.expires).filter(|&at| at != NEVER).map(Time),
+                watched_since: Some(Time(hold.since)),
             },
             now,
         );
@@ -215,11 +215,10 @@ impl Registry {
             count: hold.count,
             identity: (record.recognition.traits.identity)(&hold.token),
             held_since: since(hold),
-            lease: lease(hold.expires_max, now),
+            lease: lease(hold.expires, now),
             renewals,
-            fencing_token: Some(hold.fencing)
-                .filter(|&value| value != i64::MIN)
-                .map(|value| FencingToken { kind: "counter".to_owned(), value: value.to_string() }),
+            // No family that is understood so far keeps one.
+            fencing_token: None,
             verdict,
             evidence,
             generation: self.generation(hold.generation),
@@ -266,11 +265,7 @@ fn state(record: &Record) -> LockState {
 }
 
 fn since(hold: &Hold) -> Bounds {
-    Bounds {
-        not_before: Some(hold.since_min).filter(|&at| at != i64::MIN).map(Time),
-        not_after: Some(Time(hold.since_max)),
-        basis: hold.basis,
-    }
+    Bounds { not_before: hold.not_before().map(Time), not_after: Some(Time(hold.since)), basis: hold.basis }
 }
 
 fn lease(expires: i64, now: Time) -> Lease {
@@ -329,8 +324,8 @@ fn who(identity: &Identity) -> Option<String> {
 fn first_seen(hold: &Hold) -> Entry {
     Entry {
         seq: 0,
-        at: Time(hold.since_max),
-        first_at: Time(hold.since_max),
+        at: Time(hold.since),
+        first_at: Time(hold.since),
         count: 1,
         kind: TransitionKind::FirstSeen,
         token: hold.token.clone(),

@@ -65,10 +65,9 @@ impl World {
                 recognition: &SEEN,
                 mode: Mode::Exclusive,
                 holds: smallvec![Hold {
-                    token: Bytes::from(token.clone()),
+                    token: token.as_bytes().into(),
                     count: *count,
                     ttl_ms: expires.map(|at| at - self.now),
-                    fencing: None,
                 }],
                 no_owner: false,
             })
@@ -171,7 +170,7 @@ fn check(story: &str, expected: &[&str]) {
             ["gap"] => world.apply(Report::Gap { at: Time(world.now), because: "link lost".to_owned() }),
             ["tick"] => world.tick(),
             ["releasing", key, token] => {
-                world.registry.releasing(SOURCE, key.as_bytes(), token.as_bytes(), Time(world.now));
+                world.registry.releasing(SOURCE, key.as_bytes(), token.as_bytes());
             }
             other => panic!("unknown step {other:?}"),
         }

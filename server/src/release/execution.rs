@@ -13,7 +13,7 @@ use lockkeeper_model::{
 use tokio::time::Instant;
 
 use super::ticket::BoundHold;
-use super::{LookTimedOut, Refusal, ReleaseDesk, named, policy, word};
+use super::{Refusal, ReleaseDesk, named, policy, word};
 use crate::board::{BoardClosed, EventFilter, Held, Subscription};
 use crate::clock;
 use crate::source::{ReleaseOrder, ReleaseReply, SourceHandle};
@@ -109,8 +109,9 @@ impl ReleaseDesk {
         let filter = EventFilter { source: Some(hold.source.clone()), lock: Some(id.clone()) };
         let mut events = self.board.subscribe(filter, None).await?;
 
-        if let Err(LookTimedOut) = self.look(source, vec![key.clone()]).await {
-            return Ok(answer(Outcome::Failed, "it could not be read again; nothing was done".to_owned()));
+        let unread = || answer(Outcome::Failed, "it could not be read again; nothing was done".to_owned());
+        if self.look(source, vec![key.clone()]).await.is_err() {
+            return Ok(unread());
         }
         let found = self.board.lock(source.id, key.clone()).await?;
         let order = match compare(hold, found.held.as_deref()) {
@@ -133,8 +134,8 @@ impl ReleaseDesk {
         Ok(match reply {
             ReleaseReply::Released { woken } => {
                 let after = self.watch(source, &key, &token, &mut events).await?;
-                let detail = told(woken, &after);
-                ReleaseResult { woken, after: Some(after), ..answer(Outcome::Released, detail) }
+                let detail = told(woken, after.as_ref());
+                ReleaseResult { woken, after, ..answer(Outcome::Released, detail) }
             }
             ReleaseReply::ChangedHands => {
                 let holder_now = self.holder_now(source, &key).await?;
@@ -152,14 +153,15 @@ impl ReleaseDesk {
         })
     }
 
-    /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`].
+    /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`]. `None` when the store was lost
+    /// meanwhile, so that nobody can say what came after.
     async fn watch(
         &self,
         source: &SourceHandle,
         key: &Bytes,
         freed: &Bytes,
         events: &mut Subscription,
-    ) -> Result<After, BoardClosed> {
+    ) -> Result<Option<After>, BoardClosed> {
         let began = Instant::now();
         let taken = async {
             while let Some(event) = events.events.recv().await {
@@ -174,8 +176,10 @@ impl ReleaseDesk {
             std::future::pending().await
         };
         if tokio::time::timeout(AFTER_WATCH, taken).await.is_err() {
-            // A source without a live feed would not have told.
-            let _ = self.look(source, vec![key.clone()]).await;
+            // A source without a live feed would not have told, and neither would one that was lost.
+            if self.look(source, vec![key.clone()]).await.is_err() {
+                return Ok(None);
+            }
         }
         let holders = self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock.holders);
         let watched_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
@@ -189,7 +193,7 @@ impl ReleaseDesk {
             Some(mut holders) if !holders.is_empty() => (AfterState::Taken, Some(holders.swap_remove(0))),
             _ => (AfterState::Free, None),
         };
-        Ok(After { state, holder, watched_ms })
+        Ok(Some(After { state, holder, watched_ms }))
     }
 
     async fn holder_now(&self, source: &SourceHandle, key: &Bytes) -> Result<Option<Holder>, BoardClosed> {
@@ -229,13 +233,14 @@ fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> Release
     ReleaseResult { source: source.to_owned(), id, outcome, detail, holder_now: None, woken: None, after: None }
 }
 
-fn told(woken: Option<i64>, after: &After) -> String {
+fn told(woken: Option<i64>, after: Option<&After>) -> String {
     let mut detail = "freed".to_owned();
     match woken {
         Some(1) => detail.push_str("; 1 sleeping waiter was woken"),
         Some(woken) => detail.push_str(&format!("; {woken} sleeping waiters were woken")),
         None => {}
     }
+    let Some(after) = after else { return detail + "; the store was lost before anybody could see what came after" };
     let watched = words::duration(after.watched_ms);
     detail.push_str(&match (after.state, &after.holder) {
         (AfterState::CameBack, _) => format!("; the same token had it again within {watched}: its client lives"),

@@ -30,7 +30,7 @@ pub use refusal::Refusal;
 pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS, TicketError};
 
 use crate::board::Board;
-use crate::source::SourceHandle;
+use crate::source::{NotRead, SourceHandle};
 
 /// How long one reading of a key may take before a preview or an attempt gives up. A store that needs longer is in
 /// no state in which a person should free locks by hand.
@@ -74,14 +74,10 @@ impl ReleaseDesk {
     }
 
     /// Has the board learn what is in the store now.
-    async fn look(&self, source: &SourceHandle, keys: Vec<Bytes>) -> Result<(), LookTimedOut> {
-        tokio::time::timeout(LOOK_TIMEOUT, source.look(keys)).await.map_err(|_| LookTimedOut)
+    async fn look(&self, source: &SourceHandle, keys: Vec<Bytes>) -> Result<(), NotRead> {
+        tokio::time::timeout(LOOK_TIMEOUT, source.look(keys)).await.unwrap_or(Err(NotRead))
     }
 }
-
-/// The store did not answer a reading within [`LOOK_TIMEOUT`].
-#[derive(Debug)]
-struct LookTimedOut;
 
 const OUTCOMES: [Outcome; 9] = [
     Outcome::Released,

@@ -5,20 +5,17 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use lockkeeper_model::{
     Collateral, Flag, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, SourceState,
-    SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning, words,
+    SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
 };
 
 use super::ticket::BoundHold;
-use super::{LookTimedOut, Refusal, ReleaseDesk, policy};
+use super::{Refusal, ReleaseDesk, policy};
 use crate::board::Held;
 use crate::clock;
-use crate::source::{DialectTraits, ReleaseOrder, SourceHandle};
+use crate::source::{DialectTraits, NotRead, ReleaseOrder, SourceHandle};
 
 /// Locks in one request: more than anybody reads warnings for, and what one ticket can carry.
 pub const MAX_LOCKS: usize = 100;
-
-/// A value older than this after it was asked for again was not read again: the source is behind.
-const FRESH_MS: i64 = 5_000;
 
 /// A target with its source and key.
 struct Target<'a> {
@@ -93,17 +90,19 @@ impl ReleaseDesk {
             if keys.is_empty() {
                 continue;
             }
-            let unreadable = || {
-                let status = source.status.borrow();
-                Refusal::Unreadable { name: status.name.clone(), problem: status.problem.clone() }
-            };
+            // Not asked when it is known to be down: everybody would wait for nothing.
             if source.status.borrow().state == SourceState::Down {
-                return Err(unreadable());
+                return Err(unreadable(source));
             }
-            self.look(source, keys).await.map_err(|LookTimedOut| unreadable())?;
+            self.look(source, keys).await.map_err(|NotRead| unreadable(source))?;
         }
         Ok(())
     }
+}
+
+fn unreadable(source: &SourceHandle) -> Refusal {
+    let status = source.status.borrow();
+    Refusal::Unreadable { name: status.name.clone(), problem: status.problem.clone() }
 }
 
 /// The hold that is meant, if it is still the one that the person was looking at.
@@ -204,10 +203,6 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
             "not_live",
             format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()),
         );
-    }
-    let age = clock::now().since(lock.as_of);
-    if age > FRESH_MS {
-        warn("old_value", format!("it was last read {} ago and not again since", words::duration(age)));
     }
     if status.environment.as_deref() == Some("production") {
         warn("production", format!("`{}` is a production store", status.name));

@@ -75,14 +75,12 @@ pub struct Form {
 /// One holder's part of a [`Form`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The token as stored.
-    pub token: Bytes,
+    /// The token as stored. Boxed exactly: the registry keeps it as it comes.
+    pub token: Box<[u8]>,
     /// The re-entry count; 1 where the library does not count.
     pub count: u32,
     /// What is left of the lease at the moment of the reading, in milliseconds; `None` without expiry.
     pub ttl_ms: Option<i64>,
-    /// The fencing counter at the time of reading.
-    pub fencing: Option<i64>,
 }
 
 /// What the store counts of those who wait.
@@ -202,7 +200,7 @@ pub enum Command {
     Look {
         /// The keys.
         keys: Vec<Bytes>,
-        /// Told once the board knows what was there.
+        /// Told once the board knows what was there; dropped if that could not be found out.
         done: Option<oneshot::Sender<()>>,
     },
     /// Free exactly this hold.
@@ -259,6 +257,11 @@ pub enum ReleaseReply {
     },
 }
 
+/// A source could not read the keys that it was asked to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store could not be read")]
+pub struct NotRead;
+
 /// How the rest of the server speaks to a source.
 #[derive(Clone, Debug)]
 pub struct SourceHandle {
@@ -283,14 +286,14 @@ impl SourceHandle {
         status
     }
 
-    /// Has these keys read again and waits until the board has been told what was there. Returns early, without error,
-    /// when the source stopped.
-    pub async fn look(&self, keys: Vec<Bytes>) {
+    /// Has these keys read again and waits until the board has been told what was there.
+    ///
+    /// # Errors
+    /// When they could not be read: nothing new is known of them.
+    pub async fn look(&self, keys: Vec<Bytes>) -> Result<(), NotRead> {
         let (done, told) = oneshot::channel();
-        if self.commands.send(Command::Look { keys, done: Some(done) }).await.is_ok() {
-            // An error means that the source ended before it could read: its status says so.
-            let _ = told.await;
-        }
+        self.commands.send(Command::Look { keys, done: Some(done) }).await.map_err(|_| NotRead)?;
+        told.await.map_err(|_| NotRead)
     }
 
     /// One attempt to free exactly this hold.

@@ -57,6 +57,25 @@ async fn what_may_change_something_must_come_from_our_own_page() {
 }
 
 #[tokio::test]
+async fn a_foreign_page_may_link_to_the_api_and_not_use_it() {
+    let rim = Rim::new();
+    for (site, mode, status) in [
+        ("same-origin", "cors", StatusCode::OK),
+        ("none", "navigate", StatusCode::OK),
+        ("cross-site", "navigate", StatusCode::OK),
+        ("cross-site", "no-cors", StatusCode::FORBIDDEN),
+        ("same-site", "cors", StatusCode::FORBIDDEN),
+    ] {
+        for path in ["/api/v1/sources", "/api/v1/events"] {
+            let mut request = ask(Method::GET, path, Body::empty());
+            request.headers_mut().insert("sec-fetch-site", site.parse().unwrap());
+            request.headers_mut().insert("sec-fetch-mode", mode.parse().unwrap());
+            assert_eq!(rim.send(request).await.status(), status, "{site} {mode} {path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_foreign_page_cannot_open_the_websocket() {
     let rim = Rim::new();
     let mut request = ask(Method::GET, "/api/v1/stream", Body::empty());

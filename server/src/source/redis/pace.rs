@@ -12,10 +12,6 @@ use tokio::time::Instant;
 /// Others count as using the store from this many commands a second: below it are health checks and other dashboards.
 const QUIET_COMMANDS_PER_SECOND: f64 = 1_000.0;
 
-/// …or from this share of what is sent from here: the two counters are read at slightly different moments, so a fast
-/// scan makes others look busier than they are by some percent.
-const QUIET_SHARE_OF_OWN: f64 = 0.15;
-
 /// A burst of this length may run ahead of the budget, so that a batch need not be cut up.
 const BURST: Duration = Duration::from_millis(20);
 
@@ -56,10 +52,13 @@ impl Pacer {
 
     /// Waits until `commands` may be sent.
     pub(crate) async fn take(&self, commands: u64, purpose: Purpose) {
-        self.sent.fetch_add(commands, Ordering::Relaxed);
-        if !self.crowded.load(Ordering::Relaxed) {
-            return;
+        if self.crowded.load(Ordering::Relaxed) {
+            self.wait(commands, purpose).await;
         }
+        self.sent.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    async fn wait(&self, commands: u64, purpose: Purpose) {
         let share = match purpose {
             Purpose::Scan => SCAN_SHARE,
             Purpose::Change => 1.0 - SCAN_SHARE,
@@ -90,17 +89,26 @@ impl Pacer {
         self.answered.fetch_add(commands, Ordering::Relaxed);
     }
 
-    /// Commands that were answered since the start.
-    pub(crate) fn own(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
+    /// Commands since the start: answered, and sent. The store has processed some number between the two.
+    pub(crate) fn own(&self) -> Own {
+        // In this order, so that no command counts as answered that does not count as sent.
+        let answered = self.answered.load(Ordering::Relaxed);
+        Own { answered, sent: self.sent.load(Ordering::Relaxed) }
     }
 
-    /// Takes note of how busy the store is: commands a second of others and of our own. `None`: it does not say, so the
-    /// budget holds.
-    pub(crate) fn learn(&self, others: Option<f64>, own: f64) {
-        let crowded = others.is_none_or(|others| others > QUIET_COMMANDS_PER_SECOND.max(own * QUIET_SHARE_OF_OWN));
+    /// Takes note of how many commands a second others send at least. `None`: the store does not say, so the budget
+    /// holds.
+    pub(crate) fn learn(&self, others_at_least: Option<f64>) {
+        let crowded = others_at_least.is_none_or(|others| others > QUIET_COMMANDS_PER_SECOND);
         self.crowded.store(crowded, Ordering::Relaxed);
     }
+}
+
+/// What was sent from here since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) answered: u64,
+    pub(crate) sent: u64,
 }
 
 #[cfg(test)]
@@ -111,13 +119,13 @@ mod tests {
     async fn the_budget_holds_while_others_use_the_store_and_only_then() {
         let pacer = Pacer::new(1_000);
         let start = Instant::now();
-        pacer.learn(Some(5_000.0), 0.0);
+        pacer.learn(Some(5_000.0));
         for _ in 0..10 {
             pacer.take(150, Purpose::Change).await;
         }
         let crowded = start.elapsed();
         assert!(crowded > Duration::from_millis(1_700) && crowded < Duration::from_millis(2_000), "{crowded:?}");
-        pacer.learn(Some(10.0), 100_000.0);
+        pacer.learn(Some(10.0));
         let start = Instant::now();
         for _ in 0..10 {
             pacer.take(150_000, Purpose::Scan).await;

@@ -1,6 +1,7 @@
 //! One set of connections while they hold. Whatever breaks ends the session; the loop in [`super::link`] says so and
 //! dials again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::dirty::Dirty;
 use super::feed::{self, Broken, Progress};
-use super::pace::Purpose;
+use super::pace::{Own, Purpose};
 use super::read::{Reader, Wanted};
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
@@ -35,6 +36,9 @@ const VALUE_CONNECTIONS: usize = 2;
 
 /// How often the store is asked how busy it is.
 const VITAL_SIGNS: Duration = Duration::from_millis(500);
+
+/// Samples of the load that are kept: two seconds, so that the commands under way are a small part of what is counted.
+const SAMPLES: usize = 4;
 
 /// Without a feed everything is scanned again after this pause at least, and at most after so many times the scan's own
 /// length: a third of the time is spent scanning.
@@ -103,6 +107,11 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
     for _ in 0..VALUE_CONNECTIONS {
         values.push(connect::connect(&shared.config, "values").await.map_err(trouble)?);
     }
+    // Before anything is sent in numbers, so that the store's own average is of others.
+    shared.pacer.count(1);
+    let others =
+        info(&act, "stats").await.ok().and_then(|stats| field(&stats, "instantaneous_ops_per_sec")?.parse().ok());
+    shared.pacer.learn(others);
     let chosen = feed::choose(shared, &feed).await.map_err(trouble)?;
     tracing::info!(
         source.name = %shared.config.name,
@@ -169,9 +178,10 @@ impl Session {
             Command::Look { keys, done: Some(done) } => {
                 let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
                 tokio::spawn(async move {
-                    look(&shared, &reader, &client, keys).await;
-                    // Whoever asked may have given up.
-                    let _ = done.send(());
+                    if look(&shared, &reader, &client, keys).await {
+                        // Whoever asked may have given up.
+                        let _ = done.send(());
+                    }
                 });
             }
             Command::Release { order, done } => {
@@ -179,7 +189,8 @@ impl Session {
                 tokio::spawn(async move {
                     shared.pacer.count(1);
                     let reply = release::run(&client, &order).await;
-                    look(&shared, &reader, &client, vec![order.key]).await;
+                    // So that the board knows even without a feed; if it fails, the next scan tells.
+                    let _ = look(&shared, &reader, &client, vec![order.key]).await;
                     // The attempt was made whether or not anybody still listens; it is in the log.
                     let _ = done.send(reply);
                 });
@@ -188,12 +199,16 @@ impl Session {
     }
 }
 
-/// Reads keys now and waits until the board knows. A failure ends the session elsewhere.
-async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) {
+/// Reads keys now and waits until the board knows. Says whether it does; a failure ends the session elsewhere.
+async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) -> bool {
+    let asked = keys.len();
     let wanted = keys.into_iter().map(Wanted::of).collect();
-    if let Ok(sights) = reader.read(client, wanted, Purpose::Change).await {
-        // An error means that the server is shutting down.
-        let _ = shared.report_and_wait(Report::Sights { sights, scan: false }).await;
+    match reader.read(client, wanted, Purpose::Change).await {
+        // A key that may not be read is missing among the sights.
+        Ok(sights) if sights.len() == asked => {
+            shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
+        }
+        _ => false,
     }
 }
 
@@ -331,37 +346,68 @@ fn verdict(shared: &Shared, feed: &feed::Chosen) -> (SourceState, Option<Trouble
     }
 }
 
+/// The store's counter of commands, and ours, at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: tokio::time::Instant,
+    own: Own,
+    all: Option<u64>,
+}
+
+/// Commands a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Load {
+    own: f64,
+    others: Option<f64>,
+    others_at_least: Option<f64>,
+}
+
+/// What happened between two samples. How many of our commands the store had processed at each is known up to those
+/// under way, so others are known by bounds; the longer the time, the closer they are. What is shown is of the last
+/// sample only.
+fn load(first: Option<&Sample>, last: Option<&Sample>, now: &Sample) -> Load {
+    let (Some(first), Some(last)) = (first, last) else {
+        return Load { own: 0.0, others: None, others_at_least: None };
+    };
+    let seconds = |since: &Sample| now.at.duration_since(since.at).as_secs_f64().max(0.001);
+    let all = |since: &Sample| Some(now.all?.saturating_sub(since.all?) as f64 / seconds(since));
+    let own = now.own.answered.saturating_sub(last.own.answered) as f64 / seconds(last);
+    let own_at_most = now.own.sent.saturating_sub(first.own.answered) as f64 / seconds(first);
+    Load {
+        own,
+        others: all(last).map(|all| (all - own).max(0.0)),
+        others_at_least: all(first).map(|all| (all - own_at_most).max(0.0)),
+    }
+}
+
 /// Learns how busy the store is, and notices when its keys vanish without a word: clearing a whole database is
 /// announced by no notice that reaches us.
 async fn vital_signs(shared: &Shared, client: &Client, dirty: &Dirty, rescan: &Notify) -> Broken {
     let mut tick = tokio::time::interval(VITAL_SIGNS);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut before: Option<(tokio::time::Instant, u64, u64)> = None;
+    let mut samples: VecDeque<Sample> = VecDeque::new();
     let mut suspicious = false;
     let mut may_size = true;
     loop {
         tick.tick().await;
         shared.pacer.count(1);
-        let stats = match info(client, "stats").await {
-            Ok(stats) => Some(stats),
+        let before = shared.pacer.own();
+        let all = match info(client, "stats").await {
+            Ok(stats) => field(&stats, "total_commands_processed").and_then(|all| all.parse().ok()),
             Err(error) if refused_command(&error).is_some() => None,
             Err(error) => return Broken::Error(error),
         };
-        let now = tokio::time::Instant::now();
-        let own_total = shared.pacer.own();
-        let number = |name| stats.as_deref().and_then(|stats| field(stats, name)?.parse::<u64>().ok());
-        let all_total = number("total_commands_processed");
-        let (own, others) = match (before, all_total) {
-            (Some((then, own_then, all_then)), all) => {
-                let seconds = now.duration_since(then).as_secs_f64().max(0.001);
-                let own = own_total.saturating_sub(own_then) as f64 / seconds;
-                let all = all.map(|all| all.saturating_sub(all_then) as f64 / seconds);
-                (own, all.map(|all| (all - own).max(0.0)))
-            }
-            (None, _) => (0.0, number("instantaneous_ops_per_sec").map(|all| all as f64)),
-        };
-        before = Some((now, own_total, all_total.unwrap_or(0)));
-        shared.pacer.learn(others, own);
+        let after = shared.pacer.own();
+        let own = Own { answered: before.answered, sent: after.sent };
+        let now = Sample { at: tokio::time::Instant::now(), own, all };
+        let Load { own, others, others_at_least } = load(samples.front(), samples.back(), &now);
+        samples.push_back(now);
+        if samples.len() > SAMPLES {
+            samples.pop_front();
+        }
+        if samples.len() > 1 {
+            shared.pacer.learn(others_at_least);
+        }
 
         let mut vanished = false;
         if may_size {

@@ -66,8 +66,10 @@ impl Trouble {
 
 /// The operating system's words without the numbers that mean nothing to a person.
 fn calm(details: &str) -> String {
-    let details = details.split(" (os error").next().unwrap_or(details);
-    words::shown(details.trim_start_matches("IO Error: "))
+    // The client passes on the debug form of an error: `Os { code: 111, kind: …, message: "Connection refused" }`.
+    let message = details.split("message: \"").nth(1).and_then(|rest| rest.split('"').next());
+    let words = message.unwrap_or_else(|| details.split(" (os error").next().unwrap_or(details));
+    words::shown(&words.trim_start_matches("IO Error: ").to_lowercase())
 }
 
 /// The command that was refused for lack of permission, if that is what the error says.

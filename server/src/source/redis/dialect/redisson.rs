@@ -59,7 +59,7 @@ impl Dialect for Redisson {
         Some(Form {
             recognition: &RLOCK,
             mode: Mode::Exclusive,
-            holds: smallvec![Hold { token: field.clone(), count, ttl_ms: stored.ttl_ms, fencing: None }],
+            holds: smallvec![Hold { token: field.as_ref().into(), count, ttl_ms: stored.ttl_ms }],
             no_owner: false,
         })
     }

@@ -111,7 +111,7 @@ impl Dialect for Token {
         Some(Form {
             recognition,
             mode: Mode::Exclusive,
-            holds: smallvec![Hold { token: token.to_vec().into(), count: 1, ttl_ms: stored.ttl_ms, fencing: None }],
+            holds: smallvec![Hold { token: token.into(), count: 1, ttl_ms: stored.ttl_ms }],
             no_owner,
         })
     }
