@@ -3,7 +3,7 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{SourceState, SourceStatus, Time};
 
 use crate::live::{LinkState, Live};
-use crate::ui::hms;
+use crate::ui::{When, hms};
 
 /// What a banner says of a source that is not live.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,17 +26,17 @@ pub(crate) fn Banners() -> impl IntoView {
         live.refused.get().map(|detail| format!("The server did not understand the question: {}.", shown(&detail)))
     };
     view! {
-        <div class="banners">
+        <section class="banners" aria-label="Problems">
             <LinkBanner />
             <For each=move || troubles.get() key=Clone::clone let(trouble)>
                 <SourceBanner trouble />
             </For>
-            <Show when=move || live.refused.with(Option::is_some)>
+            <When holds=Signal::derive(move || live.refused.with(Option::is_some))>
                 <div class="banner warn">
                     <p role="status">{refused}</p>
                 </div>
-            </Show>
-        </div>
+            </When>
+        </section>
     }
 }
 
@@ -60,22 +60,22 @@ fn LinkBanner() -> impl IntoView {
         let _ = window().location().reload();
     };
     view! {
-        <Show when=move || said.get().is_some()>
+        <When holds=Signal::derive(move || said.get().is_some())>
             <div class="banner bad">
                 <p role="alert">{said}</p>
                 <span class="counting">{counting}</span>
-                <Show when=move || waiting.get()>
+                <When holds=waiting>
                     <button type="button" class="plain" on:click=move |_| live.retry()>
                         "Try now"
                     </button>
-                </Show>
-                <Show when=move || incompatible.get()>
+                </When>
+                <When holds=incompatible>
                     <button type="button" class="plain" on:click=reload>
                         "Reload to update"
                     </button>
-                </Show>
+                </When>
             </div>
-        </Show>
+        </When>
     }
 }
 
@@ -93,7 +93,7 @@ fn SourceBanner(trouble: Trouble) -> impl IntoView {
                 <b>{shown(&trouble.source)}</b>
                 " "
                 {trouble.text}
-                {trouble.hint.map(|hint| view! { <span class="hint">" Try: " {hint}</span> })}
+                {trouble.hint.map(|hint| view! { <span class="hint">{format!(" Try: {}.", hint.trim_end_matches('.'))}</span> })}
             </p>
             <span class="counting">{counting}</span>
         </div>

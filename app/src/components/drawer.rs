@@ -10,7 +10,7 @@ use super::release::ReleaseDialog;
 use super::{TableKeys, say};
 use crate::live::Live;
 use crate::nav::Nav;
-use crate::ui::{CopyButton, Glyph, Icon};
+use crate::ui::{CopyButton, Glyph, Icon, When};
 
 /// Everything known about one lock.
 #[component]
@@ -72,14 +72,17 @@ pub(crate) fn Drawer(
                     {name}
                 </h2>
                 <small>
-                    {from} " · " <CopyButton text=link word="copy link" label="Copy a link to this lock" />
+                    {from} " · " <CopyButton text=link word="copy link" what="to this lock" />
                 </small>
                 <button type="button" class="plain icon-button close" aria-label="Close" on:click=close>
                     <Icon glyph=Glyph::Close />
                 </button>
             </header>
             <div class="drawer-body">
-                <Show when=move || heard.get() fallback=|| view! { <p class="say calm">"Asking…"</p> }>
+                <When holds=Signal::derive(move || !heard.get())>
+                    <p class="say calm">"Asking…"</p>
+                </When>
+                <When holds=heard>
                     <FirstSentence lock />
                     <Picture />
                     <For each=move || 0..holder_count.get() key=|at| *at let(at)>
@@ -90,13 +93,13 @@ pub(crate) fn Drawer(
                     }) />
                     <StoredForm lock />
                     <History />
-                </Show>
+                </When>
             </div>
-            <Show when=move || holder_count.get() == 1>
+            <When holds=Signal::derive(move || holder_count.get() == 1)>
                 <footer>
                     <ReleaseButton lock at=0 releasing />
                 </footer>
-            </Show>
+            </When>
             {move || {
                 releasing.get().map(|target| view! { <ReleaseDialog target name=name.get_untracked() releasing /> })
             }}
@@ -170,23 +173,23 @@ fn HolderFacts(
         holder.with(|holder| holder.as_ref().map(|holder| holder_facts(holder, now))).unwrap_or_default()
     });
     view! {
-        <Show when=move || !alone.get()>
+        <When holds=Signal::derive(move || !alone.get())>
             <h3>{format!("Holder {}", at + 1)}</h3>
-        </Show>
+        </When>
         <dl class="facts token">
             <dt>"Token"</dt>
             <dd>
                 <code>{token}</code>
                 " "
-                <CopyButton text=whole label="Copy the token" />
+                <CopyButton text=whole what="the token" />
             </dd>
         </dl>
         <Facts facts />
-        <Show when=move || !alone.get()>
+        <When holds=Signal::derive(move || !alone.get())>
             <div class="holder-release">
                 <ReleaseButton lock at releasing />
             </div>
-        </Show>
+        </When>
     }
 }
 
@@ -247,7 +250,7 @@ fn StoredForm(lock: Memo<Option<Lock>>) -> impl IntoView {
         None => format!("b64:{} (not text)", shown(&entry.value_b64)),
     };
     view! {
-        <Show when=move || stored.with(Option::is_some)>
+        <When holds=Signal::derive(move || stored.with(Option::is_some))>
             <details class="stored">
                 <summary>{summary}</summary>
                 <dl class="facts">
@@ -272,6 +275,6 @@ fn StoredForm(lock: Memo<Option<Lock>>) -> impl IntoView {
                     }}
                 </dl>
             </details>
-        </Show>
+        </When>
     }
 }

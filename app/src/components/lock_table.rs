@@ -13,6 +13,7 @@ use super::lock_row::{Column, LockRow};
 use crate::live::runway::Runway;
 use crate::live::{Live, part_for};
 use crate::nav::Nav;
+use crate::ui::When;
 
 /// Below this width a row is a card of several lines.
 const CARDS_BELOW_PX: f64 = 680.0;
@@ -228,9 +229,9 @@ pub(crate) fn LockTable() -> impl IntoView {
                     </For>
                 </tbody>
             </table>
-            <Show when=move || length.get() == 0>
+            <When holds=Signal::derive(move || length.get() == 0)>
                 <Empty />
-            </Show>
+            </When>
         </div>
     }
 }

@@ -14,6 +14,7 @@ use super::say::{self, Judgement};
 use super::verdict::verdict_class;
 use crate::live::answers::Refusal;
 use crate::live::{Live, api};
+use crate::ui::When;
 
 /// How far a release has come.
 #[derive(Clone, Debug, PartialEq)]
@@ -307,18 +308,18 @@ fn Ready(
                 {if required { "Required. " } else { "" }}
                 "Written to the audit log before anything is tried."
             </small>
-            <Show when=move || changed.with(Option::is_some)>
+            <When holds=Signal::derive(move || changed.with(Option::is_some))>
                 <p class="say bad" role="alert">{move || changed.get()}</p>
-            </Show>
+            </When>
             <div class="acts">
                 <button type="submit" class="danger" disabled=move || !ready()>
                     "Release"
                 </button>
-                <Show when=move || left.get() == 0 || changed.with(Option::is_some)>
+                <When holds=Signal::derive(move || left.get() == 0 || changed.with(Option::is_some))>
                     <button type="button" class="plain" on:click=move |_| ask_again.run(())>
                         "New preview"
                     </button>
-                </Show>
+                </When>
                 <span class="spread"></span>
                 <small>
                     {move || match left.get() {

@@ -24,7 +24,8 @@ pub(crate) fn Strip() -> impl IntoView {
     let coverage = move || live.sources.with(|sources| say::coverage_of_all(sources));
     let as_of = move || {
         let confirmed = live.sources.with(|sources| say::confirmed_at(sources));
-        let link_live = live.link.get().is_live();
+        let link_live = live.link.get().is_live()
+            && live.sources.with(|sources| sources.iter().all(|source| source.state != SourceState::Down));
         match confirmed {
             None => "not confirmed yet".to_owned(),
             Some(at) if link_live && live.now.get() - at < NOW_MS => "as of now".to_owned(),

@@ -10,7 +10,7 @@ use super::TableKeys;
 use crate::live::Live;
 use crate::live::route::{STATES, cut};
 use crate::nav::Nav;
-use crate::ui::{Glyph, Icon};
+use crate::ui::{Glyph, Icon, When};
 
 /// A question is asked when nobody has typed for this long: a word is not four questions.
 const TYPING_REST: Duration = Duration::from_millis(120);
@@ -112,7 +112,7 @@ fn Filters() -> impl IntoView {
                 "no expiry "
                 <b>{move || facet(|facets| facets.no_expiry)}</b>
             </Chip>
-            <Show when=move || sources.with(|sources| sources.len() > 1)>
+            <When holds=Signal::derive(move || sources.with(|sources| sources.len() > 1))>
                 <Choice
                     label="Source"
                     any="any source"
@@ -120,7 +120,7 @@ fn Filters() -> impl IntoView {
                     chosen=Signal::derive(move || nav.route.with(|route| route.question.source.clone()))
                     choose=move |value| nav.ask(|question| question.source = value)
                 />
-            </Show>
+            </When>
             <Choice
                 label="Dialect"
                 any="any dialect"

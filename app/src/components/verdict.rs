@@ -21,10 +21,11 @@ pub(crate) fn VerdictMark(
     #[prop(into)]
     judgement: Signal<Judgement>,
 ) -> impl IntoView {
+    let evidence = move || judgement.with(|judgement| judgement.evidence.clone());
     view! {
         <span class=move || judgement.with(|judgement| verdict_class(judgement.verdict))>
             {move || judgement.with(|judgement| judgement.word)}
         </span>
-        <small>{move || judgement.with(|judgement| judgement.evidence.clone())}</small>
+        <small title=evidence>{evidence}</small>
     }
 }

@@ -5,9 +5,11 @@ mod drain;
 mod icon;
 mod moment;
 mod theme;
+mod when;
 
 pub(crate) use copy::CopyButton;
 pub(crate) use drain::{Drain, DrainBar};
 pub(crate) use icon::{Glyph, Icon};
 pub(crate) use moment::{Moment, hms};
 pub(crate) use theme::ThemeButton;
+pub(crate) use when::When;
