@@ -126,7 +126,8 @@ pub struct Collateral {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Warning {
-    /// A stable word: `holder_alive`, `no_fencing`, `shared_token`, `never_renews`, `not_live`, `old_value`.
+    /// A stable word: `holder_alive`, `no_owner`, `shared_token`, `no_fencing`, `never_renews`, `came_back`, `not_live`,
+    /// `production`.
     pub code: String,
     /// The sentence for the person.
     pub text: String,
@@ -171,7 +172,7 @@ pub struct ReleaseResult {
     pub holder_now: Option<Holder>,
     /// How many sleeping waiters the store said were woken; null where the library's waiters need no waking.
     pub woken: Option<i64>,
-    /// What was seen afterwards; null when nothing was released.
+    /// What was seen afterwards; null when nothing was released, or nothing could be seen.
     pub after: Option<After>,
 }
 

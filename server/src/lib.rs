@@ -9,4 +9,12 @@
 
 pub mod board;
 pub mod clock;
+pub mod config;
+pub mod demo;
+#[cfg(test)]
+mod fake;
+pub mod http;
+pub mod registry;
+pub mod release;
 pub mod source;
+pub mod view;

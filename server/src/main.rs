@@ -1,1 +1,173 @@
-fn main() {}
+//! Reads what to do, wires the parts, binds, waits.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lockkeeper::board::{self, BoardOptions};
+use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, LogFormat, SourceConfig};
+use lockkeeper::http::AppState;
+use lockkeeper::source::{SourceId, redis};
+use lockkeeper::{demo, http};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Reports that may wait for the board, up to 500 readings each: enough that it never waits for the next one, and so few
+/// that a busy board slows a scan rather than filling memory.
+const WAITING_REPORTS: usize = 16;
+
+/// How long tasks that ignore the end may hold the process up.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// The Redis client reports every lost connection itself; the sources report it once, in words.
+const DEFAULT_LOG: &str = "info,fred=off";
+
+/// The configuration cannot be used.
+const EXIT_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    let CommandLine { command, log_format } = match CommandLine::read(std::env::args_os()) {
+        Ok(line) => line,
+        Err(error) => return usage(&error),
+    };
+    let is_demo = matches!(command, Command::Demo(_));
+    let config = match command {
+        Command::Serve(settings) => Config::for_serve(settings, log_format),
+        Command::Demo(settings) => Config::for_demo(settings, log_format),
+    };
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    init_log(config.log_format);
+    match run(config, is_demo) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lockkeeper: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(config: Config, is_demo: bool) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("could not start the runtime")?;
+    let result = runtime.block_on(serve(config, is_demo));
+    runtime.shutdown_timeout(LAST_WAIT);
+    result
+}
+
+async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
+    // Before any store is spoken to: a second server must not scan for nothing.
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| cannot_listen(&config, &error))?;
+    let listen = listener.local_addr().context("could not learn the address that was bound")?;
+
+    let stop = CancellationToken::new();
+    // Ended before `stop`: requests under way still need the board and the stores.
+    let closing = CancellationToken::new();
+
+    let demo = if is_demo { Some(demo::start(stop.clone()).await?) } else { None };
+    if let Some(demo) = &demo {
+        config.sources = vec![SourceConfig::for_demo(&demo.url)?];
+    }
+    if let Some(dir) = &config.data_dir {
+        tracing::warn!(data_dir = %dir.display(), "history and audit are kept in memory only by this version");
+    }
+
+    let (reports, board_reports) = mpsc::channel(WAITING_REPORTS);
+    let mut handles = Vec::with_capacity(config.sources.len());
+    for (position, source) in config.sources.iter().enumerate() {
+        let id = SourceId(u16::try_from(position).context("more than 65,535 sources")?);
+        let redis = source.to_redis(config.release_enabled, is_demo);
+        handles.push(redis::spawn(id, redis, reports.clone(), stop.clone()));
+    }
+    let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo };
+    let board = board::spawn(handles, board_reports, options, stop.clone());
+    let state = AppState::new(board, config.release_enabled, listen, closing.clone());
+
+    let mut asked_to_stop = signals()?;
+    tokio::spawn(async move {
+        asked_to_stop.recv().await;
+        tracing::info!("stopping");
+        closing.cancel();
+        asked_to_stop.recv().await;
+        // Asked twice: somebody is in a hurry.
+        std::process::exit(1);
+    });
+
+    let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    let line = format!("Lockkeeper {} is watching {} on http://{listen}/", env!("CARGO_PKG_VERSION"), names.join(", "));
+    // Whoever started us may have stopped reading, which is no reason to stop serving.
+    let _ = writeln!(std::io::stdout(), "{line}");
+
+    let served = http::serve(listener, state).await.context("could not go on serving");
+    stop.cancel();
+    if let Some(demo) = demo {
+        demo.end().await;
+    }
+    served
+}
+
+/// SIGTERM and SIGINT, one message each.
+fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    let (tx, rx) = mpsc::channel(2);
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind).context("could not listen for signals")?;
+        let tx = tx.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if tx.send(()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(rx)
+}
+
+fn cannot_listen(config: &Config, error: &std::io::Error) -> anyhow::Error {
+    let listen = config.listen;
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "could not listen on `{listen}`: the address is in use\n\
+             hint: another Lockkeeper may be there already, see http://{listen}/; or choose another port, for example \
+             `--listen {}:{}`",
+            listen.ip(),
+            listen.port().checked_add(1).unwrap_or(7420),
+        ),
+        _ => anyhow::anyhow!("could not listen on `{listen}`: {error}"),
+    }
+}
+
+/// What `--help` and `--version` ask for, or what is wrong with the command line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() {
+        eprint!("{}", config::without_urls(&error.render().to_string()));
+    } else {
+        // Nobody is left to tell that there is nobody to tell.
+        let _ = error.print();
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    eprintln!("lockkeeper: {error}");
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(EXIT_CONFIG)
+}
+
+/// Log lines go to standard error. `LOCKKEEPER_LOG` chooses them; what it does not understand is reported and left out.
+fn init_log(format: LogFormat) {
+    let chosen = std::env::var("LOCKKEEPER_LOG").unwrap_or_else(|_| DEFAULT_LOG.to_owned());
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).parse_lossy(chosen);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+}

@@ -1,1 +1,26 @@
+//! What the end-to-end tests are made of: real Redis servers, a breakable network, the real binary, a real browser.
+//!
+//! Nothing here sleeps to let something happen. Whoever needs a condition waits for it with [`until`], which looks
+//! again and again until a deadline and says what it waited for when that passes.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test harness reports")]
+
+mod api;
+mod browser;
+mod locks;
+mod ports;
+mod proxy;
+mod redis_server;
+mod server;
+mod stream;
+mod wait;
+
+pub use api::{Answer, Api, Locks};
+pub use browser::Browser;
+pub use locks::{Family, LockClient, store};
+pub use ports::free_port;
+pub use proxy::Proxy;
+pub use redis_server::RedisServer;
+pub use server::{Server, ServerBuilder};
+pub use stream::Viewer;
+pub use wait::{DEADLINE, until, until_some};

@@ -1,1 +1,56 @@
-fn main() {}
+//! The project's chores: `cargo xtask run`, `build`, `test`.
+//!
+//! Each installs what it lacks, says what it is doing and how long that usually takes, and does nothing that is
+//! already done. It depends on next to nothing, because it is the first thing that a newcomer waits for.
+
+mod app;
+mod args;
+mod build;
+mod fingerprint;
+mod install;
+mod lockfile;
+mod run;
+mod step;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use crate::args::Chore;
+use crate::workspace::Workspace;
+
+const USAGE: &str = "\
+The chores of Lockkeeper
+
+  cargo xtask run [--redis URL] [FLAG]…   build everything and serve: the demo, or `lockkeeper serve` with these flags
+  cargo xtask build                       leave one self-contained binary at target/release/lockkeeper
+  cargo xtask test                        format, lints, unit, integration, app and browser tests
+  cargo xtask setup                       only install what those three need";
+
+fn main() -> ExitCode {
+    let chore = match args::parse(std::env::args().skip(1)) {
+        Ok(chore) => chore,
+        Err(unknown) => {
+            eprintln!("{unknown}\n\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = Workspace::locate().and_then(|workspace| match chore {
+        Chore::Help => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Chore::Setup => install::everything(&workspace),
+        Chore::Build => build::release_binary(&workspace).map(|_| ()),
+        Chore::Run { demo, args } => run::serve(&workspace, demo, &args),
+        Chore::Test => test::everything(&workspace),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nfailed to {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -6,6 +6,7 @@
 pub mod redis;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use lockkeeper_model::{Certainty, Mode, SourceStatus, Time, Told};
@@ -67,8 +68,6 @@ pub struct Form {
     pub mode: Mode,
     /// Who holds it, in the order of the store.
     pub holds: SmallVec<[Hold; 1]>,
-    /// What the store counts of those who wait; `None` where it was not asked or does not say.
-    pub waiters: Option<WaitersSeen>,
     /// Its value names nobody.
     pub no_owner: bool,
 }
@@ -76,14 +75,12 @@ pub struct Form {
 /// One holder's part of a [`Form`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold {
-    /// The token as stored.
-    pub token: Bytes,
+    /// The token as stored. Boxed exactly: the registry keeps it as it comes.
+    pub token: Box<[u8]>,
     /// The re-entry count; 1 where the library does not count.
     pub count: u32,
     /// What is left of the lease at the moment of the reading, in milliseconds; `None` without expiry.
     pub ttl_ms: Option<i64>,
-    /// The fencing counter at the time of reading.
-    pub fencing: Option<i64>,
 }
 
 /// What the store counts of those who wait.
@@ -91,8 +88,6 @@ pub struct Hold {
 pub struct WaitersSeen {
     /// How many.
     pub count: u32,
-    /// What that number is, in words, for example `connections subscribed to its unlock channel`.
-    pub because: &'static str,
 }
 
 /// A judgement about a stored form: which family, how sure, why. One static per way of recognising.
@@ -123,8 +118,10 @@ pub struct DialectTraits {
     pub release: &'static str,
     /// A token names one acquisition and never another: where false, equal tokens do not prove the same hold.
     pub token_is_one_use: bool,
-    /// Why waiters cannot be counted; used when they were not.
-    pub waiters_unknown: &'static str,
+    /// Whether [`Report::Waiting`] counts those who wait.
+    pub waiters_counted: bool,
+    /// What that number counts, or why there is none.
+    pub waiters_because: &'static str,
     /// Why renewals cannot be expected; `None` where the library may renew.
     pub never_renews: Option<&'static str>,
     /// Prefixes of the keys that belong to a lock and are none; the lock's name follows.
@@ -146,7 +143,10 @@ impl Eq for DialectTraits {}
 #[derive(Clone, Debug)]
 pub enum Report {
     /// A scan begins: sights carry `scan` until it ends.
-    ScanBegan,
+    ScanBegan {
+        /// When.
+        at: Time,
+    },
     /// Keys were read.
     Sights {
         /// The readings.
@@ -173,6 +173,8 @@ pub enum Report {
         /// When.
         at: Time,
     },
+    /// The waiters of a family cannot be counted any more.
+    WaitingUnknown,
     /// Every change before `at` has been reported.
     Confirmed {
         /// The moment.
@@ -181,12 +183,14 @@ pub enum Report {
 }
 
 /// A report with its source.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Batch {
     /// Who reports.
     pub source: SourceId,
     /// What.
     pub report: Report,
+    /// Told once the board knows it.
+    pub folded: Option<oneshot::Sender<()>>,
 }
 
 /// Asks a source to do something.
@@ -196,7 +200,7 @@ pub enum Command {
     Look {
         /// The keys.
         keys: Vec<Bytes>,
-        /// Told once the readings have been handed to the board.
+        /// Told once the board knows what was there; dropped if that could not be found out.
         done: Option<oneshot::Sender<()>>,
     },
     /// Free exactly this hold.
@@ -253,6 +257,11 @@ pub enum ReleaseReply {
     },
 }
 
+/// A source could not read the keys that it was asked to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store could not be read")]
+pub struct NotRead;
+
 /// How the rest of the server speaks to a source.
 #[derive(Clone, Debug)]
 pub struct SourceHandle {
@@ -264,17 +273,27 @@ pub struct SourceHandle {
     pub status: watch::Receiver<SourceStatus>,
     /// Its orders.
     pub commands: mpsc::Sender<Command>,
+    /// How many locks the board knows of it.
+    pub locks: Arc<AtomicU64>,
 }
 
 impl SourceHandle {
-    /// Has these keys read again and waits until the board has been told what was there. Returns early, without error,
-    /// when the source stopped.
-    pub async fn look(&self, keys: Vec<Bytes>) {
+    /// How well it is watched, now.
+    #[must_use]
+    pub fn status_now(&self) -> SourceStatus {
+        let mut status = self.status.borrow().clone();
+        status.coverage.locks = self.locks.load(Ordering::Relaxed);
+        status
+    }
+
+    /// Has these keys read again and waits until the board has been told what was there.
+    ///
+    /// # Errors
+    /// When they could not be read: nothing new is known of them.
+    pub async fn look(&self, keys: Vec<Bytes>) -> Result<(), NotRead> {
         let (done, told) = oneshot::channel();
-        if self.commands.send(Command::Look { keys, done: Some(done) }).await.is_ok() {
-            // An error means that the source ended before it could read: its status says so.
-            let _ = told.await;
-        }
+        self.commands.send(Command::Look { keys, done: Some(done) }).await.map_err(|_| NotRead)?;
+        told.await.map_err(|_| NotRead)
     }
 
     /// One attempt to free exactly this hold.

@@ -1,6 +1,10 @@
 //! The one task that owns what is known: it folds what sources report into the registry and keeps the views of it.
 //!
-//! Everybody else holds a [`Board`], a cheap handle that asks by message.
+//! Everybody else holds a [`Board`], a cheap handle that asks by message. The task itself is in [`task`].
+
+mod task;
+
+pub use task::{BoardOptions, spawn};
 
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
@@ -155,7 +159,7 @@ impl Board {
     /// How well each source is watched, now.
     #[must_use]
     pub fn statuses(&self) -> Vec<SourceStatus> {
-        self.sources.iter().map(|source| source.status.borrow().clone()).collect()
+        self.sources.iter().map(SourceHandle::status_now).collect()
     }
 
     /// A page of locks. The question must have been checked.

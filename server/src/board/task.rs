@@ -1,0 +1,455 @@
+//! The task: wake up, fold, take note, tell.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockkeeper_model::wire::{ClientFrame, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
+use lockkeeper_model::{Event, FeedKind, MAX_LIMIT, Question, SourceState, Time, TransitionKind};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Ask, Board, EventFilter, Found, Held, Listing, SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer};
+use crate::clock;
+use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Registry};
+use crate::source::{Batch, Command, SourceHandle, SourceId};
+use crate::view::{FRAME_MS, Views};
+
+/// Asks that may wait. Each is answered in microseconds; more waiting than this means that the machine is overloaded,
+/// and then those who ask should wait, too.
+const WAITING_ASKS: usize = 1_024;
+
+/// Reports folded in before the task looks at anything else.
+const REPORTS_AT_ONCE: usize = 32;
+
+/// How often the task looks for changes of the sources' conditions: soon enough that a lost store is on the screen
+/// before a person could act on what is old.
+const CONDITION_EVERY: Duration = Duration::from_millis(100);
+
+/// Keys in one order to look again.
+const LOOK_AT_ONCE: usize = 1_000;
+
+/// What the board says about the server as a whole.
+#[derive(Clone, Debug)]
+pub struct BoardOptions {
+    /// Whether releasing is switched on.
+    pub release_enabled: bool,
+    /// Whether this is the demo.
+    pub demo: bool,
+}
+
+/// Starts the task. It ends with `stop`.
+pub fn spawn(
+    sources: Vec<SourceHandle>,
+    reports: mpsc::Receiver<Batch>,
+    options: BoardOptions,
+    stop: CancellationToken,
+) -> Board {
+    let (asks, asked) = mpsc::channel(WAITING_ASKS);
+    let names: Vec<String> = sources.iter().map(|source| source.name.to_string()).collect();
+    let task = Task {
+        registry: Registry::new(names, rand::random()),
+        views: Views::default(),
+        changes: Changes::default(),
+        conditions: vec![Condition::default(); sources.len()],
+        unsent_looks: vec![VecDeque::new(); sources.len()],
+        sources: sources.clone(),
+        options,
+        log: VecDeque::new(),
+        subscribers: Vec::new(),
+        waiting_lists: Vec::new(),
+        next_viewer: 1,
+        flushed_at: Time(0),
+        unflushed: false,
+        told_sources_at: Time(0),
+        asks: asks.clone(),
+    };
+    tokio::spawn(task.run(reports, asked, stop));
+    Board::new(asks, sources)
+}
+
+/// What of a source's status changes what its locks look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Condition {
+    state: Option<SourceState>,
+    feed: Option<FeedKind>,
+    complete: bool,
+}
+
+struct Subscriber {
+    source: Option<SourceId>,
+    lock: Option<Bytes>,
+    events: mpsc::Sender<Event>,
+}
+
+struct WaitingList {
+    question: Question,
+    offset: u64,
+    limit: u32,
+    answer: oneshot::Sender<Listing>,
+}
+
+struct Task {
+    registry: Registry,
+    views: Views,
+    changes: Changes,
+    sources: Vec<SourceHandle>,
+    conditions: Vec<Condition>,
+    /// Keys that a source had no room to be asked about yet.
+    unsent_looks: Vec<VecDeque<Bytes>>,
+    options: BoardOptions,
+    log: VecDeque<LoggedEvent>,
+    subscribers: Vec<Subscriber>,
+    /// Pages of questions that are being answered for the first time.
+    waiting_lists: Vec<WaitingList>,
+    next_viewer: u64,
+    flushed_at: Time,
+    /// Something changed since the last flush.
+    unflushed: bool,
+    told_sources_at: Time,
+    asks: mpsc::Sender<Ask>,
+}
+
+enum Wake {
+    Reports,
+    Ask(Option<Ask>),
+    Flush,
+    Deadline,
+    Condition,
+    Examine,
+    Stop,
+}
+
+impl Task {
+    async fn run(
+        mut self,
+        mut reports: mpsc::Receiver<Batch>,
+        mut asked: mpsc::Receiver<Ask>,
+        stop: CancellationToken,
+    ) {
+        let mut batches = Vec::with_capacity(REPORTS_AT_ONCE);
+        let mut condition = tokio::time::interval(CONDITION_EVERY);
+        condition.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut examining = false;
+        loop {
+            let flush_at = self.unflushed.then(|| instant_of(self.flushed_at.plus(FRAME_MS)));
+            let deadline = self.registry.next_deadline().map(instant_of);
+            // Asks come first: a person waits for them. A first answer goes on only while nothing else is to do.
+            let wake = tokio::select! {
+                biased;
+                () = stop.cancelled() => Wake::Stop,
+                ask = asked.recv() => Wake::Ask(ask),
+                () = until(flush_at) => Wake::Flush,
+                _ = condition.tick() => Wake::Condition,
+                n = reports.recv_many(&mut batches, REPORTS_AT_ONCE), if !reports.is_closed() || !reports.is_empty() => {
+                    let _: usize = n;
+                    Wake::Reports
+                }
+                () = until(deadline) => Wake::Deadline,
+                () = tokio::task::yield_now(), if examining => Wake::Examine,
+            };
+            let now = clock::now();
+            match wake {
+                Wake::Stop | Wake::Ask(None) => break,
+                Wake::Ask(Some(ask)) => self.ask(ask, now),
+                Wake::Reports => {
+                    for batch in batches.drain(..) {
+                        self.registry.apply(batch.source, batch.report, &mut self.changes);
+                        self.took_note();
+                        if let Some(folded) = batch.folded {
+                            // Whoever wanted to know may have given up.
+                            let _ = folded.send(());
+                        }
+                    }
+                    self.registry.forget_ended(now);
+                }
+                Wake::Deadline => {
+                    self.registry.tick(now, &mut self.changes);
+                    self.took_note();
+                }
+                Wake::Flush => {}
+                Wake::Condition => self.conditions(now),
+                Wake::Examine => {
+                    self.views.examine(&self.registry);
+                    self.answer_waiting_lists(now);
+                    self.unflushed = true;
+                }
+            }
+            examining = self.views.has_unexamined();
+            // At once when it is quiet, merged when it is not.
+            if self.unflushed && now.since(self.flushed_at) >= FRAME_MS {
+                self.flush(now);
+            }
+        }
+    }
+
+    /// Passes on what the registry changed.
+    fn took_note(&mut self) {
+        let changes = std::mem::take(&mut self.changes);
+        for &slot in &changes.dirty {
+            self.views.change(&self.registry, slot);
+        }
+        self.unflushed |= !changes.dirty.is_empty() || !changes.events.is_empty();
+        for logged in &changes.events {
+            self.publish(logged);
+            if self.log.len() == LOG_EVENTS {
+                self.log.pop_front();
+            }
+            self.log.push_back(logged.clone());
+        }
+        for (source, key) in &changes.look {
+            if let Some(looks) = self.unsent_looks.get_mut(usize::from(source.0)) {
+                looks.push_back(key.clone());
+            }
+        }
+        self.send_looks();
+        self.changes = changes;
+        self.changes.clear();
+    }
+
+    fn publish(&mut self, logged: &LoggedEvent) {
+        let registry = &self.registry;
+        self.subscribers.retain(|subscriber| {
+            // A subscriber that fell behind is let go of: its stream ends, and it resumes from the last event it saw.
+            !subscriber.wants(logged) || subscriber.events.try_send(registry.event(logged)).is_ok()
+        });
+    }
+
+    fn send_looks(&mut self) {
+        for (source, looks) in self.sources.iter().zip(&mut self.unsent_looks) {
+            while !looks.is_empty() {
+                let Ok(room) = source.commands.try_reserve() else { break };
+                let keys = looks.drain(..looks.len().min(LOOK_AT_ONCE)).collect();
+                room.send(Command::Look { keys, done: None });
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask, now: Time) {
+        // Whoever asked may have left meanwhile; an answer that nobody takes is no error.
+        match ask {
+            Ask::List { question, offset, limit, answer } => {
+                self.waiting_lists.push(WaitingList { question, offset, limit, answer });
+                self.answer_waiting_lists(now);
+            }
+            Ask::Lock { source, key, answer } => drop(answer.send(self.found(source, &key, now))),
+            Ask::Subscribe { filter, after, answer } => {
+                drop(answer.send(self.subscribe(&filter, after.as_deref(), now)))
+            }
+            Ask::Connect { answer } => {
+                let viewer = self.connect(now);
+                drop(answer.send(viewer));
+            }
+            Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
+            Ask::Leave { viewer } => self.views.leave(viewer),
+            Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token),
+            Ask::NotReleased { source, key } => self.registry.not_released(source, &key),
+        }
+    }
+
+    fn answer_waiting_lists(&mut self, now: Time) {
+        for waiting in std::mem::take(&mut self.waiting_lists) {
+            if !self.views.is_ready(&self.registry, &waiting.question, now) {
+                self.waiting_lists.push(waiting);
+                continue;
+            }
+            let (total, slots) = self.views.page(&self.registry, &waiting.question, waiting.offset, waiting.limit, now);
+            let locks = slots
+                .into_iter()
+                .filter_map(|slot| self.registry.record(slot))
+                .map(|record| self.registry.lock(record, now, self.is_down(record.source), false))
+                .collect();
+            drop(waiting.answer.send(Listing { as_of: now, total, locks }));
+        }
+    }
+
+    fn found(&self, source: SourceId, key: &[u8], now: Time) -> Found {
+        let record = self.registry.find(source, key).and_then(|slot| self.registry.record(slot));
+        let (events, events_cut) = record.map(|record| self.registry.timeline(record)).unwrap_or_default();
+        let held = record.filter(|record| !record.is_ended()).map(|record| {
+            Box::new(Held {
+                lock: self.registry.lock(record, now, self.is_down(source), true),
+                traits: record.recognition.traits,
+                orders: Registry::release_orders(record),
+            })
+        });
+        Found { as_of: now, held, events, events_cut }
+    }
+
+    fn subscribe(&mut self, filter: &EventFilter, after: Option<&str>, now: Time) -> Subscription {
+        let (events, received) = mpsc::channel(SUBSCRIBER_EVENTS);
+        let subscriber = Subscriber {
+            source: filter.source.as_deref().and_then(|name| self.source_id(name)),
+            // An id that is none has no events; an empty key stands for it, since no lock is without a name.
+            lock: filter.lock.as_ref().map(|id| id.key().unwrap_or_default().into()),
+            events,
+        };
+        let mut backlog = Vec::new();
+        if let Some(after) = after {
+            let oldest = self.log.front().map(|logged| logged.entry.seq);
+            let seq = self.registry.event_seq(after);
+            let reaches_back = seq.is_some_and(|seq| oldest.is_none_or(|oldest| oldest <= seq.saturating_add(1)));
+            if !reaches_back {
+                backlog.push(self.cannot_resume(after, now));
+            }
+            let from = seq.unwrap_or(0);
+            backlog.extend(
+                self.log
+                    .iter()
+                    .filter(|logged| logged.entry.seq > from && subscriber.wants(logged))
+                    .map(|logged| self.registry.event(logged)),
+            );
+        }
+        self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
+        self.subscribers.push(subscriber);
+        Subscription { backlog, events: received }
+    }
+
+    fn cannot_resume(&self, after: &str, now: Time) -> Event {
+        let oldest = self.log.front().map_or(0, |logged| logged.entry.seq.saturating_sub(1));
+        Event {
+            id: self.registry.event_id(oldest),
+            at: now,
+            transition: TransitionKind::Gap,
+            source: String::new(),
+            lock: None,
+            holder: None,
+            holder_b64: None,
+            previous_holder: None,
+            cause: Some("not_kept".to_owned()),
+            evidence: Some(format!(
+                "events after `{}` are not kept any more; what follows is what is left",
+                lockkeeper_model::words::shown(after)
+            )),
+            held_ms: None,
+            count: 1,
+            first_at: None,
+        }
+    }
+
+    fn connect(&mut self, now: Time) -> Viewer {
+        let (frames, received) = mpsc::channel(VIEWER_FRAMES);
+        let id = self.next_viewer;
+        self.next_viewer += 1;
+        self.views.connect(id, frames);
+        let hello = ServerFrame::Hello {
+            protocol: PROTOCOL,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            run: self.registry.run(),
+            release_enabled: self.options.release_enabled,
+            demo: self.options.demo,
+            now: now.0,
+        };
+        self.views.tell(id, &hello);
+        self.views.tell(id, &self.sources_frame(now));
+        Viewer::new(id, received, self.asks.clone())
+    }
+
+    fn viewer_said(&mut self, viewer: u64, frame: ClientFrame, now: Time) {
+        match frame {
+            ClientFrame::Ask { ask, question, offset, limit } => {
+                if let Err(error) = question.check() {
+                    self.views.tell(viewer, &ServerFrame::Refused { detail: error.to_string() });
+                    return;
+                }
+                self.views.ask(&self.registry, viewer, ask, &question, offset, limit.clamp(1, MAX_LIMIT), now);
+            }
+            ClientFrame::Follow { lock: None } => self.views.follow(viewer, None),
+            ClientFrame::Follow { lock: Some((source, id)) } => match (self.source_id(&source), id.key()) {
+                (Some(source), Ok(key)) => self.views.follow(viewer, Some((source, key.into()))),
+                (None, _) => {
+                    let detail = format!("there is no source `{}`", lockkeeper_model::words::shown(&source));
+                    self.views.tell(viewer, &ServerFrame::Refused { detail });
+                }
+                (_, Err(error)) => self.views.tell(viewer, &ServerFrame::Refused { detail: error.to_string() }),
+            },
+        }
+        let down = downs(&self.conditions);
+        self.views.flush_viewer(&self.registry, viewer, now, &|source| is_down(&down, source));
+        self.unflushed = true;
+    }
+
+    /// Looks at the sources' conditions, tells viewers of them, and does what has waited.
+    fn conditions(&mut self, now: Time) {
+        let conditions: Vec<Condition> = self
+            .sources
+            .iter()
+            .map(|source| {
+                let status = source.status.borrow();
+                Condition { state: Some(status.state), feed: status.feed, complete: status.coverage.complete }
+            })
+            .collect();
+        for (i, source) in self.sources.iter().enumerate() {
+            source.locks.store(self.registry.locks_of(SourceId(i as u16)), Ordering::Relaxed);
+        }
+        let changed = conditions != self.conditions;
+        let down_changed = downs(&conditions) != downs(&self.conditions);
+        self.conditions = conditions;
+        if down_changed {
+            self.views.repaint();
+            self.unflushed = true;
+        }
+        if changed || now.since(self.told_sources_at) >= STATUS_EVERY_MS {
+            self.told_sources_at = now;
+            let frame = self.sources_frame(now);
+            self.views.tell_all(&frame);
+            self.views.forget_unused(now);
+            self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
+        }
+        self.send_looks();
+    }
+
+    fn sources_frame(&self, now: Time) -> ServerFrame {
+        ServerFrame::Sources { now: now.0, sources: self.sources.iter().map(SourceHandle::status_now).collect() }
+    }
+
+    fn flush(&mut self, now: Time) {
+        let down = downs(&self.conditions);
+        self.flushed_at = now;
+        self.unflushed = self.views.flush(&self.registry, now, &|source| is_down(&down, source));
+    }
+
+    fn is_down(&self, source: SourceId) -> bool {
+        is_down(&downs(&self.conditions), source)
+    }
+
+    fn source_id(&self, name: &str) -> Option<SourceId> {
+        self.sources.iter().find(|source| &*source.name == name).map(|source| source.id)
+    }
+}
+
+impl Subscriber {
+    fn wants(&self, logged: &LoggedEvent) -> bool {
+        self.source.is_none_or(|source| source == logged.source)
+            && match (&self.lock, &logged.key) {
+                (None, _) => true,
+                (Some(wanted), Some(key)) => wanted == key,
+                // A gap of the source concerns each of its locks.
+                (Some(_), None) => true,
+            }
+    }
+}
+
+fn downs(conditions: &[Condition]) -> Vec<bool> {
+    conditions.iter().map(|condition| condition.state == Some(SourceState::Down)).collect()
+}
+
+fn is_down(downs: &[bool], source: SourceId) -> bool {
+    downs.get(usize::from(source.0)).copied().unwrap_or(false)
+}
+
+/// The server's clock as the runtime's.
+fn instant_of(at: Time) -> Instant {
+    let ms = u64::try_from(at.since(clock::now())).unwrap_or(0);
+    Instant::now() + Duration::from_millis(ms)
+}
+
+/// Waits for a moment; for ever without one.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,109 @@
+//! What the server was told: flags over environment over `lockkeeper.toml` over defaults, parsed once and checked
+//! before any port is bound or any store is spoken to.
+
+mod cli;
+mod error;
+mod file;
+mod listen;
+mod source;
+#[cfg(test)]
+mod tests;
+mod url;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+pub use cli::{Command, CommandLine, LogFormat, Settings, without_urls};
+pub use error::{ConfigError, Given, Place};
+use file::File;
+pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
+pub use url::StoreUrl;
+
+/// The file that is read without being named, if it is in the working directory.
+pub const DEFAULT_FILE: &str = "lockkeeper.toml";
+
+/// Where the dashboard is served unless told otherwise: this machine only.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
+
+/// The source that is watched when none is named.
+pub const DEFAULT_REDIS: &str = "redis://127.0.0.1:6379";
+
+/// How to serve. `Debug` never shows a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Flag `--listen`, variable `LOCKKEEPER_LISTEN`, key `listen`. Default: [`DEFAULT_LISTEN`].
+    pub listen: SocketAddr,
+    /// Flag `--allow-release`, variable `LOCKKEEPER_ALLOW_RELEASE`, key `release.enabled`. Default: off; on in the
+    /// demo, whose locks are invented.
+    pub release_enabled: bool,
+    /// Flag `--data-dir`, variable `LOCKKEEPER_DATA_DIR`, key `data_dir`. Nothing is kept there yet.
+    pub data_dir: Option<PathBuf>,
+    /// Flag `--log-format`, variable `LOCKKEEPER_LOG_FORMAT`, key `log_format`. Default: text.
+    pub log_format: LogFormat,
+    /// Key `[[source]]`, or the flags `--redis` and `--pattern`. Never empty, except for the demo, which brings its own.
+    pub sources: Vec<SourceConfig>,
+}
+
+impl Config {
+    /// What `lockkeeper serve` is to do; reads the file that applies.
+    ///
+    /// # Errors
+    /// Names the file, the line and the key, or the flag or variable; the value; and what is expected.
+    pub fn for_serve(settings: Settings, log_format: Option<Given<LogFormat>>) -> Result<Config, ConfigError> {
+        let file = match &settings.config {
+            Some(named) => Some(File::read(&named.value)?),
+            None if Path::new(DEFAULT_FILE).exists() => Some(File::read(Path::new(DEFAULT_FILE))?),
+            None => None,
+        };
+        Config::merge(settings, file.unwrap_or_default(), log_format)
+    }
+
+    /// What `lockkeeper demo` is to do. It reads no file: a demo looks the same everywhere.
+    ///
+    /// # Errors
+    /// Names the flag or variable, the value, and what is expected.
+    pub fn for_demo(settings: Settings, log_format: Option<Given<LogFormat>>) -> Result<Config, ConfigError> {
+        Ok(Config {
+            listen: listen::resolve(settings.listen)?,
+            release_enabled: settings.allow_release.is_none_or(|allow| allow.value),
+            data_dir: None,
+            log_format: log_format.map_or(LogFormat::Text, |format| format.value),
+            sources: Vec::new(),
+        })
+    }
+
+    fn merge(settings: Settings, file: File, log_format: Option<Given<LogFormat>>) -> Result<Config, ConfigError> {
+        let sources = if settings.redis.is_empty() && !file.sources.is_empty() {
+            if let Some(pattern) = settings.patterns.into_iter().next() {
+                return Err(ConfigError::PatternsWithoutSource { place: pattern.place, file: file.path });
+            }
+            source::from_tables(file.sources)?
+        } else {
+            let mut urls = settings.redis;
+            if urls.is_empty() {
+                urls.push(Given::new(DEFAULT_REDIS.to_owned(), Place::Default("--redis")));
+            }
+            let urls = urls.iter().map(StoreUrl::parse).collect::<Result<Vec<_>, _>>()?;
+            let patterns = settings.patterns.iter().map(source::checked_pattern).collect::<Result<Vec<_>, _>>()?;
+            source::from_urls(urls, &patterns)
+        };
+        Ok(Config {
+            listen: listen::resolve(settings.listen.or(file.listen))?,
+            release_enabled: settings.allow_release.or(file.release_enabled).is_some_and(|allow| allow.value),
+            data_dir: settings.data_dir.or(file.data_dir).map(checked_dir).transpose()?,
+            log_format: log_format.or(file.log_format).map_or(LogFormat::Text, |format| format.value),
+            sources,
+        })
+    }
+}
+
+fn checked_dir(given: Given<PathBuf>) -> Result<PathBuf, ConfigError> {
+    if given.value.exists() && !given.value.is_dir() {
+        return Err(ConfigError::Value {
+            place: given.place,
+            value: given.value.display().to_string(),
+            expected: "a folder".to_owned(),
+        });
+    }
+    Ok(given.value)
+}

@@ -1,0 +1,224 @@
+//! Configurations as data: what was given on the left, what comes of it or the exact complaint on the right.
+
+use std::path::{Path, PathBuf};
+
+use lockkeeper_model::FeedKind;
+
+use super::cli::{LogFormat, Settings};
+use super::error::{ConfigError, Given, Place};
+use super::file::File;
+use super::{Config, DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS};
+
+fn flag<T>(value: T, name: &'static str) -> Given<T> {
+    Given::new(value, Place::Flag(name))
+}
+
+fn config(settings: Settings, toml: &str) -> Result<Config, ConfigError> {
+    Config::merge(settings, File::parse(Path::new("lockkeeper.toml"), toml)?, None)
+}
+
+#[track_caller]
+fn complains(toml: &str, message: &str) {
+    let error = config(Settings::default(), toml).expect_err("the file must be refused");
+    assert_eq!(error.to_string(), message);
+    assert!(!format!("{error:?}").contains("hunter2"));
+}
+
+#[test]
+fn nothing_given_watches_the_local_redis_read_only_and_listens_on_this_machine() {
+    let config = config(Settings::default(), "").unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7420");
+    assert!(!config.release_enabled);
+    assert_eq!(config.log_format, LogFormat::Text);
+    let [source] = config.sources.as_slice() else { panic!("{config:?}") };
+    assert_eq!(source.name, "127.0.0.1:6379");
+    assert_eq!(source.url.expose().as_str(), "redis://127.0.0.1:6379");
+    assert_eq!((source.commands_per_second, source.reconcile_ms), (50_000, 300_000));
+    assert_eq!((source.feed, source.patterns.len()), (None, 0));
+}
+
+#[test]
+fn every_key_of_the_file_is_understood() {
+    let config = config(
+        Settings::default(),
+        r#"
+        listen = "[::1]:7500"
+        data_dir = "/tmp"
+        log_format = "json"
+        [[source]]
+        name = "orders"
+        kind = "redis"
+        url = "redis://app:hunter2@127.0.0.1:6380/2"
+        patterns = ["lock:*", "mutex:*"]
+        environment = "production"
+        budget = { commands_per_second = 1_000 }
+        feed = "polling"
+        reconcile = "5m"
+        [[source]]
+        url = "redis://127.0.0.1:6380/2"
+        reconcile = 90
+        [release]
+        enabled = true
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.listen.to_string(), "[::1]:7500");
+    assert_eq!(config.data_dir, Some(PathBuf::from("/tmp")));
+    assert_eq!(config.log_format, LogFormat::Json);
+    assert!(config.release_enabled);
+    let [orders, other] = config.sources.as_slice() else { panic!("{config:?}") };
+    assert_eq!(orders.name, "orders");
+    assert_eq!(orders.patterns, ["lock:*", "mutex:*"]);
+    assert_eq!(orders.environment.as_deref(), Some("production"));
+    assert_eq!((orders.commands_per_second, orders.reconcile_ms), (1_000, 300_000));
+    assert_eq!(orders.feed, Some(FeedKind::Polling));
+    assert_eq!(orders.url.expose().password(), Some("hunter2"));
+    assert_eq!((other.name.as_str(), other.reconcile_ms), ("127.0.0.1:6380/2", 90_000));
+    assert_eq!(other.commands_per_second, DEFAULT_COMMANDS_PER_SECOND);
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn flags_win_over_the_file() {
+    let settings = Settings {
+        redis: vec![flag("redis://a".into(), "--redis"), flag("redis://a".into(), "--redis")],
+        patterns: vec![flag("lock:*".into(), "--pattern")],
+        listen: Some(flag("localhost:7421".into(), "--listen")),
+        allow_release: Some(flag(false, "--allow-release")),
+        ..Settings::default()
+    };
+    let config = config(
+        settings,
+        "listen = '127.0.0.1:1'\n[[source]]\nname = 'f'\nurl = 'redis://f'\n[release]\nenabled = true",
+    )
+    .unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7421");
+    assert!(!config.release_enabled);
+    let named: Vec<_> = config.sources.iter().map(|source| (source.name.as_str(), source.patterns.len())).collect();
+    assert_eq!(named, [("a:6379", 1), ("a:6379 (2)", 1)]);
+    assert_eq!(config.sources[0].reconcile_ms, DEFAULT_RECONCILE_MS);
+}
+
+#[test]
+fn a_derived_name_never_takes_a_given_one() {
+    let config =
+        config(Settings::default(), "[[source]]\nurl = 'redis://a'\n[[source]]\nname = 'a:6379'\nurl = 'redis://b'")
+            .unwrap();
+    let names: Vec<_> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["a:6379 (2)", "a:6379"]);
+}
+
+#[test]
+fn complaints_name_file_line_column_key_value_and_what_is_expected() {
+    complains(
+        "lisen = '127.0.0.1:7420'",
+        "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, release",
+    );
+    complains(
+        "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
+        "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, patterns, \
+         environment, budget, feed, reconcile",
+    );
+    complains(
+        "[[source]]\nurl = 'redis://a'\nbudget = { commands = 1 }",
+        "lockkeeper.toml:3:12: `source.budget.commands` is not a key here, expected one of commands_per_second",
+    );
+    complains("listen = 7420", "lockkeeper.toml:1:10: `listen` is an integer, expected a string");
+    complains(
+        "listen = '7420'",
+        "lockkeeper.toml:1:10: `listen` is `7420`, expected an address and a port such as `127.0.0.1:7420` or \
+         `[::1]:7420`",
+    );
+    complains("[[source]]\nname = 'x'", "lockkeeper.toml:1:1: `source.url` is missing, expected `url = \"redis://…\"`");
+    complains(
+        "[source]\nurl = 'redis://:hunter2@a'",
+        "lockkeeper.toml:1:1: `source` is a table, expected tables, each begun by `[[source]]`",
+    );
+    complains(
+        "[[source]]\n  url = 'redis://:hunter2@a:x'",
+        "lockkeeper.toml:2:9: `source.url` is not a URL (invalid port number), expected \
+         `redis://[[user]:password@]host[:port][/db]`",
+    );
+    complains(
+        "[[source]]\nurl = ['redis://:hunter2@a']",
+        "lockkeeper.toml:2:7: `source.url` is a list, expected a string",
+    );
+    complains(
+        "[[source]]\nkind = 'redlock'\nurls = ['redis://:hunter2@a']",
+        "lockkeeper.toml:2:8: `source.kind` asks for a Redlock quorum (`kind = \"redlock\"`), which is not supported \
+         yet by this version",
+    );
+    complains(
+        "[[source]]\nurls = 'redis://:hunter2@a'",
+        "lockkeeper.toml:2:8: `source.urls` asks for several URLs for one source (`urls`), which is not supported yet \
+         by this version",
+    );
+    complains("[[source]]\nkind = 'etcd'\nurl = 'x'", "lockkeeper.toml:2:8: `source.kind` is `etcd`, expected `redis`");
+    complains(
+        "[[source]]\nurl = 'redis://a'\npatterns = ['ok', '']",
+        "lockkeeper.toml:3:19: `source.patterns` is ``, expected a key pattern of 1 to 512 bytes, such as `lock:*`",
+    );
+    complains(
+        "[[source]]\nurl = 'redis://a'\nfeed = 'psychic'",
+        "lockkeeper.toml:3:8: `source.feed` is `psychic`, expected one of `automatic`, `tracking`, `notifications`, \
+         `polling`",
+    );
+    complains(
+        "[[source]]\nurl = 'redis://a'\nreconcile = '5 weeks'",
+        "lockkeeper.toml:3:13: `source.reconcile` is `5 weeks`, expected seconds, or a duration such as `\"90s\"`, \
+         `\"5m\"` or `\"1h\"`, from 1 s to 24 h",
+    );
+    complains(
+        "[[source]]\nurl = 'redis://a'\nbudget.commands_per_second = -1",
+        "lockkeeper.toml:3:30: `source.budget.commands_per_second` is `-1`, expected a whole number above 0",
+    );
+    complains(
+        "[[source]]\nname = 'x'\nurl = 'redis://a'\n[[source]]\nname = 'x'\nurl = 'redis://b'",
+        "lockkeeper.toml:5:8: `source.name` is `x`, expected a name that no other source has",
+    );
+    complains(
+        "[[source]]\nname = ' x'\nurl = 'redis://a'",
+        "lockkeeper.toml:2:8: `source.name` is ` x`, expected 1 to 64 visible characters without a space at either end",
+    );
+    complains(
+        "[release]\nenabled = 'yes'",
+        "lockkeeper.toml:2:11: `release.enabled` is a string, expected `true` or `false`",
+    );
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_not_quoted() {
+    for broken in ["[[source]]\nurl = \"redis://:hunter2@a", "[[source]]\nurl = redis://:hunter2@a", "hunter2"] {
+        let error = File::parse(Path::new("x.toml"), broken).unwrap_err();
+        assert!(error.to_string().starts_with("x.toml:"), "{error}");
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
+fn patterns_beside_the_files_sources_are_not_ignored_silently() {
+    let settings = Settings { patterns: vec![flag("lock:*".into(), "--pattern")], ..Settings::default() };
+    let error = config(settings, "[[source]]\nurl = 'redis://a'").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`--pattern` applies to the sources given by `--redis`, but the sources come from `lockkeeper.toml`"
+    );
+    assert!(error.hint().is_some());
+}
+
+#[test]
+fn an_address_that_others_can_reach_is_refused_with_a_way_out() {
+    for address in ["0.0.0.0:7420", "192.168.1.5:7420", "[::]:7420"] {
+        let settings = Settings { listen: Some(flag(address.into(), "--listen")), ..Settings::default() };
+        let error = config(settings, "").unwrap_err();
+        assert!(error.to_string().contains("no access control"), "{error}");
+        assert!(error.hint().unwrap().contains("ssh -L 7420:127.0.0.1:7420"), "{error:?}");
+    }
+}
+
+#[test]
+fn the_demo_lets_people_release_unless_told_otherwise() {
+    assert!(Config::for_demo(Settings::default(), None).unwrap().release_enabled);
+    let off = Settings { allow_release: Some(flag(false, "--allow-release")), ..Settings::default() };
+    assert!(!Config::for_demo(off, None).unwrap().release_enabled);
+}

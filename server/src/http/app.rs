@@ -1,0 +1,151 @@
+//! The app, embedded in the binary as `cargo xtask build` left it.
+
+use std::sync::OnceLock;
+
+use axum::extract::Path;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rust_embed::{EmbeddedFile, RustEmbed};
+use sha2::{Digest as _, Sha256};
+
+use super::ApiError;
+
+const PAGE: &str = "index.html";
+
+/// A file that has this many hexadecimal digits of a hash in its name never changes under that name.
+const HASH_DIGITS: usize = 8;
+
+#[derive(RustEmbed)]
+#[folder = "../app/dist"]
+#[allow_missing = true]
+struct Dist;
+
+/// The page.
+pub(super) async fn page(headers: HeaderMap) -> Response {
+    match Dist::get(PAGE) {
+        Some(file) => {
+            let mut response = serve(PAGE, file, &headers);
+            if let Ok(policy) = content_security_policy().parse() {
+                response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+            }
+            response
+        }
+        None => not_built(),
+    }
+}
+
+/// What the page consists of.
+pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
+    match Dist::get(&path) {
+        Some(file) if path != PAGE => serve(&path, file, &headers),
+        _ => super::router::no_such_path(&format!("/{path}")).into_response(),
+    }
+}
+
+fn serve(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
+    // Weak: the same file goes out compressed in several ways.
+    let etag = format!("W/\"{}\"", STANDARD.encode(file.metadata.sha256_hash()));
+    let caching = if has_hash(path) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let known = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|value| value.split(',').any(|one| one.trim() == etag)));
+    let about = [(ETAG, etag), (CACHE_CONTROL, caching.to_owned())];
+    if known {
+        return (StatusCode::NOT_MODIFIED, about).into_response();
+    }
+    let kind = match mime_guess::from_path(path).first_or_octet_stream() {
+        mime if mime.type_() == mime_guess::mime::TEXT => format!("{}; charset=utf-8", mime.essence_str()),
+        mime => mime.essence_str().to_owned(),
+    };
+    let body = axum::body::Body::from(file.data.into_owned());
+    (about, [(CONTENT_TYPE, kind)], body).into_response()
+}
+
+/// `app-3f2c9e0b7a51d4c8_bg.wasm`, as Trunk names files.
+fn has_hash(path: &str) -> bool {
+    path.rsplit('/').next().unwrap_or(path).split(['-', '_', '.']).any(|part| {
+        part.len() >= HASH_DIGITS
+            && part.bytes().all(|b| b.is_ascii_hexdigit())
+            && part.bytes().any(|b| b.is_ascii_digit())
+    })
+}
+
+/// Only what comes from here, and of inline scripts only those that the page was built with.
+fn content_security_policy() -> &'static str {
+    static POLICY: OnceLock<String> = OnceLock::new();
+    POLICY.get_or_init(|| {
+        let page = Dist::get(PAGE).map(|file| file.data.into_owned()).unwrap_or_default();
+        policy_for(&String::from_utf8_lossy(&page))
+    })
+}
+
+fn policy_for(page: &str) -> String {
+    let hashes: String =
+        inline_scripts(page).map(|script| format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(script)))).collect();
+    format!(
+        "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self'; connect-src 'self'; \
+         img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+}
+
+/// The texts between `<script …>` and `</script>`; those with a `src` are empty. The page is our own: this need not
+/// understand every HTML, and a script that it misses does not run.
+fn inline_scripts(page: &str) -> impl Iterator<Item = &str> {
+    page.split("<script").skip(1).filter_map(|rest| {
+        let (_, after) = rest.split_once('>')?;
+        let (script, _) = after.split_once("</script>")?;
+        (!script.is_empty()).then_some(script)
+    })
+}
+
+fn not_built() -> Response {
+    let text = "This binary was built without the dashboard.\n\n\
+                Build both with `cargo xtask build`, then start target/release/lockkeeper.\n\
+                The API is there all the same: see /api/v1/openapi.json.\n";
+    (StatusCode::SERVICE_UNAVAILABLE, [(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+/// An error for a path that is neither the API nor the app.
+pub(super) fn unknown(path: &str) -> ApiError {
+    ApiError::not_found(
+        "no-such-path",
+        "No such path",
+        format!("there is nothing at `{}`", lockkeeper_model::words::shown(path)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_with_a_hash_in_their_name_are_kept_for_ever() {
+        for (path, kept) in [
+            ("app-3f2c9e0b7a51d4c8.js", true),
+            ("app-3f2c9e0b7a51d4c8_bg.wasm", true),
+            ("snippets/x-0123456789abcdef/inline0.js", false),
+            ("favicon.svg", false),
+            ("index.html", false),
+            ("deadbeef.css", false),
+        ] {
+            assert_eq!(has_hash(path), kept, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_pages_own_inline_scripts_may_run_and_no_others() {
+        let policy = policy_for("<script type=\"module\">start()</script><script src=\"a.js\"></script>");
+        let hash = STANDARD.encode(Sha256::digest("start()"));
+        assert!(policy.contains(&format!("script-src 'self' 'wasm-unsafe-eval' 'sha256-{hash}'; style-src 'self'")));
+        assert!(!policy.contains("unsafe-inline"));
+    }
+
+    #[test]
+    fn wasm_is_served_as_wasm() {
+        assert_eq!(mime_guess::from_path("app_bg.wasm").first_raw(), Some("application/wasm"));
+    }
+}

@@ -1,0 +1,191 @@
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use lockkeeper_model::{Holder, Problem, QuestionError, words};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::board::BoardClosed;
+use crate::release::Refusal;
+
+/// Everything that can go wrong at the rim, as `application/problem+json`. What a browser reads here carries neither
+/// addresses nor credentials.
+#[derive(Clone, Debug)]
+pub struct ApiError(Box<Answer>);
+
+/// Boxed above: errors are rare, and every handler's answer would be as large as the largest of them.
+#[derive(Clone, Debug)]
+struct Answer {
+    status: StatusCode,
+    problem: Problem,
+    holder_now: Option<Box<Holder>>,
+    retry_after_s: Option<u32>,
+}
+
+/// A problem, and who has the lock now where that is the problem.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProblemWithHolder {
+    /// As every problem.
+    #[serde(flatten)]
+    problem: Problem,
+    /// Who has the lock now. Only if it changed hands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder_now: Option<Box<Holder>>,
+}
+
+impl ApiError {
+    /// `kind` names the problem for programs, `title` for people, `detail` this occurrence.
+    pub(super) fn new(status: StatusCode, kind: &str, title: &str, detail: impl Into<String>) -> ApiError {
+        let problem = Problem {
+            kind: format!("/problems/{kind}"),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: detail.into(),
+            hint: None,
+        };
+        ApiError(Box::new(Answer { status, problem, holder_now: None, retry_after_s: None }))
+    }
+
+    /// What to try.
+    #[must_use]
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> ApiError {
+        self.0.problem.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn bad_request(kind: &str, detail: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::BAD_REQUEST, kind, "The request cannot be understood", detail)
+    }
+
+    pub(super) fn not_found(kind: &str, title: &str, detail: impl Into<String>) -> ApiError {
+        ApiError::new(StatusCode::NOT_FOUND, kind, title, detail)
+    }
+
+    /// A source that is not watched.
+    pub(super) fn unknown_source(status: StatusCode, name: &str, known: &[String]) -> ApiError {
+        let detail = format!("there is no source `{}`", words::shown(name));
+        ApiError::new(status, "unknown-source", "No such source", detail)
+            .hint(format!("the sources are: {}", known.join(", ")))
+    }
+
+    /// No room for one more of `what`.
+    pub(super) fn full(what: &str, size: usize) -> ApiError {
+        let mut error = ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "full",
+            "Too many at once",
+            format!("all {size} places for {what} are taken"),
+        )
+        .hint("close some, or try again later");
+        error.0.retry_after_s = Some(5);
+        error
+    }
+
+    /// The server is on its way out.
+    pub(super) fn closing() -> ApiError {
+        let mut error = ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "closing",
+            "The server is shutting down",
+            BoardClosed.to_string(),
+        );
+        error.0.retry_after_s = Some(2);
+        error
+    }
+
+    /// Something broke here; the log knows what.
+    pub(super) fn internal() -> ApiError {
+        ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something broke in the server",
+            "the request could not be answered because of a bug in Lockkeeper",
+        )
+        .hint("the server's log has the details")
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Answer { status, problem, holder_now, retry_after_s } = *self.0;
+        let body = serde_json::to_vec(&ProblemWithHolder { problem, holder_now }).unwrap_or_default();
+        let mut response = (status, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after_s {
+            headers.insert(RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+impl From<BoardClosed> for ApiError {
+    fn from(_: BoardClosed) -> ApiError {
+        ApiError::closing()
+    }
+}
+
+impl From<QuestionError> for ApiError {
+    fn from(error: QuestionError) -> ApiError {
+        ApiError::bad_request("bad-parameter", error.to_string())
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> ApiError {
+        use crate::release::TicketError;
+
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::Off => ApiError::new(StatusCode::FORBIDDEN, "release-off", "Releasing is switched off", detail)
+                .hint("start the server with `--allow-release`, or set `enabled = true` under `[release]`"),
+            Refusal::Count(_) | Refusal::Twice { .. } | Refusal::Id(_) => ApiError::bad_request("bad-locks", detail),
+            Refusal::UnknownSource { name, known } => ApiError::unknown_source(StatusCode::BAD_REQUEST, &name, &known),
+            Refusal::Unreadable { .. } => {
+                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "source-down", "The store does not answer", detail)
+                    .hint("nothing was released; try again when the source answers")
+            }
+            Refusal::Gone { .. } => ApiError::new(StatusCode::CONFLICT, "gone", "The lock is free already", detail)
+                .hint("nothing needs to be released; its events say how it ended"),
+            Refusal::ChangedHands { holder_now, .. } => {
+                let mut error = ApiError::new(StatusCode::CONFLICT, "changed-hands", "The lock changed hands", detail)
+                    .hint("look at the lock again before deciding");
+                error.0.holder_now = Some(holder_now);
+                error
+            }
+            Refusal::SeveralHolders { .. } => ApiError::bad_request("holder-needed", detail)
+                .hint("add `holder` with the `token_b64` of the one whose hold is to end"),
+            Refusal::Ticket(TicketError::TooMany) | Refusal::Busy => {
+                let mut error =
+                    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many releases at once", detail)
+                        .hint("nothing was tried and the ticket is still good; try again in a moment");
+                error.0.retry_after_s = Some(2);
+                error
+            }
+            Refusal::Ticket(TicketError::TooLong) => {
+                ApiError::bad_request("bad-locks", detail).hint("preview fewer locks at once")
+            }
+            Refusal::Ticket(error) => {
+                let kind = match error {
+                    TicketError::Expired(_) => "ticket-expired",
+                    TicketError::Used => "ticket-used",
+                    _ => "ticket-unknown",
+                };
+                ApiError::new(StatusCode::GONE, kind, "The ticket is not good any more", detail)
+                    .hint("nothing was tried; ask for a new preview")
+            }
+            Refusal::Unconfirmed { .. } => ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "unconfirmed",
+                "The confirmation does not match",
+                detail,
+            )
+            .hint("nothing was tried and the ticket is still good"),
+            Refusal::Reason { .. } => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-needed", "A reason is needed", detail)
+                    .hint("nothing was tried and the ticket is still good")
+            }
+            Refusal::Closing(closed) => closed.into(),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use lockkeeper_model::{SourceState, SourceStatus};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+
+/// The process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// Always `ok`.
+    status: &'static str,
+    /// The server's version.
+    version: &'static str,
+}
+
+/// Whether what is shown can be relied on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// Every source was seen whole once and none is down.
+    ready: bool,
+    /// What is missing, by source.
+    missing: Vec<Missing>,
+}
+
+/// What a source lacks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Missing {
+    /// Its name.
+    source: String,
+    /// Its state.
+    state: SourceState,
+    /// What is missing, in a sentence.
+    because: String,
+}
+
+/// Liveness: answers as long as the process does.
+#[utoipa::path(get, path = "/healthz", tag = "operating", responses((status = 200, body = Health)))]
+pub(super) async fn live() -> Json<Health> {
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
+}
+
+/// Readiness: the first scan of every source is done and none is down, or what is missing.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operating",
+    responses((status = 200, body = Readiness), (status = 503, body = Readiness))
+)]
+pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
+    let missing: Vec<Missing> = state.board.statuses().into_iter().filter_map(missing).collect();
+    let ready = missing.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(Readiness { ready, missing }))
+}
+
+fn missing(status: SourceStatus) -> Option<Missing> {
+    let because = if status.state == SourceState::Down {
+        status.problem.unwrap_or_else(|| "it does not answer".to_owned())
+    } else if status.coverage.finished_at.is_none() {
+        let of = status.coverage.total_keys.map(|total| format!(" of {total}")).unwrap_or_default();
+        format!("the first scan is under way: {}{of} keys", status.coverage.scanned_keys)
+    } else {
+        return None;
+    };
+    Some(Missing { source: status.name, state: status.state, because })
+}

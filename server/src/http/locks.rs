@@ -1,0 +1,205 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use lockkeeper_model::{
+    DEFAULT_LIMIT, Event, Lock, MAX_LIMIT, Order, Question, SortKey, SourceState, SourceStatus, Time, words,
+};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::extract::{LockPath, Query, known_source};
+use super::{ApiError, AppState};
+
+const PARAMETERS: &[&str] = &["q", "source", "dialect", "state", "flag", "sort", "order", "offset", "limit"];
+
+/// A page of locks, and how much it is worth.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LocksAnswer {
+    /// When this was true.
+    as_of: Time,
+    /// Locks that are an answer, of which this is a page.
+    total: u64,
+    /// How much of the stores the answer rests on.
+    coverage: AnswerCoverage,
+    /// The page.
+    locks: Vec<Lock>,
+}
+
+/// How much of the stores an answer rests on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AnswerCoverage {
+    /// Whether every source that was asked about was seen whole and still answers.
+    complete: bool,
+    /// Those sources.
+    sources: Vec<SourceCoverage>,
+}
+
+/// How much of one store an answer rests on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SourceCoverage {
+    /// Its name.
+    source: String,
+    /// Whether what is shown of it is what is.
+    state: SourceState,
+    /// Whether it was seen whole since the last gap, and still answers.
+    complete: bool,
+    /// Keys that the scan under way (or the last one) went past.
+    scanned_keys: u64,
+    /// Keys in the store when that scan began; null where the store does not say.
+    total_keys: Option<u64>,
+    /// When the last whole scan was finished.
+    finished_at: Option<Time>,
+    /// Why it is not live; null when it is.
+    problem: Option<String>,
+    /// When this was true.
+    as_of: Time,
+}
+
+/// A lock's past.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LockEventsAnswer {
+    /// Transitions, newest first, with gaps where something may have been missed.
+    events: Vec<Event>,
+    /// Older transitions were let go of to bound memory.
+    cut: bool,
+}
+
+/// Locks that are held now.
+#[utoipa::path(
+    get, path = "/api/v1/locks", tag = "watching",
+    params(
+        ("q" = Option<String>, Query, description = "words that must each occur in the key or in a holder's token"),
+        ("source" = Option<String>, Query, description = "only this source"),
+        ("dialect" = Option<String>, Query, description = "only this dialect"),
+        ("state" = Option<String>, Query, description = "`held`, `waiting`, `waiting_only`, `no_quorum` or `unknown_holder`"),
+        ("flag" = Option<String>, Query, description = "only with this flag, `no-expiry` for example"),
+        ("sort" = Option<SortKey>, Query, description = "what to order by; default `waiters`"),
+        ("order" = Option<Order>, Query, description = "which end comes first; default: the one that matters more"),
+        ("offset" = Option<u64>, Query, description = "answers before the page; default 0"),
+        ("limit" = Option<u32>, Query, description = "answers on the page, at most 1000; default 100"),
+    ),
+    responses((status = 200, body = LocksAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
+)]
+pub(super) async fn list(State(state): State<AppState>, mut query: Query) -> Result<Json<LocksAnswer>, ApiError> {
+    let offset = query.take_number("offset", u64::from(u32::MAX))?.unwrap_or(0);
+    let limit = query.take_number("limit", u64::from(MAX_LIMIT))?.map_or(DEFAULT_LIMIT, |limit| limit as u32);
+    let question = question(&mut query)?;
+    query.finish(PARAMETERS)?;
+    if let Some(source) = &question.source {
+        known_source(&state, source, StatusCode::BAD_REQUEST)?;
+    }
+    let only = question.source.clone();
+    let listing = state.board.list(question, offset, limit).await?;
+    // After the list: a gap that came up meanwhile makes the answer say less than it could, never more.
+    let coverage = coverage(state.board.statuses(), only.as_deref());
+    Ok(Json(LocksAnswer { as_of: listing.as_of, total: listing.total, coverage, locks: listing.locks }))
+}
+
+/// One lock that is held now.
+#[utoipa::path(
+    get, path = "/api/v1/locks/{source}/{id}", tag = "watching",
+    params(
+        ("source" = String, Path, description = "the source's name"),
+        ("id" = String, Path, description = "the lock's id, as one segment: slashes are written as `%2F`"),
+    ),
+    responses(
+        (status = 200, body = Lock),
+        (status = 404, description = "not held now, or not a lock", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn show(State(state): State<AppState>, path: LockPath, query: Query) -> Result<Json<Lock>, ApiError> {
+    query.finish(&[])?;
+    let found = state.board.lock(path.source.id, path.key.clone()).await?;
+    match found.held {
+        Some(held) => Ok(Json(held.lock)),
+        None => Err(not_held(&path, &path.source.status.borrow())),
+    }
+}
+
+/// What happened to one lock, held or not.
+#[utoipa::path(
+    get, path = "/api/v1/locks/{source}/{id}/events", tag = "watching",
+    params(
+        ("source" = String, Path, description = "the source's name"),
+        ("id" = String, Path, description = "the lock's id, as one segment: slashes are written as `%2F`"),
+    ),
+    responses((status = 200, body = LockEventsAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
+)]
+pub(super) async fn events(
+    State(state): State<AppState>,
+    path: LockPath,
+    query: Query,
+) -> Result<Json<LockEventsAnswer>, ApiError> {
+    query.finish(&[])?;
+    let found = state.board.lock(path.source.id, path.key).await?;
+    Ok(Json(LockEventsAnswer { events: found.events, cut: found.events_cut }))
+}
+
+fn question(query: &mut Query) -> Result<Question, ApiError> {
+    let sort = one_of("sort", query.take("sort"), &SortKey::ALL.map(|key| (key.word(), key)))?;
+    let order = one_of("order", query.take("order"), &[Order::Asc, Order::Desc].map(|order| (order.word(), order)))?;
+    let question = Question {
+        q: query.take("q").unwrap_or_default(),
+        source: query.take("source"),
+        dialect: query.take("dialect"),
+        state: query.take("state"),
+        flag: query.take("flag"),
+        sort: sort.unwrap_or_default(),
+        order,
+    };
+    question.check()?;
+    Ok(question)
+}
+
+fn one_of<T: Copy>(name: &str, value: Option<String>, choices: &[(&str, T)]) -> Result<Option<T>, ApiError> {
+    let Some(value) = value else { return Ok(None) };
+    match choices.iter().find(|(word, _)| *word == value) {
+        Some((_, choice)) => Ok(Some(*choice)),
+        None => {
+            let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
+            let detail = format!("`{name}` is `{}`, expected one of {}", words::shown(&value), words.join(", "));
+            Err(ApiError::bad_request("bad-parameter", detail))
+        }
+    }
+}
+
+fn coverage(statuses: Vec<SourceStatus>, only: Option<&str>) -> AnswerCoverage {
+    let sources: Vec<SourceCoverage> = statuses
+        .into_iter()
+        .filter(|status| only.is_none_or(|only| status.name == only))
+        .map(|status| SourceCoverage {
+            complete: status.coverage.complete && status.state != SourceState::Down,
+            source: status.name,
+            state: status.state,
+            scanned_keys: status.coverage.scanned_keys,
+            total_keys: status.coverage.total_keys,
+            finished_at: status.coverage.finished_at,
+            problem: status.problem,
+            as_of: status.as_of,
+        })
+        .collect();
+    AnswerCoverage { complete: sources.iter().all(|source| source.complete), sources }
+}
+
+/// Why there is no such lock, with what is known instead.
+fn not_held(path: &LockPath, status: &SourceStatus) -> ApiError {
+    let (id, source) = (words::shown(path.id.as_str()), &status.name);
+    if let Some((_, because)) = status.not_locks.sample.iter().find(|(other, _)| *other == path.id) {
+        let detail = format!("`{id}` of `{source}` is not a lock: {because}");
+        return ApiError::not_found("not-a-lock", "Not a lock", detail);
+    }
+    let mut detail = format!("`{id}` of `{source}` is not held now");
+    if status.state == SourceState::Down {
+        detail.push_str(", as far as is known: the source does not answer");
+    } else if !status.coverage.complete {
+        detail.push_str(", as far as is known: the source was not seen whole yet");
+    }
+    let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+    ApiError::not_found("not-held", "Not held now", detail).hint(format!(
+        "what happened to it: /api/v1/locks/{}/{}/events",
+        encode(source.as_str()),
+        encode(path.id.as_str())
+    ))
+}

@@ -1,0 +1,27 @@
+//! The rim: the public contract over HTTP, the app's WebSocket and the app itself.
+//!
+//! A handler extracts, asks the board or the release desk, and answers. What a stranger may do at all is decided
+//! before, in `guard`; how it fails is one type, [`ApiError`].
+
+mod app;
+mod error;
+mod events;
+mod extract;
+mod guard;
+mod health;
+mod locks;
+mod metrics;
+mod openapi;
+mod releases;
+mod router;
+mod serve;
+mod sources;
+mod state;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use error::ApiError;
+pub use router::router;
+pub use serve::{DRAIN, serve};
+pub use state::AppState;

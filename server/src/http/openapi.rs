@@ -1,0 +1,46 @@
+use axum::Json;
+use utoipa::OpenApi;
+
+use super::{events, health, locks, metrics, releases, sources, stream};
+
+/// The description of the public contract.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Lockkeeper",
+        description = "Who holds every distributed lock, whether the holder is alive, who waits; and the release of a \
+                       stuck one.\n\nTimes are RFC 3339 in UTC with milliseconds; durations are integers named `_ms`. \
+                       Unknown is `null`, never 0 or empty. Errors are `application/problem+json`. In paths, `source` \
+                       and `id` are one percent-encoded segment each: a slash is written as `%2F`.",
+    ),
+    paths(
+        sources::list,
+        locks::list,
+        locks::show,
+        locks::events,
+        events::follow,
+        stream::open,
+        releases::preview,
+        releases::execute,
+        health::live,
+        health::ready,
+        metrics::scrape,
+        show,
+    ),
+    tags(
+        (name = "watching", description = "Nothing here changes anything."),
+        (name = "releasing", description = "Preview, then release exactly what was previewed."),
+        (name = "operating", description = "For the people who run the server."),
+    )
+)]
+struct Description;
+
+/// This description.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "operating", responses((status = 200, body = Object)))]
+pub(super) async fn show() -> Json<utoipa::openapi::OpenApi> {
+    Json(description())
+}
+
+pub(super) fn description() -> utoipa::openapi::OpenApi {
+    Description::openapi()
+}

@@ -1,0 +1,61 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use lockkeeper_model::{Outcome, PreviewAnswer, PreviewRequest, ReleaseAnswer, ReleaseRequest};
+
+use super::extract;
+use super::{ApiError, AppState};
+
+/// What a release would do, and a ticket for it. Nothing is changed by asking.
+#[utoipa::path(
+    post, path = "/api/v1/releases/preview", tag = "releasing",
+    request_body = PreviewRequest,
+    responses(
+        (status = 200, body = PreviewAnswer),
+        (status = 403, description = "releasing is switched off", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "it changed hands (`holder_now` says who has it) or is free", body = super::error::ProblemWithHolder, content_type = "application/problem+json"),
+        (status = 503, description = "the store does not answer", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn preview(
+    State(state): State<AppState>,
+    extract::Json(request): extract::Json<PreviewRequest>,
+) -> Result<Json<PreviewAnswer>, ApiError> {
+    Ok(Json(state.desk.preview(&request).await?))
+}
+
+/// Carries out what was previewed: one attempt, compared with what was previewed in the step that frees.
+#[utoipa::path(
+    post, path = "/api/v1/releases", tag = "releasing",
+    request_body = ReleaseRequest,
+    responses(
+        (status = 200, description = "something was tried in the store and not turned down", body = ReleaseAnswer),
+        (status = 403, description = "releasing is switched off", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 409, description = "nothing was released: it changed hands, was free, or the store refused", body = ReleaseAnswer),
+        (status = 410, description = "the ticket expired, was used, or is not of this run of the server", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 422, description = "the confirmation or the reason is missing or wrong; the ticket is still good", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 502, description = "nothing was released: it could not be tried", body = ReleaseAnswer),
+        (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn execute(
+    State(state): State<AppState>,
+    extract::Json(request): extract::Json<ReleaseRequest>,
+) -> Result<Response, ApiError> {
+    let answer = state.desk.execute(&request).await?;
+    Ok((status(&answer), Json(answer)).into_response())
+}
+
+/// The best that happened to any of the locks decides; the body tells them apart.
+fn status(answer: &ReleaseAnswer) -> StatusCode {
+    let any = |wanted: &[Outcome]| answer.results.iter().any(|result| wanted.contains(&result.outcome));
+    if any(&[Outcome::Released, Outcome::Held, Outcome::Partial, Outcome::Signalled, Outcome::Unknown]) {
+        StatusCode::OK
+    } else if any(&[Outcome::Failed]) {
+        StatusCode::BAD_GATEWAY
+    } else {
+        StatusCode::CONFLICT
+    }
+}

@@ -1,0 +1,118 @@
+use std::any::Any;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use lockkeeper_model::words;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::trace::TraceLayer;
+
+use super::extract::MAX_BODY_BYTES;
+use super::{ApiError, AppState, app, events, guard, health, locks, metrics, openapi, releases, sources, stream};
+
+/// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
+/// takes longer is stuck, and a person should be told so.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Every path of the public contract.
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 12] {
+    [
+        // What is known
+        ("/api/v1/sources", get(sources::list)),
+        ("/api/v1/locks", get(locks::list)),
+        ("/api/v1/locks/{source}/{id}", get(locks::show)),
+        ("/api/v1/locks/{source}/{id}/events", get(locks::events)),
+        // What happens
+        ("/api/v1/events", get(events::follow)),
+        ("/api/v1/stream", get(stream::open)),
+        // What can be done about it
+        ("/api/v1/releases/preview", post(releases::preview)),
+        ("/api/v1/releases", post(releases::execute)),
+        // How the server is doing
+        ("/api/v1/openapi.json", get(openapi::show)),
+        ("/healthz", get(health::live)),
+        ("/readyz", get(health::ready)),
+        ("/metrics", get(metrics::scrape)),
+    ]
+}
+
+/// The whole server as one service.
+pub fn router(state: AppState) -> Router {
+    let mut contract = Router::new();
+    for (path, methods) in api() {
+        contract = contract.route(path, methods);
+    }
+    let dashboard = Router::new()
+        .route("/", get(app::page))
+        .route("/index.html", get(app::page))
+        .route("/{*path}", get(app::asset))
+        .layer(CompressionLayer::new());
+
+    contract
+        .merge(dashboard)
+        .fallback(async |uri: Uri| no_such_path(uri.path()))
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn(in_time))
+        .layer(CatchPanicLayer::custom(broken))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(state.clone(), guard::admit))
+        .layer(from_fn(guard::harden))
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
+        .with_state(state)
+}
+
+/// 404, with the most likely mistake pointed out.
+pub(super) fn no_such_path(path: &str) -> ApiError {
+    let error = app::unknown(path);
+    if path.starts_with("/api/v1/locks/") {
+        error.hint("a slash in a source's name or a lock's id is written as `%2F`")
+    } else if path.starts_with("/api/") {
+        error.hint("what there is: /api/v1/openapi.json")
+    } else {
+        error
+    }
+}
+
+async fn no_such_method(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "no-such-method",
+        "The method is not allowed here",
+        format!("`{}` cannot be used on `{}`", words::shown(method.as_str()), words::shown(uri.path())),
+    )
+    .hint("what there is: /api/v1/openapi.json")
+}
+
+/// Ends answers that take too long. Streams have answered once they have begun, so this does not end them.
+async fn in_time(request: Request, next: Next) -> Response {
+    tokio::time::timeout(ANSWER_TIMEOUT, next.run(request)).await.unwrap_or_else(|_| {
+        ApiError::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "slow",
+            "The answer took too long",
+            format!("there was no answer within {} s", ANSWER_TIMEOUT.as_secs()),
+        )
+        .into_response()
+    })
+}
+
+pub(super) fn broken(panic: Box<dyn Any + Send>) -> Response {
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("nothing");
+    tracing::error!(panic = said, "a request handler panicked: {said}");
+    ApiError::internal().into_response()
+}
+
+/// The path and never the query: people paste tokens into search fields. An answer of 503 is no failure to log: a
+/// source that is down says so itself, once, and not at every probe.
+fn span(request: &Request) -> tracing::Span {
+    tracing::debug_span!("request", http.method = %request.method(), http.path = request.uri().path())
+}

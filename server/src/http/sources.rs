@@ -1,0 +1,25 @@
+use axum::Json;
+use axum::extract::State;
+use lockkeeper_model::SourceStatus;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::extract::Query;
+use super::{ApiError, AppState};
+
+/// Every source.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SourcesAnswer {
+    /// In the order of the configuration.
+    sources: Vec<SourceStatus>,
+}
+
+/// How well each source is watched.
+#[utoipa::path(
+    get, path = "/api/v1/sources", tag = "watching",
+    responses((status = 200, body = SourcesAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
+)]
+pub(super) async fn list(State(state): State<AppState>, query: Query) -> Result<Json<SourcesAnswer>, ApiError> {
+    query.finish(&[])?;
+    Ok(Json(SourcesAnswer { sources: state.board.statuses() }))
+}

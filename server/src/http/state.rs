@@ -1,0 +1,95 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::ApiError;
+use crate::board::Board;
+use crate::release::ReleaseDesk;
+
+/// Browser tabs on the WebSocket at once: a large team on a bad day, with a bound on what each tab may cost together.
+pub(super) const MAX_VIEWERS: usize = 256;
+
+/// Programs on the event stream at once. Each may have some thousand events waiting for it.
+pub(super) const MAX_EVENT_STREAMS: usize = 64;
+
+/// What every handler may use. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct AppState {
+    /// Asks what is known.
+    pub board: Board,
+    /// Previews and releases.
+    pub desk: Arc<ReleaseDesk>,
+    /// Where the server listens: a `Host` that names it is its own.
+    pub listen: SocketAddr,
+    /// Ends every stream: they never finish by themselves.
+    pub closing: CancellationToken,
+    viewers: Slots,
+    event_streams: Slots,
+}
+
+impl AppState {
+    /// The state of a server that listens on `listen` and ends its streams with `closing`.
+    #[must_use]
+    pub fn new(board: Board, release_enabled: bool, listen: SocketAddr, closing: CancellationToken) -> AppState {
+        AppState {
+            desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled)),
+            board,
+            listen,
+            closing,
+            viewers: Slots::new("viewers", MAX_VIEWERS),
+            event_streams: Slots::new("event streams", MAX_EVENT_STREAMS),
+        }
+    }
+
+    /// Room for one more browser tab.
+    pub(super) fn admit_viewer(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.viewers.take()
+    }
+
+    /// Room for one more event stream.
+    pub(super) fn admit_event_stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.event_streams.take()
+    }
+
+    /// Waits until every stream has said goodbye and every release under way has its outcome. Both outlive the
+    /// connection that asked for them, so the server's own end does not wait for them.
+    pub(super) async fn settled(&self) {
+        self.viewers.all_free().await;
+        self.event_streams.all_free().await;
+        self.desk.settled().await;
+    }
+
+    /// Browser tabs and event streams that are open.
+    pub(super) fn open_streams(&self) -> [(&'static str, usize); 2] {
+        [("stream", self.viewers.taken()), ("events", self.event_streams.taken())]
+    }
+}
+
+/// A bounded number of something.
+#[derive(Clone, Debug)]
+struct Slots {
+    what: &'static str,
+    size: usize,
+    free: Arc<Semaphore>,
+}
+
+impl Slots {
+    fn new(what: &'static str, size: usize) -> Slots {
+        Slots { what, size, free: Arc::new(Semaphore::new(size)) }
+    }
+
+    fn take(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.free).try_acquire_owned().map_err(|_| ApiError::full(self.what, self.size))
+    }
+
+    async fn all_free(&self) {
+        // An error would mean that the semaphore was closed, which nobody does.
+        let _ = self.free.acquire_many(u32::try_from(self.size).unwrap_or(u32::MAX)).await;
+    }
+
+    fn taken(&self) -> usize {
+        self.size - self.free.available_permits()
+    }
+}

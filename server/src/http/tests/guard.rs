@@ -1,0 +1,156 @@
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
+
+use super::{Rim, ask, json};
+
+#[tokio::test]
+async fn only_names_of_this_machine_are_answered() {
+    let rim = Rim::new();
+    for (host, status) in [
+        ("localhost", StatusCode::OK),
+        ("LOCALHOST:9", StatusCode::OK),
+        ("127.0.0.1:7420", StatusCode::OK),
+        ("127.8.8.8", StatusCode::OK),
+        ("[::1]:7420", StatusCode::OK),
+        ("evil.example", StatusCode::MISDIRECTED_REQUEST),
+        ("evil.example:7420", StatusCode::MISDIRECTED_REQUEST),
+        ("localhost.evil.example", StatusCode::MISDIRECTED_REQUEST),
+        ("127.0.0.1.evil.example", StatusCode::MISDIRECTED_REQUEST),
+        ("192.168.1.5:7420", StatusCode::MISDIRECTED_REQUEST),
+        ("localhost@evil.example", StatusCode::MISDIRECTED_REQUEST),
+        ("", StatusCode::MISDIRECTED_REQUEST),
+    ] {
+        for path in ["/api/v1/sources", "/healthz", "/"] {
+            let mut request = ask(Method::GET, path, Body::empty());
+            request.headers_mut().insert("host", host.parse().unwrap());
+            let answered = rim.send(request).await.status();
+            let refused = answered == StatusCode::MISDIRECTED_REQUEST;
+            assert_eq!(refused, status == StatusCode::MISDIRECTED_REQUEST, "`{host}` for {path}: {answered}");
+        }
+    }
+    let mut request = ask(Method::GET, "/api/v1/sources", Body::empty());
+    request.headers_mut().remove("host");
+    assert_eq!(rim.send(request).await.status(), StatusCode::MISDIRECTED_REQUEST);
+}
+
+#[tokio::test]
+async fn what_may_change_something_must_come_from_our_own_page() {
+    let rim = Rim::new();
+    for (header, value, status) in [
+        ("origin", "http://localhost:7420", StatusCode::BAD_REQUEST),
+        ("origin", "http://localhost:3000", StatusCode::FORBIDDEN),
+        ("origin", "http://evil.example", StatusCode::FORBIDDEN),
+        ("origin", "null", StatusCode::FORBIDDEN),
+        ("sec-fetch-site", "same-origin", StatusCode::BAD_REQUEST),
+        ("sec-fetch-site", "none", StatusCode::BAD_REQUEST),
+        ("sec-fetch-site", "same-site", StatusCode::FORBIDDEN),
+        ("sec-fetch-site", "cross-site", StatusCode::FORBIDDEN),
+    ] {
+        for path in ["/api/v1/releases", "/api/v1/releases/preview"] {
+            let mut request = ask(Method::POST, path, "not json".into());
+            request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            request.headers_mut().insert(header, value.parse().unwrap());
+            // 400 is as far as a body of nonsense comes.
+            assert_eq!(rim.send(request).await.status(), status, "{header}: {value}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_page_may_link_to_the_api_and_not_use_it() {
+    let rim = Rim::new();
+    for (site, mode, status) in [
+        ("same-origin", "cors", StatusCode::OK),
+        ("none", "navigate", StatusCode::OK),
+        ("cross-site", "navigate", StatusCode::OK),
+        ("cross-site", "no-cors", StatusCode::FORBIDDEN),
+        ("same-site", "cors", StatusCode::FORBIDDEN),
+    ] {
+        for path in ["/api/v1/sources", "/api/v1/events"] {
+            let mut request = ask(Method::GET, path, Body::empty());
+            request.headers_mut().insert("sec-fetch-site", site.parse().unwrap());
+            request.headers_mut().insert("sec-fetch-mode", mode.parse().unwrap());
+            assert_eq!(rim.send(request).await.status(), status, "{site} {mode} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_page_cannot_open_the_websocket() {
+    let rim = Rim::new();
+    let mut request = ask(Method::GET, "/api/v1/stream", Body::empty());
+    request.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+    request.headers_mut().insert("origin", "http://evil.example".parse().unwrap());
+    assert_eq!(rim.send(request).await.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn bodies_that_a_foreign_form_could_send_are_refused() {
+    let rim = Rim::new();
+    for kind in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/jsonx")] {
+        let mut request = ask(Method::POST, "/api/v1/releases", "{}".into());
+        if let Some(kind) = kind {
+            request.headers_mut().insert("content-type", kind.parse().unwrap());
+        }
+        assert_eq!(rim.send(request).await.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE, "{kind:?}");
+    }
+    let mut request = ask(Method::POST, "/api/v1/releases", "nonsense".into());
+    request.headers_mut().insert("content-type", "Application/JSON; charset=utf-8".parse().unwrap());
+    assert_eq!(rim.send(request).await.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn every_answer_is_hardened_and_the_api_is_never_kept() {
+    let rim = Rim::new();
+    for path in ["/", "/api/v1/sources", "/api/v1/nothing", "/healthz", "/nothing"] {
+        let response = rim.send(ask(Method::GET, path, Body::empty())).await;
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"));
+        assert_eq!(header("referrer-policy").as_deref(), Some("no-referrer"));
+        assert_eq!(header("cross-origin-opener-policy").as_deref(), Some("same-origin"));
+        assert_eq!(header("cross-origin-resource-policy").as_deref(), Some("same-origin"));
+        assert!(header("content-security-policy").unwrap().starts_with("default-src 'none';"));
+        assert!(header("access-control-allow-origin").is_none());
+        if path.starts_with("/api/") {
+            assert_eq!(header("cache-control").as_deref(), Some("no-store"), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn mistakes_in_the_path_and_the_method_are_problems_too() {
+    let rim = Rim::new();
+    for (method, path, status, kind) in [
+        (Method::GET, "/nothing", StatusCode::NOT_FOUND, "/problems/no-such-path"),
+        (Method::GET, "/api/v1/nothing", StatusCode::NOT_FOUND, "/problems/no-such-path"),
+        (Method::GET, "/api/v1/locks/orders/a/b", StatusCode::NOT_FOUND, "/problems/no-such-path"),
+        (Method::GET, "/index.html/x", StatusCode::NOT_FOUND, "/problems/no-such-path"),
+        (Method::DELETE, "/api/v1/locks/orders/a", StatusCode::METHOD_NOT_ALLOWED, "/problems/no-such-method"),
+        (Method::GET, "/api/v1/releases", StatusCode::METHOD_NOT_ALLOWED, "/problems/no-such-method"),
+        (Method::POST, "/api/v1/locks", StatusCode::METHOD_NOT_ALLOWED, "/problems/no-such-method"),
+        (Method::GET, "/api/v1/locks?q=%zz", StatusCode::BAD_REQUEST, "/problems/bad-encoding"),
+        (Method::GET, "/api/v1/locks/orders/100%", StatusCode::BAD_REQUEST, "/problems/bad-encoding"),
+        (Method::GET, "/api/v1/locks?q=%ff", StatusCode::BAD_REQUEST, "/problems/bad-query"),
+        (Method::GET, "/api/v1/locks/orders/%ff", StatusCode::BAD_REQUEST, "/problems/bad-path"),
+        (Method::GET, "/api/v1/stream", StatusCode::UPGRADE_REQUIRED, "/problems/not-a-websocket"),
+    ] {
+        let mut request = ask(method, path, Body::empty());
+        request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        let (answered, problem) = json(rim.send(request).await).await;
+        assert_eq!((answered, problem["type"].as_str()), (status, Some(kind)), "{path}: {problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_not_read() {
+    let rim = Rim::new();
+    let (status, problem) = rim.post("/api/v1/releases", " ".repeat(200 * 1024)).await;
+    assert_eq!((status, problem["type"].as_str()), (StatusCode::PAYLOAD_TOO_LARGE, Some("/problems/large-body")));
+}
+
+#[tokio::test]
+async fn what_a_panic_said_stays_in_the_log() {
+    let (status, problem) = json(super::super::router::broken(Box::new("secret detail"))).await;
+    assert_eq!((status, problem["type"].as_str()), (StatusCode::INTERNAL_SERVER_ERROR, Some("/problems/internal")));
+    assert!(!problem.to_string().contains("secret detail"));
+}

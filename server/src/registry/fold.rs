@@ -1,0 +1,499 @@
+//! The rules: one sight against what was known.
+
+use bytes::Bytes;
+use lockkeeper_model::{Basis, Certainty, Identity, Mode, Time, Told, TransitionKind};
+use smallvec::SmallVec;
+
+use super::history::{Cause, Entry, LoggedEvent};
+use super::record::{End, Hold, NEVER, Record, Slot, UNKNOWN_MS, width};
+use super::{Changes, Registry};
+use crate::source::{self, DialectTraits, Form, Hint, Recognition, Seen, Sight, SourceId};
+
+/// Two readings of one deadline may differ by this much without a renewal, in milliseconds: rounding on both sides and
+/// the moment between a reading's two commands.
+const CLOCK_JITTER_MS: i64 = 15;
+
+/// …and by this share of the time between them: clocks of two machines that are being slewed run apart by up to one
+/// part in a thousand.
+const CLOCK_DRIFT_DIVISOR: i64 = 1_000;
+
+/// Renewals this much closer together than the known rhythm are a second renewal of the same beat (a retry, or two
+/// threads) and do not change the rhythm.
+const SAME_BEAT: f64 = 0.2;
+
+/// Weight of the newest interval in the learned rhythm: it follows a change of rhythm within a few beats and is not
+/// thrown by a single late one.
+const NEW_BEAT_WEIGHT: f64 = 0.3;
+
+impl Registry {
+    pub(super) fn apply_sight(&mut self, source: SourceId, sight: Sight, scan: bool, out: &mut Changes) {
+        let found = self.find(source, &sight.key);
+        let mut in_doubt = false;
+        if let Some(slot) = found {
+            let record = &self.records[slot as usize];
+            let overlaps = sight.asked_at.0 < record.as_of;
+            if sight.read_at.0 < record.asked_at() || (overlaps && scan) {
+                // What is known is newer; or it was read because it changed, which a page of a scan was not.
+                return;
+            }
+            in_doubt = overlaps;
+        }
+        let changes_before = out.events.len();
+        self.fold_sight(source, found, &sight, scan, out);
+        // Two readings side by side on two connections do not say which was first: a third one does.
+        if in_doubt && out.events.len() > changes_before {
+            out.look.push((source, sight.key));
+        }
+    }
+
+    fn fold_sight(&mut self, source: SourceId, found: Option<Slot>, sight: &Sight, scan: bool, out: &mut Changes) {
+        match (&sight.seen, found) {
+            // A page of a scan may have read it before it went and arrive after this: it must find this here.
+            (Seen::Gone, None) if !scan && self.known(source).scan_began.is_some() => self.absent(source, sight),
+            (Seen::Gone, None) => {}
+            (Seen::Gone, Some(slot)) => self.gone(slot, sight, scan, out),
+            (Seen::Held(form), None) => self.appeared(source, None, sight, form, scan, out),
+            (Seen::Held(form), Some(slot)) if self.records[slot as usize].is_ended() => {
+                self.appeared(source, Some(slot), sight, form, scan, out);
+            }
+            (Seen::Held(form), Some(slot)) => self.seen_again(slot, sight, form, out),
+        }
+    }
+
+    /// A lock that was not known to be held.
+    fn appeared(
+        &mut self,
+        source: SourceId,
+        ended: Option<Slot>,
+        sight: &Sight,
+        form: &Form,
+        scan: bool,
+        out: &mut Changes,
+    ) {
+        let known = self.known(source);
+        let at = sight.noticed_at.unwrap_or(sight.read_at);
+        let was_absent_at = match (scan, known.complete, ended) {
+            // It ended in front of our eyes and is back.
+            (_, true, Some(slot)) => {
+                let end = self.records[slot as usize].end().map(|end| end.at);
+                end.max(known.confirmed_at.map(|at| at.0))
+            }
+            // Noticed as it happened: it was not there when everything was last confirmed.
+            (false, true, None) => known.confirmed_at.or(known.previous_scan_began).map(|at| at.0),
+            // Met by a scan: it was not there when the scan before went by.
+            (true, true, None) => known.previous_scan_began.map(|at| at.0),
+            (_, false, _) => None,
+        };
+        let observed = sight.hint == Hint::New || was_absent_at.is_some();
+        let since = Since {
+            basis: if observed { Basis::Observed } else { Basis::FirstSeen },
+            min: if observed { was_absent_at.map_or(i64::MIN, |absent| absent.min(at.0)) } else { i64::MIN },
+            max: at.0,
+        };
+        let (came_back, previous) = match ended.and_then(|slot| self.records[slot as usize].end()) {
+            Some(end) => (
+                end.transition == TransitionKind::Forced && form.holds.iter().any(|hold| *hold.token == *end.token),
+                Some(end.token.clone()),
+            ),
+            None => (false, None),
+        };
+        let holds = self.new_holds(form, sight, since);
+        let slot = match ended {
+            Some(slot) => {
+                let record = &mut self.records[slot as usize];
+                record.holds = holds;
+                record.recognition = form.recognition;
+                record.mode = form.mode;
+                record.no_owner = form.no_owner;
+                record.expiry_lost = false;
+                record.came_back = came_back;
+                record.waiters = 0;
+                if let Some(rare) = &mut record.rare {
+                    rare.ended = None;
+                    rare.releasing = None;
+                }
+                slot
+            }
+            None => self.insert(Record {
+                source,
+                born: 0,
+                key: sight.key.as_ref().into(),
+                recognition: form.recognition,
+                mode: form.mode,
+                holds,
+                no_owner: form.no_owner,
+                expiry_lost: false,
+                came_back: false,
+                unwatched: false,
+                waiters: 0,
+                waiting_since: 0,
+                as_of: sight.read_at.0,
+                asked_before_ms: 0,
+                last_change: at.0,
+                wake_at: i64::MAX,
+                times_ended: 0,
+                rare: None,
+            }),
+        };
+        let record = &mut self.records[slot as usize];
+        record.read(sight.asked_at, sight.read_at);
+        record.last_change = at.0;
+        let deadline = record.first_deadline();
+        self.known_mut(source).locks += 1;
+        if let Some(deadline) = deadline {
+            self.wake(slot, deadline);
+        }
+        if observed {
+            let cause = if came_back {
+                Cause::CameBack
+            } else if scan {
+                Cause::FoundByScan
+            } else {
+                Cause::Seen
+            };
+            for hold in &form.holds {
+                self.happened(slot, TransitionKind::Acquired, at, &hold.token, previous.clone(), cause, None, out);
+            }
+        }
+        out.dirty.push(slot);
+    }
+
+    /// A lock that was held and is held.
+    fn seen_again(&mut self, slot: Slot, sight: &Sight, form: &Form, out: &mut Changes) {
+        let at = sight.noticed_at.unwrap_or(sight.read_at);
+        let record = &mut self.records[slot as usize];
+        let complete = self.sources[usize::from(record.source.0)].complete;
+        let looked_before = Time(record.as_of);
+        let since_min = if complete { record.as_of } else { i64::MIN };
+        record.read(sight.asked_at, sight.read_at);
+        record.unwatched = false;
+        let form_changed = record.recognition != form.recognition || record.no_owner != form.no_owner;
+        record.recognition = form.recognition;
+        record.mode = form.mode;
+        record.no_owner = form.no_owner;
+
+        let before: Vec<Hold> = record.holds.drain(..).collect();
+        let taken_anew = sight.hint == Hint::New;
+        let mut holds: SmallVec<[Hold; 1]> = SmallVec::new();
+        let mut happened: SmallVec<[Happened; 2]> = SmallVec::new();
+        let mut left: Vec<&Hold> = before.iter().collect();
+        let mut came: Vec<&source::Hold> = Vec::new();
+        let mut changed = form_changed;
+        for hold in &form.holds {
+            match before.iter().find(|old| *old.token == *hold.token) {
+                Some(old) if !taken_anew => {
+                    left.retain(|other| other.token != old.token);
+                    let mut kept = old.clone();
+                    let what = update(&mut kept, hold, sight, at, looked_before);
+                    changed |= what.is_some();
+                    happened.extend(what.map(|(kind, cause)| Happened::of(kind, cause, &kept.token)));
+                    holds.push(kept);
+                }
+                _ => came.push(hold),
+            }
+        }
+
+        let handed_over = !left.is_empty() && !came.is_empty();
+        for old in &left {
+            let lapsed = old.expires < at.0;
+            let again = taken_anew && came.iter().any(|new| *new.token == *old.token);
+            // A hand-over tells both ends in one line, except where the former lease had run out.
+            if !handed_over || lapsed || again {
+                let (kind, cause) = match () {
+                    () if lapsed => (TransitionKind::Expired, Cause::Deadline),
+                    () if again => (TransitionKind::Released, Cause::TakenAnew),
+                    () => (TransitionKind::Released, Cause::BetweenLooks),
+                };
+                happened.push(Happened { held_ms: Some(at.0 - old.since), ..Happened::of(kind, cause, &old.token) });
+            }
+        }
+        for new in &came {
+            let since = Since {
+                basis: if complete { Basis::Observed } else { Basis::FirstSeen },
+                min: since_min.min(at.0),
+                max: at.0,
+            };
+            let previous = left.first().copied();
+            let lapsed = previous.is_some_and(|old| old.expires < at.0);
+            let kind = match previous {
+                Some(old) if !lapsed && *old.token != *new.token => TransitionKind::HandedOver,
+                _ => TransitionKind::Acquired,
+            };
+            let cause = if complete { Cause::BetweenLooks } else { Cause::Unwatched };
+            happened.push(Happened {
+                previous: previous.map(|old| old.token.clone()),
+                held_ms: previous.filter(|_| kind == TransitionKind::HandedOver).map(|old| at.0 - old.since),
+                ..Happened::of(kind, cause, &new.token)
+            });
+            let generation = self.new_generation();
+            holds.push(new_hold(new, sight, since, generation));
+        }
+        let hands_changed = !left.is_empty() || !came.is_empty();
+        let record = &mut self.records[slot as usize];
+        let had_expiry = before.iter().any(|hold| hold.expires != NEVER);
+        record.holds = holds;
+        if hands_changed {
+            record.expiry_lost = false;
+            record.came_back = false;
+            if let Some(rare) = &mut record.rare {
+                rare.releasing = None;
+            }
+        } else if had_expiry && record.expires() == NEVER {
+            record.expiry_lost = true;
+        } else if record.expires() != NEVER {
+            record.expiry_lost = false;
+        }
+        if !happened.is_empty() {
+            record.last_change = at.0;
+        }
+        let deadline = record.first_deadline();
+        if let Some(deadline) = deadline {
+            self.wake(slot, deadline);
+        }
+        for one in happened {
+            self.happened(slot, one.kind, at, &one.token, one.previous, one.cause, one.held_ms, out);
+            changed = true;
+        }
+        if changed {
+            out.dirty.push(slot);
+        }
+    }
+
+    /// A lock that was known and is not there.
+    fn gone(&mut self, slot: Slot, sight: &Sight, scan: bool, out: &mut Changes) {
+        let record = &mut self.records[slot as usize];
+        record.read(sight.asked_at, sight.read_at);
+        if record.is_ended() {
+            return;
+        }
+        let at = sight.noticed_at.unwrap_or(sight.read_at);
+        let source = record.source;
+        let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
+        let holds = std::mem::take(&mut record.holds);
+        let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take());
+        let mut last: Option<(End, Cause)> = None;
+        for hold in &holds {
+            let overdue = hold.expires_min() <= sight.read_at.0;
+            let (transition, cause) = match sight.hint {
+                _ if released_here.as_ref().is_some_and(|token| *token == hold.token) => {
+                    (TransitionKind::Forced, Cause::Release)
+                }
+                Hint::Evicted => (TransitionKind::Evicted, Cause::Announced),
+                Hint::Expired => (TransitionKind::Expired, Cause::Announced),
+                Hint::Deleted => (TransitionKind::Released, Cause::Announced),
+                Hint::None | Hint::New if overdue => (TransitionKind::Expired, Cause::Deadline),
+                Hint::None | Hint::New if !watched => (TransitionKind::Lost, Cause::Unwatched),
+                Hint::None | Hint::New if scan => (TransitionKind::Released, Cause::FoundByScan),
+                Hint::None | Hint::New if hold.expires == NEVER => (TransitionKind::Released, Cause::NoDeadline),
+                Hint::None | Hint::New => (TransitionKind::Released, Cause::BeforeDeadline),
+            };
+            // A lapse is announced late: it ended at its deadline, not when that was noticed.
+            let ended_at = if transition == TransitionKind::Expired { at.0.min(hold.expires) } else { at.0 };
+            let end = End {
+                transition,
+                at: ended_at,
+                held_ms: Some((ended_at - hold.since).max(0)),
+                token: hold.token.clone(),
+            };
+            last = Some((end, cause));
+            if let Some((end, cause)) = &last {
+                self.happened(slot, end.transition, Time(end.at), &end.token.clone(), None, *cause, end.held_ms, out);
+            }
+        }
+        let record = &mut self.records[slot as usize];
+        record.last_change = at.0;
+        record.waiters = 0;
+        record.times_ended = record.times_ended.wrapping_add(1);
+        record.wake_at = i64::MAX;
+        record.rare.get_or_insert_default().ended = last.map(|(end, _)| end);
+        let times = record.times_ended;
+        self.ended.push_back((sight.read_at.0, slot, times));
+        self.known_mut(source).locks -= 1;
+        out.dirty.push(slot);
+    }
+
+    /// A key that was never known as a lock and is none now.
+    fn absent(&mut self, source: SourceId, sight: &Sight) {
+        let slot = self.insert(Record {
+            source,
+            born: 0,
+            key: sight.key.as_ref().into(),
+            recognition: &ABSENT,
+            mode: Mode::Exclusive,
+            holds: SmallVec::new(),
+            no_owner: false,
+            expiry_lost: false,
+            came_back: false,
+            unwatched: false,
+            waiters: 0,
+            waiting_since: 0,
+            as_of: sight.read_at.0,
+            asked_before_ms: width(sight.read_at.since(sight.asked_at)),
+            last_change: sight.read_at.0,
+            wake_at: i64::MAX,
+            times_ended: 0,
+            rare: None,
+        });
+        self.ended.push_back((sight.read_at.0, slot, 0));
+    }
+
+    fn new_holds(&mut self, form: &Form, sight: &Sight, since: Since) -> SmallVec<[Hold; 1]> {
+        form.holds
+            .iter()
+            .map(|hold| {
+                let generation = self.new_generation();
+                new_hold(hold, sight, since, generation)
+            })
+            .collect()
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of an entry, each named at every call")]
+    fn happened(
+        &mut self,
+        slot: Slot,
+        kind: TransitionKind,
+        at: Time,
+        token: &[u8],
+        previous: Option<Box<[u8]>>,
+        cause: Cause,
+        held_ms: Option<i64>,
+        out: &mut Changes,
+    ) {
+        let seq = self.next_seq();
+        let entry = Entry { seq, at, first_at: at, count: 1, kind, token: token.into(), previous, cause, held_ms };
+        let record = &self.records[slot as usize];
+        out.events.push(LoggedEvent {
+            source: record.source,
+            key: Some(Bytes::copy_from_slice(&record.key)),
+            entry: entry.clone(),
+            because: None,
+        });
+        self.remember(slot, entry);
+    }
+}
+
+/// Stands where nothing was recognised.
+static ABSENT: Recognition = Recognition {
+    dialect: "",
+    certainty: Certainty::Ambiguous,
+    because: "",
+    traits: &DialectTraits {
+        stored_as: "none",
+        strip_prefix: "",
+        told: Told::Never,
+        told_because: "",
+        release: "",
+        token_is_one_use: false,
+        waiters_counted: false,
+        waiters_because: "",
+        never_renews: None,
+        companions: |_| Vec::new(),
+        identity: |_| Identity::default(),
+    },
+};
+
+/// When a hold began, as far as known.
+#[derive(Clone, Copy)]
+struct Since {
+    basis: Basis,
+    min: i64,
+    max: i64,
+}
+
+struct Happened {
+    kind: TransitionKind,
+    cause: Cause,
+    token: Box<[u8]>,
+    previous: Option<Box<[u8]>>,
+    held_ms: Option<i64>,
+}
+
+impl Happened {
+    fn of(kind: TransitionKind, cause: Cause, token: &[u8]) -> Happened {
+        Happened { kind, cause, token: token.into(), previous: None, held_ms: None }
+    }
+}
+
+/// The bounds of the lease's end: the store counted its TTL at some moment between asking and reading.
+fn lease_bounds(hold: &source::Hold, sight: &Sight) -> (i64, i64) {
+    match hold.ttl_ms {
+        // PTTL rounds; one millisecond on the late side keeps the upper bound an upper bound.
+        Some(ttl) => (sight.asked_at.0.saturating_add(ttl), sight.read_at.0.saturating_add(ttl).saturating_add(1)),
+        None => (NEVER, NEVER),
+    }
+}
+
+fn new_hold(hold: &source::Hold, sight: &Sight, since: Since, generation: u64) -> Hold {
+    let (min, max) = lease_bounds(hold, sight);
+    Hold {
+        token: hold.token.clone(),
+        count: hold.count,
+        basis: since.basis,
+        since: since.max,
+        since_before_ms: if since.min == i64::MIN { UNKNOWN_MS } else { width(since.max - since.min) },
+        expires: max,
+        expires_before_ms: width(max - min),
+        lease_ms: hold.ttl_ms.map_or(0, width),
+        renewals: 0,
+        renewed_at: 0,
+        period_ms: 0,
+        generation,
+    }
+}
+
+/// The same token at a later look: what happened, if anything.
+fn update(
+    kept: &mut Hold,
+    seen: &source::Hold,
+    sight: &Sight,
+    at: Time,
+    looked_before: Time,
+) -> Option<(TransitionKind, Cause)> {
+    let (min, max) = lease_bounds(seen, sight);
+    let drift = CLOCK_JITTER_MS + sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR;
+    let re_entered = kept.count != seen.count;
+    kept.count = seen.count;
+    let (known_min, known_max) = (kept.expires_min(), kept.expires);
+    let lease = if min == NEVER && known_max == NEVER {
+        None
+    } else if min == NEVER {
+        Some((TransitionKind::LeaseChanged, Cause::ExpiryRemoved))
+    } else if known_max == NEVER {
+        Some((TransitionKind::LeaseChanged, Cause::ExpirySet))
+    } else if min > known_max.saturating_add(drift) {
+        Some((TransitionKind::Renewed, Cause::Seen))
+    } else if max < known_min.saturating_sub(drift) {
+        Some((TransitionKind::LeaseChanged, Cause::ExpiryCut))
+    } else {
+        None
+    };
+    // Nothing new: two readings of one deadline that meet narrow it down.
+    let meet = min <= known_max && known_min <= max;
+    let (min, max) = if lease.is_none() && meet { (min.max(known_min), max.min(known_max)) } else { (min, max) };
+    kept.expires = max;
+    kept.expires_before_ms = width(max - min);
+    if lease.is_some() {
+        kept.lease_ms = seen.ttl_ms.map_or(0, width);
+    }
+    if re_entered {
+        return Some((TransitionKind::ReEntered, Cause::Seen));
+    }
+    if let Some((TransitionKind::Renewed, _)) = lease {
+        learn_rhythm(kept, at);
+    }
+    lease
+}
+
+fn learn_rhythm(hold: &mut Hold, at: Time) {
+    if hold.renewals > 0 {
+        let interval = at.since(Time(hold.renewed_at)) as f64;
+        let period = f64::from(hold.period_ms);
+        if hold.period_ms == 0 {
+            hold.period_ms = interval as u32;
+        } else if interval > period * SAME_BEAT {
+            hold.period_ms = (period + (interval - period) * NEW_BEAT_WEIGHT) as u32;
+        }
+    }
+    hold.renewals = hold.renewals.saturating_add(1);
+    hold.renewed_at = at.0;
+}

@@ -1,0 +1,177 @@
+//! The bounded memory of what happened.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use lockkeeper_model::{Time, TransitionKind};
+
+use super::Registry;
+use crate::source::SourceId;
+
+/// Transitions kept per lock. Renewals in a row share one entry, so this is some dozen hand-overs.
+pub(super) const RING_ENTRIES: usize = 32;
+
+/// Transitions kept over all locks. Each is about 150 bytes: a hundred megabytes at the worst.
+const MAX_HISTORY_ENTRIES: usize = 600_000;
+
+/// Events that a subscriber can catch up on after a broken connection.
+pub const LOG_EVENTS: usize = 16_384;
+
+/// How a transition came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Watched as it happened; nothing more is known.
+    Seen,
+    /// The deadline had passed.
+    Deadline,
+    /// The store announced it: expired, deleted, evicted.
+    Announced,
+    /// Gone well before the deadline.
+    BeforeDeadline,
+    /// Gone, and it had no deadline.
+    NoDeadline,
+    /// Another token was there at the next look.
+    BetweenLooks,
+    /// Released from here.
+    Release,
+    /// The token that was released is back.
+    CameBack,
+    /// Found by a scan.
+    FoundByScan,
+    /// It happened while the link was lost.
+    Unwatched,
+    /// The store announced a new key although the token is the same.
+    TakenAnew,
+    /// The lease was removed.
+    ExpiryRemoved,
+    /// A lease was set.
+    ExpirySet,
+    /// The lease was cut.
+    ExpiryCut,
+}
+
+/// One transition of one lock. Renewals in a row are one entry.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its place among all events of the run.
+    pub seq: u64,
+    /// When; of the last of several renewals.
+    pub at: Time,
+    /// When the first of several renewals was.
+    pub first_at: Time,
+    /// How many renewals; else 1.
+    pub count: u32,
+    /// What.
+    pub kind: TransitionKind,
+    /// Whose.
+    pub token: Box<[u8]>,
+    /// The holder before.
+    pub previous: Option<Box<[u8]>>,
+    /// How it came about.
+    pub cause: Cause,
+    /// How long an ended hold lasted, at least.
+    pub held_ms: Option<i64>,
+}
+
+/// An event of all locks.
+#[derive(Clone, Debug)]
+pub struct LoggedEvent {
+    /// The source.
+    pub source: SourceId,
+    /// The lock; `None`: a gap of the source.
+    pub key: Option<Bytes>,
+    /// What happened.
+    pub entry: Entry,
+    /// A gap's reason.
+    pub because: Option<String>,
+}
+
+impl LoggedEvent {
+    pub(super) fn gap(seq: u64, at: Time, source: SourceId, because: String) -> LoggedEvent {
+        LoggedEvent {
+            source,
+            key: None,
+            entry: Entry {
+                seq,
+                at,
+                first_at: at,
+                count: 1,
+                kind: TransitionKind::Gap,
+                token: Box::default(),
+                previous: None,
+                cause: Cause::Unwatched,
+                held_ms: None,
+            },
+            because: Some(because),
+        }
+    }
+}
+
+/// One lock's transitions, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    entries: VecDeque<Entry>,
+    /// Older ones were let go of.
+    pub(super) cut: bool,
+}
+
+impl Ring {
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn newest_first(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev()
+    }
+
+    /// Adds an entry, or folds a renewal into the one before. Says by how many entries it grew.
+    fn push(&mut self, entry: Entry) -> usize {
+        if entry.kind == TransitionKind::Renewed
+            && let Some(last) = self.entries.back_mut()
+            && last.kind == TransitionKind::Renewed
+            && last.token == entry.token
+        {
+            last.count = last.count.saturating_add(1);
+            last.at = entry.at;
+            last.seq = entry.seq;
+            return 0;
+        }
+        let grew = if self.entries.len() == RING_ENTRIES {
+            self.entries.pop_front();
+            self.cut = true;
+            0
+        } else {
+            1
+        };
+        self.entries.push_back(entry);
+        grew
+    }
+
+    fn halve(&mut self) -> usize {
+        let gone = self.entries.len() / 2;
+        self.entries.drain(..gone);
+        self.entries.shrink_to_fit();
+        self.cut |= gone > 0;
+        gone
+    }
+}
+
+impl Registry {
+    pub(super) fn remember(&mut self, slot: super::Slot, entry: Entry) {
+        let record = &mut self.records[slot as usize];
+        self.history_entries += record.rare.get_or_insert_default().history.push(entry);
+    }
+
+    /// Keeps the memory of all histories bounded: a hand goes round the locks and halves what it meets, so that no
+    /// single lock loses everything.
+    pub(super) fn bound_history(&mut self) {
+        let mut steps = self.records.capacity();
+        while self.history_entries > MAX_HISTORY_ENTRIES && steps > 0 {
+            self.history_hand = (self.history_hand + 1) % self.records.capacity().max(1);
+            steps -= 1;
+            if let Some(rare) = self.records.get_mut(self.history_hand).and_then(|record| record.rare.as_mut()) {
+                self.history_entries -= rare.history.halve();
+            }
+        }
+    }
+}

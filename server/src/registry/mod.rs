@@ -1,0 +1,385 @@
+//! What is known of every lock: a pure, synchronous fold from sights to transitions.
+//!
+//! No IO and no clock: time arrives in what is applied. The board's task is the only one that calls it.
+//!
+//! - [`record`]: what is kept of one lock, small enough for a million of them.
+//! - [`fold`]: the rules, one sight against what was known.
+//! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
+//! - [`show`]: a record in the words of the contract and of the app.
+
+mod fold;
+mod history;
+mod record;
+mod show;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+
+use bytes::Bytes;
+use hashbrown::HashTable;
+use lockkeeper_model::Time;
+use slab::Slab;
+
+pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent};
+pub use record::{Hold, Record, Slot};
+
+use crate::source::{Report, SourceId, WaitersSeen};
+
+/// Ended locks whose history is kept. A person looks back at minutes, not at weeks; this is some megabytes.
+const MAX_ENDED: usize = 20_000;
+
+/// For how long an ended lock's history is kept at most, in milliseconds.
+const KEEP_ENDED_MS: i64 = 15 * 60_000;
+
+/// Gaps per source that are remembered, to be drawn into timelines.
+const MAX_GAPS: usize = 64;
+
+/// A lapsed lease is looked at this long after its deadline, so that rounding to milliseconds on both sides does not
+/// make the first look come too early.
+const LOOK_AFTER_DEADLINE_MS: i64 = 2;
+
+/// What one application of a report changed.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Locks whose shown state changed. May name one twice.
+    pub dirty: Vec<Slot>,
+    /// What happened, in order.
+    pub events: Vec<LoggedEvent>,
+    /// Keys to read again, because something is in doubt.
+    pub look: Vec<(SourceId, Bytes)>,
+}
+
+impl Changes {
+    /// Forgets all, keeping the memory.
+    pub fn clear(&mut self) {
+        self.dirty.clear();
+        self.events.clear();
+        self.look.clear();
+    }
+}
+
+/// What the registry knows of a source as a whole.
+#[derive(Debug)]
+struct Known {
+    name: String,
+    /// Everything was seen since the last gap.
+    complete: bool,
+    /// A lock that a scan meets for the first time was absent at the beginning of this earlier scan.
+    previous_scan_began: Option<Time>,
+    scan_began: Option<Time>,
+    /// Every change before this has been applied.
+    confirmed_at: Option<Time>,
+    gaps: VecDeque<(Time, String)>,
+    /// Those with somebody waiting, when the source last counted; `None` before it ever did.
+    waiting: Option<Vec<Slot>>,
+    locks: u64,
+}
+
+/// Every lock of every source.
+#[derive(Debug)]
+pub struct Registry {
+    sources: Vec<Known>,
+    records: Slab<Record>,
+    by_key: HashTable<Slot>,
+    hasher: RandomState,
+    /// Moments at which a lock must be looked at again. At most one live entry per lock: see `Record::wake_at`.
+    deadlines: BinaryHeap<Reverse<(i64, Slot)>>,
+    ended: VecDeque<(i64, Slot, u32)>,
+    history_entries: usize,
+    history_hand: usize,
+    next_seq: u64,
+    next_generation: u64,
+    next_born: u32,
+    /// Makes generations of one run unlike those of another.
+    salt: u64,
+}
+
+impl Registry {
+    /// An empty registry for these sources. `salt` should differ from run to run.
+    #[must_use]
+    pub fn new(sources: impl IntoIterator<Item = String>, salt: u64) -> Registry {
+        Registry {
+            sources: sources
+                .into_iter()
+                .map(|name| Known {
+                    name,
+                    complete: false,
+                    previous_scan_began: None,
+                    scan_began: None,
+                    confirmed_at: None,
+                    gaps: VecDeque::new(),
+                    waiting: None,
+                    locks: 0,
+                })
+                .collect(),
+            records: Slab::new(),
+            by_key: HashTable::new(),
+            hasher: RandomState::new(),
+            deadlines: BinaryHeap::new(),
+            ended: VecDeque::new(),
+            history_entries: 0,
+            history_hand: 0,
+            next_seq: 1,
+            next_generation: 1,
+            next_born: 0,
+            salt,
+        }
+    }
+
+    /// Folds one report in.
+    pub fn apply(&mut self, source: SourceId, report: Report, out: &mut Changes) {
+        match report {
+            Report::Sights { sights, scan } => {
+                for sight in sights {
+                    self.apply_sight(source, sight, scan, out);
+                }
+            }
+            Report::ScanBegan { at } => self.known_mut(source).scan_began = Some(at),
+            Report::ScanEnded { began_at } => self.scan_ended(source, began_at, out),
+            Report::Gap { at, because } => self.gap(source, at, because, out),
+            Report::Waiting { counts, at } => self.waiting(source, &counts, at, out),
+            Report::WaitingUnknown => self.waiting_unknown(source, out),
+            Report::Confirmed { at } => self.known_mut(source).confirmed_at = Some(at),
+        }
+    }
+
+    /// Announces a release: an end of this hold from now on is attributed to it.
+    pub fn releasing(&mut self, source: SourceId, key: &[u8], token: &[u8]) {
+        if let Some(slot) = self.find(source, key) {
+            self.records[slot as usize].rare.get_or_insert_default().releasing = Some(token.into());
+        }
+    }
+
+    /// Takes that back.
+    pub fn not_released(&mut self, source: SourceId, key: &[u8]) {
+        if let Some(slot) = self.find(source, key)
+            && let Some(rare) = &mut self.records[slot as usize].rare
+        {
+            rare.releasing = None;
+        }
+    }
+
+    /// Locks whose lease is over at `now` and must be looked at; and forgets what ended long ago.
+    pub fn tick(&mut self, now: Time, out: &mut Changes) {
+        while let Some(&Reverse((due, slot))) = self.deadlines.peek() {
+            if due > now.0 {
+                break;
+            }
+            self.deadlines.pop();
+            let Some(record) = self.records.get_mut(slot as usize) else { continue };
+            if record.wake_at != due {
+                continue;
+            }
+            record.wake_at = i64::MAX;
+            match record.first_deadline() {
+                Some(deadline) if deadline.saturating_add(LOOK_AFTER_DEADLINE_MS) <= now.0 => {
+                    out.look.push((record.source, Bytes::copy_from_slice(&record.key)));
+                    // The row now says "over, not confirmed".
+                    out.dirty.push(slot);
+                }
+                Some(deadline) => self.wake(slot, deadline),
+                None => {}
+            }
+        }
+    }
+
+    /// When [`Registry::tick`] has something to do next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.deadlines.peek().map(|&Reverse((due, _))| Time(due))
+    }
+
+    /// Forgets locks that ended long ago, or too many of them. To be called when the views have taken note of all that
+    /// changed: a slot may be given to another lock afterwards.
+    pub fn forget_ended(&mut self, now: Time) {
+        while let Some(&(at, slot, times)) = self.ended.front() {
+            if self.ended.len() <= MAX_ENDED && now.0 - at < KEEP_ENDED_MS {
+                break;
+            }
+            self.ended.pop_front();
+            let still_ended =
+                self.records.get(slot as usize).is_some_and(|record| record.is_ended() && record.times_ended == times);
+            if still_ended {
+                self.remove(slot);
+            }
+        }
+        self.bound_history();
+    }
+
+    /// The record in a slot that is in use.
+    #[must_use]
+    pub fn record(&self, slot: Slot) -> Option<&Record> {
+        self.records.get(slot as usize)
+    }
+
+    /// One past the largest slot that was ever used.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.records.capacity().min(self.records.iter().next_back().map_or(0, |(slot, _)| slot + 1))
+    }
+
+    /// The slot of a key, held or ended.
+    #[must_use]
+    pub fn find(&self, source: SourceId, key: &[u8]) -> Option<Slot> {
+        let hash = self.hash(source, key);
+        self.by_key
+            .find(hash, |&slot| {
+                self.records.get(slot as usize).is_some_and(|record| record.source == source && *record.key == *key)
+            })
+            .copied()
+    }
+
+    /// A source's name.
+    #[must_use]
+    pub fn source_name(&self, source: SourceId) -> &str {
+        self.sources.get(usize::from(source.0)).map_or("", |known| &known.name)
+    }
+
+    /// Held locks of a source.
+    #[must_use]
+    pub fn locks_of(&self, source: SourceId) -> u64 {
+        self.sources.get(usize::from(source.0)).map_or(0, |known| known.locks)
+    }
+
+    fn hash(&self, source: SourceId, key: &[u8]) -> u64 {
+        self.hasher.hash_one((source.0, key))
+    }
+
+    fn known(&self, source: SourceId) -> &Known {
+        &self.sources[usize::from(source.0)]
+    }
+
+    fn known_mut(&mut self, source: SourceId) -> &mut Known {
+        &mut self.sources[usize::from(source.0)]
+    }
+
+    fn insert(&mut self, mut record: Record) -> Slot {
+        record.born = self.next_born;
+        self.next_born = self.next_born.wrapping_add(1);
+        let hash = self.hash(record.source, &record.key);
+        let slot = Slot::try_from(self.records.insert(record)).unwrap_or(Slot::MAX);
+        let (records, hasher) = (&self.records, &self.hasher);
+        self.by_key.insert_unique(hash, slot, |&slot| {
+            records.get(slot as usize).map_or(0, |record| hasher.hash_one((record.source.0, &*record.key)))
+        });
+        slot
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        let Some(record) = self.records.try_remove(slot as usize) else { return };
+        self.history_entries -= record.history().map_or(0, |ring| ring.len());
+        let hash = self.hash(record.source, &record.key);
+        if let Ok(entry) = self.by_key.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
+    }
+
+    /// Has the slot looked at once `deadline` has passed. Keeps one entry per lock: a later deadline waits for the
+    /// earlier entry to come up, so renewals cost nothing here.
+    fn wake(&mut self, slot: Slot, deadline: i64) {
+        let due = deadline.saturating_add(LOOK_AFTER_DEADLINE_MS);
+        let record = &mut self.records[slot as usize];
+        if due < record.wake_at {
+            record.wake_at = due;
+            self.deadlines.push(Reverse((due, slot)));
+        }
+    }
+
+    fn scan_ended(&mut self, source: SourceId, began_at: Time, out: &mut Changes) {
+        let after_gap = !self.known(source).complete;
+        for (slot, record) in &mut self.records {
+            if record.source == source && !record.is_ended() && record.as_of < began_at.0 {
+                record.unwatched = after_gap;
+                out.look.push((source, Bytes::copy_from_slice(&record.key)));
+                out.dirty.push(slot as Slot);
+            }
+        }
+        let known = self.known_mut(source);
+        known.complete = true;
+        known.scan_began = None;
+        known.previous_scan_began = Some(began_at);
+    }
+
+    fn gap(&mut self, source: SourceId, at: Time, because: String, out: &mut Changes) {
+        let known = self.known_mut(source);
+        known.complete = false;
+        known.confirmed_at = None;
+        known.previous_scan_began = None;
+        if known.gaps.len() == MAX_GAPS {
+            known.gaps.pop_front();
+        }
+        known.gaps.push_back((at, because.clone()));
+        let seq = self.next_seq();
+        out.events.push(LoggedEvent::gap(seq, at, source, because));
+    }
+
+    fn waiting(&mut self, source: SourceId, counts: &[(Bytes, WaitersSeen)], at: Time, out: &mut Changes) {
+        let before = self.known_mut(source).waiting.take();
+        let first_time = before.is_none();
+        let mut now_waiting = Vec::with_capacity(counts.len());
+        for (key, seen) in counts {
+            let Some(slot) = self.find(source, key) else { continue };
+            let record = &mut self.records[slot as usize];
+            if record.is_ended() || seen.count == 0 {
+                continue;
+            }
+            now_waiting.push(slot);
+            if record.waiters != seen.count {
+                if record.waiters == 0 {
+                    record.waiting_since = at.0;
+                }
+                record.waiters = seen.count;
+                out.dirty.push(slot);
+            }
+        }
+        now_waiting.sort_unstable();
+        for slot in before.unwrap_or_default() {
+            if now_waiting.binary_search(&slot).is_err()
+                && let Some(record) = self.records.get_mut(slot as usize)
+                && record.source == source
+                && record.waiters != 0
+            {
+                record.waiters = 0;
+                out.dirty.push(slot);
+            }
+        }
+        self.known_mut(source).waiting = Some(now_waiting);
+        if first_time {
+            self.waiting_knowledge_changed(source, out);
+        }
+    }
+
+    fn waiting_unknown(&mut self, source: SourceId, out: &mut Changes) {
+        if let Some(before) = self.known_mut(source).waiting.take() {
+            for slot in before {
+                if let Some(record) = self.records.get_mut(slot as usize) {
+                    record.waiters = 0;
+                }
+            }
+            self.waiting_knowledge_changed(source, out);
+        }
+    }
+
+    /// "Unknown" became "nobody", or the other way round, for every lock of a family whose waiters are counted.
+    fn waiting_knowledge_changed(&mut self, source: SourceId, out: &mut Changes) {
+        let affected = self.records.iter().filter(|(_, record)| {
+            record.source == source && !record.is_ended() && record.recognition.traits.waiters_counted
+        });
+        out.dirty.extend(affected.map(|(slot, _)| slot as Slot));
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        seq
+    }
+
+    fn new_generation(&mut self) -> u64 {
+        let generation = self.next_generation;
+        self.next_generation += 1;
+        generation
+    }
+}

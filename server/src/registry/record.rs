@@ -1,0 +1,208 @@
+use lockkeeper_model::{Basis, Flag, Mode, Time, TransitionKind};
+use smallvec::SmallVec;
+
+use super::history::Ring;
+use crate::source::{Recognition, SourceId};
+
+/// Names a record while it exists.
+pub type Slot = u32;
+
+/// No deadline, in [`Hold::expires`].
+pub(super) const NEVER: i64 = i64::MAX;
+
+/// What is kept of one lock. A million of these must fit into a few hundred megabytes, so bytes are boxed exactly, an
+/// unknown number is a sentinel where an `Option` would cost eight bytes, and what only few locks have is behind a box.
+#[derive(Debug)]
+pub struct Record {
+    /// The source.
+    pub source: SourceId,
+    /// How many records there were before it, to tell it from others that used its slot.
+    pub(super) born: u32,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// Family, certainty, reason.
+    pub recognition: &'static Recognition,
+    /// How many may hold it together.
+    pub mode: Mode,
+    /// Who holds it; empty once it ended.
+    pub holds: SmallVec<[Hold; 1]>,
+    /// Its value names nobody.
+    pub no_owner: bool,
+    /// It had an expiry and lost it.
+    pub expiry_lost: bool,
+    /// The token that was released came back.
+    pub came_back: bool,
+    /// A scan after a gap did not meet it: if it is gone, it went while nobody was looking.
+    pub(super) unwatched: bool,
+    /// Known waiters; 0 where they are not counted.
+    pub waiters: u32,
+    /// Since when there were some without a break; meaningless while `waiters` is 0.
+    pub waiting_since: i64,
+    /// When it was last read.
+    pub as_of: i64,
+    /// That reading was not done earlier than so many milliseconds before.
+    pub(super) asked_before_ms: u32,
+    /// When something last happened to it.
+    pub last_change: i64,
+    /// When the deadline queue will bring it up; `i64::MAX`: not at all.
+    pub(super) wake_at: i64,
+    /// How often it ended, to tell one end from another.
+    pub(super) times_ended: u32,
+    /// What only few locks have.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What only few locks have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// How it ended, while it is not held.
+    pub(super) ended: Option<End>,
+    /// A release of this token was announced.
+    pub(super) releasing: Option<Box<[u8]>>,
+    /// Its transitions.
+    pub(super) history: Ring,
+}
+
+/// How a lock ended.
+#[derive(Debug, Clone)]
+pub struct End {
+    /// How.
+    pub transition: TransitionKind,
+    /// When.
+    pub at: i64,
+    /// How long its last holder had it, at least.
+    pub held_ms: Option<i64>,
+    /// Its last holder.
+    pub token: Box<[u8]>,
+}
+
+/// One holder's part of a [`Record`].
+#[derive(Debug, Clone)]
+pub struct Hold {
+    /// The token as stored.
+    pub token: Box<[u8]>,
+    /// The re-entry count.
+    pub count: u32,
+    /// How the bounds are known.
+    pub basis: Basis,
+    /// Not taken after.
+    pub since: i64,
+    /// Not taken earlier than so many milliseconds before; `u32::MAX`: unknown.
+    pub since_before_ms: u32,
+    /// The lease does not end after this; `i64::MAX`: never.
+    pub expires: i64,
+    /// The lease does not end earlier than so many milliseconds before that.
+    pub expires_before_ms: u32,
+    /// The lease's length in milliseconds when it was last granted or first seen; 0: unknown.
+    pub lease_ms: u32,
+    /// Renewals seen.
+    pub renewals: u32,
+    /// The last of them; meaningless while there are none.
+    pub renewed_at: i64,
+    /// Their rhythm in milliseconds; 0: unknown.
+    pub period_ms: u32,
+    /// Changes when the hold begins anew.
+    pub generation: u64,
+}
+
+/// A width in milliseconds that is not known, or too wide to say anything.
+pub(super) const UNKNOWN_MS: u32 = u32::MAX;
+
+/// Milliseconds as they are kept.
+pub(super) fn width(ms: i64) -> u32 {
+    u32::try_from(ms.max(0)).unwrap_or(UNKNOWN_MS)
+}
+
+impl Hold {
+    /// Not taken before this moment; `None`: unknown.
+    #[must_use]
+    pub fn not_before(&self) -> Option<i64> {
+        (self.since_before_ms != UNKNOWN_MS).then(|| self.since - i64::from(self.since_before_ms))
+    }
+
+    /// The lease does not end before this moment; `i64::MAX`: never.
+    #[must_use]
+    pub fn expires_min(&self) -> i64 {
+        if self.expires == NEVER { NEVER } else { self.expires - i64::from(self.expires_before_ms) }
+    }
+
+    /// The last renewal, if one was seen.
+    #[must_use]
+    pub fn renewed(&self) -> Option<i64> {
+        (self.renewals > 0).then_some(self.renewed_at)
+    }
+}
+
+impl Record {
+    /// Nobody holds it now.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.holds.is_empty()
+    }
+
+    /// Changes with every change of holders.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        // Each hold's number is given once, so the newest of them and how many there are change with every change.
+        let newest = self.holds.iter().map(|hold| hold.generation).max().unwrap_or(0);
+        newest.wrapping_mul(31).wrapping_add(self.holds.len() as u64)
+    }
+
+    /// How it ended, while it is not held.
+    #[must_use]
+    pub fn end(&self) -> Option<&End> {
+        self.rare.as_ref()?.ended.as_ref()
+    }
+
+    pub(super) fn history(&self) -> Option<&Ring> {
+        self.rare.as_ref().map(|rare| &rare.history)
+    }
+
+    /// When the last reading was not done before.
+    pub(super) fn asked_at(&self) -> i64 {
+        self.as_of - i64::from(self.asked_before_ms)
+    }
+
+    /// Takes note of a reading.
+    pub(super) fn read(&mut self, asked_at: Time, read_at: Time) {
+        self.as_of = read_at.0;
+        self.asked_before_ms = width(read_at.since(asked_at));
+    }
+
+    /// When the earliest hold was taken, as a moment to order by.
+    #[must_use]
+    pub fn since(&self) -> i64 {
+        self.holds.iter().map(|hold| hold.since).min().unwrap_or(i64::MAX)
+    }
+
+    /// When the last lease ends; `i64::MAX` without expiry.
+    #[must_use]
+    pub fn expires(&self) -> i64 {
+        self.holds.iter().map(|hold| hold.expires).max().unwrap_or(NEVER)
+    }
+
+    /// When the first lease ends, for looking again.
+    pub(super) fn first_deadline(&self) -> Option<i64> {
+        self.holds.iter().map(|hold| hold.expires).min().filter(|&at| at != NEVER)
+    }
+
+    /// What is dangerous about it, apart from what its source and the moment add.
+    #[must_use]
+    pub fn has_flag(&self, flag: Flag) -> bool {
+        match flag {
+            Flag::NoExpiry => !self.is_ended() && self.expires() == NEVER,
+            Flag::ExpiryLost => self.expiry_lost,
+            Flag::NoOwner => self.no_owner,
+            Flag::CameBack => self.came_back,
+            // Both depend on the moment; they are added where a lock is shown.
+            Flag::LeaseOver | Flag::Stale => false,
+        }
+    }
+
+    /// Names the row that shows it within one run.
+    #[must_use]
+    pub fn row(&self, slot: Slot) -> u64 {
+        // 2^53 is as far as a browser counts exactly: 21 bits of birth tell neighbours in time apart.
+        u64::from(self.born & 0x001f_ffff) << 32 | u64::from(slot)
+    }
+}

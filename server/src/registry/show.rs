@@ -1,0 +1,408 @@
+//! A record in the words of the contract and of the app.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use lockkeeper_model::wire::{Ended, Row};
+use lockkeeper_model::{
+    Basis, Bounds, DialectInfo, Event, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockId, LockState, Renewals,
+    Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiters, WaitersBasis, encode_token, judge,
+    missed_beats, words,
+};
+
+use super::Registry;
+use super::history::{Cause, Entry, LoggedEvent};
+use super::record::{Hold, NEVER, Record, Slot};
+use crate::source::ReleaseOrder;
+
+impl Registry {
+    /// A generation in its public, opaque form.
+    #[must_use]
+    pub fn generation(&self, generation: u64) -> String {
+        // An odd multiplier is a bijection: equal texts mean equal generations of one run.
+        format!("{:016x}", generation.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.salt)
+    }
+
+    /// The lock as the contract describes it. `down`: its source does not answer.
+    #[must_use]
+    pub fn lock(&self, record: &Record, now: Time, down: bool, with_stored: bool) -> Lock {
+        let holders: Vec<Holder> = record.holds.iter().map(|hold| self.holder(record, hold, now)).collect();
+        let earliest = record.holds.iter().min_by_key(|hold| hold.since);
+        Lock {
+            source: self.source_name(record.source).to_owned(),
+            id: LockId::of_key(&record.key),
+            name: name(record),
+            keys: vec![LockId::of_key(&record.key)],
+            mode: record.mode,
+            state: state(record),
+            dialect: DialectInfo {
+                name: record.recognition.dialect.to_owned(),
+                certainty: record.recognition.certainty,
+                because: record.recognition.because.to_owned(),
+            },
+            held_since: earliest.map_or(Bounds { not_before: None, not_after: None, basis: Basis::FirstSeen }, since),
+            lease: lease(record.expires(), now),
+            holders,
+            permits: None,
+            generation: self.generation(record.generation()),
+            waiters: self.waiters(record, now),
+            flags: flags(record, now, down),
+            stored: with_stored.then(|| stored(record)),
+            as_of: Time(self.known_as_of(record)),
+        }
+    }
+
+    /// Until when this is known to be so: the last reading, or, while every change is heard of, the last moment at which
+    /// all changes had been.
+    fn known_as_of(&self, record: &Record) -> i64 {
+        let known = self.known(record.source);
+        let confirmed = known.confirmed_at.filter(|_| known.complete).map_or(i64::MIN, |at| at.0);
+        record.as_of.max(confirmed)
+    }
+
+    /// For each holder the order that would free exactly it.
+    #[must_use]
+    pub fn release_orders(record: &Record) -> Vec<ReleaseOrder> {
+        record
+            .holds
+            .iter()
+            .map(|hold| ReleaseOrder {
+                key: Bytes::copy_from_slice(&record.key),
+                dialect: record.recognition.dialect,
+                token: Bytes::copy_from_slice(&hold.token),
+                count: hold.count,
+                expires_not_after: (hold.expires != NEVER).then_some(Time(hold.expires)),
+            })
+            .collect()
+    }
+
+    /// The lock as the table shows it.
+    #[must_use]
+    pub fn row(&self, slot: Slot, record: &Record, now: Time, down: bool) -> Row {
+        let first = record.holds.first();
+        let earliest = record.holds.iter().min_by_key(|hold| hold.since);
+        let token = first.map(|hold| encode_token(&hold.token));
+        let (waiters, waiters_basis) = self.waiters_known(record);
+        let (token, token_b64) = match token {
+            Some((Some(text), _)) => (Some(text), None),
+            Some((None, b64)) => (None, Some(b64)),
+            None => (None, None),
+        };
+        Row {
+            row: record.row(slot),
+            source: self.source_name(record.source).to_owned(),
+            id: LockId::of_key(&record.key),
+            name: name(record),
+            dialect: record.recognition.dialect.to_owned(),
+            certainty: record.recognition.certainty,
+            mode: record.mode,
+            state: state(record),
+            holders: u32::try_from(record.holds.len()).unwrap_or(u32::MAX),
+            token,
+            token_b64,
+            who: first.and_then(|hold| who(&(record.recognition.traits.identity)(&hold.token))),
+            count: first.map_or(0, |hold| hold.count),
+            since_not_before: earliest.and_then(Hold::not_before),
+            since_not_after: earliest.map_or(record.as_of, |hold| hold.since),
+            since_basis: earliest.map_or(Basis::FirstSeen, |hold| hold.basis),
+            expires_at: Some(record.expires()).filter(|&at| at != NEVER && first.is_some()),
+            lease_ms: first.map(|hold| i64::from(hold.lease_ms)).filter(|&ms| ms > 0),
+            renewals: first.map_or(0, |hold| hold.renewals),
+            renewed_at: first.and_then(Hold::renewed),
+            period_ms: first.map(|hold| i64::from(hold.period_ms)).filter(|&ms| ms > 0),
+            waiters,
+            waiters_basis,
+            waiting_since: Some(record.waiting_since).filter(|_| record.waiters > 0),
+            flags: flags(record, now, down),
+            generation: self.generation(record.generation()),
+            as_of: self.known_as_of(record),
+        }
+    }
+
+    /// How a row ended; `None` while it has not.
+    #[must_use]
+    pub fn ended(slot: Slot, record: &Record) -> Option<Ended> {
+        let end = record.end()?;
+        Some(Ended { row: record.row(slot), transition: end.transition, at: end.at, held_ms: end.held_ms })
+    }
+
+    /// A lock's transitions, newest first, with the gaps of its source, and whether older ones were let go of.
+    #[must_use]
+    pub fn timeline(&self, record: &Record) -> (Vec<Event>, bool) {
+        let known = self.known(record.source);
+        let id = LockId::of_key(&record.key);
+        let ring = record.history();
+        let mut events: Vec<Event> = ring
+            .into_iter()
+            .flat_map(|ring| ring.newest_first())
+            .map(|entry| self.as_event(&known.name, Some(&id), entry, None))
+            .collect();
+        let cut = ring.is_some_and(|ring| ring.cut);
+        let met = record.holds.iter().filter(|hold| hold.basis == Basis::FirstSeen);
+        for hold in met {
+            let mut first = self.as_event(&known.name, Some(&id), &first_seen(hold), None);
+            first.id = format!("first-{}", self.generation(hold.generation));
+            events.push(first);
+        }
+        let oldest = events.iter().map(|event| event.first_at.unwrap_or(event.at)).min();
+        for (i, (at, because)) in known.gaps.iter().enumerate() {
+            if oldest.is_some_and(|oldest| *at >= oldest) {
+                events.push(gap_event(&known.name, *at, because, format!("gap-{i}-{}", at.0)));
+            }
+        }
+        events.sort_by(|a, b| b.at.cmp(&a.at));
+        (events, cut)
+    }
+
+    /// An event of the log.
+    #[must_use]
+    pub fn event(&self, logged: &LoggedEvent) -> Event {
+        let source = self.source_name(logged.source);
+        let id = logged.key.as_deref().map(LockId::of_key);
+        self.as_event(source, id.as_ref(), &logged.entry, logged.because.as_deref())
+    }
+
+    fn as_event(&self, source: &str, id: Option<&LockId>, entry: &Entry, because: Option<&str>) -> Event {
+        event(self.event_id(entry.seq), source, id, entry, because)
+    }
+
+    /// Names this run of the server: generations and event ids of another run mean nothing here.
+    #[must_use]
+    pub fn run(&self) -> String {
+        format!("{:08x}", self.salt as u32)
+    }
+
+    /// An event's public name.
+    #[must_use]
+    pub fn event_id(&self, seq: u64) -> String {
+        format!("{}-{seq}", self.run())
+    }
+
+    /// The place of an event of this run among all, from its public name.
+    #[must_use]
+    pub fn event_seq(&self, id: &str) -> Option<u64> {
+        id.strip_prefix(&self.run())?.strip_prefix('-')?.parse().ok()
+    }
+
+    /// A holder as the contract describes it.
+    fn holder(&self, record: &Record, hold: &Hold, now: Time) -> Holder {
+        let (token, token_b64) = encode_token(&hold.token);
+        let mut renewals = Renewals {
+            count: hold.renewals,
+            last_at: hold.renewed().map(Time),
+            period_ms: Some(i64::from(hold.period_ms)).filter(|&ms| ms > 0),
+            missed: None,
+        };
+        renewals.missed = missed_beats(&renewals, now);
+        let (verdict, mut evidence) = judge(
+            &Signs {
+                renewals,
+                lease_ms: Some(i64::from(hold.lease_ms)).filter(|&ms| ms > 0),
+                expires_at: Some(hold.expires).filter(|&at| at != NEVER).map(Time),
+                watched_since: Some(Time(hold.since)),
+            },
+            now,
+        );
+        if verdict == Verdict::Unknown
+            && let Some(never) = record.recognition.traits.never_renews
+        {
+            evidence.push(never.to_owned());
+        }
+        Holder {
+            token,
+            token_b64,
+            mode: record.mode,
+            count: hold.count,
+            identity: (record.recognition.traits.identity)(&hold.token),
+            held_since: since(hold),
+            lease: lease(hold.expires, now),
+            renewals,
+            // No family that is understood so far keeps one.
+            fencing_token: None,
+            verdict,
+            evidence,
+            generation: self.generation(hold.generation),
+        }
+    }
+
+    /// The number of waiters, and how it is known.
+    #[must_use]
+    pub fn waiters_known(&self, record: &Record) -> (Option<u32>, WaitersBasis) {
+        let counted = record.recognition.traits.waiters_counted && self.known(record.source).waiting.is_some();
+        if counted { (Some(record.waiters), WaitersBasis::Inferred) } else { (None, WaitersBasis::Unknown) }
+    }
+
+    fn waiters(&self, record: &Record, now: Time) -> Waiters {
+        let (count, basis) = self.waiters_known(record);
+        let traits = record.recognition.traits;
+        Waiters {
+            count,
+            basis,
+            because: if traits.waiters_counted && count.is_none() {
+                "its waiters could be counted by `PUBSUB`, which has not answered".to_owned()
+            } else {
+                traits.waiters_because.to_owned()
+            },
+            ordered: false,
+            longest_wait_ms: (record.waiters > 0).then(|| now.since(Time(record.waiting_since))),
+            list: Vec::new(),
+        }
+    }
+}
+
+/// What a person calls the lock: the key without what the library adds. A key that is not UTF-8 keeps its id.
+fn name(record: &Record) -> String {
+    let id = LockId::of_key(&record.key);
+    let text = id.as_str();
+    match text.strip_prefix(record.recognition.traits.strip_prefix) {
+        Some(rest) if !rest.is_empty() => rest.to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+fn state(record: &Record) -> LockState {
+    if record.no_owner { LockState::UnknownHolder } else { LockState::Held }
+}
+
+fn since(hold: &Hold) -> Bounds {
+    Bounds { not_before: hold.not_before().map(Time), not_after: Some(Time(hold.since)), basis: hold.basis }
+}
+
+fn lease(expires: i64, now: Time) -> Lease {
+    if expires == NEVER {
+        Lease { kind: LeaseKind::None, expires_at: None, ttl_ms: None }
+    } else {
+        Lease { kind: LeaseKind::Ttl, expires_at: Some(Time(expires)), ttl_ms: Some(Time(expires).since(now)) }
+    }
+}
+
+fn flags(record: &Record, now: Time, down: bool) -> Vec<Flag> {
+    Flag::ALL
+        .into_iter()
+        .filter(|&flag| match flag {
+            Flag::LeaseOver => !record.is_ended() && record.expires() < now.0,
+            Flag::Stale => down,
+            flag => record.has_flag(flag),
+        })
+        .collect()
+}
+
+fn stored(record: &Record) -> Stored {
+    let traits = record.recognition.traits;
+    let plain = traits.stored_as == "string";
+    let entries = record
+        .holds
+        .iter()
+        .map(|hold| {
+            let value: Vec<u8> = if plain { hold.token.to_vec() } else { hold.count.to_string().into_bytes() };
+            StoredEntry {
+                field: (!plain).then(|| LockId::of_key(&hold.token).as_str().to_owned()),
+                value_b64: STANDARD.encode(&value),
+                value: String::from_utf8(value).ok(),
+            }
+        })
+        .collect();
+    Stored {
+        kind: traits.stored_as.to_owned(),
+        entries,
+        companions: (traits.companions)(&record.key).iter().map(|key| LockId::of_key(key)).collect(),
+    }
+}
+
+/// An identity in a few words for a table cell.
+fn who(identity: &Identity) -> Option<String> {
+    let parts = [
+        identity.client_name.clone(),
+        identity.host.clone(),
+        identity.pid.map(|pid| format!("pid {pid}")),
+        identity.thread.as_ref().map(|thread| format!("thread {thread}")),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn first_seen(hold: &Hold) -> Entry {
+    Entry {
+        seq: 0,
+        at: Time(hold.since),
+        first_at: Time(hold.since),
+        count: 1,
+        kind: TransitionKind::FirstSeen,
+        token: hold.token.clone(),
+        previous: None,
+        cause: Cause::FoundByScan,
+        held_ms: None,
+    }
+}
+
+fn gap_event(source: &str, at: Time, because: &str, id: String) -> Event {
+    Event {
+        id,
+        at,
+        transition: TransitionKind::Gap,
+        source: source.to_owned(),
+        lock: None,
+        holder: None,
+        holder_b64: None,
+        previous_holder: None,
+        cause: Some("gap".to_owned()),
+        evidence: Some(because.to_owned()),
+        held_ms: None,
+        count: 1,
+        first_at: None,
+    }
+}
+
+fn event(name: String, source: &str, id: Option<&LockId>, entry: &Entry, because: Option<&str>) -> Event {
+    if entry.kind == TransitionKind::Gap {
+        return gap_event(source, entry.at, because.unwrap_or("changes may have been missed"), name);
+    }
+    let (holder, holder_b64) = encode_token(&entry.token);
+    let (cause, evidence) = explain(entry);
+    Event {
+        id: name,
+        at: entry.at,
+        transition: entry.kind,
+        source: source.to_owned(),
+        lock: id.cloned(),
+        holder,
+        holder_b64: Some(holder_b64),
+        previous_holder: entry.previous.as_ref().and_then(|token| encode_token(token).0),
+        cause: Some(cause.to_owned()),
+        evidence,
+        held_ms: entry.held_ms,
+        count: entry.count,
+        first_at: (entry.count > 1).then_some(entry.first_at),
+    }
+}
+
+/// A cause as a stable word, and what the conclusion rests on.
+fn explain(entry: &Entry) -> (&'static str, Option<String>) {
+    let after = entry.held_ms.map(|ms| format!(" after {}", words::duration(ms))).unwrap_or_default();
+    match entry.cause {
+        Cause::Seen => ("seen", None),
+        Cause::Deadline => ("deadline", Some(format!("its deadline had passed{after}"))),
+        Cause::Announced => match entry.kind {
+            TransitionKind::Expired => ("deadline", Some("Redis announced that its time ran out".to_owned())),
+            TransitionKind::Evicted => ("memory", Some("Redis announced that it dropped the key".to_owned())),
+            _ => ("deleted", Some(format!("Redis announced a delete{after}; by its holder or by force"))),
+        },
+        Cause::BeforeDeadline => {
+            ("deleted", Some(format!("gone before its deadline{after}: let go by its holder or deleted")))
+        }
+        Cause::NoDeadline => {
+            ("deleted", Some(format!("gone without a deadline{after}: let go by its holder or deleted")))
+        }
+        Cause::BetweenLooks => ("between_looks", Some("another holder was there at the next look".to_owned())),
+        Cause::Release => ("release", Some(format!("released from Lockkeeper{after}"))),
+        Cause::CameBack => {
+            ("came_back", Some("the token that was released is back: its owner took the lock again".to_owned()))
+        }
+        Cause::FoundByScan => ("scan", Some("found by a scan, not as it happened".to_owned())),
+        Cause::Unwatched => ("unwatched", Some("it happened while changes were not watched".to_owned())),
+        Cause::TakenAnew => ("taken_anew", Some("Redis announced a new key under the same token".to_owned())),
+        Cause::ExpiryRemoved => ("expiry_removed", Some("it had an expiry and has none now".to_owned())),
+        Cause::ExpirySet => ("expiry_set", Some("it had no expiry and has one now".to_owned())),
+        Cause::ExpiryCut => ("expiry_cut", Some("its deadline was moved closer".to_owned())),
+    }
+}

@@ -1,0 +1,435 @@
+//! The fold as data: what happens in a store and what is told of it, and what is concluded.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use lockkeeper_model::{Certainty, Identity, Mode, Time, Told};
+use proptest::prelude::*;
+use smallvec::smallvec;
+
+use super::{Changes, Registry};
+use crate::source::{DialectTraits, Form, Hint, Hold, Recognition, Report, Seen, Sight, SourceId};
+
+const SOURCE: SourceId = SourceId(0);
+
+static TRAITS: DialectTraits = DialectTraits {
+    stored_as: "string",
+    strip_prefix: "lock:",
+    told: Told::AtRenewal,
+    told_because: "",
+    release: "",
+    token_is_one_use: true,
+    waiters_counted: true,
+    waiters_because: "",
+    never_renews: None,
+    companions: |_| Vec::new(),
+    identity: |_| Identity::default(),
+};
+
+static SEEN: Recognition =
+    Recognition { dialect: "token", certainty: Certainty::Certain, because: "test", traits: &TRAITS };
+
+/// A store with a clock, and a registry that is told of it.
+pub(crate) struct World {
+    pub(crate) now: i64,
+    pub(crate) store: BTreeMap<String, (String, u32, Option<i64>)>,
+    pub(crate) registry: Registry,
+    pub(crate) changes: Changes,
+    pub(crate) events: Vec<String>,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        World {
+            now: 1_000_000,
+            store: BTreeMap::new(),
+            registry: Registry::new(["s".to_owned()], 7),
+            changes: Changes::default(),
+            events: Vec::new(),
+        }
+    }
+
+    pub(crate) fn take(&mut self, key: &str, token: &str, ttl_ms: Option<i64>) {
+        self.store.insert(key.to_owned(), (token.to_owned(), 1, ttl_ms.map(|ttl| self.now + ttl)));
+    }
+
+    pub(crate) fn wait(&mut self, ms: i64) {
+        self.now += ms;
+        let now = self.now;
+        self.store.retain(|_, (_, _, expires)| expires.is_none_or(|at| at > now));
+    }
+
+    pub(crate) fn sight(&self, key: &str, hint: Hint) -> Sight {
+        let seen = self.store.get(key).map_or(Seen::Gone, |(token, count, expires)| {
+            Seen::Held(Form {
+                recognition: &SEEN,
+                mode: Mode::Exclusive,
+                holds: smallvec![Hold {
+                    token: token.as_bytes().into(),
+                    count: *count,
+                    ttl_ms: expires.map(|at| at - self.now),
+                }],
+                no_owner: false,
+            })
+        });
+        Sight {
+            key: Bytes::from(key.to_owned()),
+            seen,
+            asked_at: Time(self.now),
+            read_at: Time(self.now),
+            noticed_at: Some(Time(self.now)),
+            hint,
+        }
+    }
+
+    pub(crate) fn notice(&mut self, key: &str, hint: Hint) {
+        let sights = vec![self.sight(key, hint)];
+        self.apply(Report::Sights { sights, scan: false });
+        let at = Time(self.now);
+        self.apply(Report::Confirmed { at });
+    }
+
+    pub(crate) fn scan(&mut self) {
+        let began_at = Time(self.now);
+        self.apply(Report::ScanBegan { at: began_at });
+        self.now += 1;
+        let sights: Vec<Sight> =
+            self.store.keys().map(|key| Sight { noticed_at: None, ..self.sight(key, Hint::None) }).collect();
+        self.apply(Report::Sights { sights, scan: true });
+        self.apply(Report::ScanEnded { began_at });
+        self.look();
+    }
+
+    /// Reads again what is in doubt.
+    pub(crate) fn look(&mut self) {
+        for (_, key) in std::mem::take(&mut self.changes.look) {
+            let key = String::from_utf8(key.to_vec()).unwrap();
+            let sights = vec![Sight { noticed_at: None, ..self.sight(&key, Hint::None) }];
+            self.apply(Report::Sights { sights, scan: false });
+        }
+    }
+
+    pub(crate) fn apply(&mut self, report: Report) {
+        self.registry.apply(SOURCE, report, &mut self.changes);
+        for logged in self.changes.events.drain(..) {
+            let event = self.registry.event(&logged);
+            let lock = event.lock.as_ref().map_or("*", |id| id.as_str());
+            let previous = event.previous_holder.map(|token| format!(" after {token}")).unwrap_or_default();
+            self.events.push(format!(
+                "{} {lock} {}{previous} ({})",
+                event.transition.word(),
+                event.holder.unwrap_or_default(),
+                event.cause.unwrap_or_default()
+            ));
+        }
+    }
+
+    fn tick(&mut self) {
+        self.registry.tick(Time(self.now), &mut self.changes);
+        self.look();
+    }
+
+    pub(crate) fn held(&self) -> Vec<(String, String)> {
+        let mut held: Vec<(String, String)> = (0..self.registry.slots())
+            .filter_map(|slot| self.registry.record(slot as u32))
+            .filter(|record| !record.is_ended())
+            .map(|record| (text(&record.key), text(&record.holds[0].token)))
+            .collect();
+        held.sort();
+        held
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Plays a story and compares what was concluded. Words: `take K T ms|ever`, `renew K ms`, `enter K`, `del K`, `wait
+/// ms`; `notice K`, `notice K new|deleted|expired|evicted`, `scan`, `gap`, `tick`, `releasing K T`.
+#[track_caller]
+fn check(story: &str, expected: &[&str]) {
+    let mut world = World::new();
+    for step in story.split(';') {
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let ttl = |text: &str| (text != "ever").then(|| text.parse::<i64>().unwrap());
+        match words.as_slice() {
+            ["take", key, token, life] => world.take(key, token, ttl(life)),
+            ["renew", key, life] => {
+                let at = ttl(life).map(|ttl| world.now + ttl);
+                world.store.get_mut(*key).unwrap().2 = at;
+            }
+            ["enter", key] => world.store.get_mut(*key).unwrap().1 += 1,
+            ["del", key] => drop(world.store.remove(*key)),
+            ["wait", ms] => world.wait(ms.parse().unwrap()),
+            ["notice", key] => world.notice(key, Hint::None),
+            ["notice", key, "new"] => world.notice(key, Hint::New),
+            ["notice", key, "deleted"] => world.notice(key, Hint::Deleted),
+            ["notice", key, "expired"] => world.notice(key, Hint::Expired),
+            ["notice", key, "evicted"] => world.notice(key, Hint::Evicted),
+            ["scan"] => world.scan(),
+            ["gap"] => world.apply(Report::Gap { at: Time(world.now), because: "link lost".to_owned() }),
+            ["tick"] => world.tick(),
+            ["releasing", key, token] => {
+                world.registry.releasing(SOURCE, key.as_bytes(), token.as_bytes());
+            }
+            other => panic!("unknown step {other:?}"),
+        }
+    }
+    assert_eq!(world.events, expected, "{story}");
+}
+
+#[test]
+fn a_lock_that_was_there_at_the_first_look_is_not_said_to_be_acquired() {
+    check("take a w1 5000; scan", &[]);
+}
+
+#[test]
+fn a_life_in_full_view() {
+    check(
+        "scan; take a w1 5000; notice a; wait 2000; renew a 5000; notice a; wait 1000; del a; notice a",
+        &["acquired a w1 (seen)", "renewed a w1 (seen)", "released a w1 (deleted)"],
+    );
+}
+
+#[test]
+fn a_hand_over_between_two_looks_names_both() {
+    check(
+        "scan; take a w1 5000; notice a; wait 10; take a w2 5000; notice a",
+        &["acquired a w1 (seen)", "handed_over a w2 after w1 (between_looks)"],
+    );
+}
+
+#[test]
+fn a_lease_that_ran_out_before_the_next_holder_is_an_expiry_and_no_hand_over() {
+    check(
+        "scan; take a w1 100; notice a; wait 500; take a w2 5000; notice a",
+        &["acquired a w1 (seen)", "expired a w1 (deadline)", "acquired a w2 after w1 (between_looks)"],
+    );
+}
+
+#[test]
+fn a_lapsed_lease_is_looked_at_without_being_told() {
+    check("scan; take a w1 100; notice a; wait 103; tick", &["acquired a w1 (seen)", "expired a w1 (deadline)"]);
+}
+
+#[test]
+fn expiry_while_disconnected_is_found_by_the_rescan() {
+    check(
+        "scan; take a w1 5000; notice a; gap; wait 9000; scan",
+        &["acquired a w1 (seen)", "gap *  (gap)", "expired a w1 (deadline)"],
+    );
+}
+
+#[test]
+fn an_end_that_nobody_saw_is_not_said_to_be_a_release() {
+    check(
+        "scan; take a w1 ever; notice a; gap; del a; wait 9000; scan",
+        &["acquired a w1 (seen)", "gap *  (gap)", "lost a w1 (unwatched)"],
+    );
+}
+
+#[test]
+fn what_the_store_announces_is_believed() {
+    check(
+        "scan; take a w1 9000; notice a new; wait 5; del a; notice a deleted; take b w1 9000; notice b; del b; notice b evicted",
+        &["acquired a w1 (seen)", "released a w1 (deleted)", "acquired b w1 (seen)", "evicted b w1 (memory)"],
+    );
+}
+
+#[test]
+fn the_same_token_under_a_new_key_is_another_hold() {
+    check(
+        "scan; take a w1 9000; notice a new; wait 50; take a w1 9000; notice a new",
+        &["acquired a w1 (seen)", "released a w1 (taken_anew)", "acquired a w1 after w1 (between_looks)"],
+    );
+}
+
+#[test]
+fn re_entry_and_lost_expiry_are_told() {
+    check(
+        "scan; take a w1 9000; notice a; enter a; notice a; renew a ever; notice a",
+        &["acquired a w1 (seen)", "re_entered a w1 (seen)", "lease_changed a w1 (expiry_removed)"],
+    );
+}
+
+#[test]
+fn an_end_after_a_release_from_here_is_attributed_and_a_returning_token_is_named() {
+    check(
+        "scan; take a w1 9000; notice a; wait 5; releasing a w1; del a; notice a; wait 50; take a w1 9000; notice a",
+        &["acquired a w1 (seen)", "forced a w1 (release)", "acquired a w1 after w1 (came_back)"],
+    );
+}
+
+#[test]
+fn a_release_announced_for_another_holder_is_not_credited_with_the_end() {
+    check(
+        "scan; take a w1 9000; notice a; releasing a w0; del a; notice a",
+        &["acquired a w1 (seen)", "released a w1 (deleted)"],
+    );
+}
+
+#[test]
+fn clocks_that_drift_apart_are_no_renewal() {
+    let mut world = World::new();
+    world.scan();
+    world.take("a", "w1", Some(3_600_000));
+    world.notice("a", Hint::None);
+    for _ in 0..100 {
+        world.wait(30_000);
+        // The store's clock runs slow by 0.02 %.
+        world.store.get_mut("a").unwrap().2.as_mut().map(|at| *at += 6);
+        world.notice("a", Hint::None);
+    }
+    assert_eq!(world.events, ["acquired a w1 (seen)"]);
+}
+
+#[test]
+fn a_page_of_a_scan_that_was_overtaken_does_not_bring_a_lock_back() {
+    let mut world = World::new();
+    world.apply(Report::ScanBegan { at: Time(world.now) });
+    world.take("a", "w1", Some(9_000));
+    let page = Sight { noticed_at: None, ..world.sight("a", Hint::None) };
+    world.now += 2;
+    world.store.remove("a");
+    world.notice("a", Hint::None);
+    let late = Sight { read_at: Time(world.now + 40), ..page };
+    world.apply(Report::Sights { sights: vec![late], scan: true });
+    assert_eq!(world.held(), []);
+}
+
+#[test]
+fn the_rhythm_is_learned_and_a_double_beat_does_not_disturb_it() {
+    let mut world = World::new();
+    world.scan();
+    world.take("a", "w1", Some(30_000));
+    world.notice("a", Hint::None);
+    for pause in [10_000, 10_000, 200, 9_800, 10_000] {
+        world.wait(pause);
+        world.take("a", "w1", Some(30_000));
+        world.notice("a", Hint::None);
+    }
+    let slot = world.registry.find(SOURCE, b"a").unwrap();
+    let hold = &world.registry.record(slot).unwrap().holds[0];
+    assert_eq!(hold.renewals, 5);
+    assert!((9_500..=10_100).contains(&hold.period_ms), "{}", hold.period_ms);
+}
+
+#[test]
+fn waiters_are_unknown_until_counted_and_zero_only_then() {
+    let mut world = World::new();
+    world.scan();
+    world.take("a", "w1", Some(30_000));
+    world.notice("a", Hint::None);
+    let count = |world: &World| {
+        let slot = world.registry.find(SOURCE, b"a").unwrap();
+        world.registry.waiters_known(world.registry.record(slot).unwrap()).0
+    };
+    assert_eq!(count(&world), None);
+    world.apply(Report::Waiting { counts: Vec::new(), at: Time(world.now) });
+    assert_eq!(count(&world), Some(0));
+    let three = crate::source::WaitersSeen { count: 3 };
+    world.apply(Report::Waiting { counts: vec![(Bytes::from_static(b"a"), three)], at: Time(world.now) });
+    assert_eq!(count(&world), Some(3));
+    world.apply(Report::WaitingUnknown);
+    assert_eq!(count(&world), None);
+}
+
+/// One step of a random story.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Take(u8, u8, Option<u16>),
+    Renew(u8, u16),
+    Delete(u8),
+    Wait(u16),
+    Notice(u8),
+    Scan,
+    Gap,
+    Tick,
+    Waiting(u8, u8),
+}
+
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => (0u8..12, 0u8..5, proptest::option::weighted(0.8, 1u16..4_000)).prop_map(|(k, t, l)| Step::Take(k, t, l)),
+        4 => (0u8..12, 1u16..4_000).prop_map(|(k, l)| Step::Renew(k, l)),
+        3 => (0u8..12).prop_map(Step::Delete),
+        4 => (0u16..3_000).prop_map(Step::Wait),
+        12 => (0u8..12).prop_map(Step::Notice),
+        2 => Just(Step::Scan),
+        1 => Just(Step::Gap),
+        2 => Just(Step::Tick),
+        1 => (0u8..12, 0u8..4).prop_map(|(k, n)| Step::Waiting(k, n)),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+pub(crate) fn play(world: &mut World, step: &Step) {
+    let name = |key: &u8| format!("lock:{key}");
+    match step {
+        Step::Take(key, token, life) => world.take(&name(key), &format!("w{token}"), life.map(i64::from)),
+        Step::Renew(key, life) => {
+            let at = world.now + i64::from(*life);
+            if let Some(lock) = world.store.get_mut(&name(key)) {
+                lock.2 = Some(at);
+            }
+        }
+        Step::Delete(key) => drop(world.store.remove(&name(key))),
+        Step::Wait(ms) => world.wait(i64::from(*ms)),
+        Step::Notice(key) => world.notice(&name(key), Hint::None),
+        Step::Scan => world.scan(),
+        Step::Gap => world.apply(Report::Gap { at: Time(world.now), because: "test".to_owned() }),
+        Step::Tick => world.tick(),
+        Step::Waiting(key, count) => {
+            let seen = crate::source::WaitersSeen { count: u32::from(*count) };
+            world.apply(Report::Waiting { counts: vec![(name(key).into(), seen)], at: Time(world.now) });
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn after_a_whole_scan_exactly_what_is_in_the_store_is_held(steps in steps()) {
+        let mut world = World::new();
+        for step in &steps {
+            play(&mut world, step);
+        }
+        world.wait(1);
+        world.scan();
+        let stored: Vec<(String, String)> =
+            world.store.iter().map(|(key, (token, ..))| (key.clone(), token.clone())).collect();
+        prop_assert_eq!(world.held(), stored);
+        prop_assert_eq!(world.registry.locks_of(SOURCE), world.store.len() as u64);
+    }
+
+    #[test]
+    fn the_same_sight_twice_changes_nothing(steps in steps(), key in 0u8..12) {
+        let mut world = World::new();
+        for step in &steps {
+            play(&mut world, step);
+        }
+        let sight = world.sight(&format!("lock:{key}"), Hint::None);
+        world.apply(Report::Sights { sights: vec![sight.clone()], scan: false });
+        let (held, events) = (world.held(), world.events.len());
+        world.changes.clear();
+        world.apply(Report::Sights { sights: vec![sight], scan: false });
+        prop_assert_eq!(&world.changes.dirty, &Vec::<u32>::new());
+        prop_assert_eq!((world.held(), world.events.len()), (held, events));
+    }
+
+    #[test]
+    fn a_generation_never_returns_to_another_hold(steps in steps()) {
+        let mut world = World::new();
+        let mut holders: BTreeMap<u64, (String, String)> = BTreeMap::new();
+        for step in &steps {
+            play(&mut world, step);
+            for slot in 0..world.registry.slots() {
+                let Some(record) = world.registry.record(slot as u32) else { continue };
+                for hold in &record.holds {
+                    let who = (text(&record.key), text(&hold.token));
+                    let known = holders.entry(hold.generation).or_insert_with(|| who.clone());
+                    prop_assert_eq!(&*known, &who);
+                }
+            }
+        }
+    }
+}

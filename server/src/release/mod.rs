@@ -1,0 +1,123 @@
+//! Freeing a stuck lock without hurting anybody: preview, ticket, policy, execution.
+//!
+//! ```text
+//! preview ── looks, compares, explains ──▶ ticket, bound to exactly these holds
+//! execute ── ticket, confirmation, reason ──▶ looks, compares, one attempt in the store ──▶ what was seen afterwards
+//! ```
+//!
+//! The screen may be old; nothing here trusts it. The lock is read again before the preview and again before the
+//! attempt, and the store compares once more, in the step that deletes.
+
+mod execution;
+mod policy;
+mod preview;
+mod refusal;
+#[cfg(test)]
+mod tests;
+mod ticket;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lockkeeper_model::{Holder, Outcome, words};
+use tokio::sync::Semaphore;
+
+pub use policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
+pub use preview::MAX_LOCKS;
+pub use refusal::Refusal;
+pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS, TicketError};
+
+use crate::board::Board;
+use crate::source::{NotRead, SourceHandle};
+
+/// How long one reading of a key may take before a preview or an attempt gives up. A store that needs longer is in
+/// no state in which a person should free locks by hand.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Releases under way at once. People release by hand: more than a few at a time is a runaway script.
+const MAX_RELEASES_AT_ONCE: usize = 8;
+
+/// Where releases are asked for and carried out.
+#[derive(Debug)]
+pub struct ReleaseDesk {
+    board: Board,
+    enabled: bool,
+    tickets: ticket::Tickets,
+    slots: Arc<Semaphore>,
+    outcomes: Outcomes,
+}
+
+impl ReleaseDesk {
+    /// A desk that is open or, without `enabled`, refuses everybody. Tickets of an earlier desk are worth nothing here.
+    #[must_use]
+    pub fn new(board: Board, enabled: bool) -> ReleaseDesk {
+        ReleaseDesk {
+            board,
+            enabled,
+            tickets: ticket::Tickets::new(),
+            slots: Arc::new(Semaphore::new(MAX_RELEASES_AT_ONCE)),
+            outcomes: Outcomes::default(),
+        }
+    }
+
+    /// Waits until no release is under way.
+    pub async fn settled(&self) {
+        // An error would mean that the semaphore was closed, which nobody does.
+        let _ = self.slots.acquire_many(MAX_RELEASES_AT_ONCE as u32).await;
+    }
+
+    /// How often each outcome came about since the start.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        OUTCOMES.iter().zip(&self.outcomes.0).map(|(outcome, count)| (word(*outcome), count.load(Ordering::Relaxed)))
+    }
+
+    /// Has the board learn what is in the store now.
+    async fn look(&self, source: &SourceHandle, keys: Vec<Bytes>) -> Result<(), NotRead> {
+        tokio::time::timeout(LOOK_TIMEOUT, source.look(keys)).await.unwrap_or(Err(NotRead))
+    }
+}
+
+const OUTCOMES: [Outcome; 9] = [
+    Outcome::Released,
+    Outcome::Held,
+    Outcome::ChangedHands,
+    Outcome::Gone,
+    Outcome::Partial,
+    Outcome::Signalled,
+    Outcome::Refused,
+    Outcome::Failed,
+    Outcome::Unknown,
+];
+
+#[derive(Debug, Default)]
+struct Outcomes([AtomicU64; OUTCOMES.len()]);
+
+impl Outcomes {
+    fn count(&self, outcome: Outcome) {
+        if let Some(index) = OUTCOMES.iter().position(|known| *known == outcome) {
+            self.0[index].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The outcome's word on the wire.
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Released => "released",
+        Outcome::Held => "held",
+        Outcome::ChangedHands => "changed_hands",
+        Outcome::Gone => "gone",
+        Outcome::Partial => "partial",
+        Outcome::Signalled => "signalled",
+        Outcome::Refused => "refused",
+        Outcome::Failed => "failed",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+/// A holder in a sentence: its token's ends.
+fn named(holder: &Holder) -> String {
+    format!("`{}`", words::short_token(holder.token.as_deref().unwrap_or(&holder.token_b64)))
+}

@@ -1,0 +1,87 @@
+use lockkeeper_model::{Holder, LockId, LockIdError, words};
+
+use super::policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
+use super::preview::MAX_LOCKS;
+use super::ticket::TicketError;
+use crate::board::BoardClosed;
+
+/// Why a preview or a release did not get as far as the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody switched it on.
+    #[error("releasing is switched off on this server")]
+    Off,
+    /// None, or too many.
+    #[error("`locks` has {0} entries, expected 1 to {MAX_LOCKS}")]
+    Count(usize),
+    /// One hold twice.
+    #[error("`{}` of `{}` is named twice", words::shown(.id.as_str()), words::shown(.source_name))]
+    Twice {
+        /// The source.
+        source_name: String,
+        /// The lock.
+        id: LockId,
+    },
+    /// No such source.
+    #[error("there is no source `{}`", words::shown(.name))]
+    UnknownSource {
+        /// As it was asked for.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// No such lock is possible.
+    #[error("{0}")]
+    Id(#[from] LockIdError),
+    /// The source does not answer.
+    #[error("`{name}` cannot be read now, so nobody can say what would be released{}", .problem.as_deref().map(|problem| format!(": {problem}")).unwrap_or_default())]
+    Unreadable {
+        /// The source.
+        name: String,
+        /// What its status says.
+        problem: Option<String>,
+    },
+    /// It is free already.
+    #[error("`{}` is not held any more", words::shown(.id.as_str()))]
+    Gone {
+        /// The lock.
+        id: LockId,
+    },
+    /// Somebody else has it.
+    #[error("`{}` changed hands: {} has it now", words::shown(.id.as_str()), super::named(.holder_now))]
+    ChangedHands {
+        /// The lock.
+        id: LockId,
+        /// Who has it.
+        holder_now: Box<Holder>,
+    },
+    /// It is not clear whose hold is meant.
+    #[error("`{}` has {holders} holders and the request does not say whose hold is to end", words::shown(.id.as_str()))]
+    SeveralHolders {
+        /// The lock.
+        id: LockId,
+        /// How many hold it.
+        holders: usize,
+    },
+    /// The ticket is not honoured.
+    #[error("{0}")]
+    Ticket(#[from] TicketError),
+    /// The text was not typed, or mistyped.
+    #[error("`confirm` is not the text to type, `{expected}`")]
+    Unconfirmed {
+        /// The text to type.
+        expected: String,
+    },
+    /// Nobody will know why.
+    #[error("`reason` {problem}, expected {MIN_REASON_CHARS} to {MAX_REASON_CHARS} characters without line breaks")]
+    Reason {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Too many at once.
+    #[error("too many releases are under way")]
+    Busy,
+    /// The server ends.
+    #[error("{0}")]
+    Closing(#[from] BoardClosed),
+}

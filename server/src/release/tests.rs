@@ -1,0 +1,423 @@
+//! The rules of a release, each broken on purpose once. Time is paused: the watching afterwards costs nothing.
+
+use std::sync::Arc;
+
+use lockkeeper_model::{
+    Action, AfterState, Flag, LockId, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseRequest,
+    ReleaseResult, SourceState, Told, TransitionKind, Verdict, WaitersBasis,
+};
+
+use super::ticket::TicketError;
+use super::{Refusal, ReleaseDesk};
+use crate::fake::{Change, Fake, SHARED_TOKEN_TRAITS, b64, nothing};
+use crate::source::ReleaseReply;
+
+const RELEASED: ReleaseReply = ReleaseReply::Released { woken: None };
+
+struct Scene {
+    fake: Fake,
+    desk: Arc<ReleaseDesk>,
+}
+
+/// `orders` is live and `lock:stock:4711` is held by `alice`.
+fn scene() -> Scene {
+    let fake = Fake::new(&["orders", "other"]);
+    fake.hold("lock:stock:4711", "alice", "g1");
+    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), true));
+    Scene { fake, desk }
+}
+
+fn target(generation: &str) -> PreviewTarget {
+    PreviewTarget {
+        source: "orders".to_owned(),
+        id: LockId::of_key(b"lock:stock:4711"),
+        generation: generation.to_owned(),
+        holder: None,
+    }
+}
+
+impl Scene {
+    async fn preview(&self, target: PreviewTarget) -> Result<PreviewAnswer, Refusal> {
+        self.desk.preview(&PreviewRequest { locks: vec![target], action: Action::Release }).await
+    }
+
+    /// A ticket for `alice`.
+    async fn ticket(&self) -> String {
+        let answer = self.preview(target("g1")).await.unwrap();
+        self.fake.asked();
+        answer.ticket
+    }
+
+    fn reply(&self, reply: ReleaseReply, change: Change) {
+        self.fake.with(|world| world.replies.push_back((reply, change)));
+    }
+
+    fn before_look(&self, change: Change) {
+        self.fake.with(|world| world.before_look.push_back(change));
+    }
+
+    async fn try_execute(&self, ticket: &str, confirm: &str, reason: &str) -> Result<ReleaseResult, Refusal> {
+        let request =
+            ReleaseRequest { ticket: ticket.to_owned(), confirm: confirm.to_owned(), reason: reason.to_owned() };
+        let answer = self.desk.execute(&request).await?;
+        assert_eq!(answer.results.len(), 1);
+        Ok(answer.results.into_iter().next().unwrap())
+    }
+
+    async fn execute(&self, ticket: &str) -> ReleaseResult {
+        self.try_execute(ticket, "4711", "worker 7 crashed").await.unwrap()
+    }
+
+    fn attempts(&self) -> usize {
+        self.fake.asked().iter().filter(|asked| asked.starts_with("release ")).count()
+    }
+}
+
+fn codes(answer: &PreviewAnswer) -> Vec<&str> {
+    answer.locks[0].warnings.iter().map(|warning| warning.code.as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_can_be_previewed_or_released_while_it_is_switched_off() {
+    let fake = Fake::new(&["orders"]);
+    fake.hold("lock:stock:4711", "alice", "g1");
+    let scene = Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), false)), fake };
+    assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::Off)));
+    assert!(matches!(scene.try_execute("x", "x", "x").await, Err(Refusal::Off)));
+    assert_eq!(scene.fake.asked(), [] as [&str; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preview_reads_the_store_first_and_says_what_would_happen() {
+    let scene = scene();
+    let answer = scene.preview(target("g1")).await.unwrap();
+    assert_eq!(scene.fake.asked(), ["look"]);
+    assert_eq!(answer.confirm, "4711");
+    assert!(answer.reason_required);
+    let [lock] = answer.locks.as_slice() else { panic!("{answer:?}") };
+    assert_eq!((lock.generation.as_str(), lock.holder.token.as_deref()), ("g1", Some("alice")));
+    assert_eq!((lock.told, lock.told_because.as_str()), (Told::AtRenewal, "its next renewal fails"));
+    assert_eq!(lock.plan, "The key is deleted only if its value is still this token.");
+    assert!(lock.collateral.complete && lock.collateral.items.is_empty());
+    assert_eq!(codes(&answer), ["no_fencing"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_locks_own_generation_is_as_good_as_its_only_holders() {
+    assert!(scene().preview(target("lock of g1")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_that_should_give_pause_is_said() {
+    let scene = scene();
+    scene.fake.with(|world| {
+        world.hold(b"lock:stock:4711", &[(b"alice", "g1")], &SHARED_TOKEN_TRAITS);
+        let held = world.held.values_mut().next().unwrap();
+        held.lock.flags = vec![Flag::CameBack];
+        held.lock.waiters.count = Some(2);
+        held.lock.waiters.basis = WaitersBasis::Inferred;
+        held.lock.holders[0].verdict = Verdict::Alive;
+        held.lock.holders[0].evidence = vec!["renewed 0.4 s ago, every 10.0 s".to_owned()];
+    });
+    scene.fake.set_status(0, |status| {
+        status.state = SourceState::Degraded;
+        status.problem = Some("the feed was refused".to_owned());
+        status.environment = Some("production".to_owned());
+    });
+    let answer = scene.preview(target("g1")).await.unwrap();
+    assert_eq!(codes(&answer), ["holder_alive", "shared_token", "no_fencing", "came_back", "not_live", "production"]);
+    let texts: Vec<_> = answer.locks[0].warnings.iter().map(|warning| warning.text.as_str()).collect();
+    assert_eq!(
+        texts[0],
+        "renewed 0.4 s ago, every 10.0 s: this holder is alive and will go on working unprotected and never notice"
+    );
+    assert_eq!(texts[4], "`orders` is degraded (the feed was refused): other things here may be old");
+    assert!(answer.locks[0].plan.ends_with("wakes its waiters. 2 waiters (inferred) may take it next."));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_of_a_library_that_never_renews_is_no_sign_of_death() {
+    let scene = scene();
+    scene.fake.with(|world| world.hold(b"lock:stock:4711", &[(b"alice", "g1")], &SHARED_TOKEN_TRAITS));
+    let answer = scene.preview(target("g1")).await.unwrap();
+    assert_eq!(codes(&answer), ["shared_token", "no_fencing", "never_renews"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_value_that_names_nobody_is_said_to_protect_nobody() {
+    let scene = scene();
+    scene.fake.with(|world| world.held.values_mut().next().unwrap().lock.flags = vec![Flag::NoOwner]);
+    assert_eq!(codes(&scene.preview(target("g1")).await.unwrap()), ["no_owner", "no_fencing"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_changed_hands_while_it_was_read_again_gets_no_ticket() {
+    let scene = scene();
+    scene.before_look(Box::new(|world| {
+        world.hold(b"lock:stock:4711", &[(b"bob", "g2")], &crate::fake::TRAITS);
+    }));
+    let refusal = scene.preview(target("g1")).await.unwrap_err();
+    assert_eq!(refusal.to_string(), "`lock:stock:4711` changed hands: `bob` has it now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_free_gets_no_ticket() {
+    let scene = scene();
+    scene.before_look(Box::new(|world| world.free("lock:stock:4711")));
+    assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::Gone { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_several_holders_must_be_named() {
+    let scene = scene();
+    scene.fake.with(|world| {
+        world.hold(b"lock:stock:4711", &[(b"alice", "g1"), (b"bob", "g2")], &crate::fake::TRAITS);
+    });
+    assert!(matches!(scene.preview(target("lock of g1+g2")).await, Err(Refusal::SeveralHolders { holders: 2, .. })));
+    let bob = PreviewTarget { holder: Some(b64("bob")), ..target("g2") };
+    assert_eq!(scene.preview(bob).await.unwrap().locks[0].holder.token.as_deref(), Some("bob"));
+    let carol = PreviewTarget { holder: Some(b64("carol")), ..target("lock of g1+g2") };
+    assert!(matches!(scene.preview(carol).await, Err(Refusal::ChangedHands { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_gets_no_ticket() {
+    let scene = scene();
+    scene.fake.with(|world| world.is_deaf = true);
+    assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::Unreadable { .. })));
+    scene.fake.asked();
+    scene.fake.set_status(0, |status| status.state = SourceState::Down);
+    assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::Unreadable { .. })));
+    assert_eq!(scene.fake.asked(), [] as [&str; 0], "a store that is known to be down is not asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_came_back_empty_handed_is_no_look() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.fake.hold("lock:stock:4711", "alice", "g1");
+    scene.fake.with(|world| world.is_blind = true);
+    assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::Unreadable { .. })));
+    assert_eq!(scene.execute(&ticket).await.outcome, Outcome::Failed);
+    assert_eq!(scene.attempts(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_make_no_sense_are_refused_by_name() {
+    let scene = scene();
+    let none = PreviewRequest { locks: Vec::new(), action: Action::Release };
+    assert!(matches!(scene.desk.preview(&none).await, Err(Refusal::Count(0))));
+    let many = PreviewRequest { locks: vec![target("g1"); 101], action: Action::Release };
+    assert!(matches!(scene.desk.preview(&many).await, Err(Refusal::Count(101))));
+    let twice = PreviewRequest { locks: vec![target("g1"); 2], action: Action::Release };
+    assert!(matches!(scene.desk.preview(&twice).await, Err(Refusal::Twice { .. })));
+    let elsewhere = PreviewTarget { source: "nowhere".to_owned(), ..target("g1") };
+    assert!(matches!(
+        scene.preview(elsewhere).await,
+        Err(Refusal::UnknownSource { known, .. }) if known == ["orders", "other"]
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_looks_announces_and_tries_once_in_that_order() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.reply(RELEASED, Box::new(|world| world.free("lock:stock:4711")));
+    let result = scene.execute(&ticket).await;
+    assert_eq!(result.outcome, Outcome::Released);
+    let asked = scene.fake.asked();
+    assert!(asked[0].starts_with("subscribe"), "{asked:?}");
+    assert_eq!(
+        asked[1..],
+        ["look", "releasing lock:stock:4711", "release lock:stock:4711 of alice", "look"],
+        "the last look is for stores that tell nothing by themselves"
+    );
+    let after = result.after.unwrap();
+    assert_eq!((after.state, after.holder, after.watched_ms), (AfterState::Free, None, 1_500));
+    assert_eq!(result.detail, "freed; nobody has taken it in the 1.5 s since");
+    assert_eq!(scene.desk.outcomes().find(|(word, _)| *word == "released"), Some(("released", 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_a_freed_lock_is_told_as_soon_as_it_happens() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.reply(
+        ReleaseReply::Released { woken: Some(2) },
+        Box::new(|world| {
+            world.hold(b"lock:stock:4711", &[(b"bob", "g2")], &crate::fake::TRAITS);
+            world.tell("lock:stock:4711", TransitionKind::Forced);
+            world.tell("lock:stock:4711", TransitionKind::Acquired);
+        }),
+    );
+    let result = scene.execute(&ticket).await;
+    let after = result.after.unwrap();
+    assert_eq!((after.state, after.watched_ms), (AfterState::Taken, 0));
+    assert_eq!(after.holder.unwrap().token.as_deref(), Some("bob"));
+    assert_eq!(result.woken, Some(2));
+    assert_eq!(result.detail, "freed; 2 sleeping waiters were woken; `bob` had it within 0 ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_lost_after_the_release_is_not_said_to_hold_a_free_lock() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.reply(
+        RELEASED,
+        Box::new(|world| {
+            world.free("lock:stock:4711");
+            world.is_deaf = true;
+        }),
+    );
+    let result = scene.execute(&ticket).await;
+    assert_eq!((result.outcome, result.after), (Outcome::Released, None));
+    assert_eq!(result.detail, "freed; the store was lost before anybody could see what came after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_comes_back_is_told_from_a_new_holder() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.reply(RELEASED, Box::new(|world| world.hold(b"lock:stock:4711", &[(b"alice", "g2")], &crate::fake::TRAITS)));
+    assert_eq!(scene.execute(&ticket).await.after.unwrap().state, AfterState::CameBack);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_changed_hands_since_the_preview_is_not_touched() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.fake.hold("lock:stock:4711", "bob", "g2");
+    let result = scene.execute(&ticket).await;
+    assert_eq!((result.outcome, scene.attempts()), (Outcome::ChangedHands, 0));
+    assert_eq!(result.holder_now.unwrap().token.as_deref(), Some("bob"));
+    assert_eq!(result.detail, "`bob` has it now; nothing was done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_equal_token_of_a_new_hold_is_not_touched() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.fake.hold("lock:stock:4711", "alice", "g2");
+    let result = scene.execute(&ticket).await;
+    assert_eq!((result.outcome, scene.attempts()), (Outcome::ChangedHands, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_was_entered_again_is_not_touched() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.fake.with(|world| world.held.values_mut().next().unwrap().orders[0].count = 2);
+    let result = scene.execute(&ticket).await;
+    assert_eq!((result.outcome, scene.attempts()), (Outcome::Refused, 0));
+    assert_eq!(result.detail, "the hold count changed from 1 to 2 since the preview; nothing was done");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_free_already_is_not_touched() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.fake.with(|world| world.free("lock:stock:4711"));
+    assert_eq!(scene.execute(&ticket).await.outcome, Outcome::Gone);
+    assert_eq!(scene.attempts(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_read_again_is_not_asked_to_free() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.fake.with(|world| world.is_deaf = true);
+    assert_eq!(scene.execute(&ticket).await.outcome, Outcome::Failed);
+    assert_eq!(scene.attempts(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_answers_is_what_is_told_and_the_announcement_is_taken_back() {
+    let because = "its lease was pushed out".to_owned();
+    for (reply, outcome, taken_back) in [
+        (ReleaseReply::ChangedHands, Outcome::ChangedHands, true),
+        (ReleaseReply::Gone, Outcome::Gone, true),
+        (ReleaseReply::Refused { because: because.clone() }, Outcome::Refused, true),
+        (ReleaseReply::Failed { because: because.clone() }, Outcome::Failed, true),
+        (ReleaseReply::Unknown { because }, Outcome::Unknown, false),
+    ] {
+        let scene = scene();
+        let ticket = scene.ticket().await;
+        scene.reply(reply.clone(), nothing());
+        let result = scene.execute(&ticket).await;
+        assert_eq!((result.outcome, result.after), (outcome, None));
+        let asked = scene.fake.asked();
+        assert_eq!(asked.contains(&"not released lock:stock:4711".to_owned()), taken_back, "{reply:?}");
+        assert_eq!(asked.iter().filter(|asked| asked.starts_with("release ")).count(), 1, "never tried twice");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mistyped_confirmation_keeps_the_ticket_and_an_attempt_uses_it_up() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    for (confirm, reason) in [("4712", "worker 7 crashed"), ("", "worker 7 crashed")] {
+        assert!(matches!(scene.try_execute(&ticket, confirm, reason).await, Err(Refusal::Unconfirmed { .. })));
+    }
+    for reason in ["", "  ", "no", "a\u{0}b c", &"x".repeat(501)] {
+        assert!(matches!(scene.try_execute(&ticket, "4711", reason).await, Err(Refusal::Reason { .. })), "{reason:?}");
+    }
+    assert_eq!(scene.attempts(), 0);
+    scene.reply(ReleaseReply::Failed { because: "no".to_owned() }, nothing());
+    assert_eq!(scene.execute(&ticket).await.outcome, Outcome::Failed);
+    let again = scene.try_execute(&ticket, "4711", "worker 7 crashed").await;
+    assert!(matches!(again, Err(Refusal::Ticket(TicketError::Used))));
+    assert_eq!(scene.attempts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_attempts_at_once_with_one_ticket_one_is_made() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.reply(RELEASED, Box::new(|world| world.free("lock:stock:4711")));
+    let (one, other) = tokio::join!(
+        scene.try_execute(&ticket, "4711", "worker 7 crashed"),
+        scene.try_execute(&ticket, "4711", "worker 7 crashed"),
+    );
+    assert_eq!([one.is_ok(), other.is_ok()].iter().filter(|ok| **ok).count(), 1);
+    assert_eq!(scene.attempts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_asker_who_leaves_does_not_leave_the_release_half_done() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.reply(RELEASED, Box::new(|world| world.free("lock:stock:4711")));
+    {
+        let leaving = scene.try_execute(&ticket, "4711", "worker 7 crashed");
+        tokio::pin!(leaving);
+        let first_poll = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(Future::poll(leaving.as_mut(), context).is_pending())
+        });
+        assert!(first_poll.await);
+    }
+    while scene.desk.outcomes().all(|(_, count)| count == 0) {
+        tokio::task::yield_now().await;
+        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(scene.attempts(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
+    let scene = scene();
+    scene.fake.hold("lock:b", "bob", "g5");
+    let b = PreviewTarget { id: LockId::of_key(b"lock:b"), ..target("g5") };
+    let answer =
+        scene.desk.preview(&PreviewRequest { locks: vec![target("g1"), b], action: Action::Release }).await.unwrap();
+    assert_eq!(answer.confirm, "release 2 locks");
+    scene.fake.hold("lock:b", "carol", "g6");
+    scene.reply(RELEASED, Box::new(|world| world.free("lock:stock:4711")));
+    let request = ReleaseRequest {
+        ticket: answer.ticket,
+        confirm: "release 2 locks".to_owned(),
+        reason: "both are stuck".to_owned(),
+    };
+    let results = scene.desk.execute(&request).await.unwrap().results;
+    let outcomes: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.outcome)).collect();
+    assert_eq!(outcomes, [("lock:stock:4711", Outcome::Released), ("lock:b", Outcome::ChangedHands)]);
+}

@@ -1,0 +1,266 @@
+//! A short-lived, signed permission to release exactly what was previewed.
+//!
+//! The ticket carries what it is bound to, so the server remembers only the tickets that were spent. The key is drawn
+//! at the start and kept nowhere: a restart voids every ticket.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac as _};
+use lockkeeper_model::{Action, Time};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+/// A minute: long enough to read the warnings and type a reason, short enough that what was read still means something.
+pub const TICKET_LIFE_MS: i64 = 60_000;
+
+/// The longest ticket: a hundred locks with long keys and tokens.
+pub const MAX_TICKET_BYTES: usize = 64 * 1024;
+
+/// Tickets that may be spent within one life of a ticket. Far more than hands can do; it bounds memory.
+const MAX_SPENT: usize = 4_096;
+
+const MAC_BYTES: usize = 32;
+
+/// One hold that a ticket is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct BoundHold {
+    pub(super) source: String,
+    #[serde(with = "as_base64")]
+    pub(super) key: Vec<u8>,
+    #[serde(with = "as_base64")]
+    pub(super) token: Vec<u8>,
+    pub(super) generation: String,
+    pub(super) count: u32,
+}
+
+/// What a ticket says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Permission {
+    nonce: u128,
+    pub(super) expires_at: Time,
+    pub(super) action: Action,
+    pub(super) confirm: String,
+    pub(super) holds: Vec<BoundHold>,
+}
+
+/// Why a ticket is not honoured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// The signature is not ours: forged, cut, or given out before a restart. These cannot be told apart.
+    #[error("this run of the server did not give out this ticket")]
+    Unknown,
+    /// It was ours, for a minute.
+    #[error("the ticket expired at {0}")]
+    Expired(Time),
+    /// It was good for one attempt.
+    #[error("the ticket was used already")]
+    Used,
+    /// More attempts within a minute than the server keeps in mind.
+    #[error("too many tickets were used within a minute")]
+    TooMany,
+    /// What it is to be bound to does not fit.
+    #[error("the keys and tokens are too long for one ticket")]
+    TooLong,
+}
+
+/// Gives tickets out and takes each back once.
+pub(super) struct Tickets {
+    signer: Hmac<Sha256>,
+    /// Spent and not yet expired.
+    spent: Mutex<HashMap<u128, Time>>,
+}
+
+impl fmt::Debug for Tickets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tickets").finish_non_exhaustive()
+    }
+}
+
+impl Tickets {
+    pub(super) fn new() -> Tickets {
+        let key: [u8; 64] = std::array::from_fn(|_| rand::random());
+        Tickets { signer: <Hmac<Sha256> as hmac::digest::KeyInit>::new((&key).into()), spent: Mutex::default() }
+    }
+
+    /// A ticket for these holds, and when it ends.
+    pub(super) fn issue(
+        &self,
+        action: Action,
+        confirm: &str,
+        holds: Vec<BoundHold>,
+        now: Time,
+    ) -> Result<(String, Time), TicketError> {
+        let expires_at = now.plus(TICKET_LIFE_MS);
+        let permission = Permission { nonce: rand::random(), expires_at, action, confirm: confirm.to_owned(), holds };
+        let mut bytes = serde_json::to_vec(&permission).map_err(|_| TicketError::TooLong)?;
+        let mac = self.signer.clone().chain_update(&bytes).finalize().into_bytes();
+        bytes.extend_from_slice(&mac);
+        let ticket = URL_SAFE_NO_PAD.encode(bytes);
+        if ticket.len() > MAX_TICKET_BYTES { Err(TicketError::TooLong) } else { Ok((ticket, expires_at)) }
+    }
+
+    /// What the ticket permits, if it is ours, in time and unspent. Nothing of it is parsed before the signature holds.
+    pub(super) fn check(&self, ticket: &str, now: Time) -> Result<Permission, TicketError> {
+        if ticket.len() > MAX_TICKET_BYTES {
+            return Err(TicketError::Unknown);
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(ticket).map_err(|_| TicketError::Unknown)?;
+        let (payload, mac) =
+            bytes.len().checked_sub(MAC_BYTES).map(|at| bytes.split_at(at)).ok_or(TicketError::Unknown)?;
+        // Compares in constant time.
+        self.signer.clone().chain_update(payload).verify_slice(mac).map_err(|_| TicketError::Unknown)?;
+        let permission: Permission = serde_json::from_slice(payload).map_err(|_| TicketError::Unknown)?;
+        if self.lock_spent().contains_key(&permission.nonce) {
+            return Err(TicketError::Used);
+        }
+        if permission.expires_at <= now {
+            return Err(TicketError::Expired(permission.expires_at));
+        }
+        Ok(permission)
+    }
+
+    /// Uses the ticket up. Of two attempts with one ticket exactly one gets past here.
+    pub(super) fn spend(&self, permission: &Permission, now: Time) -> Result<(), TicketError> {
+        let mut spent = self.lock_spent();
+        spent.retain(|_, expires_at| *expires_at > now);
+        if spent.contains_key(&permission.nonce) {
+            return Err(TicketError::Used);
+        }
+        if spent.len() >= MAX_SPENT {
+            return Err(TicketError::TooMany);
+        }
+        spent.insert(permission.nonce, permission.expires_at);
+        Ok(())
+    }
+
+    fn lock_spent(&self) -> std::sync::MutexGuard<'_, HashMap<u128, Time>> {
+        // A panic elsewhere cannot leave a map of copies half changed.
+        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+mod as_base64 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD_NO_PAD.encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        STANDARD_NO_PAD.decode(text.as_bytes()).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Time = Time(1_767_235_900_000);
+
+    fn hold() -> BoundHold {
+        BoundHold {
+            source: "orders".to_owned(),
+            key: vec![b'l', 0xff, 0],
+            token: b"0f8e41".to_vec(),
+            generation: "7.3".to_owned(),
+            count: 1,
+        }
+    }
+
+    fn ticket(tickets: &Tickets) -> String {
+        tickets.issue(Action::Release, "4711", vec![hold()], NOW).unwrap().0
+    }
+
+    #[test]
+    fn a_ticket_permits_exactly_what_it_was_given_out_for() {
+        let tickets = Tickets::new();
+        let permission = tickets.check(&ticket(&tickets), NOW).unwrap();
+        assert_eq!((permission.holds, permission.confirm.as_str()), (vec![hold()], "4711"));
+        assert_eq!(permission.expires_at, NOW.plus(60_000));
+    }
+
+    #[test]
+    fn a_ticket_ends_after_a_minute() {
+        let tickets = Tickets::new();
+        let ticket = ticket(&tickets);
+        assert!(tickets.check(&ticket, NOW.plus(59_999)).is_ok());
+        assert_eq!(tickets.check(&ticket, NOW.plus(60_000)), Err(TicketError::Expired(NOW.plus(60_000))));
+    }
+
+    #[test]
+    fn a_ticket_is_good_once() {
+        let tickets = Tickets::new();
+        let ticket = ticket(&tickets);
+        let permission = tickets.check(&ticket, NOW).unwrap();
+        assert_eq!(tickets.spend(&permission, NOW), Ok(()));
+        assert_eq!(tickets.spend(&permission, NOW), Err(TicketError::Used));
+        assert_eq!(tickets.check(&ticket, NOW), Err(TicketError::Used));
+    }
+
+    #[test]
+    fn another_run_of_the_server_does_not_know_the_ticket() {
+        assert_eq!(Tickets::new().check(&ticket(&Tickets::new()), NOW), Err(TicketError::Unknown));
+    }
+
+    #[test]
+    fn memory_of_spent_tickets_is_bounded_and_frees_itself() {
+        let tickets = Tickets::new();
+        for _ in 0..MAX_SPENT {
+            let permission = tickets.check(&ticket(&tickets), NOW).unwrap();
+            tickets.spend(&permission, NOW).unwrap();
+        }
+        let mut permission = tickets.check(&ticket(&tickets), NOW).unwrap();
+        assert_eq!(tickets.spend(&permission, NOW), Err(TicketError::TooMany));
+        permission.expires_at = NOW.plus(120_000);
+        assert_eq!(tickets.spend(&permission, NOW.plus(60_000)), Ok(()));
+        assert_eq!(tickets.lock_spent().len(), 1);
+    }
+
+    #[test]
+    fn holds_that_do_not_fit_are_refused_at_the_preview() {
+        let long = BoundHold { key: vec![0; MAX_TICKET_BYTES], ..hold() };
+        assert_eq!(Tickets::new().issue(Action::Release, "x", vec![long], NOW), Err(TicketError::TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_check_panic_or_pass(text in "[A-Za-z0-9_=.%-]{0,400}") {
+            prop_assert_eq!(Tickets::new().check(&text, NOW), Err(TicketError::Unknown));
+        }
+
+        #[test]
+        fn any_changed_character_is_noticed(at in any::<prop::sample::Index>(), to in "[A-Za-z0-9_-]") {
+            let tickets = Tickets::new();
+            let good = ticket(&tickets);
+            let at = at.index(good.len());
+            let mut bad = good.clone();
+            bad.replace_range(at..=at, &to);
+            if bad != good {
+                prop_assert_eq!(tickets.check(&bad, NOW), Err(TicketError::Unknown));
+            }
+        }
+
+        #[test]
+        fn any_cut_is_noticed(at in any::<prop::sample::Index>()) {
+            let tickets = Tickets::new();
+            let good = ticket(&tickets);
+            prop_assert_eq!(tickets.check(&good[..at.index(good.len())], NOW), Err(TicketError::Unknown));
+        }
+
+        #[test]
+        fn keys_and_tokens_of_any_bytes_survive(key in prop::collection::vec(any::<u8>(), 0..60), token in prop::collection::vec(any::<u8>(), 0..60)) {
+            let tickets = Tickets::new();
+            let bound = BoundHold { key, token, ..hold() };
+            let (ticket, _) = tickets.issue(Action::Release, "x", vec![bound.clone()], NOW).unwrap();
+            prop_assert_eq!(tickets.check(&ticket, NOW).unwrap().holds, vec![bound]);
+        }
+    }
+}

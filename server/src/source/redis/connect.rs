@@ -1,0 +1,59 @@
+//! Connections to one Redis.
+
+use std::time::Duration;
+
+use fred::clients::Client;
+use fred::error::Error;
+use fred::interfaces::{ClientInterface, ClientLike};
+use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig};
+use fred::types::{Builder, RespVersion};
+use percent_encoding::percent_decode_str;
+
+use super::{DEFAULT_PORT, RedisConfig};
+
+/// How long a connection may take, and each step of greeting the server. A frozen Redis still accepts connections: it
+/// is found out by its silence.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a command may take. Redis answers in microseconds; one that takes this long is as good as gone, and the
+/// heartbeat has said so before.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Notices that may wait in the client between two looks at them. The default of 32 loses notices in any burst; at
+/// 100,000 writes a second this is more than a second's worth of messages.
+const NOTICES: usize = 65_536;
+
+/// Commands that may wait in the client. Pipelines are bounded by who sends them; this only has to be larger.
+const COMMAND_BUFFER: usize = 65_536;
+
+/// A connection, ready to use. It is not re-established by itself: who holds it decides what a loss means.
+pub(super) async fn connect(config: &RedisConfig, purpose: &str) -> Result<Client, Error> {
+    let url = &config.url;
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let host = url.host_str().unwrap_or("127.0.0.1").trim_start_matches('[').trim_end_matches(']');
+    let client = Builder::from_config(Config {
+        fail_fast: true,
+        username: Some(decoded(url.username())).filter(|user| !user.is_empty()),
+        password: url.password().map(decoded),
+        server: ServerConfig::Centralized { server: Server::new(host, url.port().unwrap_or(DEFAULT_PORT)) },
+        version: RespVersion::RESP3,
+        database: Some(config.database()).filter(|&db| db != 0),
+        ..Config::default()
+    })
+    .with_performance_config(|performance: &mut PerformanceConfig| {
+        performance.default_command_timeout = COMMAND_TIMEOUT;
+        performance.broadcast_channel_capacity = NOTICES;
+    })
+    .with_connection_config(|connection: &mut ConnectionConfig| {
+        connection.connection_timeout = CONNECT_TIMEOUT;
+        connection.internal_command_timeout = CONNECT_TIMEOUT;
+        connection.max_command_attempts = 1;
+        connection.max_command_buffer_len = COMMAND_BUFFER;
+        connection.tcp.nodelay = Some(true);
+    })
+    .build()?;
+    client.init().await?;
+    // The name is a courtesy to whoever reads CLIENT LIST; without permission for it the connection is as good.
+    let _ = client.client_setname(format!("lockkeeper-{purpose}")).await;
+    Ok(client)
+}

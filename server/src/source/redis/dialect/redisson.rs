@@ -1,0 +1,158 @@
+//! Redisson `RLock`: a hash with one field `<client uuid>:<thread id>` whose value is the re-entry count.
+//!
+//! Source: redisson/redisson 4.7, `RedissonBaseLock`, `RedissonLock`, `pubsub/`. Plain, spin and non-re-entrant locks
+//! and the parts of a multi lock look the same.
+
+use std::str::FromStr;
+
+use lockkeeper_model::{Certainty, Identity, Mode, Told};
+use smallvec::smallvec;
+
+use super::{Dialect, Script, StoredKey, Value, most_ttl};
+use crate::source::{DialectTraits, Form, Hold, Recognition, ReleaseOrder};
+
+pub(super) struct Redisson;
+
+const NAME: &str = "redisson";
+
+/// The channel on which an unlock is announced; the lock's name follows, in braces unless it has some itself.
+pub(crate) const CHANNEL_PREFIX: &str = "redisson_lock__channel:";
+
+const UUID_CHARS: usize = 36;
+
+static TRAITS: DialectTraits = DialectTraits {
+    stored_as: "hash",
+    strip_prefix: "",
+    told: Told::AtRenewal,
+    told_because: "The store does not tell it. Its watchdog stops renewing without a word, and its own unlock raises an \
+                   error. Until then it goes on as if it had the lock.",
+    release: "The hash is deleted only if this field is still in it alone with exactly this count and its expiry was \
+              not pushed out since; then `0` is published on its unlock channel, which wakes one thread in each \
+              waiting client, as the library does.",
+    // The field names a client and a thread, for every lock and every acquire.
+    token_is_one_use: false,
+    waiters_counted: true,
+    waiters_because: "connections that listen on its unlock channel: one for each waiting client, however many of its \
+                      threads wait",
+    never_renews: None,
+    companions: |_| Vec::new(),
+    identity,
+};
+
+static RLOCK: Recognition = Recognition {
+    dialect: NAME,
+    certainty: Certainty::Certain,
+    because: "a hash whose only field is a client's UUID and a thread number, with a count: a Redisson RLock or one of \
+              its kin that look the same",
+    traits: &TRAITS,
+};
+
+impl Dialect for Redisson {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn recognise(&self, stored: &StoredKey<'_>) -> Option<Form> {
+        let Value::Hash([(field, count)]) = stored.value else { return None };
+        parts(field)?;
+        let count = std::str::from_utf8(count).ok().and_then(|text| u32::from_str(text).ok())?;
+        Some(Form {
+            recognition: &RLOCK,
+            mode: Mode::Exclusive,
+            holds: smallvec![Hold { token: field.as_ref().into(), count, ttl_ms: stored.ttl_ms }],
+            no_owner: false,
+        })
+    }
+
+    fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script {
+        Script {
+            code: RELEASE,
+            keys: vec![order.key.to_vec(), channel(&order.key)],
+            arguments: vec![order.token.to_vec(), most_ttl(order, now_ms), order.count.to_string().into_bytes()],
+        }
+    }
+}
+
+/// `<uuid>:<thread>`.
+fn parts(field: &[u8]) -> Option<(&str, &str)> {
+    let text = std::str::from_utf8(field).ok()?;
+    let (uuid, thread) = text.split_once(':')?;
+    let is_uuid = uuid.len() == UUID_CHARS
+        && uuid.bytes().enumerate().all(|(i, byte)| match i {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    (is_uuid && !thread.is_empty() && thread.len() < 20 && thread.bytes().all(|byte| byte.is_ascii_digit()))
+        .then_some((uuid, thread))
+}
+
+fn identity(token: &[u8]) -> Identity {
+    Identity { thread: parts(token).map(|(_, thread)| thread.to_owned()), ..Identity::default() }
+}
+
+/// The unlock channel of a lock.
+fn channel(key: &[u8]) -> Vec<u8> {
+    if key.contains(&b'{') {
+        [CHANNEL_PREFIX.as_bytes(), key].concat()
+    } else {
+        [CHANNEL_PREFIX.as_bytes(), b"{", key, b"}"].concat()
+    }
+}
+
+/// The lock to which an unlock channel belongs; `None` for the channel of one waiter in a fair queue.
+pub(crate) fn lock_of_channel(channel: &[u8]) -> Option<&[u8]> {
+    let name = channel.strip_prefix(CHANNEL_PREFIX.as_bytes())?;
+    match (name.strip_prefix(b"{"), name.iter().rposition(|&byte| byte == b'}')) {
+        (Some(inner), Some(end)) if end == name.len() - 1 => Some(&inner[..inner.len() - 1]),
+        // `{name}:<uuid>:<thread>`
+        (Some(_), Some(end)) if parts(name[end + 1..].strip_prefix(b":").unwrap_or_default()).is_some() => None,
+        _ => Some(name),
+    }
+}
+
+/// Compares field, count, that it is alone, and expiry; then deletes and publishes what the library publishes.
+const RELEASE: &str = r"
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' then return {'gone'} end
+if kind ~= 'hash' then return {'changed'} end
+local count = redis.call('HGET', KEYS[1], ARGV[1])
+if not count or redis.call('HLEN', KEYS[1]) ~= 1 then return {'changed'} end
+local ttl, most = redis.call('PTTL', KEYS[1]), tonumber(ARGV[2])
+if count ~= ARGV[3] then return {'touched', ttl} end
+if (most == -1 and ttl ~= -1) or (most ~= -1 and (ttl == -1 or ttl > most)) then return {'touched', ttl} end
+redis.call('DEL', KEYS[1])
+return {'released', redis.call('PUBLISH', KEYS[2], '0')}
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    const FIELD: &str = "6f1a3c0e-1111-4222-8333-444455556666:42";
+
+    #[test]
+    fn a_field_with_uuid_and_thread_is_a_hold_and_anything_else_is_not() {
+        let seen = |fields: &[(&str, &str)]| {
+            let fields: Vec<(Bytes, Bytes)> =
+                fields.iter().map(|(f, v)| (Bytes::from(f.to_string()), Bytes::from(v.to_string()))).collect();
+            let stored =
+                StoredKey { key: b"k", value: Value::Hash(&fields), ttl_ms: Some(9), configured: true, now_ms: 0 };
+            Redisson.recognise(&stored).map(|form| form.holds[0].count)
+        };
+        assert_eq!(seen(&[(FIELD, "2")]), Some(2));
+        assert_eq!(seen(&[(FIELD, "2"), ("mode", "read")]), None);
+        assert_eq!(seen(&[("name", "Ada")]), None);
+        assert_eq!(seen(&[(FIELD, "two")]), None);
+        assert_eq!(identity(FIELD.as_bytes()).thread.as_deref(), Some("42"));
+    }
+
+    #[test]
+    fn channels_and_locks_name_each_other() {
+        for key in [&b"orders"[..], b"a{b}c", b"x:y", b"with}brace"] {
+            assert_eq!(lock_of_channel(&channel(key)), Some(key), "{}", key.escape_ascii());
+        }
+        let fair = format!("{CHANNEL_PREFIX}{{orders}}:{FIELD}");
+        assert_eq!(lock_of_channel(fair.as_bytes()), None);
+    }
+}

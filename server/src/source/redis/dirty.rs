@@ -1,0 +1,122 @@
+//! Keys that changed and wait to be read, each once however often it changed.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use lockkeeper_model::Time;
+use tokio::sync::Notify;
+
+use super::read::Wanted;
+use crate::source::Hint;
+
+/// Keys that may wait. Beyond that the oldest way is cheaper and certain: scan everything again.
+const MAX_DIRTY: usize = 1_000_000;
+
+/// The queue did not take a key: it is full, and a scan must find the change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overflow;
+
+/// A queue without repetition, first in first out.
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
+    queue: Mutex<Queue>,
+    more: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    order: VecDeque<Bytes>,
+    waiting: HashMap<Bytes, Change>,
+    /// Keys that were ever put in, and taken out: they number the keys in order.
+    put: u64,
+    taken: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    noticed_at: Option<Time>,
+    ended: Hint,
+    new: bool,
+}
+
+impl Dirty {
+    /// Notes that a key changed, or must be looked at.
+    pub(crate) fn put(&self, key: &[u8], noticed_at: Option<Time>, hint: Hint) -> Result<(), Overflow> {
+        let mut queue = self.lock();
+        if let Some(change) = queue.waiting.get_mut(key) {
+            change.noticed_at = change.noticed_at.or(noticed_at);
+            match hint {
+                Hint::None => {}
+                Hint::New => change.new = true,
+                end => change.ended = end,
+            }
+            return Ok(());
+        }
+        if queue.order.len() >= MAX_DIRTY {
+            return Err(Overflow);
+        }
+        // A copy: the original may be a small part of a large network buffer.
+        let key = Bytes::copy_from_slice(key);
+        let new = hint == Hint::New;
+        queue.waiting.insert(key.clone(), Change { noticed_at, ended: if new { Hint::None } else { hint }, new });
+        queue.order.push_back(key);
+        queue.put += 1;
+        drop(queue);
+        self.more.notify_one();
+        Ok(())
+    }
+
+    /// The oldest keys, and how many have been taken out by now. Empty when nothing waits.
+    pub(crate) fn take(&self, most: usize) -> (Vec<Wanted>, u64) {
+        let mut queue = self.lock();
+        let n = queue.order.len().min(most);
+        let mut wanted = Vec::with_capacity(n);
+        for _ in 0..n {
+            let Some(key) = queue.order.pop_front() else { break };
+            queue.taken += 1;
+            if let Some(change) = queue.waiting.remove(&key) {
+                wanted.push(Wanted { key, noticed_at: change.noticed_at, ended: change.ended, new: change.new });
+            }
+        }
+        (wanted, queue.taken)
+    }
+
+    /// How many keys were ever put in.
+    pub(crate) fn put_so_far(&self) -> u64 {
+        self.lock().put
+    }
+
+    /// How many keys wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().order.len()
+    }
+
+    /// Waits until a key is put in.
+    pub(crate) async fn more(&self) {
+        self.more.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // The sections under this lock only move memory and cannot panic half-way.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_waits_once_and_keeps_what_was_said_of_it() {
+        let dirty = Dirty::default();
+        dirty.put(b"a", Some(Time(1)), Hint::Deleted).unwrap();
+        dirty.put(b"b", Some(Time(2)), Hint::None).unwrap();
+        dirty.put(b"a", Some(Time(3)), Hint::New).unwrap();
+        let (wanted, taken) = dirty.take(10);
+        assert_eq!(taken, 2);
+        let a = &wanted[0];
+        assert_eq!((&a.key[..], a.noticed_at, a.ended, a.new), (&b"a"[..], Some(Time(1)), Hint::Deleted, true));
+        assert_eq!((dirty.put_so_far(), dirty.len()), (2, 0));
+    }
+}

@@ -1,0 +1,149 @@
+//! Redis glob patterns, matched on bytes as `KEYS` and `SCAN MATCH` do.
+
+/// Whether `text` matches `pattern`: `*`, `?`, `[a-z]`, `[^x]`, and `\` before a literal character.
+///
+/// Linear in the text for each `*` (it goes back to the last star only), so a hostile key costs nothing much.
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match step(&pattern[p..], text[t]) {
+            Step::Star => {
+                star = Some((p + 1, t));
+                p += 1;
+            }
+            Step::Hit(width) => {
+                p += width;
+                t += 1;
+            }
+            Step::Miss => match star {
+                Some((after, from)) => {
+                    star = Some((after, from + 1));
+                    p = after;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|&byte| byte == b'*')
+}
+
+enum Step {
+    Star,
+    /// This many bytes of the pattern match one byte of the text.
+    Hit(usize),
+    Miss,
+}
+
+fn step(pattern: &[u8], byte: u8) -> Step {
+    match pattern {
+        [] => Step::Miss,
+        [b'*', ..] => Step::Star,
+        [b'?', ..] => Step::Hit(1),
+        [b'\\', literal, ..] => hit_if(*literal == byte, 2),
+        [b'[', rest @ ..] => {
+            let (matched, width) = class(rest, byte);
+            hit_if(matched, width + 1)
+        }
+        [literal, ..] => hit_if(*literal == byte, 1),
+    }
+}
+
+fn hit_if(matched: bool, width: usize) -> Step {
+    if matched { Step::Hit(width) } else { Step::Miss }
+}
+
+/// A character class after its `[`: whether the byte is in it, and its length with the `]`.
+fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
+    let negated = pattern.first() == Some(&b'^');
+    let mut at = usize::from(negated);
+    let mut found = false;
+    while let Some(&first) = pattern.get(at) {
+        match first {
+            b']' => {
+                at += 1;
+                break;
+            }
+            b'\\' if at + 1 < pattern.len() => {
+                found |= pattern[at + 1] == byte;
+                at += 2;
+            }
+            low if pattern.get(at + 1) == Some(&b'-') && at + 2 < pattern.len() => {
+                let high = pattern[at + 2];
+                found |= (low.min(high)..=low.max(high)).contains(&byte);
+                at += 3;
+            }
+            literal => {
+                found |= literal == byte;
+                at += 1;
+            }
+        }
+    }
+    (found != negated, at)
+}
+
+/// What every key that matches begins with.
+pub(crate) fn literal_prefix(pattern: &str) -> String {
+    let mut prefix = String::new();
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '*' | '?' | '[' => break,
+            '\\' => prefix.extend(rest.next()),
+            c => prefix.push(c),
+        }
+    }
+    prefix
+}
+
+/// The prefixes of several patterns without those that another one covers: Redis refuses overlapping ones. One empty
+/// prefix stands for all keys.
+pub(crate) fn prefixes(patterns: &[String]) -> Vec<String> {
+    let mut all: Vec<String> = patterns.iter().map(|pattern| literal_prefix(pattern)).collect();
+    if all.is_empty() {
+        return vec![String::new()];
+    }
+    all.sort();
+    let mut kept: Vec<String> = Vec::new();
+    for prefix in all {
+        if !kept.iter().any(|shorter| prefix.starts_with(shorter.as_str())) {
+            kept.push(prefix);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matches_as_redis_does() {
+        for (pattern, text, expected) in [
+            ("lock:*", "lock:a", true),
+            ("lock:*", "lock", false),
+            ("*:lock", "a:b:lock", true),
+            ("h?llo", "hello", true),
+            ("h[ae]llo", "hallo", true),
+            ("h[^e]llo", "hello", false),
+            ("h[a-c]llo", "hbllo", true),
+            (r"a\*b", "a*b", true),
+            (r"a\*b", "axb", false),
+            ("*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaa", false),
+            ("*", "", true),
+            ("[", "x", false),
+        ] {
+            assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn prefixes_do_not_overlap() {
+        let said = |patterns: &[&str]| prefixes(&patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>());
+        assert_eq!(said(&["lock:*", "lock:a:*", "mutex:*"]), ["lock:", "mutex:"]);
+        assert_eq!(said(&["lock:*", "*:lock"]), [""]);
+        assert_eq!(said(&[]), [""]);
+        assert_eq!(said(&[r"a\*b*"]), ["a*b"]);
+    }
+}

@@ -1,0 +1,135 @@
+//! The light hand: what watching may cost the store.
+//!
+//! While nobody else uses the store, it is read as fast as it answers. As soon as others do, the budget holds. Who
+//! "others" are is learned from the store's own command counter, less what was sent from here.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Others count as using the store from this many commands a second: below it are health checks and other dashboards.
+const QUIET_COMMANDS_PER_SECOND: f64 = 1_000.0;
+
+/// A burst of this length may run ahead of the budget, so that a batch need not be cut up.
+const BURST: Duration = Duration::from_millis(20);
+
+/// The share of the budget that a scan may take; the rest is for changes.
+const SCAN_SHARE: f64 = 0.25;
+
+/// What a batch of commands is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Finding what exists.
+    Scan,
+    /// Reading what changed.
+    Change,
+}
+
+/// Counts commands, and holds them back where the budget says so.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    budget: u64,
+    sent: AtomicU64,
+    answered: AtomicU64,
+    crowded: AtomicBool,
+    /// When the commands that were let through are paid for, for scans and for changes.
+    paid: Mutex<[Option<Instant>; 2]>,
+}
+
+impl Pacer {
+    pub(crate) fn new(commands_per_second: u64) -> Pacer {
+        Pacer {
+            budget: commands_per_second.max(1),
+            sent: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
+            // Until the store has said how busy it is, it is taken to be busy.
+            crowded: AtomicBool::new(true),
+            paid: Mutex::new([None; 2]),
+        }
+    }
+
+    /// Waits until `commands` may be sent.
+    pub(crate) async fn take(&self, commands: u64, purpose: Purpose) {
+        if self.crowded.load(Ordering::Relaxed) {
+            self.wait(commands, purpose).await;
+        }
+        self.sent.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    async fn wait(&self, commands: u64, purpose: Purpose) {
+        let share = match purpose {
+            Purpose::Scan => SCAN_SHARE,
+            Purpose::Change => 1.0 - SCAN_SHARE,
+        };
+        let cost = Duration::from_secs_f64(commands as f64 / (self.budget as f64 * share));
+        let start = {
+            let now = Instant::now();
+            // A poisoned lock means that a task panicked between two assignments: the times in it are still good.
+            let mut paid = self.paid.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let slot = &mut paid[purpose as usize];
+            let start = slot.map_or(now, |at| at.max(now));
+            *slot = Some(start + cost);
+            start
+        };
+        if let Some(wait) = start.checked_duration_since(Instant::now() + BURST) {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Commands that are not read through [`Pacer::take`]: a few a second.
+    pub(crate) fn count(&self, commands: u64) {
+        self.sent.fetch_add(commands, Ordering::Relaxed);
+        self.answered.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    /// Replies arrived.
+    pub(crate) fn answered(&self, commands: u64) {
+        self.answered.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    /// Commands since the start: answered, and sent. The store has processed some number between the two.
+    pub(crate) fn own(&self) -> Own {
+        // In this order, so that no command counts as answered that does not count as sent.
+        let answered = self.answered.load(Ordering::Relaxed);
+        Own { answered, sent: self.sent.load(Ordering::Relaxed) }
+    }
+
+    /// Takes note of how many commands a second others send at least. `None`: the store does not say, so the budget
+    /// holds.
+    pub(crate) fn learn(&self, others_at_least: Option<f64>) {
+        let crowded = others_at_least.is_none_or(|others| others > QUIET_COMMANDS_PER_SECOND);
+        self.crowded.store(crowded, Ordering::Relaxed);
+    }
+}
+
+/// What was sent from here since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Own {
+    pub(crate) answered: u64,
+    pub(crate) sent: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_budget_holds_while_others_use_the_store_and_only_then() {
+        let pacer = Pacer::new(1_000);
+        let start = Instant::now();
+        pacer.learn(Some(5_000.0));
+        for _ in 0..10 {
+            pacer.take(150, Purpose::Change).await;
+        }
+        let crowded = start.elapsed();
+        assert!(crowded > Duration::from_millis(1_700) && crowded < Duration::from_millis(2_000), "{crowded:?}");
+        pacer.learn(Some(10.0));
+        let start = Instant::now();
+        for _ in 0..10 {
+            pacer.take(150_000, Purpose::Scan).await;
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}

@@ -1,0 +1,447 @@
+//! One set of connections while they hold. Whatever breaks ends the session; the loop in [`super::link`] says so and
+//! dials again.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use fred::clients::Client;
+use fred::error::Error;
+use fred::interfaces::{ClientLike, ServerInterface};
+use fred::types::{ClusterHash, CustomCommand};
+use lockkeeper_model::{FeedKind, SourceState};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+
+use super::dirty::Dirty;
+use super::feed::{self, Broken, Progress};
+use super::pace::{Own, Purpose};
+use super::read::{Reader, Wanted};
+use super::scan::{self, Scanned};
+use super::trouble::{Trouble, refused_command};
+use super::{BoardGone, Shared, connect, release, waiting};
+use crate::clock;
+use crate::source::{Command, Hint, Report};
+
+/// Changed keys are given this long to change again before they are read: a hand-over is then one reading, and a person
+/// sees no difference.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// Changed keys read in one pipeline.
+const CHANGES_AT_ONCE: usize = 500;
+
+/// Connections for the readings of a scan: two, so that two cores can take replies apart.
+const VALUE_CONNECTIONS: usize = 2;
+
+/// How often the store is asked how busy it is.
+const VITAL_SIGNS: Duration = Duration::from_millis(500);
+
+/// Samples of the load that are kept: two seconds, so that the commands under way are a small part of what is counted.
+const SAMPLES: usize = 4;
+
+/// Without a feed everything is scanned again after this pause at least, and at most after so many times the scan's own
+/// length: a third of the time is spent scanning.
+const POLL_PAUSE: Duration = Duration::from_secs(1);
+const POLL_PAUSE_PER_SCAN: u32 = 2;
+
+/// The oldest Redis whose tracking and SCAN are what is relied on here.
+const OLDEST: (u32, u32) = (6, 2);
+
+/// How a session ended.
+pub(super) enum End {
+    /// The connection was lost, or never made.
+    Lost {
+        trouble: Trouble,
+        /// The link had been proven alive by a whole scan.
+        proven: bool,
+    },
+    BoardGone,
+}
+
+/// Runs until something breaks.
+pub(super) async fn run(shared: &Shared, orders: &mut mpsc::Receiver<Command>) -> End {
+    let mut session = match open(shared).await {
+        Ok(session) => session,
+        Err(trouble) => return End::Lost { trouble, proven: false },
+    };
+    loop {
+        tokio::select! {
+            ended = session.tasks.join_next() => {
+                let proven = session.proven.load(Ordering::Relaxed);
+                return match ended {
+                    Some(Ok(Broken::BoardGone)) | None => End::BoardGone,
+                    Some(Ok(Broken::Error(error))) => End::Lost { trouble: Trouble::of(&error), proven },
+                    Some(Err(panicked)) => {
+                        let problem = format!("a part of the watcher failed: {panicked}");
+                        End::Lost { trouble: Trouble { problem, hint: None }, proven }
+                    }
+                };
+            }
+            order = orders.recv() => match order {
+                Some(order) => session.obey(shared, order),
+                None => return End::BoardGone,
+            },
+        }
+    }
+}
+
+struct Session {
+    /// What runs side by side; the first to end is the end.
+    tasks: JoinSet<Broken>,
+    reader: Reader,
+    /// The connection for what a person waits for.
+    act: Client,
+    dirty: Arc<Dirty>,
+    proven: Arc<std::sync::atomic::AtomicBool>,
+}
+
+async fn open(shared: &Shared) -> Result<Session, Trouble> {
+    let trouble = |error: Error| Trouble::of(&error);
+    let feed = connect::connect(&shared.config, "feed").await.map_err(trouble)?;
+    check_version(shared, &feed).await?;
+    let act = connect::connect(&shared.config, "act").await.map_err(trouble)?;
+    let changes = connect::connect(&shared.config, "changes").await.map_err(trouble)?;
+    let names = connect::connect(&shared.config, "scan").await.map_err(trouble)?;
+    let mut values = Vec::new();
+    for _ in 0..VALUE_CONNECTIONS {
+        values.push(connect::connect(&shared.config, "values").await.map_err(trouble)?);
+    }
+    // Before anything is sent in numbers, so that the store's own average is of others.
+    shared.pacer.count(1);
+    let others =
+        info(&act, "stats").await.ok().and_then(|stats| field(&stats, "instantaneous_ops_per_sec")?.parse().ok());
+    shared.pacer.learn(others);
+    let chosen = feed::choose(shared, &feed).await.map_err(trouble)?;
+    tracing::info!(
+        source.name = %shared.config.name,
+        "watching source `{}` by {}: {}", shared.config.name, chosen.kind.word(), chosen.because
+    );
+    shared.status.update(|status| {
+        status.topology = Some("standalone".to_owned());
+        status.feed = Some(chosen.kind);
+        status.feed_because = Some(chosen.because.clone());
+    });
+    shared.status.enter(SourceState::Scanning, None);
+
+    let reader = Reader {
+        pacer: shared.pacer.clone(),
+        status: shared.status.clone(),
+        configured: !shared.config.patterns.is_empty(),
+    };
+    let dirty = Arc::new(Dirty::default());
+    let progress = Arc::new(Progress::default());
+    let rescan = Arc::new(Notify::new());
+    let proven = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut tasks = JoinSet::new();
+    {
+        let (shared, client, dirty, progress, rescan) =
+            (shared.clone(), feed, dirty.clone(), progress.clone(), rescan.clone());
+        let kind = chosen.kind;
+        tasks.spawn(async move { feed::pump(&shared, &client, kind, &dirty, &progress, &rescan).await });
+    }
+    {
+        let (shared, client, reader, dirty) = (shared.clone(), changes.clone(), reader.clone(), dirty.clone());
+        tasks.spawn(async move { read_changes(&shared, &client, &reader, &dirty, &progress).await });
+    }
+    {
+        let (shared, reader, rescan, proven) = (shared.clone(), reader.clone(), rescan.clone(), proven.clone());
+        let feed = chosen;
+        tasks.spawn(async move { scan_again(&shared, &names, &values, &reader, &feed, &rescan, &proven).await });
+    }
+    {
+        let (shared, client, dirty) = (shared.clone(), changes.clone(), dirty.clone());
+        tasks.spawn(async move { vital_signs(&shared, &client, &dirty, &rescan).await });
+    }
+    {
+        let (shared, client) = (shared.clone(), changes);
+        tasks.spawn(async move {
+            match waiting::run(&shared, &client).await {
+                Ok(error) => Broken::Error(error),
+                Err(BoardGone) => Broken::BoardGone,
+            }
+        });
+    }
+    Ok(Session { tasks, reader, act, dirty, proven })
+}
+
+impl Session {
+    /// Does what was ordered, beside everything else.
+    fn obey(&self, shared: &Shared, order: Command) {
+        match order {
+            Command::Look { keys, done: None } => {
+                for key in &keys {
+                    // A full queue means that a scan is due, which finds whatever there is to find.
+                    let _ = self.dirty.put(key, None, Hint::None);
+                }
+            }
+            Command::Look { keys, done: Some(done) } => {
+                let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
+                tokio::spawn(async move {
+                    if look(&shared, &reader, &client, keys).await {
+                        // Whoever asked may have given up.
+                        let _ = done.send(());
+                    }
+                });
+            }
+            Command::Release { order, done } => {
+                let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
+                tokio::spawn(async move {
+                    shared.pacer.count(1);
+                    let reply = release::run(&client, &order).await;
+                    // So that the board knows even without a feed; if it fails, the next scan tells.
+                    let _ = look(&shared, &reader, &client, vec![order.key]).await;
+                    // The attempt was made whether or not anybody still listens; it is in the log.
+                    let _ = done.send(reply);
+                });
+            }
+        }
+    }
+}
+
+/// Reads keys now and waits until the board knows. Says whether it does; a failure ends the session elsewhere.
+async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) -> bool {
+    let asked = keys.len();
+    let wanted = keys.into_iter().map(Wanted::of).collect();
+    match reader.read(client, wanted, Purpose::Change).await {
+        // A key that may not be read is missing among the sights.
+        Ok(sights) if sights.len() == asked => {
+            shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
+        }
+        _ => false,
+    }
+}
+
+async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> {
+    shared.pacer.count(1);
+    let info: Result<String, Error> = info(client, "server").await;
+    let version = match info {
+        Ok(info) => field(&info, "redis_version").map(str::to_owned),
+        Err(error) => match refused_command(&error) {
+            Some(command) => {
+                shared.status.missing(&command, "how busy the store is is not known, so the budget always holds");
+                None
+            }
+            None => return Err(Trouble::of(&error)),
+        },
+    };
+    if let Some(version) = &version {
+        let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+        let numbers = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        if numbers < OLDEST {
+            return Err(Trouble::new(
+                format!("this Redis is too old: it is {}", lockkeeper_model::words::shown(version)),
+                format!("Lockkeeper needs Redis {}.{} or later", OLDEST.0, OLDEST.1),
+            ));
+        }
+    }
+    shared.status.update(|status| status.server_version = version);
+    Ok(())
+}
+
+async fn info(client: &Client, section: &'static str) -> Result<String, Error> {
+    let info = CustomCommand::new_static("INFO", ClusterHash::Random, false);
+    client.custom(info, vec![section]).await
+}
+
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// Reads what changed, batch by batch.
+async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: &Dirty, progress: &Progress) -> Broken {
+    loop {
+        if dirty.len() == 0 {
+            dirty.more().await;
+        }
+        tokio::time::sleep(GATHER).await;
+        let (wanted, taken) = dirty.take(CHANGES_AT_ONCE);
+        if wanted.is_empty() {
+            continue;
+        }
+        let sights = match reader.read(client, wanted, Purpose::Change).await {
+            Ok(sights) => sights,
+            Err(error) => return Broken::Error(error),
+        };
+        if shared.report(Report::Sights { sights, scan: false }).await.is_err() {
+            return Broken::BoardGone;
+        }
+        if let Some(at) = progress.reported(taken)
+            && feed::confirm(shared, at).await.is_err()
+        {
+            return Broken::BoardGone;
+        }
+    }
+}
+
+/// Scans at once, and again: to reconcile, after something was missed, or because there is no feed.
+async fn scan_again(
+    shared: &Shared,
+    names: &Client,
+    values: &[Client],
+    reader: &Reader,
+    feed: &feed::Chosen,
+    rescan: &Notify,
+    proven: &std::sync::atomic::AtomicBool,
+) -> Broken {
+    loop {
+        let began = tokio::time::Instant::now();
+        let scanned = scan::run(shared, names, values, reader).await;
+        match scanned {
+            Ok(Scanned::Complete) => {
+                proven.store(true, Ordering::Relaxed);
+                shared.status.update(|status| status.coverage.complete = true);
+                let (state, trouble) = verdict(shared, feed);
+                shared.status.enter(state, trouble);
+            }
+            Ok(Scanned::Refused) => {
+                let trouble = Trouble::new(
+                    "existing locks cannot be found: the credential may not run `SCAN`",
+                    "grant it: ACL SETUSER <user> +scan",
+                );
+                shared.status.enter(SourceState::Degraded, Some(trouble));
+                // Changes still arrive; a rescan would be refused again.
+                return std::future::pending().await;
+            }
+            Ok(Scanned::BoardGone) => return Broken::BoardGone,
+            Err(error) => return Broken::Error(error),
+        }
+        let pause = if feed.kind == FeedKind::Polling {
+            POLL_PAUSE.max(began.elapsed() * POLL_PAUSE_PER_SCAN)
+        } else {
+            Duration::from_millis(u64::try_from(shared.config.reconcile_ms).unwrap_or(u64::MAX))
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = rescan.notified() => shared.status.enter(SourceState::Scanning, None),
+        }
+    }
+}
+
+/// What a source is after a whole scan.
+fn verdict(shared: &Shared, feed: &feed::Chosen) -> (SourceState, Option<Trouble>) {
+    if feed.kind == FeedKind::Polling {
+        return (
+            SourceState::Degraded,
+            Some(Trouble::new(
+                "changes are found by scanning only, so what is shown can be seconds old",
+                format!("allow client tracking or keyspace notifications: {}", feed.because),
+            )),
+        );
+    }
+    let mut unreadable = None;
+    shared.status.update(|status| {
+        unreadable =
+            status.missing_permissions.iter().find(|missing| missing.costs.contains("cannot be read")).cloned();
+    });
+    match unreadable {
+        Some(missing) => (
+            SourceState::Degraded,
+            Some(Trouble::new(
+                format!("{}: the credential may not run `{}`", missing.costs, missing.permission),
+                format!("grant it: {}", missing.fix),
+            )),
+        ),
+        None => (SourceState::Live, None),
+    }
+}
+
+/// The store's counter of commands, and ours, at one moment.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    at: tokio::time::Instant,
+    own: Own,
+    all: Option<u64>,
+}
+
+/// Commands a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Load {
+    own: f64,
+    others: Option<f64>,
+    others_at_least: Option<f64>,
+}
+
+/// What happened between two samples. How many of our commands the store had processed at each is known up to those
+/// under way, so others are known by bounds; the longer the time, the closer they are. What is shown is of the last
+/// sample only.
+fn load(first: Option<&Sample>, last: Option<&Sample>, now: &Sample) -> Load {
+    let (Some(first), Some(last)) = (first, last) else {
+        return Load { own: 0.0, others: None, others_at_least: None };
+    };
+    let seconds = |since: &Sample| now.at.duration_since(since.at).as_secs_f64().max(0.001);
+    let all = |since: &Sample| Some(now.all?.saturating_sub(since.all?) as f64 / seconds(since));
+    let own = now.own.answered.saturating_sub(last.own.answered) as f64 / seconds(last);
+    let own_at_most = now.own.sent.saturating_sub(first.own.answered) as f64 / seconds(first);
+    Load {
+        own,
+        others: all(last).map(|all| (all - own).max(0.0)),
+        others_at_least: all(first).map(|all| (all - own_at_most).max(0.0)),
+    }
+}
+
+/// Learns how busy the store is, and notices when its keys vanish without a word: clearing a whole database is
+/// announced by no notice that reaches us.
+async fn vital_signs(shared: &Shared, client: &Client, dirty: &Dirty, rescan: &Notify) -> Broken {
+    let mut tick = tokio::time::interval(VITAL_SIGNS);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut samples: VecDeque<Sample> = VecDeque::new();
+    let mut suspicious = false;
+    let mut may_size = true;
+    loop {
+        tick.tick().await;
+        shared.pacer.count(1);
+        let before = shared.pacer.own();
+        let all = match info(client, "stats").await {
+            Ok(stats) => field(&stats, "total_commands_processed").and_then(|all| all.parse().ok()),
+            Err(error) if refused_command(&error).is_some() => None,
+            Err(error) => return Broken::Error(error),
+        };
+        let after = shared.pacer.own();
+        let own = Own { answered: before.answered, sent: after.sent };
+        let now = Sample { at: tokio::time::Instant::now(), own, all };
+        let Load { own, others, others_at_least } = load(samples.front(), samples.back(), &now);
+        samples.push_back(now);
+        if samples.len() > SAMPLES {
+            samples.pop_front();
+        }
+        if samples.len() > 1 {
+            shared.pacer.learn(others_at_least);
+        }
+
+        let mut vanished = false;
+        if may_size {
+            shared.pacer.count(1);
+            match client.dbsize::<u64>().await {
+                Ok(keys) => {
+                    let known = shared.locks.load(Ordering::Relaxed);
+                    vanished = keys + (dirty.len() as u64) < known;
+                    shared.status.update(|status| {
+                        if status.coverage.complete {
+                            status.coverage.total_keys = Some(keys);
+                            status.coverage.scanned_keys = keys;
+                        }
+                    });
+                }
+                Err(error) if refused_command(&error).is_some() => may_size = false,
+                Err(error) => return Broken::Error(error),
+            }
+        }
+        shared.status.update(|status| {
+            status.own_commands_per_second = own as u64;
+            status.other_commands_per_second = others.map(|others| others as u64);
+        });
+        // Twice in a row: once can be a burst of releases that is being read just now.
+        if vanished && suspicious {
+            let (at, because) = (clock::now(), "the store has fewer keys than known locks: it was cleared");
+            shared.status.gap(at, because, 0);
+            if shared.report(Report::Gap { at, because: because.to_owned() }).await.is_err() {
+                return Broken::BoardGone;
+            }
+            rescan.notify_one();
+            suspicious = false;
+        } else {
+            suspicious = vanished;
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The one place where a source's status is changed.
+
+use lockkeeper_model::{Budget, Coverage, LockId, MissingPermission, NotALock, SourceState, SourceStatus, Time};
+use tokio::sync::watch;
+
+use super::RedisConfig;
+use super::trouble::Trouble;
+use crate::clock;
+
+/// Keys that are no locks are named up to this number; more are counted.
+const NAMED_NOT_LOCKS: usize = 20;
+
+/// Publishes what is known of how well a source is watched.
+#[derive(Debug)]
+pub(crate) struct Status(watch::Sender<SourceStatus>);
+
+impl Status {
+    pub(crate) fn new(config: &RedisConfig) -> (Status, watch::Receiver<SourceStatus>) {
+        let now = clock::now();
+        let (tx, rx) = watch::channel(SourceStatus {
+            name: config.name.clone(),
+            kind: "redis".to_owned(),
+            topology: None,
+            address: config.address(),
+            server_version: None,
+            environment: config.environment.clone(),
+            demo: config.demo,
+            state: SourceState::Down,
+            since: now,
+            problem: Some("not connected yet".to_owned()),
+            hint: None,
+            feed: None,
+            feed_because: None,
+            patterns: config.patterns.clone(),
+            coverage: Coverage::default(),
+            confirmed_at: None,
+            lag_ms: None,
+            dirty: 0,
+            gaps: 0,
+            missed_events: 0,
+            last_gap_at: None,
+            last_gap: None,
+            own_commands_per_second: 0,
+            other_commands_per_second: None,
+            budget: Budget { commands_per_second: config.commands_per_second },
+            missing_permissions: Vec::new(),
+            not_locks: NotALock::default(),
+            release_enabled: config.release_enabled,
+            as_of: now,
+        });
+        (Status(tx), rx)
+    }
+
+    /// Changes the status.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut SourceStatus)) {
+        self.0.send_modify(|status| {
+            change(status);
+            status.as_of = clock::now();
+        });
+    }
+
+    /// Goes into a state, if it is not in it.
+    pub(crate) fn enter(&self, state: SourceState, trouble: Option<Trouble>) {
+        self.update(|status| {
+            if status.state != state {
+                status.state = state;
+                status.since = clock::now();
+            }
+            let (problem, hint) = trouble.map_or((None, None), |trouble| (Some(trouble.problem), trouble.hint));
+            status.problem = problem;
+            status.hint = hint;
+        });
+    }
+
+    /// Changes may have been missed, until a whole scan has been done.
+    pub(crate) fn gap(&self, at: Time, because: &str, missed: u64) {
+        self.update(|status| {
+            status.gaps += 1;
+            status.missed_events += missed;
+            status.last_gap_at = Some(at);
+            status.last_gap = Some(because.to_owned());
+            status.coverage.complete = false;
+            status.confirmed_at = None;
+            status.lag_ms = None;
+        });
+    }
+
+    /// A command was refused for lack of permission.
+    pub(crate) fn missing(&self, permission: &str, costs: &str) {
+        self.update(|status| {
+            if status.missing_permissions.iter().any(|known| known.permission == permission) {
+                return;
+            }
+            let rule = permission.to_ascii_lowercase().replace(' ', "|");
+            status.missing_permissions.push(MissingPermission {
+                permission: permission.to_owned(),
+                costs: costs.to_owned(),
+                fix: format!("ACL SETUSER <user> +{rule}"),
+            });
+        });
+    }
+
+    /// A key that matches a pattern is no lock.
+    pub(crate) fn not_a_lock(&self, key: &[u8], because: String) {
+        self.update(|status| {
+            let id = LockId::of_key(key);
+            let sample = &mut status.not_locks.sample;
+            if let Some(known) = sample.iter_mut().find(|(known, _)| *known == id) {
+                known.1 = because;
+                return;
+            }
+            status.not_locks.count += 1;
+            if sample.len() < NAMED_NOT_LOCKS {
+                sample.push((id, because));
+            }
+        });
+    }
+}

@@ -1,0 +1,93 @@
+//! What goes wrong with a Redis, in words for the person who watches. No address and no credential is in them.
+
+use fred::error::{Error, ErrorKind};
+use lockkeeper_model::words;
+
+/// What is wrong, and what to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    pub(crate) problem: String,
+    pub(crate) hint: Option<String>,
+}
+
+impl Trouble {
+    pub(crate) fn new(problem: impl Into<String>, hint: impl Into<String>) -> Trouble {
+        Trouble { problem: problem.into(), hint: Some(hint.into()) }
+    }
+
+    /// Says what an error of the client means.
+    pub(crate) fn of(error: &Error) -> Trouble {
+        let details = error.details();
+        let said = |word: &str| details.contains(word);
+        match error.kind() {
+            ErrorKind::Auth if said("NOAUTH") || said("without any password") => Trouble::new(
+                "Redis wants a password and none is configured, or it has none and one is configured",
+                "put the user and the password into the URL: redis://user:password@host:port",
+            ),
+            ErrorKind::Auth => Trouble::new(
+                "Redis refused the user name or the password",
+                "check the credentials in the URL; they are never shown here",
+            ),
+            _ if said("NOAUTH") => Trouble::new(
+                "Redis wants a password and none is configured",
+                "put the user and the password into the URL: redis://user:password@host:port",
+            ),
+            _ if said("WRONGPASS") => Trouble::new(
+                "Redis refused the user name or the password",
+                "check the credentials in the URL; they are never shown here",
+            ),
+            _ if said("NOPROTO") || said("unknown command") && (said("HELLO") || said("hello")) => {
+                Trouble::new("this Redis is too old: it does not speak RESP3", "Lockkeeper needs Redis 6.2 or later")
+            }
+            _ if said("LOADING") => {
+                Trouble::new("Redis is loading its data set", "locks are shown as soon as it has finished")
+            }
+            _ if said("DENIED") && said("protected mode") => Trouble::new(
+                "Redis is in protected mode and refuses connections from other hosts",
+                "give it a password or bind it to this network",
+            ),
+            _ if said("max number of clients") => {
+                Trouble::new("Redis has no room for another connection", "raise its `maxclients`")
+            }
+            ErrorKind::Timeout => Trouble::new(
+                "Redis does not answer",
+                "it is frozen, overloaded or cut off; the connection is tried again and again",
+            ),
+            ErrorKind::IO | ErrorKind::Canceled => {
+                Trouble { problem: format!("the connection failed: {}", calm(details)), hint: None }
+            }
+            ErrorKind::Protocol | ErrorKind::Parse => {
+                Trouble::new("what answers at this address does not speak the protocol of Redis", "check host and port")
+            }
+            _ => Trouble { problem: format!("Redis answered: {}", words::shown(details)), hint: None },
+        }
+    }
+}
+
+/// The operating system's words without the numbers that mean nothing to a person.
+fn calm(details: &str) -> String {
+    // The client passes on the debug form of an error: `Os { code: 111, kind: …, message: "Connection refused" }`.
+    let message = details.split("message: \"").nth(1).and_then(|rest| rest.split('"').next());
+    let words = message.unwrap_or_else(|| details.split(" (os error").next().unwrap_or(details));
+    words::shown(&words.trim_start_matches("IO Error: ").to_lowercase())
+}
+
+/// The command that was refused for lack of permission, if that is what the error says.
+pub(crate) fn refused_command(error: &Error) -> Option<String> {
+    let details = error.details();
+    if !details.starts_with("NOPERM") {
+        return None;
+    }
+    // Redis 6: "NOPERM this user has no permissions to run the 'scan' command or its subcommand"; 7 names the user, too.
+    let command = details.split('\'').nth(1).unwrap_or("?");
+    Some(command.replace('|', " ").to_ascii_uppercase())
+}
+
+/// Whether the connection itself is the trouble, as against one command on it.
+pub(crate) fn is_of_connection(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout | ErrorKind::Protocol | ErrorKind::Parse
+    ) || error.details().starts_with("LOADING")
+        || error.details().starts_with("NOAUTH")
+}

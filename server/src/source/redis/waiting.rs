@@ -1,0 +1,76 @@
+//! Counting those who wait, where Redis knows: a client that waits for a Redisson lock listens on its unlock channel.
+//!
+//! Only channels that somebody listens on are named by Redis, so this costs what is waited for, not what is held.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fred::clients::Client;
+use fred::error::Error;
+use fred::interfaces::{ClientLike, PubsubInterface};
+use fred::types::{ClusterHash, CustomCommand, Value as Reply};
+
+use super::dialect::{CHANNEL_PREFIX, lock_of_channel};
+use super::trouble::refused_command;
+use super::{BoardGone, Shared};
+use crate::clock;
+use crate::source::{Report, WaitersSeen};
+
+/// How often waiters are counted: the column that a person stares at in an incident should not be older than this.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Channels in one question.
+const CHANNELS_AT_ONCE: usize = 500;
+
+/// Counts again and again. Ends only when the connection is lost or the server ends.
+pub(super) async fn run(shared: &Shared, client: &Client) -> Result<Error, BoardGone> {
+    let mut tick = tokio::time::interval(EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        match count(shared, client).await {
+            Ok(counts) => shared.report(Report::Waiting { counts, at: clock::now() }).await?,
+            Err(error) => match refused_command(&error) {
+                Some(command) => {
+                    shared.status.missing(&command, "the number of clients that wait for Redisson locks is not known");
+                    shared.report(Report::WaitingUnknown).await?;
+                    return std::future::pending().await;
+                }
+                None => return Ok(error),
+            },
+        }
+    }
+}
+
+async fn count(shared: &Shared, client: &Client) -> Result<Vec<(Bytes, WaitersSeen)>, Error> {
+    shared.pacer.count(1);
+    let channels: Reply = client.pubsub_channels(format!("{CHANNEL_PREFIX}*")).await?;
+    let channels: Vec<Bytes> = match channels {
+        Reply::Array(channels) => channels.into_iter().filter_map(Reply::into_bytes).collect(),
+        other => other.into_bytes().into_iter().collect(),
+    };
+    let mut counts = Vec::new();
+    for some in channels.chunks(CHANNELS_AT_ONCE) {
+        shared.pacer.count(1);
+        let numsub = CustomCommand::new_static("PUBSUB", ClusterHash::Random, false);
+        let mut arguments: Vec<Reply> = vec!["NUMSUB".into()];
+        arguments.extend(some.iter().map(|channel| Reply::Bytes(channel.clone())));
+        let reply: Reply = client.custom(numsub, arguments).await?;
+        let mut parts: Vec<Reply> = match reply {
+            Reply::Array(parts) => parts,
+            Reply::Map(map) => {
+                map.inner().into_iter().flat_map(|(channel, n)| [Reply::Bytes(channel.into_bytes()), n]).collect()
+            }
+            _ => Vec::new(),
+        };
+        for pair in parts.chunks_exact_mut(2) {
+            let count = pair[1].as_i64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+            if let Some(channel) = pair[0].take().into_bytes()
+                && let Some(key) = lock_of_channel(&channel)
+            {
+                counts.push((Bytes::copy_from_slice(key), WaitersSeen { count }));
+            }
+        }
+    }
+    Ok(counts)
+}

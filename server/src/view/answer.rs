@@ -1,0 +1,175 @@
+//! The locks that are an answer to one question, in its order, kept up to date change by change.
+
+use std::collections::HashSet;
+
+use lockkeeper_model::{Question, Time};
+
+use super::filter::Filter;
+use super::keys::{Keys, compare, sort_all};
+use super::ordered::Ordered;
+use crate::registry::{Registry, Slot};
+
+/// Locks that are examined in one step of a first answer: some milliseconds, so that everybody else's frames go on.
+const EXAMINED_PER_STEP: usize = 20_000;
+
+/// Up to this many new answers are put in their places one by one; more are sorted and merged in one pass.
+const ONE_BY_ONE: usize = 4_096;
+
+/// While very many new answers arrive (a first scan), they are merged this often, in milliseconds: a pass over a
+/// million locks takes a tenth of that.
+const MERGE_EVERY_MS: i64 = 1_000;
+
+/// The answer to one question.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) question: Question,
+    filter: Filter,
+    ordered: Ordered,
+    /// Answers that have no place in `ordered` yet.
+    incoming: HashSet<Slot>,
+    members: Bits,
+    /// The next slot to examine; `None` once all were.
+    examining: Option<usize>,
+    merged_at: Time,
+    /// Grows with every change of an answer's order or content.
+    pub(crate) epoch: u64,
+    /// When it was last asked.
+    pub(crate) used_at: Time,
+    /// Windows that are open on it.
+    pub(crate) watched: usize,
+}
+
+impl Answer {
+    pub(crate) fn new(question: Question, now: Time) -> Answer {
+        Answer {
+            filter: Filter::new(&question),
+            question,
+            ordered: Ordered::default(),
+            incoming: HashSet::new(),
+            members: Bits::default(),
+            examining: Some(0),
+            merged_at: Time(0),
+            epoch: 0,
+            used_at: now,
+            watched: 0,
+        }
+    }
+
+    /// Locks that are an answer, as far as examined.
+    pub(crate) fn total(&self) -> u64 {
+        (self.ordered.len() + self.incoming.len()) as u64
+    }
+
+    /// How many slots were examined; `None` once all were.
+    pub(crate) fn examined(&self) -> Option<u64> {
+        self.examining.map(|next| next as u64)
+    }
+
+    /// Examines some more, if something is left.
+    pub(crate) fn examine(&mut self, registry: &Registry, scratch: &mut Vec<u8>) {
+        let Some(from) = self.examining else { return };
+        let end = registry.slots();
+        let to = (from + EXAMINED_PER_STEP).min(end);
+        for slot in from..to {
+            let slot = slot as Slot;
+            if let Some(record) = registry.record(slot)
+                && !record.is_ended()
+                && self.filter.matches(registry, record, scratch)
+            {
+                self.members.set(slot, true);
+                self.incoming.insert(slot);
+            }
+        }
+        self.epoch += 1;
+        self.examining = (to < end).then_some(to);
+    }
+
+    /// A lock is about to change: takes it out if its place may be another afterwards. `keys` are still the old ones.
+    pub(crate) fn before_change(&mut self, registry: &Registry, keys: &[Keys], slot: Slot, new: &Keys) {
+        if !self.members.get(slot) {
+            return;
+        }
+        let (sort, order) = (self.question.sort, self.question.order());
+        let stays = keys.get(slot as usize).is_some_and(|old| old.rank(sort, order) == new.rank(sort, order));
+        if new.held && stays && self.question.is_unfiltered() {
+            return;
+        }
+        self.members.set(slot, false);
+        if !self.incoming.remove(&slot) {
+            self.ordered.remove(slot, |a, b| compare(registry, keys, sort, order, a, b));
+        }
+        self.epoch += 1;
+    }
+
+    /// A lock has changed, and so have its keys: puts it in if it is an answer.
+    pub(crate) fn after_change(&mut self, registry: &Registry, slot: Slot, scratch: &mut Vec<u8>) {
+        if self.examining.is_some_and(|next| slot as usize >= next) {
+            return;
+        }
+        if self.members.get(slot) {
+            self.epoch += 1;
+            return;
+        }
+        if let Some(record) = registry.record(slot)
+            && !record.is_ended()
+            && self.filter.matches(registry, record, scratch)
+        {
+            self.members.set(slot, true);
+            self.incoming.insert(slot);
+            self.epoch += 1;
+        }
+    }
+
+    /// Gives new answers their places, all of them if `at_once`, else unless there are very many and it was done just
+    /// now.
+    pub(crate) fn settle(&mut self, registry: &Registry, keys: &[Keys], now: Time, at_once: bool) {
+        if self.incoming.is_empty() {
+            return;
+        }
+        let (sort, order) = (self.question.sort, self.question.order());
+        let cmp = |a, b| compare(registry, keys, sort, order, a, b);
+        if self.incoming.len() <= ONE_BY_ONE {
+            for slot in self.incoming.drain() {
+                self.ordered.insert(slot, cmp);
+            }
+            return;
+        }
+        if !at_once && now.since(self.merged_at) < MERGE_EVERY_MS {
+            return;
+        }
+        self.merged_at = now;
+        let slots: Vec<Slot> = self.incoming.drain().collect();
+        self.incoming.shrink_to_fit();
+        self.ordered.merge(sort_all(registry, keys, sort, order, slots), cmp);
+    }
+
+    /// Whether [`Answer::settle`] left something for later.
+    pub(crate) fn unsettled(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+
+    /// A window of the answers that have their place.
+    pub(crate) fn window(&self, offset: u64, limit: u32) -> impl Iterator<Item = Slot> + '_ {
+        self.ordered.window(usize::try_from(offset).unwrap_or(usize::MAX), limit as usize)
+    }
+}
+
+/// One bit a slot.
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn get(&self, slot: Slot) -> bool {
+        self.0.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    }
+
+    fn set(&mut self, slot: Slot, on: bool) {
+        let at = slot as usize / 64;
+        if at >= self.0.len() {
+            self.0.resize(at + 1, 0);
+        }
+        if let Some(word) = self.0.get_mut(at) {
+            if on { *word |= 1 << (slot % 64) } else { *word &= !(1 << (slot % 64)) }
+        }
+    }
+}

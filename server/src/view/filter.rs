@@ -1,0 +1,67 @@
+//! A question's filters, made ready to be asked of a million locks.
+
+use lockkeeper_model::{Flag, Question};
+use memchr::memmem::Finder;
+
+use crate::registry::{Record, Registry};
+
+/// Tests one lock after the other.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    words: Vec<Finder<'static>>,
+    source: Option<String>,
+    dialect: Option<String>,
+    waiting: bool,
+    unknown_holder: Option<bool>,
+    /// States that no lock of these sources can be in.
+    nothing: bool,
+    flag: Option<Flag>,
+    everything: bool,
+}
+
+impl Filter {
+    pub(crate) fn new(question: &Question) -> Filter {
+        let state = question.state.as_deref();
+        Filter {
+            words: question
+                .q
+                .split_whitespace()
+                .map(|word| Finder::new(word.to_ascii_lowercase().as_bytes()).into_owned())
+                .collect(),
+            source: question.source.clone(),
+            dialect: question.dialect.clone(),
+            waiting: state == Some("waiting"),
+            unknown_holder: match state {
+                Some("held") => Some(false),
+                Some("unknown_holder") => Some(true),
+                _ => None,
+            },
+            nothing: matches!(state, Some("waiting_only" | "no_quorum")),
+            flag: question.flag.as_deref().and_then(|word| Flag::ALL.into_iter().find(|flag| flag.word() == word)),
+            everything: question.is_unfiltered(),
+        }
+    }
+
+    /// Whether a held lock is an answer. `scratch` is memory to reuse.
+    pub(crate) fn matches(&self, registry: &Registry, record: &Record, scratch: &mut Vec<u8>) -> bool {
+        if self.everything {
+            return true;
+        }
+        !self.nothing
+            && self.unknown_holder.is_none_or(|wanted| record.no_owner == wanted)
+            && (!self.waiting || record.waiters > 0)
+            && self.flag.is_none_or(|flag| record.has_flag(flag))
+            && self.dialect.as_deref().is_none_or(|name| record.recognition.dialect == name)
+            && self.source.as_deref().is_none_or(|name| registry.source_name(record.source) == name)
+            && self.words.iter().all(|word| {
+                contains(word, &record.key, scratch)
+                    || record.holds.iter().any(|hold| contains(word, &hold.token, scratch))
+            })
+    }
+}
+
+fn contains(word: &Finder<'_>, text: &[u8], scratch: &mut Vec<u8>) -> bool {
+    scratch.clear();
+    scratch.extend(text.iter().map(u8::to_ascii_lowercase));
+    word.find(scratch).is_some()
+}

@@ -1,0 +1,155 @@
+//! A viewer that applies what it is told must see what a viewer that asks anew sees.
+
+use bytes::Bytes;
+use lockkeeper_model::wire::{Row, ServerFrame};
+use lockkeeper_model::{Order, Question, SortKey, Time};
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+
+use super::Views;
+use crate::registry::tests::{Step, World, play, steps};
+
+/// What a viewer's screen shows.
+#[derive(Debug, Default)]
+struct Screen {
+    rows: Vec<Row>,
+    total: u64,
+}
+
+impl Screen {
+    fn read(&mut self, frames: &mut mpsc::Receiver<Bytes>) {
+        while let Ok(frame) = frames.try_recv() {
+            match serde_json::from_slice(&frame).unwrap() {
+                ServerFrame::Window { rows, total, .. } => *self = Screen { rows, total },
+                ServerFrame::Delta { order, rows, total, .. } => {
+                    let mut all = std::mem::take(&mut self.rows);
+                    for row in rows {
+                        match all.iter_mut().find(|known| known.row == row.row) {
+                            Some(known) => *known = row,
+                            None => all.push(row),
+                        }
+                    }
+                    self.rows = match order {
+                        Some(order) => order
+                            .into_iter()
+                            .map(|id| all.iter().find(|row| row.row == id).cloned().expect("an ordered row was told"))
+                            .collect(),
+                        None => all,
+                    };
+                    self.total = total;
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn note(world: &mut World, views: &mut Views) {
+    for slot in std::mem::take(&mut world.changes.dirty) {
+        views.change(&world.registry, slot);
+    }
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    (
+        proptest::sample::select(&["", "w1", "LOCK:1", "lock w2", "nothing"][..]),
+        proptest::option::weighted(0.2, Just("no-expiry".to_owned())),
+        proptest::option::weighted(0.2, Just("waiting".to_owned())),
+        proptest::sample::select(&SortKey::ALL[..]),
+        proptest::option::of(proptest::sample::select(&[Order::Asc, Order::Desc][..])),
+    )
+        .prop_map(|(q, flag, state, sort, order)| Question {
+            q: q.to_owned(),
+            flag,
+            state,
+            sort,
+            order,
+            ..Question::default()
+        })
+}
+
+proptest! {
+    #[test]
+    fn snapshot_and_deltas_are_the_later_snapshot(
+        before in steps(), steps in steps(), question in question(), offset in 0u64..4, limit in 1u32..9, slow in any::<bool>(),
+    ) {
+        let (mut world, mut views) = (World::new(), Views::default());
+        for step in &before {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+        }
+        let (tx, mut frames) = mpsc::channel(2);
+        let mut screen = Screen::default();
+        views.connect(1, tx);
+        views.ask(&world.registry, 1, 5, &question, offset, limit, Time(world.now));
+        for step in &steps {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+            views.flush(&world.registry, Time(world.now), &|_| false);
+            // A slow viewer lets frames pile up until some are dropped.
+            if !slow {
+                screen.read(&mut frames);
+            }
+        }
+        screen.read(&mut frames);
+        views.flush(&world.registry, Time(world.now), &|_| false);
+        screen.read(&mut frames);
+
+        let (tx, mut fresh_frames) = mpsc::channel(2);
+        let mut fresh = Screen::default();
+        views.connect(2, tx);
+        views.ask(&world.registry, 2, 9, &question, offset, limit, Time(world.now));
+        views.flush(&world.registry, Time(world.now), &|_| false);
+        fresh.read(&mut fresh_frames);
+        let shown = |screen: &Screen| -> Vec<(String, Option<String>, Option<i64>, Option<u32>, String)> {
+            screen
+                .rows
+                .iter()
+                .map(|row| (row.id.to_string(), row.token.clone(), row.expires_at, row.waiters, row.generation.clone()))
+                .collect()
+        };
+        prop_assert_eq!(shown(&screen), shown(&fresh));
+        prop_assert_eq!(screen.total, fresh.total);
+    }
+
+    #[test]
+    fn an_answer_kept_up_to_date_is_the_answer_computed_anew(steps in steps(), question in question()) {
+        let (mut world, mut views) = (World::new(), Views::default());
+        views.page(&world.registry, &question, 0, 100, Time(0));
+        for step in &steps {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+        }
+        let kept = views.page(&world.registry, &question, 0, 100, Time(world.now));
+        let mut anew = Views::default();
+        for slot in 0..world.registry.slots() {
+            anew.change(&world.registry, slot as u32);
+        }
+        prop_assert_eq!(kept, anew.page(&world.registry, &question, 0, 100, Time(world.now)));
+        prop_assert_eq!(views.all(), world.held().len() as u64);
+    }
+}
+
+#[test]
+fn an_ended_row_is_told_with_how_it_ended() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    world.scan();
+    play(&mut world, &Step::Take(1, 1, None));
+    play(&mut world, &Step::Notice(1));
+    note(&mut world, &mut views);
+    let (tx, mut frames) = mpsc::channel(4);
+    views.connect(1, tx);
+    views.ask(&world.registry, 1, 1, &Question::default(), 0, 10, Time(world.now));
+    views.flush(&world.registry, Time(world.now), &|_| false);
+    frames.try_recv().unwrap();
+    world.wait(840);
+    play(&mut world, &Step::Delete(1));
+    play(&mut world, &Step::Notice(1));
+    note(&mut world, &mut views);
+    views.flush(&world.registry, Time(world.now), &|_| false);
+    let ServerFrame::Delta { ended, total, .. } = serde_json::from_slice(&frames.try_recv().unwrap()).unwrap() else {
+        panic!("not a delta");
+    };
+    assert_eq!((total, ended.len(), ended[0].held_ms), (0, 1, Some(840)));
+    assert_eq!(ended[0].transition.word(), "released");
+}

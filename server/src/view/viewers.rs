@@ -1,0 +1,384 @@
+//! Who looks at which window, and what each was last told.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use lockkeeper_model::wire::{Ended, Facets, Row, ServerFrame};
+use lockkeeper_model::{LockId, Question, Time};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::{AnswerId, Views};
+use crate::registry::{Registry, Slot};
+use crate::source::SourceId;
+
+/// The least time between two frames of one window, in milliseconds: thirty a second, which is as fast as a person
+/// sees rows change.
+pub const FRAME_MS: i64 = 33;
+
+/// Whether a source does not answer.
+pub type Down<'a> = &'a dyn Fn(SourceId) -> bool;
+
+#[derive(Debug, Default)]
+pub(super) struct Viewers {
+    viewers: HashMap<u64, Viewer>,
+    windows: HashMap<Place, Window>,
+}
+
+/// One window of one answer.
+type Place = (AnswerId, u64, u32);
+
+#[derive(Debug)]
+struct Viewer {
+    frames: mpsc::Sender<Bytes>,
+    ask: u32,
+    place: Option<Place>,
+    /// It must be told the whole window: it has just asked, or did not keep up.
+    needs_window: bool,
+    follow: Option<Followed>,
+}
+
+#[derive(Debug)]
+struct Followed {
+    source: SourceId,
+    key: Bytes,
+    /// The slot and its version when it was last told; `None`: never told.
+    told: Option<Option<(Slot, u32)>>,
+}
+
+/// What all viewers of one window were last told.
+#[derive(Debug, Default)]
+struct Window {
+    viewers: Vec<u64>,
+    rows: Vec<Shown>,
+    told: Option<Told>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shown {
+    slot: Slot,
+    version: u32,
+    row: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Told {
+    epoch: u64,
+    total: u64,
+    all: u64,
+    facets: Facets,
+    examined: Option<u64>,
+}
+
+impl Views {
+    /// A new viewer.
+    pub fn connect(&mut self, viewer: u64, frames: mpsc::Sender<Bytes>) {
+        self.viewers.viewers.insert(viewer, Viewer { frames, ask: 0, place: None, needs_window: false, follow: None });
+    }
+
+    /// A viewer left.
+    pub fn leave(&mut self, viewer: u64) {
+        self.detach(viewer);
+        self.viewers.viewers.remove(&viewer);
+    }
+
+    /// How many viewers there are.
+    #[must_use]
+    pub fn viewers(&self) -> usize {
+        self.viewers.viewers.len()
+    }
+
+    /// A viewer states its question. The question and the limit must have been checked.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one frame, as the viewer sent them")]
+    pub fn ask(
+        &mut self,
+        registry: &Registry,
+        viewer: u64,
+        ask: u32,
+        question: &Question,
+        offset: u64,
+        limit: u32,
+        now: Time,
+    ) {
+        if !self.viewers.viewers.contains_key(&viewer) {
+            return;
+        }
+        let answer = self.answer_to(registry, question, now);
+        let place = (answer, offset, limit);
+        self.detach(viewer);
+        if let Some(answer) = self.answers.get_mut(&answer) {
+            answer.watched += 1;
+        }
+        self.viewers.windows.entry(place).or_default().viewers.push(viewer);
+        if let Some(viewer) = self.viewers.viewers.get_mut(&viewer) {
+            viewer.ask = ask;
+            viewer.place = Some(place);
+            viewer.needs_window = true;
+        }
+    }
+
+    /// A viewer names the lock that it follows.
+    pub fn follow(&mut self, viewer: u64, lock: Option<(SourceId, Bytes)>) {
+        if let Some(viewer) = self.viewers.viewers.get_mut(&viewer) {
+            viewer.follow = lock.map(|(source, key)| Followed { source, key, told: None });
+        }
+    }
+
+    /// Sends one encoded frame to one viewer. One that does not keep up misses it.
+    pub fn tell(&mut self, viewer: u64, frame: &ServerFrame) {
+        let Some(to) = self.viewers.viewers.get(&viewer) else { return };
+        if let Err(TrySendError::Closed(_)) = to.frames.try_send(encode(frame)) {
+            self.leave(viewer);
+        }
+    }
+
+    /// Sends one encoded frame to everybody who keeps up.
+    pub fn tell_all(&mut self, frame: &ServerFrame) {
+        if self.viewers.viewers.is_empty() {
+            return;
+        }
+        let encoded = encode(frame);
+        let gone: Vec<u64> = self
+            .viewers
+            .viewers
+            .iter()
+            .filter(|(_, viewer)| matches!(viewer.frames.try_send(encoded.clone()), Err(TrySendError::Closed(_))))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in gone {
+            self.leave(id);
+        }
+    }
+
+    /// Everything shown may look different now, although no lock changed: a source was lost or came back.
+    pub fn repaint(&mut self) {
+        for viewer in self.viewers.viewers.values_mut() {
+            viewer.needs_window = viewer.place.is_some();
+            if let Some(followed) = &mut viewer.follow {
+                followed.told = None;
+            }
+        }
+    }
+
+    /// Tells every viewer what changed in its window since it was last told. Says whether somebody still waits: for
+    /// room in its queue, or for very many new answers to be put in order.
+    pub fn flush(&mut self, registry: &Registry, now: Time, down: Down<'_>) -> bool {
+        let mut waiting = false;
+        let places: Vec<Place> = self.viewers.windows.keys().copied().collect();
+        for place in places {
+            waiting |= self.flush_window(registry, place, now, down);
+        }
+        self.flush_followed(registry, now, down);
+        waiting
+    }
+
+    /// Answers one viewer at once.
+    pub fn flush_viewer(&mut self, registry: &Registry, viewer: u64, now: Time, down: Down<'_>) {
+        if let Some(place) = self.viewers.viewers.get(&viewer).and_then(|viewer| viewer.place) {
+            self.flush_window(registry, place, now, down);
+        }
+        self.flush_followed(registry, now, down);
+    }
+
+    fn flush_window(&mut self, registry: &Registry, place: Place, now: Time, down: Down<'_>) -> bool {
+        let (answer_id, offset, limit) = place;
+        let Some(answer) = self.answers.get_mut(&answer_id) else { return false };
+        answer.settle(registry, &self.keys, now, false);
+        let told = Told {
+            epoch: answer.epoch,
+            total: answer.total(),
+            all: self.all,
+            facets: self.facets,
+            examined: answer.examined(),
+        };
+        let Some(window) = self.viewers.windows.get_mut(&place) else { return false };
+        let row = |shown: &Shown| {
+            registry.record(shown.slot).map(|record| registry.row(shown.slot, record, now, down(record.source)))
+        };
+        let unsettled = answer.unsettled();
+        let mut delta = None;
+        if window.told != Some(told) || unsettled {
+            let rows: Vec<Shown> = answer
+                .window(offset, limit)
+                .filter_map(|slot| {
+                    let version = self.keys.get(slot as usize).map_or(0, |keys| keys.version);
+                    registry.record(slot).map(|record| Shown { slot, version, row: record.row(slot) })
+                })
+                .collect();
+            let first = window.told.is_none();
+            let before = std::mem::replace(&mut window.rows, rows);
+            window.told = Some(told);
+            if !first {
+                delta = changes(registry, &before, &window.rows, row)
+                    .map_or_else(|| Some((None, Vec::new(), Vec::new())), Some);
+            }
+        }
+        let delta = delta.map(|(order, rows, ended)| {
+            encode(&ServerFrame::Delta {
+                ask: 0,
+                now: now.0,
+                total: told.total,
+                all: told.all,
+                facets: told.facets,
+                order,
+                rows,
+                ended,
+            })
+        });
+        let mut whole: Option<Bytes> = None;
+        let mut waiting = unsettled;
+        let mut gone = Vec::new();
+        for &id in &window.viewers {
+            let Some(viewer) = self.viewers.viewers.get_mut(&id) else { continue };
+            let frame = if viewer.needs_window {
+                whole.get_or_insert_with(|| {
+                    encode(&ServerFrame::Window {
+                        ask: 0,
+                        now: now.0,
+                        total: told.total,
+                        all: told.all,
+                        facets: told.facets,
+                        offset,
+                        rows: window.rows.iter().filter_map(row).collect(),
+                        examined: told.examined,
+                    })
+                })
+            } else {
+                match &delta {
+                    Some(delta) => delta,
+                    None => continue,
+                }
+            };
+            match viewer.frames.try_send(addressed(frame, viewer.ask)) {
+                // A first answer in progress is told as whole windows until it is complete.
+                Ok(()) => viewer.needs_window = told.examined.is_some(),
+                Err(TrySendError::Full(_)) => {
+                    viewer.needs_window = true;
+                    waiting = true;
+                }
+                Err(TrySendError::Closed(_)) => gone.push(id),
+            }
+        }
+        for id in gone {
+            self.leave(id);
+        }
+        waiting
+    }
+
+    fn flush_followed(&mut self, registry: &Registry, now: Time, down: Down<'_>) {
+        let mut gone = Vec::new();
+        for (&id, viewer) in &mut self.viewers.viewers {
+            let Some(followed) = &mut viewer.follow else { continue };
+            let slot = registry.find(followed.source, &followed.key);
+            let state = slot.map(|slot| (slot, self.keys.get(slot as usize).map_or(0, |keys| keys.version)));
+            if followed.told == Some(state) {
+                continue;
+            }
+            let record = slot.and_then(|slot| registry.record(slot));
+            let (events, events_cut) = record.map(|record| registry.timeline(record)).unwrap_or_default();
+            let frame = ServerFrame::Detail {
+                now: now.0,
+                source: registry.source_name(followed.source).to_owned(),
+                id: LockId::of_key(&followed.key),
+                lock: record
+                    .filter(|record| !record.is_ended())
+                    .map(|record| Box::new(registry.lock(record, now, down(record.source), true))),
+                events,
+                events_cut,
+            };
+            match viewer.frames.try_send(encode(&frame)) {
+                Ok(()) => followed.told = Some(state),
+                // Told at a later flush: `told` still differs.
+                Err(TrySendError::Full(_)) => {}
+                Err(TrySendError::Closed(_)) => gone.push(id),
+            }
+        }
+        for id in gone {
+            self.leave(id);
+        }
+    }
+
+    fn detach(&mut self, viewer: u64) {
+        let Some(place) = self.viewers.viewers.get_mut(&viewer).and_then(|viewer| viewer.place.take()) else { return };
+        if let Some(window) = self.viewers.windows.get_mut(&place) {
+            window.viewers.retain(|&other| other != viewer);
+            if window.viewers.is_empty() {
+                self.viewers.windows.remove(&place);
+            }
+        }
+        if let Some(answer) = self.answers.get_mut(&place.0) {
+            answer.watched = answer.watched.saturating_sub(1);
+        }
+    }
+}
+
+type Difference = (Option<Vec<u64>>, Vec<Row>, Vec<Ended>);
+
+/// What turns one list of rows into the other; `None`: nothing.
+fn changes(
+    registry: &Registry,
+    before: &[Shown],
+    after: &[Shown],
+    row: impl Fn(&Shown) -> Option<Row>,
+) -> Option<Difference> {
+    if before == after {
+        return None;
+    }
+    let known: HashMap<u64, u32> = before.iter().map(|shown| (shown.row, shown.version)).collect();
+    let rows: Vec<Row> =
+        after.iter().filter(|shown| known.get(&shown.row) != Some(&shown.version)).filter_map(row).collect();
+    let same_order = before.iter().map(|shown| shown.row).eq(after.iter().map(|shown| shown.row));
+    let order = (!same_order).then(|| after.iter().map(|shown| shown.row).collect());
+    let stays: std::collections::HashSet<u64> = after.iter().map(|shown| shown.row).collect();
+    let ended = before
+        .iter()
+        .filter(|shown| !stays.contains(&shown.row))
+        .filter_map(|shown| {
+            let record = registry.record(shown.slot)?;
+            (record.row(shown.slot) == shown.row).then(|| Registry::ended(shown.slot, record)).flatten()
+        })
+        .collect();
+    Some((order, rows, ended))
+}
+
+/// What a window or delta begins with; everything behind it is the same for all who asked the same.
+const UNADDRESSED: [&str; 2] = [r#"{"kind":"window","ask":0,"#, r#"{"kind":"delta","ask":0,"#];
+
+/// The same frame under the number of the viewer's own question.
+fn addressed(frame: &Bytes, ask: u32) -> Bytes {
+    for head in UNADDRESSED {
+        if let Some(rest) = frame.strip_prefix(head.as_bytes()) {
+            let head = head.replace(":0,", &format!(":{ask},"));
+            return [head.as_bytes(), rest].concat().into();
+        }
+    }
+    frame.clone()
+}
+
+/// A frame as JSON.
+pub(crate) fn encode(frame: &ServerFrame) -> Bytes {
+    // Frames hold no maps with odd keys and no numbers that JSON lacks, so this cannot fail; an empty message would
+    // still be better than none at all.
+    serde_json::to_vec(frame).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_frames_carry_each_viewers_own_number() {
+        let frame = ServerFrame::Delta {
+            ask: 0,
+            now: 1,
+            total: 0,
+            all: 0,
+            facets: Facets::default(),
+            order: None,
+            rows: Vec::new(),
+            ended: Vec::new(),
+        };
+        let decoded: ServerFrame = serde_json::from_slice(&addressed(&encode(&frame), 77)).unwrap();
+        assert!(matches!(decoded, ServerFrame::Delta { ask: 77, now: 1, .. }));
+    }
+}

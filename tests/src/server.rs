@@ -1,0 +1,237 @@
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::{Api, DEADLINE, RedisServer, until, until_some};
+
+/// The `lockkeeper` binary, running. Ends with the value; what it said is shown when the test fails.
+#[derive(Debug)]
+pub struct Server {
+    process: Child,
+    address: String,
+    said: Arc<Mutex<Vec<String>>>,
+    _dir: TempDir,
+}
+
+/// How a [`Server`] is to be started.
+#[derive(Debug)]
+pub struct ServerBuilder {
+    command: Command,
+    dir: TempDir,
+}
+
+impl Server {
+    /// One that watches this store and has seen it whole.
+    pub async fn watching(redis: &RedisServer) -> Server {
+        let server = Server::serve().redis(&redis.url()).start().await;
+        server.ready().await;
+        server
+    }
+
+    /// One that watches this store, has seen it whole and lets people release.
+    pub async fn releasing(redis: &RedisServer) -> Server {
+        let server = Server::serve().redis(&redis.url()).arg("--allow-release").start().await;
+        server.ready().await;
+        server
+    }
+
+    /// `lockkeeper serve`, to be completed.
+    #[must_use]
+    pub fn serve() -> ServerBuilder {
+        ServerBuilder::new("serve")
+    }
+
+    /// `lockkeeper demo`, to be completed.
+    #[must_use]
+    pub fn demo() -> ServerBuilder {
+        ServerBuilder::new("demo")
+    }
+
+    /// Waits until every source was seen whole.
+    pub async fn ready(&self) {
+        let api = self.api();
+        until("the server to be ready", async || api.get("/readyz").await, |answer| answer.status == 200).await;
+    }
+
+    /// Asks it.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        Api::new(&self.address)
+    }
+
+    /// `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The dashboard.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Everything it wrote so far.
+    ///
+    /// # Panics
+    /// Never while nobody else did.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.lock().unwrap().join("\n")
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// When it ended.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.process.id().expect("a running server")
+    }
+
+    /// Asks it to stop, as Ctrl-C does, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn stop(&mut self) -> std::process::ExitStatus {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+        timeout(DEADLINE, self.process.wait()).await.expect("the server to end when asked to").unwrap()
+    }
+
+    /// Ends it at once, as a crash does.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub async fn kill(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the server said:\n{}\n---", self.said());
+        }
+    }
+}
+
+impl ServerBuilder {
+    fn new(subcommand: &str) -> ServerBuilder {
+        let dir = TempDir::new().unwrap();
+        let mut command = Command::new(binary());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LOCKKEEPER_")) {
+            command.env_remove(name);
+        }
+        // In a folder of its own: a `lockkeeper.toml` in the working directory would be read.
+        command.current_dir(dir.path()).arg(subcommand).stdin(Stdio::null()).kill_on_drop(true);
+        ServerBuilder { command, dir }
+    }
+
+    /// A store to watch.
+    #[must_use]
+    pub fn redis(self, url: &str) -> ServerBuilder {
+        self.arg("--redis").arg(url)
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: &str) -> ServerBuilder {
+        self.command.arg(arg);
+        self
+    }
+
+    /// A variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> ServerBuilder {
+        self.command.env(name, value);
+        self
+    }
+
+    /// The text of its configuration file.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn config(self, toml: &str) -> ServerBuilder {
+        std::fs::write(self.dir.path().join("lockkeeper.toml"), toml).unwrap();
+        self
+    }
+
+    /// Starts it on a free port and waits until it serves, whatever the state of its sources.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start(self) -> Server {
+        self.arg("--listen").arg("127.0.0.1:0").start_where_it_is_told().await
+    }
+
+    /// As [`Self::start`], with `--listen` left to the caller.
+    ///
+    /// # Panics
+    /// When it does not serve.
+    pub async fn start_where_it_is_told(mut self) -> Server {
+        let mut process = self
+            .command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the lockkeeper binary; `cargo xtask test` builds it");
+        let said = Arc::default();
+        collect(process.stdout.take().unwrap(), Arc::clone(&said));
+        collect(process.stderr.take().unwrap(), Arc::clone(&said));
+        let mut server = Server { process, address: String::new(), said, _dir: self.dir };
+        server.address = until_some("the server to say where it serves", async || {
+            if let Some(status) = server.process.try_wait().unwrap() {
+                panic!("the server ended with {status} before it served");
+            }
+            announced(&server.said())
+        })
+        .await;
+        server
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn run(mut self) -> Output {
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        timeout(DEADLINE, self.command.output()).await.expect("the server to end by itself").unwrap()
+    }
+}
+
+/// The address in ``… on http://127.0.0.1:7420/``.
+fn announced(said: &str) -> Option<String> {
+    let (_, rest) = said.lines().find(|line| line.starts_with("Lockkeeper "))?.split_once("http://")?;
+    Some(rest.trim_end_matches('/').to_owned())
+}
+
+fn collect(from: impl AsyncRead + Unpin + Send + 'static, into: Arc<Mutex<Vec<String>>>) {
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(from).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            into.lock().unwrap().push(line);
+        }
+    });
+}
+
+/// The binary under test: the one that `cargo xtask test` built, or whichever was built last.
+fn binary() -> PathBuf {
+    if let Some(named) = std::env::var_os("LOCKKEEPER_BIN") {
+        return named.into();
+    }
+    let target = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let mut built: Vec<_> = ["debug", "release"]
+        .iter()
+        .map(|profile| target.join(profile).join("lockkeeper"))
+        .filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path)))
+        .collect();
+    built.sort();
+    built.pop().expect("a lockkeeper binary; `cargo build` makes one").1
+}

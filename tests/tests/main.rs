@@ -1,0 +1,13 @@
+//! The whole of Lockkeeper as its users meet it. Each file is a promise, each test a sentence about it.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails, and so do its helpers")]
+
+mod clients;
+mod contract;
+mod demo;
+mod faults;
+mod hostile;
+mod races;
+mod release;
+mod start;
+mod stream;
