@@ -4,7 +4,7 @@ use lockkeeper_model::{Event, TransitionKind};
 
 use super::facts::event_said;
 use crate::live::Live;
-use crate::ui::{Moment, When};
+use crate::ui::{Moment, When, flag};
 
 /// What happened to the lock, newest first, with what was not seen.
 #[component]
@@ -23,7 +23,7 @@ pub(crate) fn History() -> impl IntoView {
             <When holds=cut>
                 <li class="gap">"Older events were let go of to bound memory."</li>
             </When>
-            <When holds=Signal::derive(move || events.with(Vec::is_empty))>
+            <When holds=flag(move || events.with(Vec::is_empty))>
                 <li class="gap">"Nothing was seen yet."</li>
             </When>
         </ol>

@@ -9,7 +9,7 @@ use super::verdict::VerdictMark;
 use crate::live::Live;
 use crate::live::board::{Condition, RowView};
 use crate::nav::Nav;
-use crate::ui::{Drain, DrainBar, When, hms};
+use crate::ui::{Drain, DrainBar, When, flag, hms, maybe, text};
 
 /// The columns of the table, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,12 +136,12 @@ pub(crate) fn LockRow(
         event.prevent_default();
         nav.open(Some(target()));
     };
-    let aria_selected = move || if selected.get() || pointed.get() { "true" } else { "false" };
+    let aria_selected = text(move || if selected.get() || pointed.get() { "true" } else { "false" });
     Some(view! {
         <tr
             role="row"
             id=format!("row-{id}")
-            aria-rowindex=move || place.get().map(|place| (place + 2).to_string())
+            aria-rowindex=maybe(move || place.get().map(|place| (place + 2).to_string()))
             aria-selected=aria_selected
             class:selected=selected
             class:pointed=pointed
@@ -196,17 +196,17 @@ fn lock_cell(cells: Cells) -> impl IntoView {
     let from = cells.text(|row| format!("{} · {}", shown(&row.source), shown(&row.dialect)));
     let tags =
         cells.text(|row| row.flags.iter().filter_map(|flag| say::flag_tag(*flag)).collect::<Vec<_>>().join(" · "));
-    let href = move || {
+    let href = text(move || {
         let lock = cells.view.with(|view| (view.row.source.clone(), view.row.id.clone()));
         nav.route.with(|route| route.with_lock(Some(lock)).href())
-    };
+    });
     view! {
         <a class="name" href=href title=id tabindex="-1">
             {name}
         </a>
         <small>
             {from}
-            <When holds=Signal::derive(move || !tags.with(String::is_empty))>
+            <When holds=flag(move || !tags.with(String::is_empty))>
                 <span class="tag">{tags}</span>
             </When>
         </small>
@@ -277,7 +277,7 @@ fn lease_cell(cells: Cells) -> impl IntoView {
     let stopped_at = Memo::new(move |_| if cells.old.get() { Some(cells.at.get()) } else { None });
     let text = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
     view! {
-        <When holds=Signal::derive(move || !cells.ended.get())>
+        <When holds=flag(move || !cells.ended.get())>
             <div class="lease" class:endless=endless class:short=short>
                 <When holds=measured>
                     <DrainBar
@@ -286,7 +286,7 @@ fn lease_cell(cells: Cells) -> impl IntoView {
                         now=move || cells.live.exact_now()
                     />
                 </When>
-                <When holds=Signal::derive(move || !measured.get())>
+                <When holds=flag(move || !measured.get())>
                     <div class="drain" aria-hidden="true"></div>
                 </When>
             </div>
@@ -301,7 +301,7 @@ fn waiting_cell(cells: Cells) -> impl IntoView {
     let how = cells.timed(move |row, at| words(row, at).1);
     let some = Memo::new(move |_| cells.view.with(|view| view.row.waiters.is_some_and(|waiters| waiters > 0)));
     view! {
-        <When holds=Signal::derive(move || !cells.ended.get())>
+        <When holds=flag(move || !cells.ended.get())>
             <span class="count" class:some=some>
                 {number}
             </span>

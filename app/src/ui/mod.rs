@@ -1,6 +1,7 @@
 //! Pieces that could belong to any product and know no locks.
 
 mod copy;
+mod derived;
 mod drain;
 mod icon;
 mod moment;
@@ -8,6 +9,7 @@ mod theme;
 mod when;
 
 pub(crate) use copy::CopyButton;
+pub(crate) use derived::{flag, maybe, text};
 pub(crate) use drain::{Drain, DrainBar};
 pub(crate) use icon::{Glyph, Icon};
 pub(crate) use moment::{Moment, hms};
