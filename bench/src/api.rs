@@ -1,7 +1,7 @@
 //! The server's public contract over one kept connection: as light as a client can be, so that asking costs the two
 //! cores next to nothing.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -68,11 +68,16 @@ impl Api {
 
     fn read_more(&mut self) -> Result<()> {
         let mut chunk = [0; 32 * 1024];
-        match self.stream.read(&mut chunk).context("hear from lockkeeper")? {
-            0 => bail!("hear from lockkeeper: it closed the connection"),
-            n => {
-                self.input.extend_from_slice(&chunk[..n]);
-                Ok(())
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => bail!("hear from lockkeeper: it closed the connection"),
+                Ok(n) => {
+                    self.input.extend_from_slice(&chunk[..n]);
+                    return Ok(());
+                }
+                // A machine that was halted for a moment interrupts reads that have a timeout.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("hear from lockkeeper"),
             }
         }
     }

@@ -132,9 +132,13 @@ impl Lockkeeper {
         Ok(Lockkeeper { process, address, started })
     }
 
-    /// Waits until everything was seen, and says how long after the start that was.
-    pub(crate) fn until_complete(&mut self) -> Result<(Duration, SourceStatus)> {
-        self.until(|status| status.coverage.complete && status.coverage.finished_at.is_some())
+    /// Waits until it says that everything was seen, and then until it counts so many locks. Answers how long after
+    /// the start each was.
+    pub(crate) fn until_complete(&mut self, locks: u32) -> Result<Completed> {
+        let (complete, _) = self.until(|status| status.coverage.complete)?;
+        let (counted, status) =
+            self.until(|status| status.coverage.complete && status.coverage.locks == u64::from(locks))?;
+        Ok(Completed { complete, counted, status })
     }
 
     /// Waits until it is live.
@@ -146,9 +150,8 @@ impl Lockkeeper {
         let mut api: Option<Api> = None;
         loop {
             self.process.must_run("lockkeeper")?;
-            let since = self.started.elapsed();
-            if since > LISTING {
-                bail!("wait for lockkeeper: it is not complete after {} s", LISTING.as_secs());
+            if self.started.elapsed() > LISTING {
+                bail!("wait for lockkeeper: it does not know everything after {} s", LISTING.as_secs());
             }
             match &mut api {
                 None => api = Api::open(self.address).ok(),
@@ -170,6 +173,16 @@ impl Lockkeeper {
     pub(crate) fn api(&self) -> Result<Api> {
         Api::open(self.address)
     }
+}
+
+/// When everything was known, counted from the start of the process.
+#[derive(Debug)]
+pub(crate) struct Completed {
+    /// It said so.
+    pub(crate) complete: Duration,
+    /// And counted all locks.
+    pub(crate) counted: Duration,
+    pub(crate) status: SourceStatus,
 }
 
 /// A process's memory in bytes.

@@ -2,7 +2,7 @@
 //!
 //! It is the yardstick for listing and the hand that writes, so it does nothing that is not needed for that.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
@@ -155,11 +155,16 @@ impl Connection {
         if self.input.len() - self.end < CHUNK {
             self.input.resize(self.end + 2 * CHUNK, 0);
         }
-        match self.stream.read(&mut self.input[self.end..]).context("hear from Redis")? {
-            0 => bail!("hear from Redis: it closed the connection"),
-            n => {
-                self.end += n;
-                Ok(())
+        loop {
+            match self.stream.read(&mut self.input[self.end..]) {
+                Ok(0) => bail!("hear from Redis: it closed the connection"),
+                Ok(n) => {
+                    self.end += n;
+                    return Ok(());
+                }
+                // A machine that was halted for a moment interrupts reads that have a timeout.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).context("hear from Redis"),
             }
         }
     }

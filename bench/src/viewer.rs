@@ -1,5 +1,6 @@
 //! Somebody who looks: the app's WebSocket without the app.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,7 +48,12 @@ impl Viewer {
     /// The next frame, and when its last byte was here.
     pub(crate) fn frame(&mut self) -> Result<(Instant, ServerFrame)> {
         loop {
-            let message = self.socket.read().context("read a frame")?;
+            let message = match self.socket.read() {
+                Ok(message) => message,
+                // A machine that was halted for a moment interrupts reads that have a timeout.
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("read a frame"),
+            };
             let at = Instant::now();
             match message {
                 Message::Text(text) => {

@@ -10,12 +10,16 @@ use super::Bench;
 use crate::api::{Api, token_of};
 use crate::bare::{self, Listed};
 use crate::fill;
-use crate::process::RedisServer;
+use crate::process::{Completed, RedisServer};
 use crate::report::{Line, Verdict};
 use crate::resp::{Connection, Reply};
 use crate::stats::median;
 
 const MOST: f64 = 1.5;
+
+/// A pause before each reading. Redis's own measure of how busy it is, which decides how fast the server may read, looks
+/// back over 1.6 s and would otherwise show the client before.
+const PAUSE: Duration = Duration::from_secs(3);
 
 /// Locks that are compared one by one with what Redis says.
 const COMPARED: usize = 300;
@@ -35,9 +39,10 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Line>> {
     let mut names = warm.names;
 
     let (mut bare_ms, mut scan_ms, mut read_ms) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut own_ms, mut took_ms) = (Vec::new(), Vec::new());
+    let (mut own_ms, mut complete_ms, mut took_ms) = (Vec::new(), Vec::new(), Vec::new());
     let mut furthest = 0;
     for round in 1..=bench.rounds(5, 3) {
+        std::thread::sleep(PAUSE);
         let listed = bare::list(redis.port)?;
         must_be_whole(&listed, locks)?;
         scan_ms.push(ms(listed.scan));
@@ -45,12 +50,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Line>> {
         bare_ms.push(ms(listed.scan + listed.read));
         drop(listed);
 
+        std::thread::sleep(PAUSE);
         let mut server = bench.watch(redis.port)?;
-        let (took, status) = server.until_complete()?;
-        if status.coverage.locks != u64::from(locks) {
-            bail!("list {locks} locks: {} are known when the scan is complete", status.coverage.locks);
-        }
-        own_ms.push(ms(took));
+        let Completed { complete, counted, status } = server.until_complete(locks)?;
+        own_ms.push(ms(counted));
+        complete_ms.push(ms(complete));
         took_ms.push(status.coverage.took_ms.unwrap_or(0) as f64);
         names.shuffle(&mut rand::rng());
         let sample = names.get(..COMPARED.min(names.len())).unwrap_or_default();
@@ -70,14 +74,19 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Line>> {
         measured: format!("{ratio:.2} ×"),
         verdict: Verdict::of(ratio <= MOST),
         details: vec![
-            format!("{own:.0} ms from the start of the process ({:.0} ms by its own account)", median(&took_ms)),
+            format!(
+                "{own:.0} ms from the start of the process until all are counted (complete {:.0} ms, the scan {:.0} ms by \
+                 its own account)",
+                median(&complete_ms),
+                median(&took_ms)
+            ),
             format!("bare client {bare:.0} ms (SCAN {:.0}, GET + PTTL {:.0})", median(&scan_ms), median(&read_ms)),
             format!("medians of {}", own_ms.len()),
             format!("{COMPARED} locks compared each time, deadlines at most {furthest} ms off"),
         ],
         numbers: json!({
             "locks": locks, "keys": u64::from(locks) * 2, "ratio": ratio,
-            "lockkeeper_ms": own_ms, "lockkeeper_took_ms": took_ms,
+            "lockkeeper_ms": own_ms, "lockkeeper_complete_ms": complete_ms, "lockkeeper_took_ms": took_ms,
             "bare_ms": bare_ms, "bare_scan_ms": scan_ms, "bare_read_ms": read_ms,
             "deadline_off_ms": furthest,
         }),
