@@ -72,7 +72,7 @@ pub(crate) fn Drawer(
                     {name}
                 </h2>
                 <small>
-                    {from} " · " <CopyButton text=link word="copy link" label="Copy a link to this lock" />
+                    {from} " · " <CopyButton text=link word="copy link" label="Copy link to this lock" />
                 </small>
                 <button type="button" class="plain icon-button close" aria-label="Close" on:click=close>
                     <Icon glyph=Glyph::Close />
