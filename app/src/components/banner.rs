@@ -3,7 +3,7 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{SourceState, SourceStatus, Time};
 
 use crate::live::{LinkState, Live};
-use crate::ui::hms;
+use crate::ui::{When, flag, hms, maybe, text};
 
 /// What a banner says of a source that is not live.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,21 +22,21 @@ pub(crate) fn Banners() -> impl IntoView {
     let live = expect_context::<Live>();
     let troubles =
         Memo::new(move |_| live.sources.with(|sources| sources.iter().filter_map(trouble).collect::<Vec<_>>()));
-    let refused = move || {
+    let refused = maybe(move || {
         live.refused.get().map(|detail| format!("The server did not understand the question: {}.", shown(&detail)))
-    };
+    });
     view! {
-        <div class="banners">
+        <section class="banners" aria-label="Problems">
             <LinkBanner />
             <For each=move || troubles.get() key=Clone::clone let(trouble)>
                 <SourceBanner trouble />
             </For>
-            <Show when=move || live.refused.with(Option::is_some)>
+            <When holds=flag(move || live.refused.with(Option::is_some))>
                 <div class="banner warn">
                     <p role="status">{refused}</p>
                 </div>
-            </Show>
-        </div>
+            </When>
+        </section>
     }
 }
 
@@ -55,27 +55,27 @@ fn LinkBanner() -> impl IntoView {
     });
     let waiting = Memo::new(move |_| matches!(live.link.get(), LinkState::Lost { retry_at: Some(_), .. }));
     let incompatible = Memo::new(move |_| live.link.get() == LinkState::Incompatible);
-    let counting = move || live.link.get().count(live.clock.get());
+    let counting = text(move || live.link.get().count(live.clock.get()));
     let reload = |_| {
         let _ = window().location().reload();
     };
     view! {
-        <Show when=move || said.get().is_some()>
+        <When holds=flag(move || said.get().is_some())>
             <div class="banner bad">
                 <p role="alert">{said}</p>
                 <span class="counting">{counting}</span>
-                <Show when=move || waiting.get()>
+                <When holds=waiting>
                     <button type="button" class="plain" on:click=move |_| live.retry()>
                         "Try now"
                     </button>
-                </Show>
-                <Show when=move || incompatible.get()>
+                </When>
+                <When holds=incompatible>
                     <button type="button" class="plain" on:click=reload>
                         "Reload to update"
                     </button>
-                </Show>
+                </When>
             </div>
-        </Show>
+        </When>
     }
 }
 
@@ -83,17 +83,17 @@ fn LinkBanner() -> impl IntoView {
 fn SourceBanner(trouble: Trouble) -> impl IntoView {
     let live = expect_context::<Live>();
     let name = trouble.source.clone();
-    let counting = move || {
+    let counting = maybe(move || {
         let until = live.moods.with(|moods| moods.get(&name).and_then(|mood| mood.true_until))?;
         Some(format!("Its locks are shown {}.", super::say::as_of(until, live.running_now.get())))
-    };
+    });
     view! {
         <div class=if trouble.down { "banner bad" } else { "banner warn" }>
             <p role=if trouble.down { "alert" } else { "status" }>
                 <b>{shown(&trouble.source)}</b>
                 " "
                 {trouble.text}
-                {trouble.hint.map(|hint| view! { <span class="hint">" Try: " {hint}</span> })}
+                {trouble.hint.map(|hint| view! { <span class="hint">{format!(" Try: {}.", hint.trim_end_matches('.'))}</span> })}
             </p>
             <span class="counting">{counting}</span>
         </div>

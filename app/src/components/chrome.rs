@@ -2,7 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 
 use crate::live::Live;
-use crate::ui::{Glyph, Icon, ThemeButton};
+use crate::ui::{Glyph, Icon, ThemeButton, When};
 
 /// The bar at the top: whose page this is, and on what.
 #[component]
@@ -30,9 +30,9 @@ pub(crate) fn TopBar() -> impl IntoView {
                     "Locks"
                 </a>
             </nav>
-            <Show when=move || demo.get()>
+            <When holds=demo>
                 <span class="badge demo">"Demo: invented locks on a throw-away Redis"</span>
-            </Show>
+            </When>
             <For each=move || environments.get() key=Clone::clone let(name)>
                 <span class="badge" class:production=name == "production">
                     {shown(&name)}

@@ -10,7 +10,7 @@ use super::release::ReleaseDialog;
 use super::{TableKeys, say};
 use crate::live::Live;
 use crate::nav::Nav;
-use crate::ui::{CopyButton, Glyph, Icon};
+use crate::ui::{CopyButton, Glyph, Icon, When, flag, maybe, text};
 
 /// Everything known about one lock.
 #[component]
@@ -63,7 +63,7 @@ pub(crate) fn Drawer(
         keys.focus();
     };
     let releasing = RwSignal::new(None::<PreviewTarget>);
-    let old = move || !live.link.get().is_live();
+    let old = flag(move || !live.link.get().is_live());
     let holder_count = Memo::new(move |_| lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.holders.len())));
     view! {
         <aside class="drawer" aria-label=name class:out-of-date=old>
@@ -72,14 +72,17 @@ pub(crate) fn Drawer(
                     {name}
                 </h2>
                 <small>
-                    {from} " · " <CopyButton text=link word="copy link" label="Copy link to this lock" />
+                    {from} " · " <CopyButton text=link word="copy link" what="to this lock" />
                 </small>
                 <button type="button" class="plain icon-button close" aria-label="Close" on:click=close>
                     <Icon glyph=Glyph::Close />
                 </button>
             </header>
             <div class="drawer-body">
-                <Show when=move || heard.get() fallback=|| view! { <p class="say calm">"Asking…"</p> }>
+                <When holds=flag(move || !heard.get())>
+                    <p class="say calm">"Asking…"</p>
+                </When>
+                <When holds=heard>
                     <FirstSentence lock />
                     <Picture />
                     <For each=move || 0..holder_count.get() key=|at| *at let(at)>
@@ -90,13 +93,13 @@ pub(crate) fn Drawer(
                     }) />
                     <StoredForm lock />
                     <History />
-                </Show>
+                </When>
             </div>
-            <Show when=move || holder_count.get() == 1>
+            <When holds=flag(move || holder_count.get() == 1)>
                 <footer>
                     <ReleaseButton lock at=0 releasing />
                 </footer>
-            </Show>
+            </When>
             {move || {
                 releasing.get().map(|target| view! { <ReleaseDialog target name=name.get_untracked() releasing /> })
             }}
@@ -114,16 +117,16 @@ fn FirstSentence(lock: Memo<Option<Lock>>) -> impl IntoView {
                 .with(|detail| sentence(lock.as_ref(), detail.as_ref().map_or(&[], |detail| &detail.events), now))
         })
     });
-    let class = move || match sentence.with(|sentence| sentence.tone) {
+    let class = text(move || match sentence.with(|sentence| sentence.tone) {
         Tone::Calm => "say calm",
         Tone::Warn => "say warn",
         Tone::Bad => "say bad",
-    };
+    });
     view! {
         <p class=class>
-            <b>{move || sentence.with(|sentence| sentence.first.clone())}</b>
+            <b>{text(move || sentence.with(|sentence| sentence.first.clone()))}</b>
             " "
-            {move || sentence.with(|sentence| sentence.rest.clone())}
+            {text(move || sentence.with(|sentence| sentence.rest.clone()))}
         </p>
     }
 }
@@ -140,7 +143,7 @@ fn Facts(
         <dl class="facts">
             <For each=move || places.get() key=|place| *place let((at, term))>
                 <dt>{term}</dt>
-                <dd>{move || facts.with(|facts| facts.get(at).map(|(_, text)| text.clone()))}</dd>
+                <dd>{maybe(move || facts.with(|facts| facts.get(at).map(|(_, text)| text.clone())))}</dd>
             </For>
         </dl>
     }
@@ -156,7 +159,7 @@ fn HolderFacts(
 ) -> impl IntoView {
     let live = expect_context::<Live>();
     let holder = Memo::new(move |_| lock.with(|lock| lock.as_ref().and_then(|lock| lock.holders.get(at).cloned())));
-    let token = move || holder.with(|holder| holder.as_ref().map(say::token));
+    let token = maybe(move || holder.with(|holder| holder.as_ref().map(say::token)));
     let whole = Signal::derive(move || {
         holder
             .with(|holder| {
@@ -170,23 +173,23 @@ fn HolderFacts(
         holder.with(|holder| holder.as_ref().map(|holder| holder_facts(holder, now))).unwrap_or_default()
     });
     view! {
-        <Show when=move || !alone.get()>
+        <When holds=flag(move || !alone.get())>
             <h3>{format!("Holder {}", at + 1)}</h3>
-        </Show>
+        </When>
         <dl class="facts token">
             <dt>"Token"</dt>
             <dd>
                 <code>{token}</code>
                 " "
-                <CopyButton text=whole label="Copy the token" />
+                <CopyButton text=whole what="the token" />
             </dd>
         </dl>
         <Facts facts />
-        <Show when=move || !alone.get()>
+        <When holds=flag(move || !alone.get())>
             <div class="holder-release">
                 <ReleaseButton lock at releasing />
             </div>
-        </Show>
+        </When>
     }
 }
 
@@ -226,13 +229,13 @@ fn ReleaseButton(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option
         <button
             type="button"
             class="danger"
-            disabled=move || why_not.with(Option::is_some)
-            aria-describedby=move || why_not.with(Option::is_some).then(|| described_by.clone())
+            disabled=flag(move || why_not.with(Option::is_some))
+            aria-describedby=maybe(move || why_not.with(Option::is_some).then(|| described_by.clone()))
             on:click=open
         >
             "Release…"
         </button>
-        <small id=reason_id>{move || why_not.get()}</small>
+        <small id=reason_id>{why_not}</small>
     }
 }
 
@@ -240,14 +243,15 @@ fn ReleaseButton(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option
 #[component]
 fn StoredForm(lock: Memo<Option<Lock>>) -> impl IntoView {
     let stored = Memo::new(move |_| lock.with(|lock| lock.as_ref().and_then(|lock| lock.stored.clone())));
-    let summary =
-        move || stored.with(|stored| stored.as_ref().map(|stored| format!("As stored: {}", shown(&stored.kind))));
+    let summary = maybe(move || {
+        stored.with(|stored| stored.as_ref().map(|stored| format!("As stored: {}", shown(&stored.kind))))
+    });
     let value = |entry: &StoredEntry| match &entry.value {
         Some(value) => shown(value),
         None => format!("b64:{} (not text)", shown(&entry.value_b64)),
     };
     view! {
-        <Show when=move || stored.with(Option::is_some)>
+        <When holds=flag(move || stored.with(Option::is_some))>
             <details class="stored">
                 <summary>{summary}</summary>
                 <dl class="facts">
@@ -272,6 +276,6 @@ fn StoredForm(lock: Memo<Option<Lock>>) -> impl IntoView {
                     }}
                 </dl>
             </details>
-        </Show>
+        </When>
     }
 }

@@ -6,6 +6,7 @@ use super::say;
 use crate::live::board::Counts;
 use crate::live::{LinkState, Live};
 use crate::nav::Nav;
+use crate::ui::{When, flag, text};
 
 /// Why the table is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +34,13 @@ pub(crate) fn Empty() -> impl IntoView {
     };
     view! {
         <div class="empty">
-            <p class="empty-title">{move || why.get().title}</p>
+            <p class="empty-title">{text(move || why.get().title)}</p>
             {move || why.get().lines.into_iter().map(|line| view! { <p>{line}</p> }).collect_view()}
-            <Show when=move || why.get().filtered>
+            <When holds=flag(move || why.get().filtered)>
                 <button type="button" class="plain" on:click=clear>
                     "Clear the filters"
                 </button>
-            </Show>
+            </When>
         </div>
     }
 }

@@ -65,7 +65,11 @@ pub(crate) fn sentence(lock: Option<&Lock>, events: &[Event], now: Time) -> Sent
     };
     let mut rest = Vec::new();
     if let Some(holder) = first_holder {
-        let who = say::identity(&holder.identity).unwrap_or_else(|| "a holder whose token names nobody".to_owned());
+        let who = match say::identity(&holder.identity) {
+            Some(who) if holder.identity.host.is_some() || holder.identity.client_name.is_some() => who,
+            Some(who) => format!("a client, {who},"),
+            None => "a holder whose token names nobody".to_owned(),
+        };
         let together = match lock.holders.len() {
             0 | 1 => String::new(),
             n => format!(" and {} more", count(n as u64 - 1)),

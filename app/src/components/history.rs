@@ -4,7 +4,7 @@ use lockkeeper_model::{Event, TransitionKind};
 
 use super::facts::event_said;
 use crate::live::Live;
-use crate::ui::Moment;
+use crate::ui::{Moment, When, flag};
 
 /// What happened to the lock, newest first, with what was not seen.
 #[component]
@@ -20,12 +20,12 @@ pub(crate) fn History() -> impl IntoView {
             <For each=move || events.get() key=|event| (event.id.clone(), event.at.0, event.count) let(event)>
                 <Line event />
             </For>
-            <Show when=move || cut.get()>
+            <When holds=cut>
                 <li class="gap">"Older events were let go of to bound memory."</li>
-            </Show>
-            <Show when=move || events.with(Vec::is_empty)>
+            </When>
+            <When holds=flag(move || events.with(Vec::is_empty))>
                 <li class="gap">"Nothing was seen yet."</li>
-            </Show>
+            </When>
         </ol>
     }
 }

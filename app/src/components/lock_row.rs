@@ -9,7 +9,7 @@ use super::verdict::VerdictMark;
 use crate::live::Live;
 use crate::live::board::{Condition, RowView};
 use crate::nav::Nav;
-use crate::ui::{Drain, DrainBar, hms};
+use crate::ui::{Drain, DrainBar, When, flag, hms, maybe, text};
 
 /// The columns of the table, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +100,9 @@ pub(crate) fn LockRow(
     let nav = expect_context::<Nav>();
     let view: RwSignal<RowView> = live.row(id)?.into();
     let stopped = Memo::new(move |_| {
+        if !live.link.get().is_live() {
+            return Some(live.now.get());
+        }
         let left = view.with(|view| match view.condition {
             Condition::Left(at) => Some(at),
             Condition::Live | Condition::Ended(_) => None,
@@ -133,12 +136,12 @@ pub(crate) fn LockRow(
         event.prevent_default();
         nav.open(Some(target()));
     };
-    let aria_selected = move || if selected.get() || pointed.get() { "true" } else { "false" };
+    let aria_selected = text(move || if selected.get() || pointed.get() { "true" } else { "false" });
     Some(view! {
         <tr
             role="row"
             id=format!("row-{id}")
-            aria-rowindex=move || place.get().map(|place| (place + 2).to_string())
+            aria-rowindex=maybe(move || place.get().map(|place| (place + 2).to_string()))
             aria-selected=aria_selected
             class:selected=selected
             class:pointed=pointed
@@ -193,19 +196,19 @@ fn lock_cell(cells: Cells) -> impl IntoView {
     let from = cells.text(|row| format!("{} · {}", shown(&row.source), shown(&row.dialect)));
     let tags =
         cells.text(|row| row.flags.iter().filter_map(|flag| say::flag_tag(*flag)).collect::<Vec<_>>().join(" · "));
-    let href = move || {
+    let href = text(move || {
         let lock = cells.view.with(|view| (view.row.source.clone(), view.row.id.clone()));
         nav.route.with(|route| route.with_lock(Some(lock)).href())
-    };
+    });
     view! {
         <a class="name" href=href title=id tabindex="-1">
             {name}
         </a>
         <small>
             {from}
-            <Show when=move || !tags.with(String::is_empty)>
+            <When holds=flag(move || !tags.with(String::is_empty))>
                 <span class="tag">{tags}</span>
-            </Show>
+            </When>
         </small>
     }
 }
@@ -271,24 +274,24 @@ fn lease_cell(cells: Cells) -> impl IntoView {
         let at = cells.at.get();
         drain.get().is_some_and(|drain| drain.share_left(at) < SHORT)
     });
-    let stopped_at = Memo::new(move |_| {
-        let live = cells.live;
-        if cells.old.get() || !live.link.get().is_live() { Some(cells.at.get()) } else { None }
-    });
+    let stopped_at = Memo::new(move |_| if cells.old.get() { Some(cells.at.get()) } else { None });
     let text = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
     view! {
-        <Show when=move || !cells.ended.get()>
+        <When holds=flag(move || !cells.ended.get())>
             <div class="lease" class:endless=endless class:short=short>
-                <Show when=move || measured.get() fallback=|| view! { <div class="drain" aria-hidden="true"></div> }>
+                <When holds=measured>
                     <DrainBar
                         drain=Signal::derive(move || drain.get().unwrap_or(OVER))
                         stopped_at
                         now=move || cells.live.exact_now()
                     />
-                </Show>
+                </When>
+                <When holds=flag(move || !measured.get())>
+                    <div class="drain" aria-hidden="true"></div>
+                </When>
             </div>
             <small>{text}</small>
-        </Show>
+        </When>
     }
 }
 
@@ -298,12 +301,12 @@ fn waiting_cell(cells: Cells) -> impl IntoView {
     let how = cells.timed(move |row, at| words(row, at).1);
     let some = Memo::new(move |_| cells.view.with(|view| view.row.waiters.is_some_and(|waiters| waiters > 0)));
     view! {
-        <Show when=move || !cells.ended.get()>
+        <When holds=flag(move || !cells.ended.get())>
             <span class="count" class:some=some>
                 {number}
             </span>
-            <small>{how}</small>
-        </Show>
+            <small title=how>{how}</small>
+        </When>
     }
 }
 

@@ -13,6 +13,7 @@ use super::lock_row::{Column, LockRow};
 use crate::live::runway::Runway;
 use crate::live::{Live, part_for};
 use crate::nav::Nav;
+use crate::ui::{When, flag, maybe, text};
 
 /// Below this width a row is a card of several lines.
 const CARDS_BELOW_PX: f64 = 680.0;
@@ -173,25 +174,24 @@ pub(crate) fn LockTable() -> impl IntoView {
             keys.hovered.set(true);
         }
     };
-    let body_height = move || format!("{}px", runway.with(Runway::element_height));
-    let body_padding = move || {
-        format!("{}px", (drawn.with(|drawn| drawn.0) as f64 * row_px.get() + runway.with(Runway::shift)).max(0.0))
-    };
-    let skeleton_shift = move || format!("{}px", runway.with(Runway::shift) % row_px.get());
-    let old = move || !live.link.get().is_live() && live.counts.with(Option::is_some);
-    let active = move || {
+    let body_height = text(move || px(runway.with(Runway::element_height)));
+    let body_padding =
+        text(move || px((drawn.with(|drawn| drawn.0) as f64 * row_px.get() + runway.with(Runway::shift)).max(0.0)));
+    let skeleton_shift = text(move || px(runway.with(Runway::shift) % row_px.get()));
+    let old = flag(move || !live.link.get().is_live() && live.counts.with(Option::is_some));
+    let active = maybe(move || {
         let (id, _) = keys.pointed.get()?;
         drawn.with(|drawn| drawn.1.contains(&id)).then(|| format!("row-{id}"))
-    };
-    let row_count = move || live.counts.with(|counts| counts.map_or(-1, |_| length.get() as i64 + 1)).to_string();
+    });
+    let row_count = text(move || live.counts.with(|counts| counts.map_or(-1, |_| length.get() as i64 + 1)).to_string());
 
     view! {
         <div
             class="scroller"
             class:cards=cards
             class:out-of-date=old
-            style=("--row", move || format!("{}px", row_px.get()))
-            style=("--head", format!("{HEAD_PX}px"))
+            style=("--row", text(move || px(row_px.get())))
+            style=("--head", px(HEAD_PX))
             node_ref=scroller
             on:scroll=on_scroll
         >
@@ -201,7 +201,7 @@ pub(crate) fn LockTable() -> impl IntoView {
                 aria-label="Locks"
                 aria-rowcount=row_count
                 aria-colcount=Column::ALL.len().to_string()
-                aria-busy=move || live.behind.get().to_string()
+                aria-busy=text(move || live.behind.get().to_string())
                 aria-activedescendant=active
                 tabindex="0"
                 node_ref=keys.grid
@@ -228,9 +228,9 @@ pub(crate) fn LockTable() -> impl IntoView {
                     </For>
                 </tbody>
             </table>
-            <Show when=move || length.get() == 0>
+            <When holds=flag(move || length.get() == 0)>
                 <Empty />
-            </Show>
+            </When>
         </div>
     }
 }
@@ -273,6 +273,11 @@ fn Head(
             }}
         </th>
     }
+}
+
+/// A length for a style. Whole pixels: text that lies between two of them is blurred.
+fn px(length: f64) -> String {
+    format!("{}px", length.round() as i64)
 }
 
 /// Keeps `size` at the width and height of an element.

@@ -161,7 +161,9 @@ fn drawing(past: Past) -> impl IntoView {
 }
 
 fn px(x: f64) -> String {
-    format!("{x:.1}")
+    // Tenths, without the code that prints any float exactly.
+    let tenths = (x * 10.0).round() as i64;
+    format!("{}.{}", tenths / 10, tenths % 10)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::say::{self, Judgement};
 use super::verdict::verdict_class;
 use crate::live::answers::Refusal;
 use crate::live::{Live, api};
+use crate::ui::{When, flag, maybe, text};
 
 /// How far a release has come.
 #[derive(Clone, Debug, PartialEq)]
@@ -307,24 +308,24 @@ fn Ready(
                 {if required { "Required. " } else { "" }}
                 "Written to the audit log before anything is tried."
             </small>
-            <Show when=move || changed.with(Option::is_some)>
-                <p class="say bad" role="alert">{move || changed.get()}</p>
-            </Show>
+            <When holds=flag(move || changed.with(Option::is_some))>
+                <p class="say bad" role="alert">{maybe(move || changed.get())}</p>
+            </When>
             <div class="acts">
-                <button type="submit" class="danger" disabled=move || !ready()>
+                <button type="submit" class="danger" disabled=flag(move || !ready())>
                     "Release"
                 </button>
-                <Show when=move || left.get() == 0 || changed.with(Option::is_some)>
+                <When holds=flag(move || left.get() == 0 || changed.with(Option::is_some))>
                     <button type="button" class="plain" on:click=move |_| ask_again.run(())>
                         "New preview"
                     </button>
-                </Show>
+                </When>
                 <span class="spread"></span>
                 <small>
-                    {move || match left.get() {
+                    {text(move || match left.get() {
                         0 => "expired: ask for a new preview".to_owned(),
                         left => format!("valid for {left} s"),
-                    }}
+                    })}
                 </small>
                 <button type="button" class="plain" on:click=move |_| close()>
                     "Cancel"
@@ -341,7 +342,7 @@ fn Plan(lock: PreviewedLock) -> impl IntoView {
     let holder = lock.holder.clone();
     let held = {
         let holder = holder.clone();
-        move || format!(", for {}", say::held_for(&holder.held_since, Time(live.running_now.get())))
+        text(move || format!(", for {}", say::held_for(&holder.held_since, Time(live.running_now.get()))))
     };
     let judgement = Memo::new(move |_| {
         let (verdict, evidence) = facts::verdict_on(&holder, Time(live.running_now.get()));
@@ -377,10 +378,10 @@ fn Plan(lock: PreviewedLock) -> impl IntoView {
             </dd>
             <dt>"Is it alive?"</dt>
             <dd>
-                <span class=move || judgement.with(|judgement| verdict_class(judgement.verdict))>
-                    {move || judgement.with(|judgement| judgement.word)}
+                <span class=text(move || judgement.with(|judgement| verdict_class(judgement.verdict)))>
+                    {text(move || judgement.with(|judgement| judgement.word))}
                 </span>
-                {move || judgement.with(|judgement| format!(": {}", shown(&judgement.evidence)))}
+                {text(move || judgement.with(|judgement| format!(": {}", shown(&judgement.evidence))))}
             </dd>
             <dt>"What happens"</dt>
             <dd>{shown(&lock.plan)} " " <small>{strength}</small></dd>

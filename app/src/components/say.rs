@@ -26,8 +26,20 @@ pub(crate) fn judgement(view: &RowView, at: i64, now: i64, old: bool) -> Judgeme
         return Judgement { word: ended_word(ended.transition), verdict: None, evidence: ended_when(ended, now) };
     }
     let (verdict, evidence) = view.row.judge(Time(at));
-    let evidence = if old { as_of(at, now) } else { evidence.join("; ") };
-    Judgement { word: verdict.word(), verdict: Some(verdict), evidence }
+    if old {
+        return Judgement { word: was(verdict), verdict: Some(verdict), evidence: as_of(at, now) };
+    }
+    Judgement { word: verdict.word(), verdict: Some(verdict), evidence: evidence.join("; ") }
+}
+
+/// A verdict on something that is not live: it was so.
+fn was(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Alive => "was alive",
+        Verdict::Quiet => "was quiet",
+        Verdict::Gone => "was gone",
+        Verdict::Unknown => "unknown",
+    }
 }
 
 /// How old something is that is not live.
@@ -75,7 +87,7 @@ pub(crate) fn holder(row: &Row) -> (String, String) {
         (LockState::NoQuorum, _) => "no majority of its replicas agrees".to_owned(),
         (_, Some(who)) => shown(who),
         (LockState::UnknownHolder, None) => "its form does not say who".to_owned(),
-        (LockState::Held, None) => "unknown: the token names nobody".to_owned(),
+        (LockState::Held, None) => "token names nobody".to_owned(),
     };
     let mut parts = vec![who];
     if row.count > 1 {

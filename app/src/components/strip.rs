@@ -4,7 +4,7 @@ use lockkeeper_model::{SourceState, SourceStatus, Time};
 
 use super::say;
 use crate::live::Live;
-use crate::ui::hms;
+use crate::ui::{flag, hms, maybe, text};
 
 /// Confirmed within this long counts as now: the server says so once a second.
 const NOW_MS: i64 = 3_000;
@@ -17,25 +17,26 @@ pub(crate) fn Strip() -> impl IntoView {
     let names = Memo::new(move |_| {
         live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>())
     });
-    let locks = move || match live.counts.get() {
+    let locks = text(move || match live.counts.get() {
         Some(counts) => format!("{} locks", count(counts.all)),
         None => "no answer yet".to_owned(),
-    };
-    let coverage = move || live.sources.with(|sources| say::coverage_of_all(sources));
-    let as_of = move || {
+    });
+    let coverage = text(move || live.sources.with(|sources| say::coverage_of_all(sources)));
+    let as_of = text(move || {
         let confirmed = live.sources.with(|sources| say::confirmed_at(sources));
-        let link_live = live.link.get().is_live();
+        let link_live = live.link.get().is_live()
+            && live.sources.with(|sources| sources.iter().all(|source| source.state != SourceState::Down));
         match confirmed {
             None => "not confirmed yet".to_owned(),
             Some(at) if link_live && live.now.get() - at < NOW_MS => "as of now".to_owned(),
             Some(at) => format!("as of {}", hms(Time(at))),
         }
-    };
-    let cost = move || {
+    });
+    let cost = text(move || {
         let own: u64 = live.sources.with(|sources| sources.iter().map(|source| source.own_commands_per_second).sum());
         format!("{} cmd/s", count(own))
-    };
-    let old = move || !live.link.get().is_live();
+    });
+    let old = flag(move || !live.link.get().is_live());
     view! {
         <section class="strip" aria-label="Sources" class:out-of-date=old>
             <For each=move || names.get() key=Clone::clone let(name)>
@@ -61,14 +62,15 @@ fn Source(
         let name = name.clone();
         Memo::new(move |_| live.sources.with(|sources| sources.iter().find(|source| source.name == name).cloned()))
     };
-    let class = move || source.with(|source| source.as_ref().map_or("source", |source| state_class(source.state)));
-    let state = move || source.with(|source| source.as_ref().map(say::source_state));
-    let missing = move || {
+    let class =
+        text(move || source.with(|source| source.as_ref().map_or("source", |source| state_class(source.state))));
+    let state = maybe(move || source.with(|source| source.as_ref().map(say::source_state)));
+    let missing = maybe(move || {
         source.with(|source| {
             let missing = source.as_ref().map_or(0, |source| source.missing_permissions.len());
             (missing > 0).then(|| format!(", {missing} permission{} missing", if missing == 1 { "" } else { "s" }))
         })
-    };
+    });
     view! {
         <details class=class name="source">
             <summary>

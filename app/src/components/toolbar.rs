@@ -10,7 +10,7 @@ use super::TableKeys;
 use crate::live::Live;
 use crate::live::route::{STATES, cut};
 use crate::nav::Nav;
-use crate::ui::{Glyph, Icon};
+use crate::ui::{Glyph, Icon, When, flag, maybe, text};
 
 /// A question is asked when nobody has typed for this long: a word is not four questions.
 const TYPING_REST: Duration = Duration::from_millis(120);
@@ -103,16 +103,16 @@ fn Filters() -> impl IntoView {
                 toggle=move |on| nav.ask(|question| question.state = on.then(|| "waiting".to_owned()))
             >
                 "waiting "
-                <b>{move || facet(|facets| facets.waiting)}</b>
+                <b>{maybe(move || facet(|facets| facets.waiting))}</b>
             </Chip>
             <Chip
                 on=endless
                 toggle=move |on| nav.ask(|question| question.flag = on.then(|| Flag::NoExpiry.word().to_owned()))
             >
                 "no expiry "
-                <b>{move || facet(|facets| facets.no_expiry)}</b>
+                <b>{maybe(move || facet(|facets| facets.no_expiry))}</b>
             </Chip>
-            <Show when=move || sources.with(|sources| sources.len() > 1)>
+            <When holds=flag(move || sources.with(|sources| sources.len() > 1))>
                 <Choice
                     label="Source"
                     any="any source"
@@ -120,7 +120,7 @@ fn Filters() -> impl IntoView {
                     chosen=Signal::derive(move || nav.route.with(|route| route.question.source.clone()))
                     choose=move |value| nav.ask(|question| question.source = value)
                 />
-            </Show>
+            </When>
             <Choice
                 label="Dialect"
                 any="any dialect"
@@ -152,7 +152,7 @@ fn Chip(#[prop(into)] on: Signal<bool>, toggle: impl Fn(bool) + 'static, childre
         <button
             type="button"
             class="chip"
-            aria-pressed=move || on.get().to_string()
+            aria-pressed=text(move || on.get().to_string())
             on:click=move |_| toggle(!on.get_untracked())
         >
             {children()}
@@ -173,15 +173,15 @@ fn Choice(
     view! {
         <select
             class="chip"
-            class:on=move || chosen.with(Option::is_some)
+            class:on=flag(move || chosen.with(Option::is_some))
             aria-label=label
             on:change:target=move |event| choose(Some(event.target().value()).filter(|value| !value.is_empty()))
         >
-            <option value="" selected=move || chosen.with(Option::is_none)>
+            <option value="" selected=flag(move || chosen.with(Option::is_none))>
                 {any}
             </option>
             <For each=move || options.get() key=Clone::clone let((value, said))>
-                <option value=value.clone() selected=move || is(&value)>
+                <option value=value.clone() selected=flag(move || is(&value))>
                     {said}
                 </option>
             </For>
@@ -243,7 +243,7 @@ fn OrderChoice() -> impl IntoView {
                     .into_iter()
                     .map(|key| {
                         view! {
-                            <option value=key.word() selected=move || sort.get() == key>
+                            <option value=key.word() selected=flag(move || sort.get() == key)>
                                 {format!("Order: {}", sort_said(key))}
                             </option>
                         }
@@ -251,7 +251,7 @@ fn OrderChoice() -> impl IntoView {
                     .collect_view()}
             </select>
             <button type="button" class="chip" title="Turn the order round" on:click=turn>
-                {move || end_said(sort.get(), order.get())}
+                {text(move || end_said(sort.get(), order.get()))}
             </button>
         </span>
     }
@@ -261,7 +261,7 @@ fn OrderChoice() -> impl IntoView {
 fn Pause() -> impl IntoView {
     let live = expect_context::<Live>();
     let keys = expect_context::<TableKeys>();
-    let said = move || {
+    let said = text(move || {
         let waiting = match live.pending.get() {
             0 => String::new(),
             1 => "1 change waiting".to_owned(),
@@ -273,7 +273,7 @@ fn Pause() -> impl IntoView {
             (false, true, false) => format!("Held still under the pointer: {waiting}"),
             (false, _, _) => String::new(),
         }
-    };
+    });
     view! {
         <span class="held-still">
             {said}
@@ -282,7 +282,7 @@ fn Pause() -> impl IntoView {
             type="button"
             class="chip pause"
             aria-keyshortcuts="p"
-            aria-pressed=move || keys.paused.get().to_string()
+            aria-pressed=text(move || keys.paused.get().to_string())
             on:click=move |_| keys.paused.update(|paused| *paused = !*paused)
         >
             {move || {

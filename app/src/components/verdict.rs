@@ -2,6 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::Verdict;
 
 use super::say::Judgement;
+use crate::ui::text;
 
 /// The one table from verdict to look: a class that brings shape and colour. The word is always beside it.
 pub(crate) fn verdict_class(verdict: Option<Verdict>) -> &'static str {
@@ -21,10 +22,11 @@ pub(crate) fn VerdictMark(
     #[prop(into)]
     judgement: Signal<Judgement>,
 ) -> impl IntoView {
+    let evidence = text(move || judgement.with(|judgement| judgement.evidence.clone()));
     view! {
-        <span class=move || judgement.with(|judgement| verdict_class(judgement.verdict))>
-            {move || judgement.with(|judgement| judgement.word)}
+        <span class=text(move || judgement.with(|judgement| verdict_class(judgement.verdict)))>
+            {text(move || judgement.with(|judgement| judgement.word))}
         </span>
-        <small>{move || judgement.with(|judgement| judgement.evidence.clone())}</small>
+        <small title=evidence>{evidence}</small>
     }
 }

@@ -2,6 +2,8 @@
 
 use lockkeeper_model::{PreviewAnswer, Problem, ReleaseAnswer};
 
+use super::decode::read;
+
 /// Why there is no preview, or nothing was released.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -26,7 +28,7 @@ impl Refusal {
 
     fn read(status: u16, body: &str) -> Refusal {
         let ask_again = matches!(status, 409 | 410);
-        match serde_json::from_str::<Problem>(body) {
+        match read::<Problem>(body) {
             Ok(problem) => Refusal { detail: problem.detail, hint: problem.hint, ask_again },
             Err(_) => Refusal { detail: format!("The server answered with status {status}."), hint: None, ask_again },
         }
@@ -35,7 +37,7 @@ impl Refusal {
 
 /// Reads the answer to a preview.
 pub(crate) fn read_preview(status: u16, body: &str) -> Result<PreviewAnswer, Refusal> {
-    match serde_json::from_str(body) {
+    match read(body) {
         Ok(answer) if status == 200 => Ok(answer),
         _ => Err(Refusal::read(status, body)),
     }
@@ -43,7 +45,7 @@ pub(crate) fn read_preview(status: u16, body: &str) -> Result<PreviewAnswer, Ref
 
 /// Reads the answer to a release. Results count whatever the status: 409 carries them too.
 pub(crate) fn read_release(status: u16, body: &str) -> Result<ReleaseAnswer, Refusal> {
-    serde_json::from_str(body).map_err(|_| Refusal::read(status, body))
+    read(body).map_err(|_| Refusal::read(status, body))
 }
 
 #[cfg(test)]

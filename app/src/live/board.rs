@@ -136,6 +136,7 @@ impl Board {
     /// Takes a whole window.
     pub(crate) fn window(&mut self, now: i64, window: Window) -> Touched {
         let ids: Vec<u64> = window.rows.iter().map(|row| row.row).collect();
+        let before = self.shown.clone();
         if window.afresh {
             self.rows.clear();
             self.ghosts.clear();
@@ -144,7 +145,8 @@ impl Board {
         self.window = Stretch { offset: window.offset, ids };
         let mut touched = HashSet::new();
         self.take(window.rows, &mut touched);
-        self.settle(now, touched)
+        let touched = self.settle(now, touched);
+        Touched { layout: before != self.shown, ..touched }
     }
 
     /// Takes what changed.
@@ -430,8 +432,9 @@ mod tests {
         board.freeze(true, 0);
         board.window(10, Window { offset: 0, rows: rows([7]), afresh: true });
         assert_eq!(board.shown().ids, [7]);
-        board.window(20, Window { offset: 0, rows: Vec::new(), afresh: true });
+        let touched = board.window(20, Window { offset: 0, rows: Vec::new(), afresh: true });
         assert!(board.shown().ids.is_empty());
+        assert!(touched.layout);
     }
 
     #[test]

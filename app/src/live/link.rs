@@ -32,7 +32,7 @@ impl LinkState {
                 let lost = words::duration((clock - since).max(1_000.0) as i64 / 1_000 * 1_000);
                 match retry_at {
                     Some(at) => {
-                        let left = ((at - clock) / 1_000.0).ceil().max(1.0);
+                        let left = ((at - clock) / 1_000.0).ceil().max(1.0) as i64;
                         format!("Lost {} ago; retrying in {left} s.", lost.replace(".0", ""))
                     }
                     None => format!("Lost {} ago; trying now.", lost.replace(".0", "")),

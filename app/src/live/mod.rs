@@ -9,6 +9,7 @@ mod asker;
 mod backoff;
 pub(crate) mod board;
 mod clock;
+mod decode;
 mod link;
 pub(crate) mod route;
 pub(crate) mod runway;

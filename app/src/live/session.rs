@@ -10,6 +10,7 @@ use super::asker::{Answers, Asker, Want};
 use super::backoff::Backoff;
 use super::board::{Board, Counts, Delta, RowView, Stretch, Touched, Window};
 use super::clock::ServerClock;
+use super::decode::read_frame;
 use super::socket::Socket;
 
 const STREAM: &str = "/api/v1/stream";
@@ -18,6 +19,9 @@ const STREAM: &str = "/api/v1/stream";
 const TICK: Duration = Duration::from_millis(250);
 /// Silence for this long means that the server is lost.
 const SILENCE_MS: f64 = 3.0 * STATUS_EVERY_MS as f64;
+
+/// A connection that shows nothing for this long is not worth waiting for, whatever else comes through it.
+const PATIENCE_MS: f64 = 10_000.0;
 
 /// What the server said about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +103,8 @@ struct Core {
     run: Option<String>,
     /// The rows on the board belong to another run of the server, or to none.
     estranged: bool,
+    /// When this attempt began, and when anything was last heard, on the monotonic clock.
+    began: f64,
     last_heard: f64,
     server_clock: ServerClock,
     backoff: Backoff,
@@ -179,7 +185,8 @@ impl Live {
         self.core.update_value(|core| {
             core.attempt += 1;
             attempt = core.attempt;
-            core.last_heard = monotonic();
+            core.began = monotonic();
+            core.last_heard = core.began;
         });
         let is_mine = move || self.core.with_value(|core| core.attempt == attempt);
         let socket = Socket::open(
@@ -228,10 +235,10 @@ impl Live {
     fn tick(self) {
         let at = monotonic();
         self.clock.set(at);
-        let heard = self.core.with_value(|core| core.last_heard);
+        let (began, heard) = self.core.with_value(|core| (core.began, core.last_heard));
         match self.link.get_untracked() {
-            LinkState::Live | LinkState::Connecting | LinkState::Lost { retry_at: None, .. } => {
-                if at - heard > SILENCE_MS {
+            link @ (LinkState::Live | LinkState::Connecting | LinkState::Lost { retry_at: None, .. }) => {
+                if at - heard > SILENCE_MS || !link.is_live() && at - began > PATIENCE_MS {
                     self.lose();
                 }
             }
@@ -254,7 +261,7 @@ impl Live {
     fn hear(self, text: &str) {
         let at = monotonic();
         self.core.update_value(|core| core.last_heard = at);
-        match serde_json::from_str::<ServerFrame>(text) {
+        match read_frame(text) {
             Ok(ServerFrame::Hello { protocol, .. }) if protocol != PROTOCOL => self.part(),
             Ok(frame) => self.take(frame, at),
             // The version fits and the form does not: whatever it is, this page cannot show it truthfully.

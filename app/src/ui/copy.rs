@@ -15,8 +15,8 @@ pub(crate) fn CopyButton(
     /// What the button says.
     #[prop(default = "copy")]
     word: &'static str,
-    /// What a screen reader says.
-    label: &'static str,
+    /// What follows the word for somebody who does not see what it stands beside.
+    what: &'static str,
 ) -> impl IntoView {
     let said = RwSignal::new(word);
     let copy = move |_| {
@@ -27,8 +27,9 @@ pub(crate) fn CopyButton(
         });
     };
     view! {
-        <button type="button" class="link" aria-label=label on:click=copy>
+        <button type="button" class="link" on:click=copy>
             {said}
+            <span class="unseen">" " {what}</span>
         </button>
     }
 }

@@ -42,7 +42,7 @@ pub(crate) fn DrainBar(
             call(&animation, "cancel", &[]);
         }
         let now = stopped_at.unwrap_or_else(&now);
-        let from = format!("scaleX({:.4})", drain.share_left(now));
+        let from = format!("scaleX({})", per_mille(drain.share_left(now)));
         let left = drain.ends_at - now;
         let _ = web_sys::HtmlElement::style(&fill).set_property("transform", &from);
         if stopped_at.is_some() || left <= 0 {
@@ -66,6 +66,12 @@ pub(crate) fn DrainBar(
     }
 }
 
+/// A share between 0 and 1 as a number for a style, without the code that prints any float exactly.
+fn per_mille(share: f64) -> String {
+    let whole = (share * 1_000.0).round() as i64;
+    format!("{}.{:03}", whole / 1_000, whole % 1_000)
+}
+
 /// Calls a method that the bindings do not offer in their stable part: the Web Animations API.
 fn call(target: &JsValue, method: &str, arguments: &[JsValue]) -> Option<JsValue> {
     let function: Function = Reflect::get(target, &method.into()).ok()?.dyn_into().ok()?;
@@ -75,6 +81,11 @@ fn call(target: &JsValue, method: &str, arguments: &[JsValue]) -> Option<JsValue
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shares_are_printed_as_styles_want_them() {
+        assert_eq!([0.0, 0.0804, 0.5, 1.0].map(per_mille), ["0.000", "0.080", "0.500", "1.000"]);
+    }
 
     #[test]
     fn the_share_is_bounded_whatever_the_clocks_say() {

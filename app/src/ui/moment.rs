@@ -1,6 +1,8 @@
 use leptos::prelude::*;
 use lockkeeper_model::Time;
 
+use super::text;
+
 /// A moment as the wall clock of the person reading says it; the title has it in UTC.
 #[component]
 pub(crate) fn Moment(
@@ -8,10 +10,10 @@ pub(crate) fn Moment(
     #[prop(into)]
     at: Signal<Time>,
 ) -> impl IntoView {
-    let utc = move || at.get().to_string();
+    let utc = text(move || at.get().to_string());
     view! {
         <time datetime=utc title=utc>
-            {move || hms(at.get())}
+            {text(move || hms(at.get()))}
         </time>
     }
 }

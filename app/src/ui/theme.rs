@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 
-use super::{Glyph, Icon};
+use super::{Glyph, Icon, text};
 
 const REMEMBERED_AS: &str = "lockkeeper-theme";
 
@@ -52,7 +52,7 @@ pub(crate) fn ThemeButton() -> impl IntoView {
             let _ = storage.set_item(REMEMBERED_AS, theme.word());
         }
     });
-    let label = move || format!("Theme: {}", theme.get().word());
+    let label = text(move || format!("Theme: {}", theme.get().word()));
     view! {
         <button type="button" class="plain icon-button" aria-label=label title=label on:click=move |_| theme.update(|theme| *theme = theme.next())>
             <Icon glyph=Glyph::Contrast />
