@@ -231,7 +231,10 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
             Ask::Viewer { frame, .. } => world.frames.push(frame),
             Ask::Leave { viewer } => world.asked.push(format!("leave {viewer}")),
             Ask::Releasing { key, .. } => world.asked.push(format!("releasing {}", text(&key))),
-            Ask::NotReleased { key, .. } => world.asked.push(format!("not released {}", text(&key))),
+            Ask::Released { key, freed, .. } => {
+                let outcome = if freed { "released" } else { "not released" };
+                world.asked.push(format!("{outcome} {}", text(&key)));
+            }
         }
     }
 }

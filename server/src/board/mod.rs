@@ -46,10 +46,10 @@ pub enum Ask {
     Viewer { viewer: u64, frame: ClientFrame },
     /// A viewer left.
     Leave { viewer: u64 },
-    /// A release is about to be tried: an end of this hold from now on is attributed to it.
+    /// A release of this hold is being tried: until its outcome is known, its end is not concluded.
     Releasing { source: SourceId, key: Bytes, token: Bytes },
-    /// The attempt ended without freeing anything.
-    NotReleased { source: SourceId, key: Bytes },
+    /// The attempt ended: whether it freed the hold, so that the end can be attributed.
+    Released { source: SourceId, key: Bytes, freed: bool },
 }
 
 /// A page of locks.
@@ -194,7 +194,8 @@ impl Board {
         self.ask(|answer| Ask::Connect { answer }).await
     }
 
-    /// Announces that a release of this hold is about to be tried, so that its end is attributed to it.
+    /// Announces that a release of this hold is about to be tried. Until [`Board::released`] says what came of it, an
+    /// end of this hold is not concluded: it would be anybody's guess whose it was.
     ///
     /// # Errors
     /// When the server is shutting down.
@@ -202,12 +203,12 @@ impl Board {
         self.asks.send(Ask::Releasing { source, key, token }).await.map_err(|_| BoardClosed)
     }
 
-    /// Takes that back: the attempt freed nothing.
+    /// Says whether the attempt freed the hold. The lock is then read again.
     ///
     /// # Errors
     /// When the server is shutting down.
-    pub async fn not_released(&self, source: SourceId, key: Bytes) -> Result<(), BoardClosed> {
-        self.asks.send(Ask::NotReleased { source, key }).await.map_err(|_| BoardClosed)
+    pub async fn released(&self, source: SourceId, key: Bytes, freed: bool) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Released { source, key, freed }).await.map_err(|_| BoardClosed)
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, BoardClosed> {

@@ -251,8 +251,11 @@ impl Task {
             }
             Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
             Ask::Leave { viewer } => self.views.leave(viewer),
-            Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token),
-            Ask::NotReleased { source, key } => self.registry.not_released(source, &key),
+            Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token, now),
+            Ask::Released { source, key, freed } => {
+                self.registry.released(source, &key, freed, &mut self.changes);
+                self.took_note();
+            }
         }
     }
 

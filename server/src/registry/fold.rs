@@ -9,6 +9,10 @@ use super::record::{End, Hold, NEVER, Record, Slot, UNKNOWN_MS, width};
 use super::{Changes, Registry};
 use crate::source::{self, DialectTraits, Form, Hint, Recognition, Seen, Sight, SourceId};
 
+/// An attempt whose outcome is not told within this time, in milliseconds, has failed in some other way; what is seen is
+/// then taken as it is. Longer than an attempt may last.
+const AWAIT_RELEASE_MS: i64 = 30_000;
+
 /// Two readings of one deadline may differ by this much without a renewal, in milliseconds: rounding on both sides and
 /// the moment between a reading's two commands.
 const CLOCK_JITTER_MS: i64 = 15;
@@ -34,6 +38,9 @@ impl Registry {
             let overlaps = sight.asked_at.0 < record.as_of;
             if sight.read_at.0 < record.asked_at() || (overlaps && scan) {
                 // What is known is newer; or it was read because it changed, which a page of a scan was not.
+                return;
+            }
+            if is_awaited(record, &sight) {
                 return;
             }
             in_doubt = overlaps;
@@ -195,9 +202,9 @@ impl Registry {
 
         let handed_over = !left.is_empty() && !came.is_empty();
         let record = &self.records[slot as usize];
-        let releasing = record.rare.as_ref().and_then(|rare| rare.releasing.clone());
+        let freed = record.rare.as_ref().and_then(|rare| rare.releasing.clone()).filter(|release| release.freed);
         // Released from here, and taken by another before it was looked at.
-        let forced = |old: &Hold| releasing.as_ref().is_some_and(|token| **token == *old.token);
+        let forced = |old: &Hold| freed.as_ref().is_some_and(|release| release.token == old.token);
         for old in &left {
             let lapsed = old.expires < at.0;
             let again = taken_anew && came.iter().any(|new| *new.token == *old.token);
@@ -275,12 +282,12 @@ impl Registry {
         let source = record.source;
         let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
         let holds = std::mem::take(&mut record.holds);
-        let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take());
+        let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take()).filter(|release| release.freed);
         let mut last: Option<(End, Cause)> = None;
         for hold in &holds {
             let overdue = hold.expires_min() <= sight.read_at.0;
             let (transition, cause) = match sight.hint {
-                _ if released_here.as_ref().is_some_and(|token| *token == hold.token) => {
+                _ if released_here.as_ref().is_some_and(|release| release.token == hold.token) => {
                     (TransitionKind::Forced, Cause::Release)
                 }
                 Hint::Evicted => (TransitionKind::Evicted, Cause::Announced),
@@ -375,6 +382,17 @@ impl Registry {
         });
         self.remember(slot, entry);
     }
+}
+
+/// Whether a release is being tried whose outcome decides what this sight means: the hold is over, and it is not known
+/// yet by whose hand. The lock is read again when it is known.
+fn is_awaited(record: &Record, sight: &Sight) -> bool {
+    let Some(release) = record.rare.as_ref().and_then(|rare| rare.releasing.as_ref()) else { return false };
+    let ends = match &sight.seen {
+        Seen::Gone => !record.is_ended(),
+        Seen::Held(form) => !form.holds.iter().any(|hold| hold.token == release.token),
+    };
+    ends && !release.freed && sight.read_at.0 - release.at < AWAIT_RELEASE_MS
 }
 
 /// Stands where nothing was recognised.

@@ -24,6 +24,7 @@ use lockkeeper_model::Time;
 use slab::Slab;
 
 pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent};
+use record::Releasing;
 pub use record::{Hold, Record, Slot};
 
 use crate::source::{Report, SourceId, WaitersSeen};
@@ -146,19 +147,24 @@ impl Registry {
         }
     }
 
-    /// Announces a release: an end of this hold from now on is attributed to it.
-    pub fn releasing(&mut self, source: SourceId, key: &[u8], token: &[u8]) {
+    /// Announces a release: until [`Registry::released`], an end of this hold is not concluded.
+    pub fn releasing(&mut self, source: SourceId, key: &[u8], token: &[u8], now: Time) {
         if let Some(slot) = self.find(source, key) {
-            self.records[slot as usize].rare.get_or_insert_default().releasing = Some(token.into());
+            let releasing = Releasing { token: token.into(), at: now.0, freed: false };
+            self.records[slot as usize].rare.get_or_insert_default().releasing = Some(releasing);
         }
     }
 
-    /// Takes that back.
-    pub fn not_released(&mut self, source: SourceId, key: &[u8]) {
+    /// Says whether that release freed the hold, and has the lock read again.
+    pub fn released(&mut self, source: SourceId, key: &[u8], freed: bool, out: &mut Changes) {
         if let Some(slot) = self.find(source, key)
             && let Some(rare) = &mut self.records[slot as usize].rare
         {
-            rare.releasing = None;
+            match &mut rare.releasing {
+                Some(releasing) if freed => releasing.freed = true,
+                releasing => *releasing = None,
+            }
+            out.look.push((source, Bytes::copy_from_slice(key)));
         }
     }
 

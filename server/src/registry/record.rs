@@ -57,10 +57,20 @@ pub struct Record {
 pub(super) struct Rare {
     /// How it ended, while it is not held.
     pub(super) ended: Option<End>,
-    /// A release of this token was announced.
-    pub(super) releasing: Option<Box<[u8]>>,
+    /// A release that is being tried, or freed it.
+    pub(super) releasing: Option<Releasing>,
     /// Its transitions.
     pub(super) history: Ring,
+}
+
+/// A release from here.
+#[derive(Debug, Clone)]
+pub(super) struct Releasing {
+    pub(super) token: Box<[u8]>,
+    /// When it was announced.
+    pub(super) at: i64,
+    /// The store said that it freed the hold; until then nobody knows.
+    pub(super) freed: bool,
 }
 
 /// How a lock ended.

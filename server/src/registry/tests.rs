@@ -145,7 +145,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Plays a story and compares what was concluded. Words: `take K T ms|ever`, `renew K ms`, `enter K`, `del K`, `wait
-/// ms`; `notice K`, `notice K new|deleted|expired|evicted`, `scan`, `gap`, `tick`, `releasing K T`.
+/// ms`; `notice K`, `notice K new|deleted|expired|evicted`, `scan`, `gap`, `tick`, `releasing K T`, `released K yes|no`.
 #[track_caller]
 fn check(story: &str, expected: &[&str]) {
     let mut world = World::new();
@@ -170,7 +170,12 @@ fn check(story: &str, expected: &[&str]) {
             ["gap"] => world.apply(Report::Gap { at: Time(world.now), because: "link lost".to_owned() }),
             ["tick"] => world.tick(),
             ["releasing", key, token] => {
-                world.registry.releasing(SOURCE, key.as_bytes(), token.as_bytes());
+                world.registry.releasing(SOURCE, key.as_bytes(), token.as_bytes(), Time(world.now));
+            }
+            ["released", key, freed] => {
+                let freed = *freed == "yes";
+                world.registry.released(SOURCE, key.as_bytes(), freed, &mut world.changes);
+                world.look();
             }
             other => panic!("unknown step {other:?}"),
         }
@@ -255,7 +260,7 @@ fn re_entry_and_lost_expiry_are_told() {
 #[test]
 fn an_end_after_a_release_from_here_is_attributed_and_a_returning_token_is_named() {
     check(
-        "scan; take a w1 9000; notice a; wait 5; releasing a w1; del a; notice a; wait 50; take a w1 9000; notice a",
+        "scan; take a w1 9000; notice a; wait 5; releasing a w1; del a; notice a; released a yes; wait 50; take a w1 9000; notice a",
         &["acquired a w1 (seen)", "forced a w1 (release)", "acquired a w1 after w1 (came_back)"],
     );
 }
@@ -263,15 +268,15 @@ fn an_end_after_a_release_from_here_is_attributed_and_a_returning_token_is_named
 #[test]
 fn a_release_from_here_is_attributed_even_when_another_took_the_lock_before_it_was_looked_at() {
     check(
-        "scan; take a w1 9000; notice a; wait 5; releasing a w1; del a; take a w2 9000; notice a",
+        "scan; take a w1 9000; notice a; wait 5; releasing a w1; del a; take a w2 9000; notice a; released a yes",
         &["acquired a w1 (seen)", "forced a w1 (release)", "acquired a w2 after w1 (between_looks)"],
     );
 }
 
 #[test]
-fn a_release_announced_for_another_holder_is_not_credited_with_the_end() {
+fn a_release_that_freed_nothing_is_not_credited_with_an_end_that_came_beside_it() {
     check(
-        "scan; take a w1 9000; notice a; releasing a w0; del a; notice a",
+        "scan; take a w1 9000; notice a; releasing a w1; del a; notice a; released a no",
         &["acquired a w1 (seen)", "released a w1 (deleted)"],
     );
 }

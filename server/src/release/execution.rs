@@ -127,9 +127,8 @@ impl ReleaseDesk {
         let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order))
             .await
             .unwrap_or_else(|_| ReleaseReply::Unknown { because: "the store did not answer in time".to_owned() });
-        if !matches!(reply, ReleaseReply::Released { .. } | ReleaseReply::Unknown { .. }) {
-            self.board.not_released(source.id, key.clone()).await?;
-        }
+        let freed = matches!(reply, ReleaseReply::Released { .. });
+        self.board.released(source.id, key.clone(), freed).await?;
 
         Ok(match reply {
             ReleaseReply::Released { woken } => {

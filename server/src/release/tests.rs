@@ -229,7 +229,7 @@ async fn a_release_looks_announces_and_tries_once_in_that_order() {
     assert!(asked[0].starts_with("subscribe"), "{asked:?}");
     assert_eq!(
         asked[1..],
-        ["look", "releasing lock:stock:4711", "release lock:stock:4711 of alice", "look"],
+        ["look", "releasing lock:stock:4711", "release lock:stock:4711 of alice", "released lock:stock:4711", "look",],
         "the last look is for stores that tell nothing by themselves"
     );
     let after = result.after.unwrap();
@@ -333,12 +333,12 @@ async fn a_store_that_cannot_be_read_again_is_not_asked_to_free() {
 #[tokio::test(start_paused = true)]
 async fn what_the_store_answers_is_what_is_told_and_the_announcement_is_taken_back() {
     let because = "its lease was pushed out".to_owned();
-    for (reply, outcome, taken_back) in [
-        (ReleaseReply::ChangedHands, Outcome::ChangedHands, true),
-        (ReleaseReply::Gone, Outcome::Gone, true),
-        (ReleaseReply::Refused { because: because.clone() }, Outcome::Refused, true),
-        (ReleaseReply::Failed { because: because.clone() }, Outcome::Failed, true),
-        (ReleaseReply::Unknown { because }, Outcome::Unknown, false),
+    for (reply, outcome) in [
+        (ReleaseReply::ChangedHands, Outcome::ChangedHands),
+        (ReleaseReply::Gone, Outcome::Gone),
+        (ReleaseReply::Refused { because: because.clone() }, Outcome::Refused),
+        (ReleaseReply::Failed { because: because.clone() }, Outcome::Failed),
+        (ReleaseReply::Unknown { because }, Outcome::Unknown),
     ] {
         let scene = scene();
         let ticket = scene.ticket().await;
@@ -346,7 +346,7 @@ async fn what_the_store_answers_is_what_is_told_and_the_announcement_is_taken_ba
         let result = scene.execute(&ticket).await;
         assert_eq!((result.outcome, result.after), (outcome, None));
         let asked = scene.fake.asked();
-        assert_eq!(asked.contains(&"not released lock:stock:4711".to_owned()), taken_back, "{reply:?}");
+        assert!(asked.contains(&"not released lock:stock:4711".to_owned()), "{reply:?}");
         assert_eq!(asked.iter().filter(|asked| asked.starts_with("release ")).count(), 1, "never tried twice");
     }
 }
