@@ -25,11 +25,12 @@ async fn every_family_tells_its_story(redis: &RedisServer, server: &Server, feed
     assert_eq!(source.feed, Some(feed), "{source:#?}");
 
     for family in Family::ALL {
-        let first = family.client(&store, "nightly", Some(LEASE));
+        let name = format!("nightly-{}", family.dialect());
+        let first = family.client(&store, &name, Some(LEASE));
         assert!(first.take().await);
         let lock = api.until_lock("the lock", &first.key, |lock| lock.flags.is_empty()).await;
         assert_eq!(lock.dialect.name, family.dialect());
-        assert_eq!((lock.name.as_str(), lock.state), ("nightly", LockState::Held));
+        assert_eq!((&lock.name, lock.state), (&name, LockState::Held));
         let [holder] = lock.holders.as_slice() else { panic!("{lock:#?}") };
         assert_eq!((holder.token.as_deref(), holder.count), (Some(first.token.as_str()), 1));
         assert_eq!((lock.lease.kind, lock.held_since.basis), (LeaseKind::Ttl, Basis::Observed));
@@ -59,7 +60,7 @@ async fn every_family_tells_its_story(redis: &RedisServer, server: &Server, feed
         assert!(second.release().await);
         until("the lock to be free", async || api.lock(&first.key).await, Option::is_none).await;
 
-        let last = family.client(&store, "nightly", Some(SHORT_LEASE));
+        let last = family.client(&store, &name, Some(SHORT_LEASE));
         assert!(last.take().await);
         api.until_lock("the lock again", &first.key, |_| true).await;
         until("the lock to lapse", async || api.lock(&first.key).await, Option::is_none).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use lockkeeper_model::{SourceState, TransitionKind};
+use lockkeeper_model::{Flag, SourceState, TransitionKind};
 use lockkeeper_tests::{Api, Family, Proxy, RedisServer, Server, free_port, store, until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -114,8 +114,7 @@ async fn a_store_that_restarts_empty_loses_its_locks_on_the_screen_too() {
     api.until_lock("the lock", "lock:before", |_| true).await;
     redis.kill();
     api.until_source("the loss", |source| source.state == SourceState::Down).await;
-    let lock = api.lock("lock:before").await.expect("the last known state is still shown");
-    assert!(lock.flags.iter().any(|flag| flag.word() == "stale"), "{lock:#?}");
+    api.until_lock("the last known state, marked as such", "lock:before", |lock| lock.flags == [Flag::Stale]).await;
 
     redis.start_again().await;
     let source = api.until_live().await;
@@ -150,7 +149,8 @@ async fn is_right_again(api: &Api, next: &lockkeeper_tests::LockClient) {
     .await;
     api.until_lock("the lock that was taken meanwhile", "new", |_| true).await;
     assert_eq!(api.locks("").await.total, 2);
-    assert!(api.story(&next.key).await.contains(&"gap"), "the gap is in the story");
+    let story = api.story(&next.key).await;
+    assert!(story.contains(&"gap"), "the gap is not in the story: {story:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -159,9 +159,10 @@ async fn a_network_that_is_cut_is_seen_and_healed_after() {
     let proxy = Proxy::to(redis.port()).await;
     let client = redis.client().await;
     let handed = Family::RedisPy.client(&client, "handed", Some(LEASE));
-    assert!(handed.take().await);
     let (_server, api) = server_for(&format!("redis://127.0.0.1:{}", proxy.port())).await;
     api.until_live().await;
+    assert!(handed.take().await);
+    api.until_lock("the lock", &handed.key, |_| true).await;
     proxy.cut();
     api.until_source("the loss", |source| source.state == SourceState::Down).await;
     let next = change_unseen(&client, &handed).await;
@@ -175,9 +176,10 @@ async fn a_network_that_goes_silent_is_not_taken_for_a_quiet_store() {
     let proxy = Proxy::to(redis.port()).await;
     let client = redis.client().await;
     let handed = Family::RedisPy.client(&client, "handed", Some(LEASE));
-    assert!(handed.take().await);
     let (_server, api) = server_for(&format!("redis://127.0.0.1:{}", proxy.port())).await;
     api.until_live().await;
+    assert!(handed.take().await);
+    api.until_lock("the lock", &handed.key, |_| true).await;
     proxy.freeze();
     let source = api.until_source("the silence", |source| source.state != SourceState::Live).await;
     assert!(source.problem.is_some(), "{source:#?}");
@@ -198,8 +200,7 @@ async fn a_frozen_store_is_shown_as_such_within_seconds_and_thaws() {
     let began = std::time::Instant::now();
     api.until_source("the freeze", |source| source.state == SourceState::Down).await;
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    let lock = api.lock("lock:cold").await.expect("the last known state");
-    assert!(lock.flags.iter().any(|flag| flag.word() == "stale"), "{lock:#?}");
+    api.until_lock("the last known state, marked as such", "lock:cold", |lock| lock.flags == [Flag::Stale]).await;
     redis.thaw();
     api.until_live().await;
     api.until_lock("the lock as it is", "lock:cold", |lock| lock.flags.is_empty()).await;

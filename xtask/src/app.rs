@@ -64,7 +64,7 @@ fn trunk(workspace: &Workspace, tools: &AppTools) -> Result<()> {
     forget_xtask(&mut command);
     // Integrity attributes would name the file before it is shrunk; it comes from the same server as the page.
     run(command
-        .args(["build", "--release", "--cargo-profile", "wasm", "--no-sri=true", "--dist"])
+        .args(["build", "--release", "--no-sri=true", "--dist"])
         .arg(workspace.dist())
         .current_dir(folder)
         .env("PATH", path)

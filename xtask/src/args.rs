@@ -13,6 +13,10 @@ pub(crate) enum Chore {
         args: Vec<String>,
     },
     Test,
+    Bench {
+        /// Passed to the benchmarks.
+        args: Vec<String>,
+    },
 }
 
 /// Reads the command line; the error is for the person.
@@ -26,6 +30,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Chore, Str
         "setup" => Chore::Setup,
         "build" => Chore::Build,
         "test" => Chore::Test,
+        "bench" => return Ok(Chore::Bench { args: rest }),
         "run" => {
             let named_in_environment = ["LOCKKEEPER_REDIS", "LOCKKEEPER_CONFIG"]
                 .iter()
@@ -69,6 +74,13 @@ mod tests {
         assert_eq!(parsed("run -- --redis redis://x"), run(false, &["--redis", "redis://x"]));
         assert_eq!(parsed("run --redis=redis://x"), run(false, &["--redis=redis://x"]));
         assert_eq!(parsed("run --config a.toml"), run(false, &["--config", "a.toml"]));
+    }
+
+    #[test]
+    fn bench_passes_everything_on() {
+        let args = ["listing", "--keys", "20000"].map(str::to_owned).to_vec();
+        assert_eq!(parsed("bench -- listing --keys 20000"), Ok(Chore::Bench { args }));
+        assert_eq!(parsed("bench"), Ok(Chore::Bench { args: Vec::new() }));
     }
 
     #[test]

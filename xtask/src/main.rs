@@ -1,10 +1,11 @@
-//! The project's chores: `cargo xtask run`, `build`, `test`.
+//! The project's chores: `cargo xtask run`, `build`, `test`, `bench`.
 //!
 //! Each installs what it lacks, says what it is doing and how long that usually takes, and does nothing that is
 //! already done. It depends on next to nothing, because it is the first thing that a newcomer waits for.
 
 mod app;
 mod args;
+mod bench;
 mod build;
 mod fingerprint;
 mod install;
@@ -26,7 +27,8 @@ The chores of Lockkeeper
   cargo xtask run [--redis URL] [FLAG]…   build everything and serve: the demo, or `lockkeeper serve` with these flags
   cargo xtask build                       leave one self-contained binary at target/release/lockkeeper
   cargo xtask test                        format, lints, unit, integration, app and browser tests
-  cargo xtask setup                       only install what those three need";
+  cargo xtask bench [-- NAME… FLAG…]      measure what is promised; `cargo xtask bench -- --help` lists it
+  cargo xtask setup                       only install what those need";
 
 fn main() -> ExitCode {
     let chore = match args::parse(std::env::args().skip(1)) {
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Chore::Build => build::release_binary(&workspace).map(|_| ()),
         Chore::Run { demo, args } => run::serve(&workspace, demo, &args),
         Chore::Test => test::everything(&workspace),
+        Chore::Bench { args } => bench::measure(&workspace, &args),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

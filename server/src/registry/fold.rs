@@ -194,12 +194,17 @@ impl Registry {
         }
 
         let handed_over = !left.is_empty() && !came.is_empty();
+        let record = &self.records[slot as usize];
+        let releasing = record.rare.as_ref().and_then(|rare| rare.releasing.clone());
+        // Released from here, and taken by another before it was looked at.
+        let forced = |old: &Hold| releasing.as_ref().is_some_and(|token| **token == *old.token);
         for old in &left {
             let lapsed = old.expires < at.0;
             let again = taken_anew && came.iter().any(|new| *new.token == *old.token);
             // A hand-over tells both ends in one line, except where the former lease had run out.
-            if !handed_over || lapsed || again {
+            if !handed_over || lapsed || again || forced(old) {
                 let (kind, cause) = match () {
+                    () if forced(old) => (TransitionKind::Forced, Cause::Release),
                     () if lapsed => (TransitionKind::Expired, Cause::Deadline),
                     () if again => (TransitionKind::Released, Cause::TakenAnew),
                     () => (TransitionKind::Released, Cause::BetweenLooks),
@@ -216,7 +221,7 @@ impl Registry {
             let previous = left.first().copied();
             let lapsed = previous.is_some_and(|old| old.expires < at.0);
             let kind = match previous {
-                Some(old) if !lapsed && *old.token != *new.token => TransitionKind::HandedOver,
+                Some(old) if !lapsed && !forced(old) && *old.token != *new.token => TransitionKind::HandedOver,
                 _ => TransitionKind::Acquired,
             };
             let cause = if complete { Cause::BetweenLooks } else { Cause::Unwatched };

@@ -261,6 +261,14 @@ fn an_end_after_a_release_from_here_is_attributed_and_a_returning_token_is_named
 }
 
 #[test]
+fn a_release_from_here_is_attributed_even_when_another_took_the_lock_before_it_was_looked_at() {
+    check(
+        "scan; take a w1 9000; notice a; wait 5; releasing a w1; del a; take a w2 9000; notice a",
+        &["acquired a w1 (seen)", "forced a w1 (release)", "acquired a w2 after w1 (between_looks)"],
+    );
+}
+
+#[test]
 fn a_release_announced_for_another_holder_is_not_credited_with_the_end() {
     check(
         "scan; take a w1 9000; notice a; releasing a w0; del a; notice a",

@@ -1,0 +1,126 @@
+//! One module for each promise.
+
+mod download;
+mod idle;
+mod latency;
+mod listing;
+mod memory;
+mod saturated;
+mod unrelated;
+mod window;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::fill::PATTERN;
+use crate::process::Lockkeeper;
+use crate::report::Line;
+
+/// The number of locks that the promises are about.
+pub(crate) const FULL_SIZE: u32 = 1_000_000;
+
+/// What is measured, and how large.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// The binary.
+    pub(crate) lockkeeper: PathBuf,
+    /// The built app.
+    pub(crate) dist: PathBuf,
+    /// Where numbers and logs go.
+    pub(crate) out: PathBuf,
+    /// No more locks than this, anywhere.
+    pub(crate) locks: u32,
+    /// How often each side of a comparison is measured, if not as often as is usual for it.
+    pub(crate) rounds: Option<usize>,
+}
+
+impl Bench {
+    pub(crate) fn is_full_size(&self) -> bool {
+        self.locks >= FULL_SIZE
+    }
+
+    /// So many locks, or as many as are allowed.
+    fn locks(&self, promised: u32) -> u32 {
+        promised.min(self.locks)
+    }
+
+    /// The first at full size, the second while trying things out.
+    fn full_or<T>(&self, full: T, small: T) -> T {
+        if self.is_full_size() { full } else { small }
+    }
+
+    fn rounds(&self, full: usize, small: usize) -> usize {
+        self.rounds.unwrap_or(self.full_or(full, small))
+    }
+
+    /// Starts a server that watches the locks.
+    fn watch(&self, redis: u16) -> Result<Lockkeeper> {
+        self.watch_for(redis, &[PATTERN])
+    }
+
+    fn watch_for(&self, redis: u16, patterns: &[&str]) -> Result<Lockkeeper> {
+        Lockkeeper::start(&self.lockkeeper, redis, patterns, &self.out.join("lockkeeper.log"))
+    }
+}
+
+/// One benchmark.
+#[derive(Debug)]
+pub(crate) struct Benchmark {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) must: &'static str,
+    pub(crate) measure: fn(&Bench) -> Result<Vec<Line>>,
+}
+
+/// All of them, in the order in which they are measured.
+pub(crate) const BENCHMARKS: [Benchmark; 8] = [
+    Benchmark {
+        name: "listing",
+        about: "listing 1,000,000 locks among 2,000,000 keys, start to complete",
+        must: "\u{2264} 1.5 × a bare client",
+        measure: listing::measure,
+    },
+    Benchmark {
+        name: "memory",
+        about: "server memory with 1,000,000 locks",
+        must: "\u{2264} 600 MB",
+        measure: memory::measure,
+    },
+    Benchmark {
+        name: "latency",
+        about: "Redis write to a viewer's frame, 100,000 locks, 10,000 changes/s",
+        must: "p99 \u{2264} 50 ms",
+        measure: latency::measure,
+    },
+    Benchmark {
+        name: "unrelated",
+        about: "throughput of an unrelated load, 10,000 lock changes/s, watched / not",
+        must: "\u{2265} 0.95",
+        measure: unrelated::measure,
+    },
+    Benchmark {
+        name: "saturated",
+        about: "throughput of SET on lock keys at full speed, watched / not",
+        must: "\u{2265} 0.90, exact again \u{2264} 1 s",
+        measure: saturated::measure,
+    },
+    Benchmark {
+        name: "window",
+        about: "any window of 60 among 1,000,000 locks, 1,000 changes/s",
+        must: "p99 \u{2264} 50 ms",
+        measure: window::measure,
+    },
+    Benchmark {
+        name: "idle",
+        about: "idle CPU with 1,000,000 quiet locks and one viewer",
+        must: "\u{2264} 2 % of a core",
+        measure: idle::measure,
+    },
+    Benchmark {
+        name: "download",
+        about: "app download, WASM + JS, gzip",
+        must: "\u{2264} 300 KB",
+        measure: download::measure,
+    },
+];

@@ -1,0 +1,62 @@
+//! An audit of each state of the page with axe-core, in both themes.
+
+use std::time::Duration;
+
+use lockkeeper_tests::{Browser, Family, RedisServer, Server};
+use serde_json::{Value, json};
+
+const LEASE: Duration = Duration::from_secs(300);
+
+/// What is violated on the page as it is now, in a line each.
+async fn violations(browser: &Browser, axe: &str) -> Vec<String> {
+    browser.client.execute(axe, Vec::new()).await.unwrap();
+    let script = "const done = arguments[arguments.length - 1]; \
+                  axe.run(document, { resultTypes: ['violations'] }).then( \
+                    result => done(result.violations.map(one => \
+                      `${one.id} (${one.impact}): ${one.help}: ${one.nodes.map(node => node.target + ' ' + node.failureSummary).join(' | ')}`)), \
+                    error => done([String(error)]))";
+    let found = browser.client.execute_async(script, Vec::new()).await.unwrap();
+    let Value::Array(found) = found else { panic!("{found}") };
+    found.into_iter().map(|one| one.as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn table_drawer_and_dialog_pass_an_audit_in_light_and_dark() {
+    let Some(path) = std::env::var_os("LOCKKEEPER_AXE") else {
+        println!("skipped: `LOCKKEEPER_AXE` does not name axe-core's script; `cargo xtask test` sets it where npm is");
+        return;
+    };
+    let axe = std::fs::read_to_string(path).unwrap();
+    let redis = RedisServer::start().await;
+    let server = Server::releasing(&redis).await;
+    let client = redis.client().await;
+    for family in Family::ALL {
+        assert!(family.client(&client, &format!("held:{}", family.dialect()), Some(LEASE)).take().await);
+    }
+    assert!(Family::RedisPy.client(&client, "immortal", None).take().await);
+    server.api().until_lock("the last lock", "lock:immortal", |_| true).await;
+
+    let browser = Browser::start().await;
+    for theme in ["light", "dark"] {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        browser.cdp("Emulation.setEmulatedMedia", media).await;
+        browser.open(&server.url()).await;
+        browser.until_text("immortal").await;
+        assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, the table");
+        browser.click("link", "immortal").await;
+        browser.until_text("Token").await;
+        assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, the drawer");
+        browser.click("button", "Release").await;
+        browser.by_role("textbox", "Why").await;
+        assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, the dialog");
+    }
+
+    // The same where there is nothing to show, and where what is shown is old.
+    browser.open(&format!("{}?q=nothing-is-called-this", server.url())).await;
+    browser.by_role("searchbox", "Search locks").await;
+    browser.until_no_text("immortal").await;
+    assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "an empty answer");
+    redis.freeze();
+    browser.until_text("is down").await;
+    assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "a lost store");
+}

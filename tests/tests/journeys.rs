@@ -1,0 +1,183 @@
+//! What the engineer at 3 a.m. does, in a real browser, found by what can be read and by roles.
+
+use std::time::Duration;
+
+use fantoccini::key::Key;
+use lockkeeper_model::SourceState;
+use lockkeeper_tests::{Browser, Family, LockClient, RedisServer, Server, until};
+use serde_json::json;
+
+const LEASE: Duration = Duration::from_secs(300);
+
+/// Takes a lock and waits until the server has seen it.
+async fn hold(server: &Server, redis: &RedisServer, family: Family, name: &str, lease: Option<Duration>) -> LockClient {
+    let holder = family.client(&redis.client().await, name, lease);
+    assert!(holder.take().await);
+    server.api().until_lock("the lock", &holder.key, |_| true).await;
+    holder
+}
+
+/// What the column of this heading says in the row of this lock.
+async fn cell(browser: &Browser, name: &str, heading: &str) -> String {
+    let script = "const [name, heading] = arguments; \
+                  const at = [...document.querySelectorAll('th')].findIndex(one => one.innerText.includes(heading)); \
+                  const row = [...document.querySelectorAll('tbody tr')].find(row => row.innerText.includes(name)); \
+                  return row && at >= 0 ? row.cells[at].innerText : ''";
+    let text = browser.client.execute(script, vec![name.into(), heading.into()]).await.unwrap();
+    text.as_str().unwrap_or_default().to_owned()
+}
+
+/// The lease that is left, in seconds: the first of `4 m 31 s of 5 m 00 s`.
+async fn seconds_left(browser: &Browser, name: &str) -> Option<u64> {
+    let text = cell(browser, name, "Lease").await;
+    let mut words = text.split_whitespace();
+    let minutes: u64 = words.next()?.parse().ok()?;
+    (words.next()? == "m").then_some(())?;
+    Some(minutes * 60 + words.next()?.parse::<u64>().ok()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_lock_is_found_by_typing_watched_released_and_seen_to_go_to_the_next() {
+    let redis = RedisServer::start().await;
+    let server = Server::releasing(&redis).await;
+    for n in 0..40 {
+        hold(&server, &redis, Family::Redisson, &format!("noise:{n:02}"), Some(LEASE)).await;
+    }
+    let stuck = hold(&server, &redis, Family::RedisPy, "stock:4711", Some(LEASE)).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+
+    // Found by typing.
+    browser.until_text("noise:00").await;
+    let search = browser.by_role("searchbox", "Search locks").await;
+    search.send_keys("4711").await.unwrap();
+    browser.until_text("stock:4711").await;
+    browser.until_no_text("noise:00").await;
+
+    // Its time runs.
+    let first = until("a lease in minutes", async || seconds_left(&browser, "stock:4711").await, Option::is_some)
+        .await
+        .unwrap();
+    until(
+        "the lease to run down",
+        async || seconds_left(&browser, "stock:4711").await,
+        |left| left.is_some_and(|left| left < first),
+    )
+    .await;
+
+    // Opened, it says who has it.
+    browser.click("link", "stock:4711").await;
+    browser.until_text(&stuck.token).await;
+
+    // Released, with a confirmation and a reason.
+    let next = stuck.fresh();
+    let waiting = tokio::spawn(async move {
+        while !next.take().await {
+            tokio::task::yield_now().await;
+        }
+        next
+    });
+    browser.click("button", "Release").await;
+    browser.by_role("dialog", "Release stock:4711?").await;
+    let confirm = browser.by_role("textbox", "to confirm").await;
+    confirm.send_keys("4711").await.unwrap();
+    browser.by_role("textbox", "Why").await.send_keys("its worker hangs").await.unwrap();
+    let ticks = browser.client.find_all(fantoccini::Locator::Css("dialog input[type=checkbox]")).await.unwrap();
+    for tick in ticks {
+        tick.click().await.unwrap();
+    }
+    confirm.send_keys(&Key::Enter.to_string()).await.unwrap();
+
+    // And it is seen who got it.
+    let next = waiting.await.unwrap();
+    let ends = [&next.token[..6], &next.token[next.token.len() - 4..]];
+    until(
+        "the next holder in the dialog",
+        async || browser.text().await,
+        |text| ends.iter().all(|end| text.contains(*end)),
+    )
+    .await;
+    assert!(!stuck.renew().await && next.renew().await);
+    let story = server.api().story(&stuck.key).await;
+    assert!(story.contains(&"forced"), "{story:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_redis_is_seen_at_once_and_its_return_too() {
+    let redis = RedisServer::start().await;
+    let server = Server::watching(&redis).await;
+    hold(&server, &redis, Family::RedisPy, "kept", Some(LEASE)).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+    browser.until_text("kept").await;
+    redis.freeze();
+    browser.by_role("alert", "").await;
+    let text = browser.until_text("is down").await;
+    assert!(text.contains("kept"), "the last known state is still shown: {text}");
+    redis.thaw();
+    browser.until_no_text("is down").await;
+    server.api().until_source("live", |source| source.state == SourceState::Live).await;
+    browser.until_text("kept").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_server_is_seen_and_what_is_shown_is_marked_as_old() {
+    let redis = RedisServer::start().await;
+    let mut server = Server::releasing(&redis).await;
+    hold(&server, &redis, Family::RedisPy, "kept", Some(LEASE)).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+    browser.click("link", "kept").await;
+    browser.by_role("button", "Release").await;
+    server.kill().await;
+    let text = browser.until_text("Connection to Lockkeeper lost").await;
+    assert!(text.contains("kept"), "the last known state is still shown: {text}");
+    browser.until_text("Not while the connection to Lockkeeper is lost").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_whose_clock_is_an_hour_off_shows_the_same_ages() {
+    let redis = RedisServer::start().await;
+    let server = Server::watching(&redis).await;
+    hold(&server, &redis, Family::RedisPy, "aged", Some(LEASE)).await;
+    for hours in [-1, 1] {
+        let browser = Browser::start().await;
+        let skew = format!(
+            "const Real = Date, skew = {hours} * 3600e3; \
+             Date = class extends Real {{ \
+               constructor(...args) {{ args.length ? super(...args) : super(Real.now() + skew) }} \
+               static now() {{ return Real.now() + skew }} }};"
+        );
+        browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": skew })).await;
+        browser.open(&server.url()).await;
+        browser.until_text("aged").await;
+        let off =
+            browser.run("return Math.abs(Date.now() - performance.timeOrigin - performance.now()) / 3600e3").await;
+        assert!(off.as_f64().is_some_and(|off| off > 0.9), "the clock is not off: {off}");
+        let shown = until("a lease", async || seconds_left(&browser, "aged").await, Option::is_some).await.unwrap();
+        let real = server.api().lock("lock:aged").await.unwrap().lease.ttl_ms.unwrap() / 1000;
+        assert!(shown.abs_diff(u64::try_from(real).unwrap()) <= 2, "shown {shown} s, really {real} s");
+        let held = cell(&browser, "aged", "Held").await;
+        assert!(!held.contains(" h"), "hours in: {held}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_key_is_text_and_nothing_else() {
+    use lockkeeper_tests::store;
+
+    let redis = RedisServer::start().await;
+    let server = Server::watching(&redis).await;
+    let client = redis.client().await;
+    let key = "lock:<img src=x onerror=\"document.title='broken into'\">\u{202e}evil";
+    let _: String = store(&client, "SET", [key, "5e0d7c3ef2d411ef8a7f0242ac120002", "PX", "300000"]).await;
+    server.api().until_lock("the lock", key, |_| true).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+    let text = browser.until_text("<img src=x").await;
+    assert!(text.contains("\\u{202e}"), "{text}");
+    browser.click("link", "<img src=x").await;
+    browser.by_role("button", "Close").await;
+    assert_eq!(browser.run("return document.images.length").await, 0);
+    assert!(!browser.client.title().await.unwrap().contains("broken into"));
+}

@@ -1,0 +1,43 @@
+//! What the README promises about permissions.
+
+use std::time::Duration;
+
+use lockkeeper_model::{FeedKind, Outcome};
+use lockkeeper_tests::{Family, RedisServer, Server, store};
+
+const README: &str = include_str!("../../README.md");
+const LEASE: Duration = Duration::from_secs(60);
+
+/// The ACL rules of the README, in order.
+fn rules() -> Vec<Vec<&'static str>> {
+    README.lines().filter_map(|line| line.strip_prefix("ACL ")).map(|line| line.split(' ').collect()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_users_of_the_readme_may_do_all_that_is_needed_and_no_more_is_asked_for() {
+    let rules = rules();
+    let [watching, releasing] = rules.as_slice() else { panic!("{rules:?}") };
+    let redis = RedisServer::start().await;
+    let admin = redis.client().await;
+    let url = redis.url_as("lockkeeper", "secret");
+    let _: String = store(&admin, "ACL", watching.iter().copied()).await;
+
+    let server = Server::serve().redis(&url).arg("--allow-release").start().await;
+    let api = server.api();
+    let source = api.until_live().await;
+    assert_eq!((source.feed, source.missing_permissions.as_slice()), (Some(FeedKind::Tracking), [].as_slice()));
+    for family in Family::ALL {
+        let holder = family.client(&admin, &format!("held:{}", family.dialect()), Some(LEASE));
+        assert!(holder.take().await);
+        let lock = api.until_lock("the lock", &holder.key, |_| true).await;
+        let (_, answer) = api.release(&api.preview(&lock).await).await;
+        assert_eq!(answer.results[0].outcome, Outcome::Failed, "{family:?} without the right to release: {answer:#?}");
+    }
+    assert_eq!(api.until_live().await.missing_permissions, [], "watching asked for more");
+
+    let _: String = store(&admin, "ACL", releasing.iter().copied()).await;
+    for lock in api.locks("").await.locks {
+        let (_, answer) = api.release(&api.preview(&lock).await).await;
+        assert_eq!(answer.results[0].outcome, Outcome::Released, "{answer:#?}");
+    }
+}
