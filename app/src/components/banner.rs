@@ -83,7 +83,7 @@ fn SourceBanner(trouble: Trouble) -> impl IntoView {
     let live = expect_context::<Live>();
     let name = trouble.source.clone();
     let counting = maybe(move || {
-        let until = live.moods.with(|moods| moods.get(&name).and_then(|mood| mood.true_until))?;
+        let until = live.true_until(&name)?;
         Some(format!("Its locks are shown {}.", super::say::as_of(until, live.running_now.get())))
     });
     view! {

@@ -107,9 +107,7 @@ pub(crate) fn LockRow(
             Condition::Left(at) => Some(at),
             Condition::Live | Condition::Ended(_) => None,
         });
-        left.or_else(|| {
-            live.moods.with(|moods| view.with(|view| moods.get(&view.row.source).and_then(|mood| mood.true_until)))
-        })
+        left.or_else(|| view.with(|view| live.true_until(&view.row.source)))
     });
     let cells = Cells {
         live,

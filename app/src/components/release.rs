@@ -1,5 +1,3 @@
-use std::collections::BTreeSet;
-
 use leptos::html;
 use leptos::prelude::*;
 use lockkeeper_model::words::{duration, short_token, shown};
@@ -36,7 +34,7 @@ enum Step {
 /// What the person has done so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Form {
-    ticked: BTreeSet<usize>,
+    ticked: Vec<usize>,
     confirm: String,
     reason: String,
 }
@@ -267,9 +265,9 @@ fn Ready(
                         let ticked = event.target().checked();
                         form.update(|form| {
                             if ticked {
-                                form.ticked.insert(at);
+                                form.ticked.push(at);
                             } else {
-                                form.ticked.remove(&at);
+                                form.ticked.retain(|ticked| *ticked != at);
                             }
                         });
                     };
@@ -470,7 +468,7 @@ mod tests {
         };
         let mut form = Form { confirm: "stock:4711".to_owned(), reason: " ".to_owned(), ..Form::default() };
         assert!(!form.is_complete(&preview));
-        form.ticked.insert(0);
+        form.ticked.push(0);
         assert!(!form.is_complete(&preview));
         form.reason = "INC-2041".to_owned();
         assert!(form.is_complete(&preview));

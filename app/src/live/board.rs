@@ -1,6 +1,8 @@
 //! The fold: frames in, what the table shows out. Plain data, no browser.
+//!
+//! A window has some hundred rows, so that lists are searched from end to end: it is quick, and less to download.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use lockkeeper_model::wire::{Ended, Facets, Row};
 
@@ -143,7 +145,7 @@ impl Board {
             self.shown = Stretch::default();
         }
         self.window = Stretch { offset: window.offset, ids };
-        let mut touched = HashSet::new();
+        let mut touched = Vec::new();
         self.take(window.rows, &mut touched);
         let touched = self.settle(now, touched);
         Touched { layout: before != self.shown, ..touched }
@@ -151,13 +153,13 @@ impl Board {
 
     /// Takes what changed.
     pub(crate) fn delta(&mut self, now: i64, delta: Delta) -> Touched {
-        let mut touched = HashSet::new();
+        let mut touched = Vec::new();
         self.take(delta.rows, &mut touched);
         if let Some(mut order) = delta.order {
             order.retain(|id| self.rows.contains_key(id));
             self.window.ids = order;
         }
-        let present: HashSet<u64> = self.window.ids.iter().copied().collect();
+        let present = self.window.ids.clone();
         for ended in delta.ended {
             let (id, at) = (ended.row, ended.at);
             // A lock that ended and was taken again within one frame is held.
@@ -166,7 +168,7 @@ impl Board {
             }
             let Some(view) = self.rows.get_mut(&id) else { continue };
             view.condition = Condition::Ended(ended);
-            touched.insert(id);
+            touched.push(id);
             if let Some(place) = self.shown.place_of(id) {
                 self.ghosts.retain(|ghost| ghost.id != id);
                 // From the top down, as they are put back among the others.
@@ -182,7 +184,7 @@ impl Board {
         if self.frozen || !self.ghosts.iter().any(|ghost| ghost.until <= now) {
             return Touched::default();
         }
-        self.settle(now, HashSet::new())
+        self.settle(now, Vec::new())
     }
 
     /// Holds the order of the rows still, or lets it go on.
@@ -191,7 +193,7 @@ impl Board {
             return Touched::default();
         }
         self.frozen = frozen;
-        self.settle(now, HashSet::new())
+        self.settle(now, Vec::new())
     }
 
     /// How many rows came, went or moved while the table is held still.
@@ -202,8 +204,8 @@ impl Board {
         let still: Vec<u64> =
             self.shown.ids.iter().copied().filter(|id| self.is(*id, |c| *c == Condition::Live)).collect();
         let gone = self.shown.ids.len() - still.len();
-        let place: HashMap<u64, usize> = self.window.ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
-        let kept: Vec<usize> = still.iter().filter_map(|id| place.get(id).copied()).collect();
+        let place = |id: &u64| self.window.ids.iter().position(|known| known == id);
+        let kept: Vec<usize> = still.iter().filter_map(place).collect();
         // Rows beyond the end of what is shown are no news to somebody who looks at the shown ones.
         let came = self.window.ids.len().min(self.shown.ids.len()).saturating_sub(kept.len() + gone);
         gone + came + kept.len() - longest_rising(&kept)
@@ -213,43 +215,43 @@ impl Board {
         self.rows.get(&id).is_some_and(|view| condition(&view.condition))
     }
 
-    fn take(&mut self, rows: Vec<Row>, touched: &mut HashSet<u64>) {
+    fn take(&mut self, rows: Vec<Row>, touched: &mut Vec<u64>) {
         for row in rows {
             let id = row.row;
             let view = RowView { row, condition: Condition::Live };
             if self.rows.get(&id) != Some(&view) {
-                touched.insert(id);
+                touched.push(id);
                 self.rows.insert(id, view);
             }
         }
     }
 
     /// Decides anew what is shown and forgets what nobody sees.
-    fn settle(&mut self, now: i64, mut touched: HashSet<u64>) -> Touched {
-        let present: HashSet<u64> = self.window.ids.iter().copied().collect();
+    fn settle(&mut self, now: i64, mut touched: Vec<u64>) -> Touched {
+        let present = self.window.ids.clone();
         self.ghosts.retain(|ghost| !present.contains(&ghost.id) && (self.frozen || ghost.until > now));
         while !self.frozen && self.ghosts.len() > MOST_GHOSTS {
             let Some(oldest) = self.ghosts.iter().map(|ghost| ghost.until).min() else { break };
             let Some(at) = self.ghosts.iter().position(|ghost| ghost.until == oldest) else { break };
             self.ghosts.remove(at);
         }
-        let shown = if self.frozen { self.shown_frozen(&present) } else { self.shown_live() };
+        let shown = if self.frozen { self.shown_frozen() } else { self.shown_live() };
         for id in &shown.ids {
             if let Some(view) = self.rows.get_mut(id)
                 && view.condition == Condition::Live
                 && !present.contains(id)
             {
                 view.condition = Condition::Left(now);
-                touched.insert(*id);
+                touched.push(*id);
             }
         }
         let layout = shown != self.shown;
         self.shown = shown;
-        let needed: HashSet<u64> = self.shown.ids.iter().chain(&self.window.ids).copied().collect();
-        self.rows.retain(|id, _| needed.contains(id));
-        self.ghosts.retain(|ghost| needed.contains(&ghost.id));
-        let rows = touched.into_iter().filter(|id| needed.contains(id)).collect();
-        Touched { rows, layout }
+        let needed = |id: &u64| self.shown.ids.contains(id) || self.window.ids.contains(id);
+        self.rows.retain(|id, _| needed(id));
+        self.ghosts.retain(|ghost| needed(&ghost.id));
+        touched.retain(needed);
+        Touched { rows: touched, layout }
     }
 
     /// The window with the ended rows where they were.
@@ -265,20 +267,20 @@ impl Board {
     }
 
     /// What is shown stays where it is; only places that were not shown yet are filled from the window.
-    fn shown_frozen(&self, present: &HashSet<u64>) -> Stretch {
+    fn shown_frozen(&self) -> Stretch {
         let (old, new) = (self.shown.places(), self.window.places());
         let (start, end) = (old.start.max(new.start), old.end.min(new.end));
         if start >= end {
             // Scrolled to somewhere else, or nothing was shown: there is nothing to hold still.
-            let moved_away = !present.is_empty() && (self.shown.ids.is_empty() || self.shown.offset != new.start);
+            let moved_away =
+                !self.window.ids.is_empty() && (self.shown.ids.is_empty() || self.shown.offset != new.start);
             return if moved_away { self.window.clone() } else { self.shown.clone() };
         }
         let same_part = self.shown.offset == self.window.offset;
         let kept_range = if same_part { old } else { start..end };
         let kept: Vec<u64> = kept_range.clone().filter_map(|place| self.shown.at(place)).collect();
-        let held: HashSet<u64> = kept.iter().copied().collect();
         let fill = |places: std::ops::Range<u64>| {
-            places.filter_map(|place| self.window.at(place)).filter(|id| !held.contains(id)).collect::<Vec<u64>>()
+            places.filter_map(|place| self.window.at(place)).filter(|id| !kept.contains(id)).collect::<Vec<u64>>()
         };
         let before = fill(new.start..kept_range.start.max(new.start));
         let after = fill(kept_range.end..new.end.max(kept_range.end));

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use leptos::prelude::*;
@@ -20,9 +20,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// Silence for this long means that the server is lost.
 const SILENCE_MS: f64 = 3.0 * STATUS_EVERY_MS as f64;
 
-/// A connection that shows nothing for this long is not worth waiting for, whatever else comes through it.
-const PATIENCE_MS: f64 = 10_000.0;
-
 /// Everything about the lock that is followed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Detail {
@@ -36,15 +33,6 @@ pub(crate) struct Detail {
     pub(crate) events: Vec<Event>,
     /// Older ones were let go of.
     pub(crate) events_cut: bool,
-}
-
-/// How well a row's source is watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mood {
-    /// Its state.
-    pub(crate) state: SourceState,
-    /// For a source that is down: until when its rows were true.
-    pub(crate) true_until: Option<i64>,
 }
 
 /// The live state of the page. A handful of signals, cheap to copy; the frames are folded in the message callback.
@@ -82,8 +70,8 @@ pub(crate) struct Live {
     pub(crate) dialects: RwSignal<Vec<String>>,
     /// Why the server did not understand the last question.
     pub(crate) refused: RwSignal<Option<String>>,
-    /// The state of each source by name; changes only when a state does.
-    pub(crate) moods: Memo<BTreeMap<String, Mood>>,
+    /// The sources that are down, each with the moment until which its rows were true.
+    down: Memo<Vec<(String, i64)>>,
     core: StoredValue<Core, LocalStorage>,
 }
 
@@ -96,6 +84,8 @@ struct Core {
     run: Option<String>,
     /// The rows on the board belong to another run of the server, or to none.
     estranged: bool,
+    /// Whether the server said hello on this connection: without it nothing else counts.
+    greeted: bool,
     /// When this attempt began, and when anything was last heard, on the monotonic clock.
     began: f64,
     last_heard: f64,
@@ -129,7 +119,7 @@ impl Live {
             detail: RwSignal::new(None),
             dialects: RwSignal::new(Vec::new()),
             refused: RwSignal::new(None),
-            moods: Memo::new(move |_| sources.with(|sources| moods(sources))),
+            down: Memo::new(move |_| sources.with(|sources| down(sources))),
             core: StoredValue::new_local(Core::default()),
         };
         live.connect();
@@ -168,6 +158,11 @@ impl Live {
         self.core.with_value(|core| core.server_clock.at(monotonic())).unwrap_or_default()
     }
 
+    /// Until when the rows of a source were true, if it is down.
+    pub(crate) fn true_until(self, source: &str) -> Option<i64> {
+        self.down.with(|down| down.iter().find(|(name, _)| name == source).map(|(_, until)| *until))
+    }
+
     /// Tries to connect now.
     pub(crate) fn retry(self) {
         if matches!(self.link.get_untracked(), LinkState::Lost { retry_at: Some(_), .. }) {
@@ -180,6 +175,7 @@ impl Live {
         self.core.update_value(|core| {
             core.attempt += 1;
             attempt = core.attempt;
+            core.greeted = false;
             core.began = monotonic();
             core.last_heard = core.began;
         });
@@ -230,10 +226,10 @@ impl Live {
     fn tick(self) {
         let at = monotonic();
         self.clock.set(at as i64);
-        let (began, heard) = self.core.with_value(|core| (core.began, core.last_heard));
+        let (greeted, began, heard) = self.core.with_value(|core| (core.greeted, core.began, core.last_heard));
         match self.link.get_untracked() {
-            link @ (LinkState::Live | LinkState::Connecting | LinkState::Lost { retry_at: None, .. }) => {
-                if at - heard > SILENCE_MS || !link.is_live() && at - began > PATIENCE_MS {
+            LinkState::Live | LinkState::Connecting | LinkState::Lost { retry_at: None, .. } => {
+                if at - heard > SILENCE_MS || !greeted && at - began > SILENCE_MS {
                     self.lose();
                 }
             }
@@ -281,6 +277,7 @@ impl Live {
                 self.release_enabled.set(release_enabled);
                 self.demo.set(demo);
                 self.core.update_value(|core| {
+                    core.greeted = true;
                     core.backoff.reset();
                     core.asker.forgotten();
                     core.answered_ask = None;
@@ -424,13 +421,10 @@ impl Core {
     }
 }
 
-fn moods(sources: &[SourceStatus]) -> BTreeMap<String, Mood> {
-    let mood = |source: &SourceStatus| Mood {
-        state: source.state,
-        true_until: (source.state == SourceState::Down)
-            .then(|| source.confirmed_at.map_or(source.since.0, |at| at.0.min(source.since.0))),
-    };
-    sources.iter().map(|source| (source.name.clone(), mood(source))).collect()
+fn down(sources: &[SourceStatus]) -> Vec<(String, i64)> {
+    let true_until = |source: &SourceStatus| source.confirmed_at.map_or(source.since, |at| at.min(source.since)).0;
+    let down = sources.iter().filter(|source| source.state == SourceState::Down);
+    down.map(|source| (source.name.clone(), true_until(source))).collect()
 }
 
 fn monotonic() -> f64 {

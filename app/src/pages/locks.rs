@@ -19,11 +19,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
     let open = Memo::new(move |_| nav.route.with(|route| route.lock.clone()));
     Effect::new(move |_| live.follow(open.get()));
     // A lock that was open from the start came with the address: nobody asked to have the focus moved.
-    let opened_here = StoredValue::new(false);
-    Effect::new(move |before: Option<()>| {
-        open.track();
-        opened_here.set_value(before.is_some());
-    });
+    let from_address = StoredValue::new(true);
     listen_to_keys(live, nav, keys, search);
     view! {
         <TopBar />
@@ -36,7 +32,8 @@ pub(crate) fn LocksPage() -> impl IntoView {
                 <LockTable />
             </main>
             {move || {
-                open.get().map(|(source, id)| view! { <Drawer source id take_focus=opened_here.get_value() /> })
+                let take_focus = from_address.try_update_value(|first| !std::mem::take(first)).unwrap_or_default();
+                open.get().map(|(source, id)| view! { <Drawer source id take_focus /> })
             }}
         </div>
     }
