@@ -29,6 +29,11 @@ const DEFAULT_LOG: &str = "info,fred=off";
 /// The configuration cannot be used.
 const EXIT_CONFIG: u8 = 2;
 
+/// A scan takes millions of small replies apart on all cores at once. With the system's allocator that is a tenth slower
+/// and leaves more memory behind.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let CommandLine { command, log_format } = match CommandLine::read(std::env::args_os()) {
         Ok(line) => line,

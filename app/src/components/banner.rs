@@ -20,15 +20,14 @@ struct Trouble {
 #[component]
 pub(crate) fn Banners() -> impl IntoView {
     let live = expect_context::<Live>();
-    let troubles =
-        Memo::new(move |_| live.sources.with(|sources| sources.iter().filter_map(trouble).collect::<Vec<_>>()));
+    let troubles = move || live.sources.with(|sources| sources.iter().filter_map(trouble).collect::<Vec<_>>());
     let refused = maybe(move || {
         live.refused.get().map(|detail| format!("The server did not understand the question: {}.", shown(&detail)))
     });
     view! {
         <section class="banners" aria-label="Problems">
             <LinkBanner />
-            <For each=move || troubles.get() key=Clone::clone let(trouble)>
+            <For each=move || troubles() key=Clone::clone let(trouble)>
                 <SourceBanner trouble />
             </For>
             <When holds=flag(move || live.refused.with(Option::is_some))>

@@ -2,23 +2,24 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 
 use crate::live::Live;
-use crate::ui::{Glyph, Icon, ThemeButton, When};
+use crate::ui::{Glyph, Icon, ThemeButton, When, maybe};
 
 /// The bar at the top: whose page this is, and on what.
 #[component]
 pub(crate) fn TopBar() -> impl IntoView {
     let live = expect_context::<Live>();
-    let environments = Memo::new(move |_| {
+    let environments = move || {
         live.sources.with(|sources| {
-            let mut names: Vec<String> = sources.iter().filter_map(|source| source.environment.clone()).collect();
-            names.sort();
-            names.dedup();
+            let mut names: Vec<String> = Vec::new();
+            for name in sources.iter().filter_map(|source| source.environment.as_ref()) {
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
             names
         })
-    });
-    let demo = Memo::new(move |_| live.server.with(|server| server.as_ref().is_some_and(|server| server.demo)));
-    let version =
-        move || live.server.with(|server| server.as_ref().map(|server| format!("Lockkeeper {}", server.version)));
+    };
+    let version = maybe(move || live.version.get().map(|version| format!("Lockkeeper {version}")));
     view! {
         <header class="top">
             <a class="brand" href="/" title=version>
@@ -30,10 +31,10 @@ pub(crate) fn TopBar() -> impl IntoView {
                     "Locks"
                 </a>
             </nav>
-            <When holds=demo>
+            <When holds=live.demo>
                 <span class="badge demo">"Demo: invented locks on a throw-away Redis"</span>
             </When>
-            <For each=move || environments.get() key=Clone::clone let(name)>
+            <For each=move || environments() key=Clone::clone let(name)>
                 <span class="badge" class:production=name == "production">
                     {shown(&name)}
                 </span>

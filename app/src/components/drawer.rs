@@ -48,7 +48,7 @@ pub(crate) fn Drawer(
             })
         }
     };
-    let link = Signal::derive(move || {
+    let link = text(move || {
         let origin = window().location().origin().unwrap_or_default();
         format!("{origin}{}", nav.route.with(|route| route.href()))
     });
@@ -64,7 +64,7 @@ pub(crate) fn Drawer(
     };
     let releasing = RwSignal::new(None::<PreviewTarget>);
     let old = flag(move || !live.link.get().is_live());
-    let holder_count = Memo::new(move |_| lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.holders.len())));
+    let holder_count = Memo::new(move |_| lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.holders.len() as i64)));
     view! {
         <aside class="drawer" aria-label=name class:out-of-date=old>
             <header>
@@ -85,7 +85,7 @@ pub(crate) fn Drawer(
                 <When holds=heard>
                     <FirstSentence lock />
                     <Picture />
-                    <For each=move || 0..holder_count.get() key=|at| *at let(at)>
+                    <For each=move || 0..holder_count.get() as usize key=|at| *at let(at)>
                         <HolderFacts lock at alone=Signal::derive(move || holder_count.get() == 1) releasing />
                     </For>
                     <Facts facts=Memo::new(move |_| {
@@ -110,23 +110,23 @@ pub(crate) fn Drawer(
 #[component]
 fn FirstSentence(lock: Memo<Option<Lock>>) -> impl IntoView {
     let live = expect_context::<Live>();
-    let sentence: Memo<Sentence> = Memo::new(move |_| {
+    let sentence = move || -> Sentence {
         let now = Time(live.now.get());
         lock.with(|lock| {
             live.detail
                 .with(|detail| sentence(lock.as_ref(), detail.as_ref().map_or(&[], |detail| &detail.events), now))
         })
-    });
-    let class = text(move || match sentence.with(|sentence| sentence.tone) {
+    };
+    let class = text(move || match sentence().tone {
         Tone::Calm => "say calm",
         Tone::Warn => "say warn",
         Tone::Bad => "say bad",
     });
     view! {
         <p class=class>
-            <b>{text(move || sentence.with(|sentence| sentence.first.clone()))}</b>
+            <b>{text(move || sentence().first)}</b>
             " "
-            {text(move || sentence.with(|sentence| sentence.rest.clone()))}
+            {text(move || sentence().rest)}
         </p>
     }
 }
@@ -138,10 +138,10 @@ fn Facts(
     facts: Memo<Vec<(&'static str, String)>>,
 ) -> impl IntoView {
     let places =
-        Memo::new(move |_| facts.with(|facts| facts.iter().map(|(term, _)| *term).enumerate().collect::<Vec<_>>()));
+        move || facts.with(|facts| facts.iter().map(|(term, _)| *term).enumerate().collect::<Vec<(usize, &str)>>());
     view! {
         <dl class="facts">
-            <For each=move || places.get() key=|place| *place let((at, term))>
+            <For each=places key=|place| *place let((at, term))>
                 <dt>{term}</dt>
                 <dd>{maybe(move || facts.with(|facts| facts.get(at).map(|(_, text)| text.clone())))}</dd>
             </For>
@@ -158,19 +158,12 @@ fn HolderFacts(
     releasing: RwSignal<Option<PreviewTarget>>,
 ) -> impl IntoView {
     let live = expect_context::<Live>();
-    let holder = Memo::new(move |_| lock.with(|lock| lock.as_ref().and_then(|lock| lock.holders.get(at).cloned())));
-    let token = maybe(move || holder.with(|holder| holder.as_ref().map(say::token)));
-    let whole = Signal::derive(move || {
-        holder
-            .with(|holder| {
-                let holder = holder.as_ref()?;
-                Some(holder.token.clone().unwrap_or_else(|| holder.token_b64.clone()))
-            })
-            .unwrap_or_default()
-    });
+    let holder = move || lock.with(|lock| lock.as_ref().and_then(|lock| lock.holders.get(at).cloned()));
+    let token = maybe(move || holder().as_ref().map(say::token));
+    let whole = text(move || holder().map(|holder| holder.token.unwrap_or(holder.token_b64)).unwrap_or_default());
     let facts = Memo::new(move |_| {
         let now = Time(live.now.get());
-        holder.with(|holder| holder.as_ref().map(|holder| holder_facts(holder, now))).unwrap_or_default()
+        holder().as_ref().map(|holder| holder_facts(holder, now)).unwrap_or_default()
     });
     view! {
         <When holds=flag(move || !alone.get())>
@@ -197,11 +190,11 @@ fn HolderFacts(
 #[component]
 fn ReleaseButton(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option<PreviewTarget>>) -> impl IntoView {
     let live = expect_context::<Live>();
-    let why_not = Memo::new(move |_| {
+    let why_not = maybe(move || {
         if !live.link.get().is_live() {
             return Some("Not while the connection to Lockkeeper is lost.".to_owned());
         }
-        if !live.server.with(|server| server.as_ref().is_some_and(|server| server.release_enabled)) {
+        if !live.release_enabled.get() {
             return Some("Releasing is switched off on this server: start it with --allow-release.".to_owned());
         }
         let source = lock.with(|lock| lock.as_ref().map(|lock| lock.source.clone()))?;
@@ -242,22 +235,19 @@ fn ReleaseButton(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option
 /// How it lies in the store.
 #[component]
 fn StoredForm(lock: Memo<Option<Lock>>) -> impl IntoView {
-    let stored = Memo::new(move |_| lock.with(|lock| lock.as_ref().and_then(|lock| lock.stored.clone())));
-    let summary = maybe(move || {
-        stored.with(|stored| stored.as_ref().map(|stored| format!("As stored: {}", shown(&stored.kind))))
-    });
+    let stored = move || lock.with(|lock| lock.as_ref().and_then(|lock| lock.stored.clone()));
+    let summary = maybe(move || stored().map(|stored| format!("As stored: {}", shown(&stored.kind))));
     let value = |entry: &StoredEntry| match &entry.value {
         Some(value) => shown(value),
         None => format!("b64:{} (not text)", shown(&entry.value_b64)),
     };
     view! {
-        <When holds=flag(move || stored.with(Option::is_some))>
+        <When holds=flag(move || stored().is_some())>
             <details class="stored">
                 <summary>{summary}</summary>
                 <dl class="facts">
                     {move || {
-                        stored
-                            .get()
+                        stored()
                             .map(|stored| stored.entries)
                             .unwrap_or_default()
                             .iter()

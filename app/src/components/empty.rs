@@ -22,11 +22,11 @@ struct Why {
 pub(crate) fn Empty() -> impl IntoView {
     let live = expect_context::<Live>();
     let nav = expect_context::<Nav>();
-    let why = Memo::new(move |_| {
+    let why = move || {
         let link = live.link.get();
         let counts = live.counts.get();
         nav.route.with(|route| live.sources.with(|sources| why(link, counts, &route.question, sources)))
-    });
+    };
     let clear = move |_| {
         nav.ask(|question| {
             *question = Question { sort: question.sort, order: question.order, ..Question::default() };
@@ -34,9 +34,9 @@ pub(crate) fn Empty() -> impl IntoView {
     };
     view! {
         <div class="empty">
-            <p class="empty-title">{text(move || why.get().title)}</p>
-            {move || why.get().lines.into_iter().map(|line| view! { <p>{line}</p> }).collect_view()}
-            <When holds=flag(move || why.get().filtered)>
+            <p class="empty-title">{text(move || why().title)}</p>
+            {move || why().lines.into_iter().map(|line| view! { <p>{line}</p> }).collect_view()}
+            <When holds=flag(move || why().filtered)>
                 <button type="button" class="plain" on:click=clear>
                     "Clear the filters"
                 </button>

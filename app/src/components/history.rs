@@ -10,20 +10,19 @@ use crate::ui::{Moment, When, flag};
 #[component]
 pub(crate) fn History() -> impl IntoView {
     let live = expect_context::<Live>();
-    let events = Memo::new(move |_| {
-        live.detail.with(|detail| detail.as_ref().map(|detail| detail.events.clone()).unwrap_or_default())
-    });
+    let events =
+        move || live.detail.with(|detail| detail.as_ref().map(|detail| detail.events.clone()).unwrap_or_default());
     let cut = Memo::new(move |_| live.detail.with(|detail| detail.as_ref().is_some_and(|detail| detail.events_cut)));
     view! {
         <h3>"Timeline"</h3>
         <ol class="timeline">
-            <For each=move || events.get() key=|event| (event.id.clone(), event.at.0, event.count) let(event)>
+            <For each=move || events() key=|event| (event.id.clone(), event.at.0, event.count) let(event)>
                 <Line event />
             </For>
             <When holds=cut>
                 <li class="gap">"Older events were let go of to bound memory."</li>
             </When>
-            <When holds=flag(move || events.with(Vec::is_empty))>
+            <When holds=flag(move || events().is_empty())>
                 <li class="gap">"Nothing was seen yet."</li>
             </When>
         </ol>

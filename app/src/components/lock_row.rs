@@ -5,11 +5,11 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{Basis, Order, SortKey, Time};
 
 use super::say::{self, Judgement};
-use super::verdict::VerdictMark;
+use super::verdict::{VerdictMark, verdict_class};
 use crate::live::Live;
 use crate::live::board::{Condition, RowView};
 use crate::nav::Nav;
-use crate::ui::{Drain, DrainBar, When, flag, hms, maybe, text};
+use crate::ui::{Drain, DrainBar, When, flag, hms, text};
 
 /// The columns of the table, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ pub(crate) fn LockRow(
     pointed: Signal<bool>,
     /// Its place in the whole list.
     #[prop(into)]
-    place: Signal<Option<u64>>,
+    place: Signal<Option<String>>,
 ) -> impl IntoView {
     let live = expect_context::<Live>();
     let nav = expect_context::<Nav>();
@@ -141,7 +141,7 @@ pub(crate) fn LockRow(
         <tr
             role="row"
             id=format!("row-{id}")
-            aria-rowindex=maybe(move || place.get().map(|place| (place + 2).to_string()))
+            aria-rowindex=place
             aria-selected=aria_selected
             class:selected=selected
             class:pointed=pointed
@@ -176,13 +176,13 @@ fn cell(column: Column, cells: Cells) -> AnyView {
 
 impl Cells {
     /// A text that is made from the row alone.
-    fn text(self, say: impl Fn(&Row) -> String + Send + Sync + 'static) -> Memo<String> {
-        Memo::new(move |_| self.view.with(|view| say(&view.row)))
+    fn text(self, say: impl Fn(&Row) -> String + Send + Sync + 'static) -> Signal<String> {
+        text(move || self.view.with(|view| say(&view.row)))
     }
 
     /// A text that changes as time passes.
-    fn timed(self, say: impl Fn(&Row, i64) -> String + Send + Sync + 'static) -> Memo<String> {
-        Memo::new(move |_| {
+    fn timed(self, say: impl Fn(&Row, i64) -> String + Send + Sync + 'static) -> Signal<String> {
+        text(move || {
             let at = self.at.get();
             self.view.with(|view| say(&view.row, at))
         })
@@ -224,17 +224,23 @@ fn holder_cell(cells: Cells) -> impl IntoView {
 }
 
 fn alive_cell(cells: Cells) -> impl IntoView {
-    let judgement: Memo<Judgement> = Memo::new(move |_| {
+    let judgement = move || -> Judgement {
         let at = cells.at.get();
         let old = cells.old.get();
         let now = if old { cells.live.running_now.get() } else { at };
         cells.view.with(|view| say::judgement(view, at, now, old))
-    });
-    view! { <VerdictMark judgement=judgement /> }
+    };
+    view! {
+        <VerdictMark
+            class=text(move || verdict_class(judgement().verdict))
+            word=text(move || judgement().word)
+            evidence=text(move || judgement().evidence)
+        />
+    }
 }
 
 fn held_cell(cells: Cells) -> impl IntoView {
-    let text = Memo::new(move |_| {
+    let held = text(move || {
         let at = cells.at.get();
         cells.view.with(|view| match &view.condition {
             Condition::Ended(ended) => ended.held_ms.map_or_else(String::new, lockkeeper_model::words::duration),
@@ -251,7 +257,7 @@ fn held_cell(cells: Cells) -> impl IntoView {
         _ => format!("since {}", hms(Time(row.since_not_after))),
     });
     view! {
-        <span title=since>{text}</span>
+        <span title=since>{held}</span>
         <small>{small}</small>
     }
 }
@@ -262,37 +268,36 @@ const SHORT: f64 = 0.2;
 const OVER: Drain = Drain { ends_at: 0, length_ms: 1 };
 
 fn lease_cell(cells: Cells) -> impl IntoView {
-    let drain = Memo::new(move |_| {
+    let drain = move || {
         cells.view.with(|view| {
             let row = &view.row;
             Some(Drain { ends_at: row.expires_at?, length_ms: row.lease_ms.filter(|length| *length > 0)? })
         })
-    });
-    let measured = Memo::new(move |_| drain.get().is_some());
-    let endless = Memo::new(move |_| cells.view.with(|view| view.row.expires_at.is_none()));
-    let short = Memo::new(move |_| {
+    };
+    let measured = Memo::new(move |_| drain().is_some());
+    // Memos, because a bar starts anew when one of them changes, not whenever something else about the row does.
+    let ends_at = Memo::new(move |_| drain().unwrap_or(OVER).ends_at);
+    let length_ms = Memo::new(move |_| drain().unwrap_or(OVER).length_ms);
+    let endless = flag(move || cells.view.with(|view| view.row.expires_at.is_none()));
+    let short = flag(move || {
         let at = cells.at.get();
-        drain.get().is_some_and(|drain| drain.share_left(at) < SHORT)
+        drain().is_some_and(|drain| drain.share_left(at) < SHORT)
     });
     let stopped_at = Memo::new(move |_| if cells.old.get() { Some(cells.at.get()) } else { None });
-    let text = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
+    let left = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
     view! {
-        <When holds=flag(move || !cells.ended.get())>
-            <div class="lease" class:endless=endless class:short=short>
-                <When holds=measured>
-                    <DrainBar
-                        drain=Signal::derive(move || drain.get().unwrap_or(OVER))
-                        stopped_at
-                        now=move || cells.live.exact_now()
-                    />
-                </When>
-                <When holds=flag(move || !measured.get())>
-                    <div class="drain" aria-hidden="true"></div>
-                </When>
-            </div>
-            <small>{text}</small>
-        </When>
-    }
+            <When holds=flag(move || !cells.ended.get())>
+                <div class="lease" class:endless=endless class:short=short>
+                    <When holds=measured>
+    <DrainBar ends_at length_ms stopped_at now=move || cells.live.exact_now() />
+                    </When>
+                    <When holds=flag(move || !measured.get())>
+                        <div class="drain" aria-hidden="true"></div>
+                    </When>
+                </div>
+                <small>{left}</small>
+            </When>
+        }
 }
 
 fn waiting_cell(cells: Cells) -> impl IntoView {

@@ -1,4 +1,3 @@
-use std::ops::Range;
 use std::time::Duration;
 
 use leptos::html;
@@ -10,13 +9,14 @@ use web_sys::{PointerEvent, ResizeObserver};
 
 use super::empty::Empty;
 use super::lock_row::{Column, LockRow};
+use crate::live::board::Stretch;
 use crate::live::runway::Runway;
 use crate::live::{Live, part_for};
 use crate::nav::Nav;
 use crate::ui::{When, flag, maybe, text};
 
 /// Below this width a row is a card of several lines.
-const CARDS_BELOW_PX: f64 = 680.0;
+const CARDS_BELOW_PX: i64 = 680;
 /// The height of a row; handed to the style sheet, so that both agree.
 const ROW_PX: f64 = 58.0;
 const CARD_PX: f64 = 116.0;
@@ -36,8 +36,6 @@ pub(crate) struct TableKeys {
     pub(crate) paused: RwSignal<bool>,
     /// The mouse is over the rows.
     pub(crate) hovered: RwSignal<bool>,
-    /// A place that must be brought into sight.
-    reveal: RwSignal<Option<u64>>,
     /// The grid, to give the focus to.
     grid: NodeRef<html::Table>,
 }
@@ -49,7 +47,6 @@ impl TableKeys {
             pointed: RwSignal::new(None),
             paused: RwSignal::new(false),
             hovered: RwSignal::new(false),
-            reveal: RwSignal::new(None),
             grid: NodeRef::new(),
         }
     }
@@ -68,7 +65,6 @@ impl TableKeys {
         };
         if let Some(id) = shown.at(next) {
             self.pointed.set(Some((id, next)));
-            self.reveal.set(Some(next));
         }
     }
 
@@ -88,37 +84,37 @@ pub(crate) fn LockTable() -> impl IntoView {
     let keys = expect_context::<TableKeys>();
     let scroller = NodeRef::<html::Div>::new();
     let runway = RwSignal::new(Runway::default());
-    let size = RwSignal::new((0.0, 0.0));
-    let cards = Memo::new(move |_| size.get().0 < CARDS_BELOW_PX);
-    let row_px = Memo::new(move |_| if cards.get() { CARD_PX } else { ROW_PX });
-    let view_px = Memo::new(move |_| (size.get().1 - if cards.get() { 0.0 } else { HEAD_PX }).max(0.0));
+    let (width, height) = (RwSignal::new(0), RwSignal::new(0));
+    let cards = Memo::new(move |_| width.get() < CARDS_BELOW_PX);
+    let row_px = move || if cards.get() { CARD_PX } else { ROW_PX };
+    let view_px = move || (height.get() as f64 - if cards.get() { 0.0 } else { HEAD_PX }).max(0.0);
 
     let length = Memo::new(move |_| {
-        let known = live.counts.with(|counts| counts.map_or(0, |counts| counts.total)) + live.surplus.get();
-        known.max(live.shown.with(|shown| shown.places().end))
+        let known =
+            live.counts.with(|counts| counts.map_or(0, |counts| counts.total)) + live.surplus.get().unsigned_abs();
+        known.max(live.shown.with(|shown| shown.places().end)) as i64
     });
     // The rows in sight, whether they are known or not.
-    let in_sight = Memo::new(move |_| {
-        let first = (runway.with(Runway::position) / row_px.get()).floor().max(0.0) as u64;
-        let number = (view_px.get() / row_px.get()).ceil() as u64 + 1;
-        first..first + number
+    let in_sight = Memo::new(move |_| -> Option<(u64, u64)> {
+        let first = (runway.with(Runway::position) / row_px()).floor().max(0.0) as u64;
+        let number = (view_px() / row_px()).ceil() as u64 + 1;
+        Some((first, first + number))
     });
     let drawn = Memo::new(move |_| {
-        let sight = in_sight.get();
+        let (first, end) = in_sight.get().unwrap_or_default();
         live.shown.with(|shown| {
             let places = shown.places();
-            let start = sight.start.saturating_sub(OVERSCAN).max(places.start);
-            let end = (sight.end + OVERSCAN).min(places.end);
-            let ids: Vec<u64> = (start..end).filter_map(|place| shown.at(place)).collect();
-            (start, ids)
+            let start = first.saturating_sub(OVERSCAN).max(places.start);
+            let end = (end + OVERSCAN).min(places.end);
+            Stretch { offset: start, ids: (start..end).filter_map(|place| shown.at(place)).collect() }
         })
     });
 
-    measure(scroller, size);
+    measure(scroller, width, height);
     Effect::new(move |_| {
-        let (height, view) = (length.get() as f64 * row_px.get(), view_px.get());
+        let (long, view) = (length.get() as f64 * row_px(), view_px());
         let mut next = runway.get_untracked();
-        next.resize(height, view);
+        next.resize(long, view);
         runway.set(next);
     });
     ask_for_what_is_in_sight(live, nav, in_sight);
@@ -133,8 +129,8 @@ pub(crate) fn LockTable() -> impl IntoView {
         question
     });
     Effect::new(move |_| {
-        let Some(place) = keys.reveal.get() else { return };
-        let (row, view) = (row_px.get_untracked(), view_px.get_untracked());
+        let Some((_, place)) = keys.pointed.get() else { return };
+        let (row, view) = untrack(|| (row_px(), view_px()));
         let top = place as f64 * row;
         let position = runway.with_untracked(Runway::position);
         if top < position {
@@ -176,21 +172,21 @@ pub(crate) fn LockTable() -> impl IntoView {
     };
     let body_height = text(move || px(runway.with(Runway::element_height)));
     let body_padding =
-        text(move || px((drawn.with(|drawn| drawn.0) as f64 * row_px.get() + runway.with(Runway::shift)).max(0.0)));
-    let skeleton_shift = text(move || px(runway.with(Runway::shift) % row_px.get()));
+        text(move || px((drawn.with(|drawn| drawn.offset) as f64 * row_px() + runway.with(Runway::shift)).max(0.0)));
+    let skeleton_shift = text(move || px(runway.with(Runway::shift) % row_px()));
     let old = flag(move || !live.link.get().is_live() && live.counts.with(Option::is_some));
     let active = maybe(move || {
         let (id, _) = keys.pointed.get()?;
-        drawn.with(|drawn| drawn.1.contains(&id)).then(|| format!("row-{id}"))
+        drawn.with(|drawn| drawn.ids.contains(&id)).then(|| format!("row-{id}"))
     });
-    let row_count = text(move || live.counts.with(|counts| counts.map_or(-1, |_| length.get() as i64 + 1)).to_string());
+    let row_count = text(move || live.counts.with(|counts| counts.map_or(-1, |_| length.get() + 1)).to_string());
 
     view! {
         <div
             class="scroller"
             class:cards=cards
             class:out-of-date=old
-            style=("--row", text(move || px(row_px.get())))
+            style=("--row", text(move || px(row_px())))
             style=("--head", px(HEAD_PX))
             node_ref=scroller
             on:scroll=on_scroll
@@ -219,11 +215,11 @@ pub(crate) fn LockTable() -> impl IntoView {
                     on:pointerenter=hover
                     on:pointerleave=move |_| keys.hovered.set(false)
                 >
-                    <For each=move || drawn.get().1 key=|id| *id let(id)>
+                    <For each=move || drawn.get().ids key=|id| *id let(id)>
                         <LockRow
                             id
-                            pointed=Signal::derive(move || keys.pointed.get().is_some_and(|(row, _)| row == id))
-                            place=Signal::derive(move || live.shown.with(|shown| shown.place_of(id)))
+                            pointed=flag(move || keys.pointed.get().is_some_and(|(row, _)| row == id))
+                            place=maybe(move || live.shown.with(|shown| shown.place_of(id)).map(|place| (place + 2).to_string()))
                         />
                     </For>
                 </tbody>
@@ -280,15 +276,16 @@ fn px(length: f64) -> String {
     format!("{}px", length.round() as i64)
 }
 
-/// Keeps `size` at the width and height of an element.
-fn measure(element: NodeRef<html::Div>, size: RwSignal<(f64, f64)>) {
+/// Keeps `width` and `height` at those of an element.
+fn measure(element: NodeRef<html::Div>, width: RwSignal<i64>, height: RwSignal<i64>) {
     Effect::new(move |_| {
         let Some(element) = element.get() else { return };
         let measured = element.clone();
         let read = move || {
-            let now = (f64::from(measured.client_width()), f64::from(measured.client_height()));
-            if size.get_untracked() != now {
-                size.set(now);
+            for (known, now) in [(width, measured.client_width()), (height, measured.client_height())] {
+                if known.get_untracked() != i64::from(now) {
+                    known.set(i64::from(now));
+                }
             }
         };
         read();
@@ -302,13 +299,13 @@ fn measure(element: NodeRef<html::Div>, size: RwSignal<(f64, f64)>) {
 }
 
 /// Asks the server for what is in sight and a reserve around it.
-fn ask_for_what_is_in_sight(live: Live, nav: Nav, in_sight: Memo<Range<u64>>) {
+fn ask_for_what_is_in_sight(live: Live, nav: Nav, in_sight: Memo<Option<(u64, u64)>>) {
     Effect::new(move |before: Option<(_, (u64, u32))>| {
         let question = nav.route.with(|route| route.question.clone());
-        let sight = in_sight.get();
-        let visible = u32::try_from(sight.end - sight.start).unwrap_or(u32::MAX);
+        let (first, end) = in_sight.get().unwrap_or_default();
+        let visible = u32::try_from(end - first).unwrap_or(u32::MAX);
         let same = before.filter(|(known, _)| *known == question).map(|(_, part)| part);
-        let part = part_for(sight.start, visible, same);
+        let part = part_for(first, visible, same);
         live.want(question.clone(), part.0, part.1);
         (question, part)
     });

@@ -113,7 +113,7 @@ impl Past {
 pub(crate) fn Picture() -> impl IntoView {
     let live = expect_context::<Live>();
     let second = Memo::new(move |_| live.now.get() / 1_000);
-    let past = Memo::new(move |_| {
+    let past = move || {
         let now = second.get() * 1_000;
         live.detail.with(|detail| {
             detail.as_ref().filter(|detail| !detail.events.is_empty()).map(|detail| {
@@ -121,8 +121,8 @@ pub(crate) fn Picture() -> impl IntoView {
                 Past::of(&detail.events, detail.lock.is_some(), now.max(newest))
             })
         })
-    });
-    move || past.get().map(drawing)
+    };
+    move || past().map(drawing)
 }
 
 fn drawing(past: Past) -> impl IntoView {

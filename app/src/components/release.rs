@@ -91,11 +91,12 @@ pub(crate) fn ReleaseDialog(
     let step = RwSignal::new(Step::Asking);
     let form = RwSignal::new(Form::default());
     let dialog = NodeRef::<html::Dialog>::new();
-    let latest = RwSignal::new(target);
+    let source = target.source.clone();
+    let latest = RwSignal::new(Some(target));
     let ask = move || {
         step.set(Step::Asking);
         form.set(Form::default());
-        let request = PreviewRequest { locks: vec![latest.get_untracked()], action: Action::Release };
+        let request = PreviewRequest { locks: latest.get_untracked().into_iter().collect(), action: Action::Release };
         spawn_local(async move {
             let answer = api::preview(&request).await;
             // The dialog may have been closed meanwhile.
@@ -113,8 +114,10 @@ pub(crate) fn ReleaseDialog(
         });
         if let Some(generation) = newer {
             latest.update(|target| {
-                target.generation = generation;
-                target.holder = None;
+                if let Some(target) = target {
+                    target.generation = generation;
+                    target.holder = None;
+                }
             });
         }
         ask();
@@ -128,13 +131,13 @@ pub(crate) fn ReleaseDialog(
     });
     ask();
     let environment = {
-        let source = latest.with_untracked(|target| target.source.clone());
+        let source = source.clone();
         live.sources.with_untracked(|sources| {
             sources.iter().find(|known| known.name == source).and_then(|known| known.environment.clone())
         })
     };
     let from = {
-        let source = shown(&latest.with_untracked(|target| target.source.clone()));
+        let source = shown(&source);
         environment.map_or_else(|| source.clone(), |environment| format!("{source} · {}", shown(&environment)))
     };
     let close = move || {
@@ -344,10 +347,13 @@ fn Plan(lock: PreviewedLock) -> impl IntoView {
         let holder = holder.clone();
         text(move || format!(", for {}", say::held_for(&holder.held_since, Time(live.running_now.get()))))
     };
-    let judgement = Memo::new(move |_| {
-        let (verdict, evidence) = facts::verdict_on(&holder, Time(live.running_now.get()));
-        Judgement { word: verdict.word(), verdict: Some(verdict), evidence: evidence.join("; ") }
-    });
+    let judged = move |said: fn(Judgement) -> String| {
+        let holder = holder.clone();
+        text(move || {
+            let (verdict, evidence) = facts::verdict_on(&holder, Time(live.running_now.get()));
+            said(Judgement { word: verdict.word(), verdict: Some(verdict), evidence: evidence.join("; ") })
+        })
+    };
     let told = match lock.told {
         Told::AtOnce => "learns of it at once",
         Told::AtRenewal => "learns of it when it next renews or lets go",
@@ -378,10 +384,10 @@ fn Plan(lock: PreviewedLock) -> impl IntoView {
             </dd>
             <dt>"Is it alive?"</dt>
             <dd>
-                <span class=text(move || judgement.with(|judgement| verdict_class(judgement.verdict)))>
-                    {text(move || judgement.with(|judgement| judgement.word))}
+                <span class=judged(|judgement| verdict_class(judgement.verdict).to_owned())>
+                    {judged(|judgement| judgement.word.to_owned())}
                 </span>
-                {text(move || judgement.with(|judgement| format!(": {}", shown(&judgement.evidence))))}
+                {judged(|judgement| format!(": {}", shown(&judgement.evidence)))}
             </dd>
             <dt>"What happens"</dt>
             <dd>{shown(&lock.plan)} " " <small>{strength}</small></dd>

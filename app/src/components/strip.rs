@@ -14,9 +14,8 @@ const NOW_MS: i64 = 3_000;
 #[component]
 pub(crate) fn Strip() -> impl IntoView {
     let live = expect_context::<Live>();
-    let names = Memo::new(move |_| {
-        live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>())
-    });
+    let names =
+        move || live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>());
     let locks = text(move || match live.counts.get() {
         Some(counts) => format!("{} locks", count(counts.all)),
         None => "no answer yet".to_owned(),
@@ -39,7 +38,7 @@ pub(crate) fn Strip() -> impl IntoView {
     let old = flag(move || !live.link.get().is_live());
     view! {
         <section class="strip" aria-label="Sources" class:out-of-date=old>
-            <For each=move || names.get() key=Clone::clone let(name)>
+            <For each=move || names() key=Clone::clone let(name)>
                 <Source name />
             </For>
             <span class="spread"></span>
@@ -58,18 +57,19 @@ fn Source(
     name: String,
 ) -> impl IntoView {
     let live = expect_context::<Live>();
-    let source: Memo<Option<SourceStatus>> = {
+    let source = {
         let name = name.clone();
-        Memo::new(move |_| live.sources.with(|sources| sources.iter().find(|source| source.name == name).cloned()))
+        move || live.sources.with(|sources| sources.iter().find(|source| source.name == name).cloned())
     };
-    let class =
-        text(move || source.with(|source| source.as_ref().map_or("source", |source| state_class(source.state))));
-    let state = maybe(move || source.with(|source| source.as_ref().map(say::source_state)));
-    let missing = maybe(move || {
-        source.with(|source| {
-            let missing = source.as_ref().map_or(0, |source| source.missing_permissions.len());
-            (missing > 0).then(|| format!(", {missing} permission{} missing", if missing == 1 { "" } else { "s" }))
-        })
+    let about = |say: fn(&SourceStatus) -> Option<String>| {
+        let source = source.clone();
+        maybe(move || source().as_ref().and_then(say))
+    };
+    let class = about(|source| Some(state_class(source.state).to_owned()));
+    let state = about(|source| Some(say::source_state(source)));
+    let missing = about(|source| {
+        let missing = source.missing_permissions.len();
+        (missing > 0).then(|| format!(", {missing} permission{} missing", if missing == 1 { "" } else { "s" }))
     });
     view! {
         <details class=class name="source">
@@ -82,7 +82,8 @@ fn Source(
             <dl class="facts source-facts">
                 {move || {
                     let now = live.running_now.get();
-                    source.with(|source| source.as_ref().map(|source| facts(source, now)))
+                    source()
+                        .map(|source| facts(&source, now))
                         .unwrap_or_default()
                         .into_iter()
                         .map(|(term, text)| view! { <dt>{term}</dt> <dd>{text}</dd> })

@@ -84,14 +84,14 @@ fn Filters() -> impl IntoView {
     let facet = move |pick: fn(&lockkeeper_model::wire::Facets) -> u64| {
         live.counts.with(|counts| counts.map(|counts| count(pick(&counts.facets))))
     };
-    let sources = Memo::new(move |_| {
+    let sources = Signal::derive(move || {
         let mut names: Vec<String> =
             live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect());
         names.extend(nav.route.with(|route| route.question.source.clone()));
         options(names)
     });
-    let dialects = Memo::new(move |_| {
-        let mut names: Vec<String> = live.dialects.with(|known| known.iter().cloned().collect());
+    let dialects = Signal::derive(move || {
+        let mut names: Vec<String> = live.dialects.get();
         names.extend(nav.route.with(|route| route.question.dialect.clone()));
         options(names)
     });
@@ -139,10 +139,16 @@ fn Filters() -> impl IntoView {
     }
 }
 
-fn options(mut names: Vec<String>) -> Vec<(String, String)> {
-    names.sort();
-    names.dedup();
-    names.into_iter().map(|name| (name.clone(), shown(&name))).collect()
+fn options(names: Vec<String>) -> Vec<(String, String)> {
+    let mut options: Vec<(String, String)> = Vec::new();
+    for name in names {
+        // In order, each once; a handful, so that going through them is quick.
+        let before = options.iter().take_while(|(known, _)| *known < name).count();
+        if options.get(before).is_none_or(|(known, _)| *known != name) {
+            options.insert(before, (name.clone(), shown(&name)));
+        }
+    }
+    options
 }
 
 /// A filter that is on or off.
@@ -218,8 +224,8 @@ fn end_said(key: SortKey, order: Order) -> &'static str {
 #[component]
 fn OrderChoice() -> impl IntoView {
     let nav = expect_context::<Nav>();
-    let sort = Memo::new(move |_| nav.route.with(|route| route.question.sort));
-    let order = Memo::new(move |_| nav.route.with(|route| route.question.order()));
+    let sort = move || nav.route.with(|route| route.question.sort);
+    let order = move || nav.route.with(|route| route.question.order());
     let choose = move |word: String| {
         let Some(key) = SortKey::ALL.into_iter().find(|key| key.word() == word) else { return };
         nav.ask(|question| {
@@ -243,7 +249,7 @@ fn OrderChoice() -> impl IntoView {
                     .into_iter()
                     .map(|key| {
                         view! {
-                            <option value=key.word() selected=flag(move || sort.get() == key)>
+                            <option value=key.word() selected=flag(move || sort() == key)>
                                 {format!("Order: {}", sort_said(key))}
                             </option>
                         }
@@ -251,7 +257,7 @@ fn OrderChoice() -> impl IntoView {
                     .collect_view()}
             </select>
             <button type="button" class="chip" title="Turn the order round" on:click=turn>
-                {text(move || end_said(sort.get(), order.get()))}
+                {text(move || end_said(sort(), order()))}
             </button>
         </span>
     }
@@ -265,7 +271,7 @@ fn Pause() -> impl IntoView {
         let waiting = match live.pending.get() {
             0 => String::new(),
             1 => "1 change waiting".to_owned(),
-            n => format!("{} changes waiting", count(n as u64)),
+            n => format!("{} changes waiting", count(n.unsigned_abs())),
         };
         match (keys.paused.get(), keys.hovered.get(), waiting.is_empty()) {
             (true, _, true) => "Paused".to_owned(),

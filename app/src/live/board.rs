@@ -169,7 +169,9 @@ impl Board {
             touched.insert(id);
             if let Some(place) = self.shown.place_of(id) {
                 self.ghosts.retain(|ghost| ghost.id != id);
-                self.ghosts.push(Ghost { id, place, until: at.max(now - GHOST_MS) + GHOST_MS });
+                // From the top down, as they are put back among the others.
+                let before = self.ghosts.iter().take_while(|ghost| ghost.place < place).count();
+                self.ghosts.insert(before, Ghost { id, place, until: at.max(now - GHOST_MS) + GHOST_MS });
             }
         }
         self.settle(now, touched)
@@ -226,9 +228,10 @@ impl Board {
     fn settle(&mut self, now: i64, mut touched: HashSet<u64>) -> Touched {
         let present: HashSet<u64> = self.window.ids.iter().copied().collect();
         self.ghosts.retain(|ghost| !present.contains(&ghost.id) && (self.frozen || ghost.until > now));
-        let surplus = self.ghosts.len().saturating_sub(MOST_GHOSTS);
-        if !self.frozen {
-            self.ghosts.drain(..surplus);
+        while !self.frozen && self.ghosts.len() > MOST_GHOSTS {
+            let Some(oldest) = self.ghosts.iter().map(|ghost| ghost.until).min() else { break };
+            let Some(at) = self.ghosts.iter().position(|ghost| ghost.until == oldest) else { break };
+            self.ghosts.remove(at);
         }
         let shown = if self.frozen { self.shown_frozen(&present) } else { self.shown_live() };
         for id in &shown.ids {
@@ -245,17 +248,14 @@ impl Board {
         let needed: HashSet<u64> = self.shown.ids.iter().chain(&self.window.ids).copied().collect();
         self.rows.retain(|id, _| needed.contains(id));
         self.ghosts.retain(|ghost| needed.contains(&ghost.id));
-        let mut rows: Vec<u64> = touched.into_iter().filter(|id| needed.contains(id)).collect();
-        rows.sort_unstable();
+        let rows = touched.into_iter().filter(|id| needed.contains(id)).collect();
         Touched { rows, layout }
     }
 
     /// The window with the ended rows where they were.
     fn shown_live(&self) -> Stretch {
         let mut shown = self.window.clone();
-        let mut ghosts = self.ghosts.clone();
-        ghosts.sort_by_key(|ghost| ghost.place);
-        for ghost in ghosts {
+        for ghost in &self.ghosts {
             let at = ghost.place.checked_sub(shown.offset).and_then(|at| usize::try_from(at).ok());
             if let Some(at) = at.filter(|at| *at <= shown.ids.len()) {
                 shown.ids.insert(at, ghost.id);

@@ -26,9 +26,10 @@ impl LinkState {
     }
 
     /// The part of the banner that counts: how long ago, and when the next attempt is.
-    pub(crate) fn count(self, clock: f64) -> String {
+    pub(crate) fn count(self, clock: i64) -> String {
         match self {
             LinkState::Lost { since, retry_at } => {
+                let clock = clock as f64;
                 let lost = words::duration((clock - since).max(1_000.0) as i64 / 1_000 * 1_000);
                 match retry_at {
                     Some(at) => {
@@ -50,8 +51,8 @@ mod tests {
     #[test]
     fn the_banner_counts_in_whole_seconds() {
         let lost = LinkState::Lost { since: 1_000.0, retry_at: Some(12_400.0) };
-        assert_eq!(lost.count(9_300.0), "Lost 8 s ago; retrying in 4 s.");
+        assert_eq!(lost.count(9_300), "Lost 8 s ago; retrying in 4 s.");
         let trying = LinkState::Lost { since: 1_000.0, retry_at: None };
-        assert_eq!(trying.count(100_000.0), "Lost 1 m 39 s ago; trying now.");
+        assert_eq!(trying.count(100_000), "Lost 1 m 39 s ago; trying now.");
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use leptos::prelude::*;
@@ -22,17 +22,6 @@ const SILENCE_MS: f64 = 3.0 * STATUS_EVERY_MS as f64;
 
 /// A connection that shows nothing for this long is not worth waiting for, whatever else comes through it.
 const PATIENCE_MS: f64 = 10_000.0;
-
-/// What the server said about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Server {
-    /// Its version.
-    pub(crate) version: String,
-    /// Whether releasing is switched on.
-    pub(crate) release_enabled: bool,
-    /// Whether this is the demo.
-    pub(crate) demo: bool,
-}
 
 /// Everything about the lock that is followed.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,8 +52,12 @@ pub(crate) struct Mood {
 pub(crate) struct Live {
     /// The connection.
     pub(crate) link: RwSignal<LinkState>,
-    /// Who is on the other side; `None` before the first word.
-    pub(crate) server: RwSignal<Option<Server>>,
+    /// The server's version; `None` before the first word.
+    pub(crate) version: RwSignal<Option<String>>,
+    /// Whether releasing is switched on.
+    pub(crate) release_enabled: RwSignal<bool>,
+    /// Whether this is the demo.
+    pub(crate) demo: RwSignal<bool>,
     /// How well each source is watched.
     pub(crate) sources: RwSignal<Vec<SourceStatus>>,
     /// The server's time, which stands still while the link is lost; 0 before the first word.
@@ -72,21 +65,21 @@ pub(crate) struct Live {
     /// The server's time, which goes on whatever happens.
     pub(crate) running_now: RwSignal<i64>,
     /// The browser's monotonic clock, in milliseconds.
-    pub(crate) clock: RwSignal<f64>,
+    pub(crate) clock: RwSignal<i64>,
     /// How many locks there are; `None` before the first answer.
     pub(crate) counts: RwSignal<Option<Counts>>,
     /// The rows on the screen.
     pub(crate) shown: RwSignal<Stretch>,
     /// Ended rows among them.
-    pub(crate) surplus: RwSignal<u64>,
+    pub(crate) surplus: RwSignal<i64>,
     /// Changes that wait while the table is held still.
-    pub(crate) pending: RwSignal<usize>,
+    pub(crate) pending: RwSignal<i64>,
     /// Another question was asked than the one that is on the screen.
     pub(crate) behind: RwSignal<bool>,
     /// The followed lock, once it was heard of.
     pub(crate) detail: RwSignal<Option<Detail>>,
     /// Every dialect that was seen on the screen, to filter by.
-    pub(crate) dialects: RwSignal<BTreeSet<String>>,
+    pub(crate) dialects: RwSignal<Vec<String>>,
     /// Why the server did not understand the last question.
     pub(crate) refused: RwSignal<Option<String>>,
     /// The state of each source by name; changes only when a state does.
@@ -121,18 +114,20 @@ impl Live {
         let sources = RwSignal::new(Vec::<SourceStatus>::new());
         let live = Live {
             link: RwSignal::new(LinkState::Connecting),
-            server: RwSignal::new(None),
+            version: RwSignal::new(None),
+            release_enabled: RwSignal::new(false),
+            demo: RwSignal::new(false),
             sources,
             now: RwSignal::new(0),
             running_now: RwSignal::new(0),
-            clock: RwSignal::new(monotonic()),
+            clock: RwSignal::new(monotonic() as i64),
             counts: RwSignal::new(None),
             shown: RwSignal::new(Stretch::default()),
             surplus: RwSignal::new(0),
             pending: RwSignal::new(0),
             behind: RwSignal::new(false),
             detail: RwSignal::new(None),
-            dialects: RwSignal::new(BTreeSet::new()),
+            dialects: RwSignal::new(Vec::new()),
             refused: RwSignal::new(None),
             moods: Memo::new(move |_| sources.with(|sources| moods(sources))),
             core: StoredValue::new_local(Core::default()),
@@ -234,7 +229,7 @@ impl Live {
 
     fn tick(self) {
         let at = monotonic();
-        self.clock.set(at);
+        self.clock.set(at as i64);
         let (began, heard) = self.core.with_value(|core| (core.began, core.last_heard));
         match self.link.get_untracked() {
             link @ (LinkState::Live | LinkState::Connecting | LinkState::Lost { retry_at: None, .. }) => {
@@ -282,7 +277,9 @@ impl Live {
         match frame {
             ServerFrame::Hello { version, run, release_enabled, demo, now, .. } => {
                 self.hear_time(now, at);
-                self.server.set(Some(Server { version, release_enabled, demo }));
+                self.version.set(Some(version));
+                self.release_enabled.set(release_enabled);
+                self.demo.set(demo);
                 self.core.update_value(|core| {
                     core.backoff.reset();
                     core.asker.forgotten();
@@ -354,11 +351,15 @@ impl Live {
     }
 
     fn learn_dialects<'a>(self, seen: impl Iterator<Item = &'a str>) {
-        let new: Vec<String> = self
-            .dialects
-            .with_untracked(|known| seen.filter(|dialect| !known.contains(*dialect)).map(str::to_owned).collect());
-        if !new.is_empty() {
-            self.dialects.update(|known| known.extend(new));
+        let mut known = self.dialects.get_untracked();
+        let before = known.len();
+        for dialect in seen {
+            if !known.iter().any(|known| known == dialect) {
+                known.push(dialect.to_owned());
+            }
+        }
+        if known.len() > before {
+            self.dialects.set(known);
         }
     }
 
@@ -387,7 +388,7 @@ impl Live {
         self.core.update_value(|core| {
             let touched = step(core);
             let board = &core.board;
-            (surplus, pending) = (board.surplus(), board.pending());
+            (surplus, pending) = (board.surplus() as i64, board.pending() as i64);
             for id in touched.rows {
                 let Some(view) = board.row(id) else { continue };
                 match core.rows.get(&id) {

@@ -18,17 +18,18 @@ pub(crate) fn CopyButton(
     /// What follows the word for somebody who does not see what it stands beside.
     what: &'static str,
 ) -> impl IntoView {
-    let said = RwSignal::new(word);
+    let said = RwSignal::new(None::<String>);
     let copy = move |_| {
         spawn_local(async move {
             let promise = window().navigator().clipboard().write_text(&text.get_untracked());
-            said.set(if JsFuture::from(promise).await.is_ok() { "copied" } else { "not allowed" });
-            set_timeout(move || said.set(word), SAID_FOR);
+            let worked = JsFuture::from(promise).await.is_ok();
+            said.set(Some(if worked { "copied" } else { "not allowed" }.to_owned()));
+            set_timeout(move || said.set(None), SAID_FOR);
         });
     };
     view! {
         <button type="button" class="link" on:click=copy>
-            {said}
+            {super::text(move || said.get().unwrap_or_else(|| word.to_owned()))}
             <span class="unseen">" " {what}</span>
         </button>
     }

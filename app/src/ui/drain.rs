@@ -23,9 +23,12 @@ impl Drain {
 /// A bar that drains smoothly. The browser's compositor moves it; nothing is drawn anew as time passes.
 #[component]
 pub(crate) fn DrainBar(
-    /// What runs out.
+    /// When it is over.
     #[prop(into)]
-    drain: Signal<Drain>,
+    ends_at: Signal<i64>,
+    /// How long it is as a whole, in milliseconds.
+    #[prop(into)]
+    length_ms: Signal<i64>,
     /// The time to stand still at; `None` lets it run.
     #[prop(into)]
     stopped_at: Signal<Option<i64>>,
@@ -36,7 +39,7 @@ pub(crate) fn DrainBar(
     let running = StoredValue::new_local(None::<JsValue>);
     Effect::new(move |_| {
         let Some(fill) = fill.get() else { return };
-        let drain = drain.get();
+        let drain = Drain { ends_at: ends_at.get(), length_ms: length_ms.get() };
         let stopped_at = stopped_at.get();
         if let Some(animation) = running.try_update_value(Option::take).flatten() {
             call(&animation, "cancel", &[]);

@@ -1,19 +1,16 @@
 use leptos::prelude::*;
 use lockkeeper_model::Time;
 
-use super::text;
-
 /// A moment as the wall clock of the person reading says it; the title has it in UTC.
 #[component]
 pub(crate) fn Moment(
     /// When.
-    #[prop(into)]
-    at: Signal<Time>,
+    at: Time,
 ) -> impl IntoView {
-    let utc = text(move || at.get().to_string());
+    let utc = at.to_string();
     view! {
-        <time datetime=utc title=utc>
-            {text(move || hms(at.get()))}
+        <time datetime=utc.clone() title=utc>
+            {hms(at)}
         </time>
     }
 }

@@ -158,6 +158,7 @@ impl Task {
                     for batch in batches.drain(..) {
                         self.registry.apply(batch.source, batch.report, &mut self.changes);
                         self.took_note();
+                        self.count_locks(batch.source);
                         if let Some(folded) = batch.folded {
                             // Whoever wanted to know may have given up.
                             let _ = folded.send(());
@@ -207,6 +208,12 @@ impl Task {
         self.send_looks();
         self.changes = changes;
         self.changes.clear();
+    }
+
+    fn count_locks(&self, source: SourceId) {
+        if let Some(handle) = self.sources.get(usize::from(source.0)) {
+            handle.locks.store(self.registry.locks_of(source), Ordering::Relaxed);
+        }
     }
 
     fn publish(&mut self, logged: &LoggedEvent) {
@@ -381,9 +388,6 @@ impl Task {
                 Condition { state: Some(status.state), feed: status.feed, complete: status.coverage.complete }
             })
             .collect();
-        for (i, source) in self.sources.iter().enumerate() {
-            source.locks.store(self.registry.locks_of(SourceId(i as u16)), Ordering::Relaxed);
-        }
         let changed = conditions != self.conditions;
         let down_changed = downs(&conditions) != downs(&self.conditions);
         self.conditions = conditions;

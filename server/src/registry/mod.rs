@@ -16,10 +16,10 @@ pub(crate) mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 use bytes::Bytes;
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use lockkeeper_model::Time;
 use slab::Slab;
 
@@ -84,7 +84,7 @@ pub struct Registry {
     sources: Vec<Known>,
     records: Slab<Record>,
     by_key: HashTable<Slot>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     /// Moments at which a lock must be looked at again. At most one live entry per lock: see `Record::wake_at`.
     deadlines: BinaryHeap<Reverse<(i64, Slot)>>,
     ended: VecDeque<(i64, Slot, u32)>,
@@ -117,7 +117,7 @@ impl Registry {
                 .collect(),
             records: Slab::new(),
             by_key: HashTable::new(),
-            hasher: RandomState::new(),
+            hasher: DefaultHashBuilder::default(),
             deadlines: BinaryHeap::new(),
             ended: VecDeque::new(),
             history_entries: 0,

@@ -19,15 +19,27 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// heartbeat has said so before.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Notices that may wait in the client between two looks at them. The default of 32 loses notices in any burst; at
-/// 100,000 writes a second this is more than a second's worth of messages.
-const NOTICES: usize = 65_536;
+/// Notices that may wait in the feed's client between two looks at them. The default of 32 loses notices in any burst; at
+/// 100,000 writes a second this is about a second's worth of messages. The client allocates this many places for each of
+/// nine kinds of event at once, so it is no larger than that, and other clients get few.
+const NOTICES: usize = 16_384;
+const NO_NOTICES: usize = 8;
 
 /// Commands that may wait in the client. Pipelines are bounded by who sends them; this only has to be larger.
 const COMMAND_BUFFER: usize = 65_536;
 
+/// What a connection is for, as `CLIENT LIST` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    Feed,
+    Act,
+    Changes,
+    Names,
+    Values,
+}
+
 /// A connection, ready to use. It is not re-established by itself: who holds it decides what a loss means.
-pub(super) async fn connect(config: &RedisConfig, purpose: &str) -> Result<Client, Error> {
+pub(super) async fn connect(config: &RedisConfig, purpose: For) -> Result<Client, Error> {
     let url = &config.url;
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let host = url.host_str().unwrap_or("127.0.0.1").trim_start_matches('[').trim_end_matches(']');
@@ -42,7 +54,7 @@ pub(super) async fn connect(config: &RedisConfig, purpose: &str) -> Result<Clien
     })
     .with_performance_config(|performance: &mut PerformanceConfig| {
         performance.default_command_timeout = COMMAND_TIMEOUT;
-        performance.broadcast_channel_capacity = NOTICES;
+        performance.broadcast_channel_capacity = if purpose == For::Feed { NOTICES } else { NO_NOTICES };
     })
     .with_connection_config(|connection: &mut ConnectionConfig| {
         connection.connection_timeout = CONNECT_TIMEOUT;
@@ -54,6 +66,13 @@ pub(super) async fn connect(config: &RedisConfig, purpose: &str) -> Result<Clien
     .build()?;
     client.init().await?;
     // The name is a courtesy to whoever reads CLIENT LIST; without permission for it the connection is as good.
+    let purpose = match purpose {
+        For::Feed => "feed",
+        For::Act => "act",
+        For::Changes => "changes",
+        For::Names => "scan",
+        For::Values => "values",
+    };
     let _ = client.client_setname(format!("lockkeeper-{purpose}")).await;
     Ok(client)
 }

@@ -96,6 +96,11 @@ impl Pacer {
         Own { answered, sent: self.sent.load(Ordering::Relaxed) }
     }
 
+    /// Whether the budget holds.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.crowded.load(Ordering::Relaxed)
+    }
+
     /// Takes note of how many commands a second others send at least. `None`: the store does not say, so the budget
     /// holds.
     pub(crate) fn learn(&self, others_at_least: Option<f64>) {

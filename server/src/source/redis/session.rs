@@ -1,7 +1,6 @@
 //! One set of connections while they hold. Whatever breaks ends the session; the loop in [`super::link`] says so and
 //! dials again.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use lockkeeper_model::{FeedKind, SourceState};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use super::connect::For;
 use super::dirty::Dirty;
 use super::feed::{self, Broken, Progress};
 use super::pace::{Own, Purpose};
@@ -28,17 +28,18 @@ use crate::source::{Command, Hint, Report};
 /// sees no difference.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Changed keys read in one pipeline.
+/// Changed keys read in one pipeline: about a millisecond of the server's time while others use it, and more when there
+/// is nobody whom that could keep waiting.
 const CHANGES_AT_ONCE: usize = 500;
+const CHANGES_AT_ONCE_ALONE: usize = 2_000;
 
 /// Connections for the readings of a scan: two, so that two cores can take replies apart.
 const VALUE_CONNECTIONS: usize = 2;
 
-/// How often the store is asked how busy it is.
+/// How often the store is asked how busy it is; more often while the budget holds changes back, which must end soon
+/// after others have gone.
 const VITAL_SIGNS: Duration = Duration::from_millis(500);
-
-/// Samples of the load that are kept: two seconds, so that the commands under way are a small part of what is counted.
-const SAMPLES: usize = 4;
+const VITAL_SIGNS_HELD_BACK: Duration = Duration::from_millis(100);
 
 /// Without a feed everything is scanned again after this pause at least, and at most after so many times the scan's own
 /// length: a third of the time is spent scanning.
@@ -98,14 +99,14 @@ struct Session {
 
 async fn open(shared: &Shared) -> Result<Session, Trouble> {
     let trouble = |error: Error| Trouble::of(&error);
-    let feed = connect::connect(&shared.config, "feed").await.map_err(trouble)?;
+    let feed = connect::connect(&shared.config, For::Feed).await.map_err(trouble)?;
     check_version(shared, &feed).await?;
-    let act = connect::connect(&shared.config, "act").await.map_err(trouble)?;
-    let changes = connect::connect(&shared.config, "changes").await.map_err(trouble)?;
-    let names = connect::connect(&shared.config, "scan").await.map_err(trouble)?;
+    let act = connect::connect(&shared.config, For::Act).await.map_err(trouble)?;
+    let changes = connect::connect(&shared.config, For::Changes).await.map_err(trouble)?;
+    let names = connect::connect(&shared.config, For::Names).await.map_err(trouble)?;
     let mut values = Vec::new();
     for _ in 0..VALUE_CONNECTIONS {
-        values.push(connect::connect(&shared.config, "values").await.map_err(trouble)?);
+        values.push(connect::connect(&shared.config, For::Values).await.map_err(trouble)?);
     }
     // Before anything is sent in numbers, so that the store's own average is of others.
     shared.pacer.count(1);
@@ -255,7 +256,8 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
             dirty.more().await;
         }
         tokio::time::sleep(GATHER).await;
-        let (wanted, taken) = dirty.take(CHANGES_AT_ONCE);
+        let alone = !shared.pacer.is_crowded();
+        let (wanted, taken) = dirty.take(if alone { CHANGES_AT_ONCE_ALONE } else { CHANGES_AT_ONCE });
         if wanted.is_empty() {
             continue;
         }
@@ -346,6 +348,9 @@ fn verdict(shared: &Shared, feed: &feed::Chosen) -> (SourceState, Option<Trouble
     }
 }
 
+/// Fewer keys than known locks for this long mean that the store was cleared.
+const VANISHED_FOR: Duration = Duration::from_millis(500);
+
 /// The store's counter of commands, and ours, at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
@@ -363,33 +368,29 @@ struct Load {
 }
 
 /// What happened between two samples. How many of our commands the store had processed at each is known up to those
-/// under way, so others are known by bounds; the longer the time, the closer they are. What is shown is of the last
-/// sample only.
-fn load(first: Option<&Sample>, last: Option<&Sample>, now: &Sample) -> Load {
-    let (Some(first), Some(last)) = (first, last) else {
-        return Load { own: 0.0, others: None, others_at_least: None };
-    };
-    let seconds = |since: &Sample| now.at.duration_since(since.at).as_secs_f64().max(0.001);
-    let all = |since: &Sample| Some(now.all?.saturating_sub(since.all?) as f64 / seconds(since));
-    let own = now.own.answered.saturating_sub(last.own.answered) as f64 / seconds(last);
-    let own_at_most = now.own.sent.saturating_sub(first.own.answered) as f64 / seconds(first);
+/// under way, so others are known by bounds.
+fn load(last: Option<&Sample>, now: &Sample) -> Load {
+    let Some(last) = last else { return Load { own: 0.0, others: None, others_at_least: None } };
+    let seconds = now.at.duration_since(last.at).as_secs_f64().max(0.001);
+    let all = now.all.zip(last.all).map(|(now, last)| now.saturating_sub(last) as f64 / seconds);
+    let own = now.own.answered.saturating_sub(last.own.answered) as f64 / seconds;
+    let own_at_most = now.own.sent.saturating_sub(last.own.answered) as f64 / seconds;
     Load {
         own,
-        others: all(last).map(|all| (all - own).max(0.0)),
-        others_at_least: all(first).map(|all| (all - own_at_most).max(0.0)),
+        others: all.map(|all| (all - own).max(0.0)),
+        others_at_least: all.map(|all| (all - own_at_most).max(0.0)),
     }
 }
 
 /// Learns how busy the store is, and notices when its keys vanish without a word: clearing a whole database is
 /// announced by no notice that reaches us.
 async fn vital_signs(shared: &Shared, client: &Client, dirty: &Dirty, rescan: &Notify) -> Broken {
-    let mut tick = tokio::time::interval(VITAL_SIGNS);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut samples: VecDeque<Sample> = VecDeque::new();
-    let mut suspicious = false;
+    let mut last: Option<Sample> = None;
+    let mut suspicious_since = None;
     let mut may_size = true;
     loop {
-        tick.tick().await;
+        let held_back = shared.pacer.is_crowded() && dirty.len() > 0;
+        tokio::time::sleep(if held_back { VITAL_SIGNS_HELD_BACK } else { VITAL_SIGNS }).await;
         shared.pacer.count(1);
         let before = shared.pacer.own();
         let all = match info(client, "stats").await {
@@ -400,12 +401,8 @@ async fn vital_signs(shared: &Shared, client: &Client, dirty: &Dirty, rescan: &N
         let after = shared.pacer.own();
         let own = Own { answered: before.answered, sent: after.sent };
         let now = Sample { at: tokio::time::Instant::now(), own, all };
-        let Load { own, others, others_at_least } = load(samples.front(), samples.back(), &now);
-        samples.push_back(now);
-        if samples.len() > SAMPLES {
-            samples.pop_front();
-        }
-        if samples.len() > 1 {
+        let Load { own, others, others_at_least } = load(last.as_ref(), &now);
+        if last.replace(now).is_some() {
             shared.pacer.learn(others_at_least);
         }
 
@@ -431,17 +428,18 @@ async fn vital_signs(shared: &Shared, client: &Client, dirty: &Dirty, rescan: &N
             status.own_commands_per_second = own as u64;
             status.other_commands_per_second = others.map(|others| others as u64);
         });
-        // Twice in a row: once can be a burst of releases that is being read just now.
-        if vanished && suspicious {
+        // For a while: at one moment it can be a burst of releases that is being read just now.
+        let since = vanished.then(|| *suspicious_since.get_or_insert(now.at));
+        if since.is_some_and(|since| now.at.duration_since(since) >= VANISHED_FOR) {
             let (at, because) = (clock::now(), "the store has fewer keys than known locks: it was cleared");
             shared.status.gap(at, because, 0);
             if shared.report(Report::Gap { at, because: because.to_owned() }).await.is_err() {
                 return Broken::BoardGone;
             }
             rescan.notify_one();
-            suspicious = false;
-        } else {
-            suspicious = vanished;
+            suspicious_since = None;
+        } else if !vanished {
+            suspicious_since = None;
         }
     }
 }

@@ -170,19 +170,20 @@ fn is_redis_py(token: &[u8], now_ms: i64) -> bool {
 /// The token forms of known libraries: hex and dashed UUIDs, base64 of 16 or 18 bytes, 16 to 22 letters and digits, 20
 /// or 24 raw bytes, host_pid_hex.
 pub(super) fn is_token_shaped(token: &[u8]) -> bool {
-    let alphanumeric = token.iter().all(u8::is_ascii_alphanumeric);
-    let base64 =
-        token.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'='));
-    let hex = token.iter().all(u8::is_ascii_hexdigit);
+    let all = |allowed: fn(&u8) -> bool| token.iter().all(allowed);
+    let base64: fn(&u8) -> bool =
+        |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
+    let is_raw = || std::str::from_utf8(token).is_err();
     match token.len() {
-        32 | 40 | 64 => hex,
+        32 | 40 | 64 => all(u8::is_ascii_hexdigit),
         36 => is_dashed_uuid(token),
-        16 | 20 => alphanumeric || (token.len() == 20 && std::str::from_utf8(token).is_err()),
-        22 => base64,
-        24 => base64 || std::str::from_utf8(token).is_err(),
+        16 => all(u8::is_ascii_alphanumeric),
+        20 => all(u8::is_ascii_alphanumeric) || is_raw(),
+        22 => all(base64),
+        24 => all(base64) || is_raw(),
         len if len > 36 && len <= MAX_GUESSED_TOKEN => {
-            is_dashed_uuid(&token[..36])
-                || token[len - 32..].iter().all(u8::is_ascii_hexdigit) && token[len - 33] == b'_'
+            let (head, tail) = token.split_at(len - 32);
+            is_dashed_uuid(&token[..36]) || (head.ends_with(b"_") && tail.iter().all(u8::is_ascii_hexdigit))
         }
         _ => false,
     }
