@@ -208,13 +208,13 @@ async fn a_frozen_store_is_shown_as_such_within_seconds_and_thaws() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_still_loads_is_said_to_load_and_not_to_be_empty() {
-    let slowly = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"];
+    // Eight seconds for its keys, during which it answers every ten milliseconds.
+    let slowly = ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
+    let fill = "for n = 1, 8000 do redis.call('set', 'filler:' .. n, string.rep('x', 100)) end";
     let mut redis = RedisServer::with(&slowly).await;
     let client = redis.client().await;
     assert!(Family::RedisPy.client(&client, "kept", Some(LEASE * 10)).take().await);
-    for n in 0..500 {
-        let _: String = store(&client, "SET", [format!("filler:{n}"), "x".repeat(100)]).await;
-    }
+    let _: Option<String> = store(&client, "EVAL", [fill, "0"]).await;
     let _: String = store(&client, "SAVE", Vec::<String>::new()).await;
     let server = Server::watching(&redis).await;
     let api = server.api();
