@@ -1,12 +1,13 @@
 //! Reading keys, with bounds: what is a lock is read whole, what is none is never loaded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, HashesInterface, KeysInterface};
-use fred::types::{ClusterHash, CustomCommand, Value as Reply};
+use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, LuaInterface};
+use fred::types::{ClusterHash, CustomCommand, Key, Value as Reply};
 use lockkeeper_model::{Time, words};
 
 use super::dialect::{self, StoredKey, Value};
@@ -45,6 +46,23 @@ impl Wanted {
     }
 }
 
+/// Reads value and remaining life of many strings in one step of the store, at a fraction of the work that a command for
+/// each takes on this side. Nothing else comes between the two readings of a key. What is no string answers `false`;
+/// any other error is the answer. Numbers are passed as text because Lua writes them with seventeen digits.
+const READ_STRINGS: &str = r"
+local call, try, keys, most, out = redis.call, redis.pcall, KEYS, ARGV[1], {}
+for i = 1, #keys do
+  local value = try('GETRANGE', keys[i], '0', most)
+  if type(value) == 'table' then
+    if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
+    value = false
+  end
+  out[2 * i - 1] = value
+  out[2 * i] = call('PTTL', keys[i])
+end
+return out
+";
+
 /// Reads keys of one source.
 #[derive(Clone)]
 pub(crate) struct Reader {
@@ -52,6 +70,8 @@ pub(crate) struct Reader {
     pub(crate) status: Arc<Status>,
     /// Whether an operator's pattern says what is a lock.
     pub(crate) configured: bool,
+    /// Whether the credential may run scripts, as far as known.
+    pub(crate) may_script: Arc<AtomicBool>,
 }
 
 enum Stored {
@@ -77,39 +97,30 @@ impl Reader {
         let asked_at = clock::now();
         let commands = wanted.len() as u64 * 2;
         self.pacer.take(commands, purpose).await;
-        let pipeline = client.pipeline();
-        for one in &wanted {
-            // In a pipeline these only queue; what can fail is reported by `try_all`.
-            let _: () = pipeline.getrange(one.key.clone(), 0, MAX_TOKEN_BYTES).await?;
-            let _: () = pipeline.pttl(one.key.clone()).await?;
-        }
-        let mut replies = pipeline.try_all::<Reply>().await.into_iter();
+        let mut replies = self.read_strings(client, &wanted).await?.into_iter();
         self.pacer.answered(commands);
         let read_at = clock::now();
 
         let mut sights = Vec::with_capacity(wanted.len());
         let mut hashes = Vec::new();
         for one in wanted {
-            let (value, ttl) = (replies.next(), replies.next());
-            let value = match value {
-                Some(Ok(value)) => value.into_bytes().unwrap_or_default(),
-                Some(Err(error)) if *error.kind() == ErrorKind::InvalidArgument => {
+            let (value, ttl) = match (replies.next(), replies.next()) {
+                (Some(Ok(Reply::Null | Reply::Boolean(false))), _) => {
                     hashes.push(one);
                     continue;
                 }
-                Some(Err(error)) => {
+                (Some(Err(error)), _) if *error.kind() == ErrorKind::InvalidArgument => {
+                    hashes.push(one);
+                    continue;
+                }
+                (Some(Err(error)), _) | (_, Some(Err(error))) => {
                     self.failed(&error)?;
                     continue;
                 }
-                None => continue,
-            };
-            let ttl = match ttl {
-                Some(Ok(ttl)) => ttl.as_i64().unwrap_or(-2),
-                Some(Err(error)) => {
-                    self.failed(&error)?;
-                    continue;
+                (Some(Ok(value)), Some(Ok(ttl))) => {
+                    (value.into_bytes().unwrap_or_default(), ttl.as_i64().unwrap_or(-2))
                 }
-                None => continue,
+                _ => continue,
             };
             let stored = match ttl {
                 -2 => Stored::Gone,
@@ -124,6 +135,38 @@ impl Reader {
             self.read_hashes(client, hashes, purpose, &mut sights).await?;
         }
         Ok(sights)
+    }
+
+    /// Value and remaining life of each key, one after the other.
+    async fn read_strings(&self, client: &Client, wanted: &[Wanted]) -> Result<Vec<Result<Reply, Error>>, Error> {
+        if self.may_script.load(Ordering::Relaxed) {
+            let keys: Vec<Key> = wanted.iter().map(|one| Key::from(one.key.clone())).collect();
+            let most = MAX_TOKEN_BYTES.to_string();
+            match client.eval::<Reply, _, _, _>(READ_STRINGS, keys, vec![most]).await {
+                Ok(Reply::Array(replies)) => return Ok(replies.into_iter().map(Ok).collect()),
+                Ok(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Protocol,
+                        "a script was answered in a way that is not understood",
+                    ));
+                }
+                Err(error) if is_of_connection(&error) => return Err(error),
+                // Refused, or one of its commands was: the commands by themselves find out which.
+                Err(error) => {
+                    self.may_script.store(false, Ordering::Relaxed);
+                    if let Some(command) = refused_command(&error).filter(|command| command.starts_with("EVAL")) {
+                        self.status.missing(&command, "reading takes more of Lockkeeper's own time; nothing is hidden");
+                    }
+                }
+            }
+        }
+        let pipeline = client.pipeline();
+        for one in wanted {
+            // In a pipeline these only queue; what can fail is reported by `try_all`.
+            let _: () = pipeline.getrange(one.key.clone(), 0, MAX_TOKEN_BYTES).await?;
+            let _: () = pipeline.pttl(one.key.clone()).await?;
+        }
+        Ok(pipeline.try_all::<Reply>().await)
     }
 
     /// Keys that hold no string: a hash is measured first, and read if it can be a lock.

@@ -129,6 +129,7 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         pacer: shared.pacer.clone(),
         status: shared.status.clone(),
         configured: !shared.config.patterns.is_empty(),
+        may_script: Arc::new(std::sync::atomic::AtomicBool::new(true)),
     };
     let dirty = Arc::new(Dirty::default());
     let progress = Arc::new(Progress::default());
