@@ -150,7 +150,7 @@ impl Registry {
                 events.push(gap_event(&known.name, *at, because, format!("gap-{i}-{}", at.0)));
             }
         }
-        events.sort_by(|a, b| b.at.cmp(&a.at));
+        events.sort_by_key(|event| std::cmp::Reverse(event.at));
         (events, cut)
     }
 

@@ -290,7 +290,7 @@ fn clocks_that_drift_apart_are_no_renewal() {
     for _ in 0..100 {
         world.wait(30_000);
         // The store's clock runs slow by 0.02 %.
-        world.store.get_mut("a").unwrap().2.as_mut().map(|at| *at += 6);
+        *world.store.get_mut("a").unwrap().2.as_mut().unwrap() += 6;
         world.notice("a", Hint::None);
     }
     assert_eq!(world.events, ["acquired a w1 (seen)"]);

@@ -119,10 +119,10 @@ impl Views {
             self.answers.iter().filter(|(_, answer)| answer.watched == 0).map(|(&id, a)| (a.used_at, id)).collect();
         unwatched.sort_unstable_by(|a, b| b.cmp(a));
         for (rank, (used_at, id)) in unwatched.into_iter().enumerate() {
-            if rank >= MAX_UNWATCHED || now.since(used_at) >= KEEP_UNWATCHED_MS {
-                if let Some(answer) = self.answers.remove(&id) {
-                    self.by_question.remove(&answer.question);
-                }
+            if (rank >= MAX_UNWATCHED || now.since(used_at) >= KEEP_UNWATCHED_MS)
+                && let Some(answer) = self.answers.remove(&id)
+            {
+                self.by_question.remove(&answer.question);
             }
         }
     }

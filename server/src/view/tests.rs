@@ -101,12 +101,12 @@ proptest! {
         views.ask(&world.registry, 2, 9, &question, offset, limit, Time(world.now));
         views.flush(&world.registry, Time(world.now), &|_| false);
         fresh.read(&mut fresh_frames);
-        let shown = |screen: &Screen| -> Vec<(String, Option<String>, Option<i64>, Option<u32>, String)> {
+        let shown = |screen: &Screen| {
             screen
                 .rows
                 .iter()
                 .map(|row| (row.id.to_string(), row.token.clone(), row.expires_at, row.waiters, row.generation.clone()))
-                .collect()
+                .collect::<Vec<_>>()
         };
         prop_assert_eq!(shown(&screen), shown(&fresh));
         prop_assert_eq!(screen.total, fresh.total);

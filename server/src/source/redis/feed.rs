@@ -216,10 +216,11 @@ pub(super) async fn pump(
                 return broken;
             }
         }
-        if kind != FeedKind::Polling && progress.marked(dirty.put_so_far(), asked_at) {
-            if let Err(gone) = confirm(shared, asked_at).await {
-                return gone.into();
-            }
+        if kind != FeedKind::Polling
+            && progress.marked(dirty.put_so_far(), asked_at)
+            && let Err(gone) = confirm(shared, asked_at).await
+        {
+            return gone.into();
         }
         shared.status.update(|status| {
             status.dirty = dirty.len() as u64;
