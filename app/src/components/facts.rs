@@ -120,17 +120,21 @@ fn waiters_sentence(waiters: &Waiters) -> String {
         None => "Whether anybody waits is unknown.".to_owned(),
         Some(0) => format!("Nobody waits ({how})."),
         Some(n) => {
-            let longest =
-                waiters.longest_wait_ms.map(|ms| format!(", for at least {}", duration(ms))).unwrap_or_default();
+            let longest = waiters
+                .longest_wait_ms
+                .filter(|ms| *ms >= 1_000)
+                .map(|ms| format!(", for at least {}", duration(ms)))
+                .unwrap_or_default();
             format!("{} {} for it ({how}){longest}.", count(u64::from(n)), if n == 1 { "waits" } else { "wait" })
         }
     }
 }
 
-fn capital(line: &str) -> String {
+/// A sentence out of a line that begins small and ends without a full stop.
+pub(crate) fn capital(line: &str) -> String {
     let mut chars = line.chars();
     match chars.next() {
-        Some(first) => format!("{}{}.", first.to_uppercase(), shown(chars.as_str())),
+        Some(first) => format!("{}{}.", first.to_uppercase(), shown(chars.as_str().trim_end_matches('.'))),
         None => String::new(),
     }
 }

@@ -73,6 +73,10 @@ impl Past {
                 _ => {}
             }
         }
+        // It is held, yet the last event is an end: whoever has it took it over in that moment.
+        if held_now && open.is_none() {
+            open = past.holds.last().map(|hold| (hold.to, true));
+        }
         if let Some((from, seen)) = open.filter(|_| held_now) {
             past.holds.push(Hold { from, to: now, seen, open: true });
         }

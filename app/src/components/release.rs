@@ -147,6 +147,12 @@ pub(crate) fn ReleaseDialog(
         <dialog class="release" aria-labelledby="release-title" node_ref=dialog on:close=move |_| releasing.set(None)>
             <h2 id="release-title">{format!("Release {name}?")}</h2>
             <small>{from}</small>
+            <div class="results" role="status">
+                {move || match step.get() {
+                    Step::Done(answer) => answer.results.into_iter().map(|result| view! { <Became result /> }).collect_view(),
+                    _ => Vec::new(),
+                }}
+            </div>
             {move || match step.get() {
                 Step::Asking => view! { <p class="say calm">"Asking what would happen…"</p> }.into_any(),
                 Step::Refused(refusal) => {
@@ -168,12 +174,6 @@ pub(crate) fn ReleaseDialog(
                 }
                 Step::Done(_) => view! { <Ends close again=None /> }.into_any(),
             }}
-            <div class="results" role="status">
-                {move || match step.get() {
-                    Step::Done(answer) => answer.results.into_iter().map(|result| view! { <Became result /> }).collect_view(),
-                    _ => Vec::new(),
-                }}
-            </div>
         </dialog>
     }
 }
@@ -406,18 +406,12 @@ fn Became(result: ReleaseResult) -> impl IntoView {
         Outcome::ChangedHands | Outcome::Gone | Outcome::Refused | Outcome::Failed => "say bad",
     };
     let now = result.holder_now.as_ref().map(|holder| format!(" {} has it now.", named(holder)));
-    let woken = result.woken.map(|woken| match woken {
-        0 => " No sleeping waiter was woken.".to_owned(),
-        1 => " One sleeping waiter was woken.".to_owned(),
-        n => format!(" {n} sleeping waiters were woken."),
-    });
     view! {
         <p class=class>
             <b>{say::outcome(result.outcome)}</b>
             " "
-            {shown(&result.detail)}
+            {facts::capital(&result.detail)}
             {now}
-            {woken}
         </p>
         {result.after.map(|after| view! { <p>{after_said(&after)}</p> })}
     }

@@ -138,11 +138,17 @@ pub(crate) fn lease(expires_at: Option<i64>, lease_ms: Option<i64>, at: i64) -> 
         Some(end) => {
             let left = format!("{} left", duration(end - at));
             match lease_ms {
-                Some(length) if length > 0 => format!("{left} of {}", duration(length).replace(".0 s", " s")),
+                Some(length) if length > 0 => format!("{left} of {}", whole(length)),
                 _ => left,
             }
         }
     }
+}
+
+/// A length of time without false precision: what the store says of 30 s is a few milliseconds less.
+fn whole(ms: i64) -> String {
+    let rounded = if ms < 2_000 { ms } else { (ms + 500) / 1_000 * 1_000 };
+    duration(rounded).replace(".0 s", " s")
 }
 
 /// How many wait, and how that is known. Unknown is a dash, never a zero.
@@ -332,6 +338,7 @@ mod tests {
     #[test]
     fn a_lease_says_when_it_is_over_and_that_nobody_confirmed_it() {
         assert_eq!(lease(Some(4_100), Some(30_000), 0), "4.1 s left of 30 s");
+        assert_eq!(lease(Some(4_100), Some(19_983), 0), "4.1 s left of 20 s");
         assert_eq!(lease(Some(4_100), None, 0), "4.1 s left");
         assert_eq!(lease(Some(4_100), Some(30_000), 4_100), "over, not confirmed");
         assert_eq!(lease(None, None, 0), "no expiry");
