@@ -148,12 +148,13 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
     }
     {
         let (shared, reader, rescan, proven) = (shared.clone(), reader.clone(), rescan.clone(), proven.clone());
-        let feed = chosen;
+        let feed = chosen.clone();
         tasks.spawn(async move { scan_again(&shared, &names, &values, &reader, &feed, &rescan, &proven).await });
     }
     {
         let (shared, client, dirty) = (shared.clone(), changes.clone(), dirty.clone());
-        tasks.spawn(async move { vital_signs(&shared, &client, &dirty, &rescan).await });
+        let kind = chosen.kind;
+        tasks.spawn(async move { vital_signs(&shared, &client, kind, &dirty, &rescan).await });
     }
     {
         let (shared, client) = (shared.clone(), changes);
@@ -385,7 +386,7 @@ fn load(last: Option<&Sample>, now: &Sample) -> Load {
 
 /// Learns how busy the store is, and notices when its keys vanish without a word: clearing a whole database is
 /// announced by no notice that reaches us.
-async fn vital_signs(shared: &Shared, client: &Client, dirty: &Dirty, rescan: &Notify) -> Broken {
+async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &Dirty, rescan: &Notify) -> Broken {
     let mut last: Option<Sample> = None;
     let mut suspicious_since = None;
     let mut may_size = true;
@@ -413,7 +414,8 @@ async fn vital_signs(shared: &Shared, client: &Client, dirty: &Dirty, rescan: &N
             match client.dbsize::<u64>().await {
                 Ok(keys) => {
                     let known = shared.locks.load(Ordering::Relaxed);
-                    vanished = keys + (dirty.len() as u64) < known;
+                    // Without a feed every lock that ended is still known until the next scan.
+                    vanished = kind != FeedKind::Polling && keys + (dirty.len() as u64) < known;
                     shared.status.update(|status| {
                         if status.coverage.complete {
                             status.coverage.total_keys = Some(keys);
