@@ -307,7 +307,7 @@ fn Ready(
             />
             <small id="release-reason-hint">
                 {if required { "Required. " } else { "" }}
-                "Written to the audit log before anything is tried."
+                "Written to the log of the server before anything is tried."
             </small>
             <When holds=flag(move || changed.with(Option::is_some))>
                 <p class="say bad" role="alert">{maybe(move || changed.get())}</p>

@@ -164,6 +164,9 @@ impl Task {
                             let _ = folded.send(());
                         }
                     }
+                    // Also here: reports can come without a pause.
+                    self.registry.tick(now, &mut self.changes);
+                    self.took_note();
                     self.registry.forget_ended(now);
                 }
                 Wake::Deadline => {
@@ -253,7 +256,7 @@ impl Task {
             Ask::Leave { viewer } => self.views.leave(viewer),
             Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token, now),
             Ask::Released { source, key, freed } => {
-                self.registry.released(source, &key, freed, &mut self.changes);
+                self.registry.released(source, &key, freed, now, &mut self.changes);
                 self.took_note();
             }
         }
@@ -302,7 +305,7 @@ impl Task {
             let seq = self.registry.event_seq(after);
             let reaches_back = seq.is_some_and(|seq| oldest.is_none_or(|oldest| oldest <= seq.saturating_add(1)));
             if !reaches_back {
-                backlog.push(self.cannot_resume(after, now));
+                backlog.push(self.cannot_resume(after, filter, now));
             }
             let from = seq.unwrap_or(0);
             backlog.extend(
@@ -317,13 +320,13 @@ impl Task {
         Subscription { backlog, events: received }
     }
 
-    fn cannot_resume(&self, after: &str, now: Time) -> Event {
+    fn cannot_resume(&self, after: &str, filter: &EventFilter, now: Time) -> Event {
         let oldest = self.log.front().map_or(0, |logged| logged.entry.seq.saturating_sub(1));
         Event {
             id: self.registry.event_id(oldest),
             at: now,
             transition: TransitionKind::Gap,
-            source: String::new(),
+            source: filter.source.clone().unwrap_or_else(|| "*".to_owned()),
             lock: None,
             holder: None,
             holder_b64: None,
@@ -392,9 +395,13 @@ impl Task {
             })
             .collect();
         let changed = conditions != self.conditions;
-        let down_changed = downs(&conditions) != downs(&self.conditions);
+        // Which rows are stale depends on both.
+        let look = |conditions: &[Condition]| -> Vec<(bool, bool)> {
+            conditions.iter().map(|c| (c.state == Some(SourceState::Down), c.complete)).collect()
+        };
+        let look_changed = look(&conditions) != look(&self.conditions);
         self.conditions = conditions;
-        if down_changed {
+        if look_changed {
             self.views.repaint();
             self.unflushed = true;
         }

@@ -5,7 +5,7 @@ use lockkeeper_model::{Basis, Certainty, Identity, Mode, Time, Told, TransitionK
 use smallvec::SmallVec;
 
 use super::history::{Cause, Entry, LoggedEvent};
-use super::record::{End, Hold, NEVER, Record, Slot, UNKNOWN_MS, width};
+use super::record::{End, Hold, NEVER, Record, Slot, UNCOUNTED, UNKNOWN_MS, width};
 use super::{Changes, Registry};
 use crate::source::{self, DialectTraits, Form, Hint, Recognition, Seen, Sight, SourceId};
 
@@ -95,15 +95,19 @@ impl Registry {
         let since = Since {
             basis: if observed { Basis::Observed } else { Basis::FirstSeen },
             min: if observed { was_absent_at.map_or(i64::MIN, |absent| absent.min(at.0)) } else { i64::MIN },
-            max: at.0,
+            // Not when it was noticed: the notice may have been of an earlier change that is read together with this.
+            max: sight.read_at.0,
         };
         let (came_back, previous) = match ended.and_then(|slot| self.records[slot as usize].end()) {
             Some(end) => (
-                end.transition == TransitionKind::Forced && form.holds.iter().any(|hold| *hold.token == *end.token),
+                end.transition == TransitionKind::Forced
+                    && !form.no_owner
+                    && form.holds.iter().any(|hold| *hold.token == *end.token),
                 Some(end.token.clone()),
             ),
             None => (false, None),
         };
+        let uncounted = if form.recognition.traits.waiters_counted { UNCOUNTED } else { 0 };
         let holds = self.new_holds(form, sight, since);
         let slot = match ended {
             Some(slot) => {
@@ -114,7 +118,8 @@ impl Registry {
                 record.no_owner = form.no_owner;
                 record.expiry_lost = false;
                 record.came_back = came_back;
-                record.waiters = 0;
+                record.lease_over = false;
+                record.waiters = uncounted;
                 if let Some(rare) = &mut record.rare {
                     rare.ended = None;
                     rare.releasing = None;
@@ -131,8 +136,9 @@ impl Registry {
                 no_owner: form.no_owner,
                 expiry_lost: false,
                 came_back: false,
+                lease_over: false,
                 unwatched: false,
-                waiters: 0,
+                waiters: uncounted,
                 waiting_since: 0,
                 as_of: sight.read_at.0,
                 asked_before_ms: 0,
@@ -146,7 +152,12 @@ impl Registry {
         record.read(sight.asked_at, sight.read_at);
         record.last_change = at.0;
         let deadline = record.first_deadline();
-        self.known_mut(source).locks += 1;
+        let known = self.known_mut(source);
+        known.locks += 1;
+        // Before the first count all are uncounted, and that count finds them.
+        if uncounted == UNCOUNTED && known.waiting.is_some() {
+            known.uncounted.push(slot);
+        }
         if let Some(deadline) = deadline {
             self.wake(slot, deadline);
         }
@@ -171,7 +182,7 @@ impl Registry {
         let record = &mut self.records[slot as usize];
         let complete = self.sources[usize::from(record.source.0)].complete;
         let looked_before = Time(record.as_of);
-        let since_min = if complete { record.as_of } else { i64::MIN };
+        let since_min = if complete { record.asked_at() } else { i64::MIN };
         record.read(sight.asked_at, sight.read_at);
         record.unwatched = false;
         let form_changed = record.recognition != form.recognition || record.no_owner != form.no_owner;
@@ -180,7 +191,12 @@ impl Registry {
         record.no_owner = form.no_owner;
 
         let before: Vec<Hold> = record.holds.drain(..).collect();
-        let taken_anew = sight.hint == Hint::New;
+        let freed = record.rare.as_ref().and_then(|rare| rare.releasing.clone()).filter(|release| release.freed);
+        // Released from here, and taken by another, or by the same again, before it was looked at.
+        let forced = |hold: &Hold| {
+            freed.as_ref().is_some_and(|release| release.token == hold.token && sight.asked_at.0 >= release.at)
+        };
+        let taken_anew = sight.hint == Hint::New || before.iter().any(forced);
         let mut holds: SmallVec<[Hold; 1]> = SmallVec::new();
         let mut happened: SmallVec<[Happened; 2]> = SmallVec::new();
         let mut left: Vec<&Hold> = before.iter().collect();
@@ -191,7 +207,22 @@ impl Registry {
                 Some(old) if !taken_anew => {
                     left.retain(|other| other.token != old.token);
                     let mut kept = old.clone();
-                    let what = update(&mut kept, hold, sight, at, looked_before);
+                    let mut what = update(&mut kept, hold, sight, at, looked_before);
+                    if form.no_owner && matches!(what, Some((TransitionKind::Renewed, _))) {
+                        // Its value names nobody: another may have it now. Nothing that was seen before binds it.
+                        what = Some((TransitionKind::LeaseChanged, Cause::RenewedOrTakenAnew));
+                        kept = Hold {
+                            since_before_ms: kept
+                                .not_before()
+                                .map_or(UNKNOWN_MS, |earliest| width(sight.read_at.0 - earliest)),
+                            since: sight.read_at.0,
+                            renewals: 0,
+                            period_ms: 0,
+                            generation: self.next_generation,
+                            ..kept
+                        };
+                        self.next_generation += 1;
+                    }
                     changed |= what.is_some();
                     happened.extend(what.map(|(kind, cause)| Happened::of(kind, cause, &kept.token)));
                     holds.push(kept);
@@ -201,10 +232,6 @@ impl Registry {
         }
 
         let handed_over = !left.is_empty() && !came.is_empty();
-        let record = &self.records[slot as usize];
-        let freed = record.rare.as_ref().and_then(|rare| rare.releasing.clone()).filter(|release| release.freed);
-        // Released from here, and taken by another before it was looked at.
-        let forced = |old: &Hold| freed.as_ref().is_some_and(|release| release.token == old.token);
         for old in &left {
             let lapsed = old.expires < at.0;
             let again = taken_anew && came.iter().any(|new| *new.token == *old.token);
@@ -216,14 +243,18 @@ impl Registry {
                     () if again => (TransitionKind::Released, Cause::TakenAnew),
                     () => (TransitionKind::Released, Cause::BetweenLooks),
                 };
-                happened.push(Happened { held_ms: Some(at.0 - old.since), ..Happened::of(kind, cause, &old.token) });
+                happened.push(Happened {
+                    held_ms: Some((at.0 - old.since).max(0)),
+                    ..Happened::of(kind, cause, &old.token)
+                });
             }
         }
+        let mut came_back = false;
         for new in &came {
             let since = Since {
                 basis: if complete { Basis::Observed } else { Basis::FirstSeen },
                 min: since_min.min(at.0),
-                max: at.0,
+                max: sight.read_at.0,
             };
             let previous = left.first().copied();
             let lapsed = previous.is_some_and(|old| old.expires < at.0);
@@ -231,10 +262,16 @@ impl Registry {
                 Some(old) if !lapsed && !forced(old) && *old.token != *new.token => TransitionKind::HandedOver,
                 _ => TransitionKind::Acquired,
             };
-            let cause = if complete { Cause::BetweenLooks } else { Cause::Unwatched };
+            let back = !form.no_owner && previous.is_some_and(|old| forced(old) && old.token == new.token);
+            came_back |= back;
+            let cause = match complete {
+                _ if back => Cause::CameBack,
+                true => Cause::BetweenLooks,
+                false => Cause::Unwatched,
+            };
             happened.push(Happened {
                 previous: previous.map(|old| old.token.clone()),
-                held_ms: previous.filter(|_| kind == TransitionKind::HandedOver).map(|old| at.0 - old.since),
+                held_ms: previous.filter(|_| kind == TransitionKind::HandedOver).map(|old| (at.0 - old.since).max(0)),
                 ..Happened::of(kind, cause, &new.token)
             });
             let generation = self.new_generation();
@@ -246,7 +283,8 @@ impl Registry {
         record.holds = holds;
         if hands_changed {
             record.expiry_lost = false;
-            record.came_back = false;
+            record.came_back = came_back;
+            record.lease_over = false;
             if let Some(rare) = &mut record.rare {
                 rare.releasing = None;
             }
@@ -255,6 +293,7 @@ impl Registry {
         } else if record.expires() != NEVER {
             record.expiry_lost = false;
         }
+        record.lease_over &= record.expires() <= sight.read_at.0;
         if !happened.is_empty() {
             record.last_change = at.0;
         }
@@ -316,7 +355,6 @@ impl Registry {
         record.last_change = at.0;
         record.waiters = 0;
         record.times_ended = record.times_ended.wrapping_add(1);
-        record.wake_at = i64::MAX;
         record.rare.get_or_insert_default().ended = last.map(|(end, _)| end);
         let times = record.times_ended;
         self.ended.push_back((sight.read_at.0, slot, times));
@@ -336,6 +374,7 @@ impl Registry {
             no_owner: false,
             expiry_lost: false,
             came_back: false,
+            lease_over: false,
             unwatched: false,
             waiters: 0,
             waiting_since: 0,
@@ -494,7 +533,7 @@ fn update(
     let meet = min <= known_max && known_min <= max;
     let (min, max) = if lease.is_none() && meet { (min.max(known_min), max.min(known_max)) } else { (min, max) };
     kept.expires = max;
-    kept.expires_before_ms = width(max - min);
+    kept.expires_before_ms = width(max.saturating_sub(min));
     if lease.is_some() {
         kept.lease_ms = seen.ttl_ms.map_or(0, width);
     }

@@ -46,6 +46,8 @@ pub enum Cause {
     ExpiryRemoved,
     /// A lease was set.
     ExpirySet,
+    /// The lease was pushed out under a value that names nobody.
+    RenewedOrTakenAnew,
     /// The lease was cut.
     ExpiryCut,
 }

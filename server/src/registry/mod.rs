@@ -24,8 +24,8 @@ use lockkeeper_model::Time;
 use slab::Slab;
 
 pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent};
-use record::Releasing;
 pub use record::{Hold, Record, Slot};
+use record::{Releasing, UNCOUNTED};
 
 use crate::source::{Report, SourceId, WaitersSeen};
 
@@ -41,6 +41,9 @@ const MAX_GAPS: usize = 64;
 /// A lapsed lease is looked at this long after its deadline, so that rounding to milliseconds on both sides does not
 /// make the first look come too early.
 const LOOK_AFTER_DEADLINE_MS: i64 = 2;
+
+/// Deadlines of locks that are gone, beyond as many as there are locks.
+const SPARE_DEADLINES: usize = 1_024;
 
 /// What one application of a report changed.
 #[derive(Debug, Default)]
@@ -76,6 +79,8 @@ struct Known {
     gaps: VecDeque<(Time, String)>,
     /// Those with somebody waiting, when the source last counted; `None` before it ever did.
     waiting: Option<Vec<Slot>>,
+    /// Taken since the source last counted those who wait.
+    uncounted: Vec<Slot>,
     locks: u64,
 }
 
@@ -113,6 +118,7 @@ impl Registry {
                     confirmed_at: None,
                     gaps: VecDeque::new(),
                     waiting: None,
+                    uncounted: Vec::new(),
                     locks: 0,
                 })
                 .collect(),
@@ -156,12 +162,15 @@ impl Registry {
     }
 
     /// Says whether that release freed the hold, and has the lock read again.
-    pub fn released(&mut self, source: SourceId, key: &[u8], freed: bool, out: &mut Changes) {
+    pub fn released(&mut self, source: SourceId, key: &[u8], freed: bool, now: Time, out: &mut Changes) {
         if let Some(slot) = self.find(source, key)
             && let Some(rare) = &mut self.records[slot as usize].rare
         {
             match &mut rare.releasing {
-                Some(releasing) if freed => releasing.freed = true,
+                Some(releasing) if freed => {
+                    releasing.freed = true;
+                    releasing.at = now.0;
+                }
                 releasing => *releasing = None,
             }
             out.look.push((source, Bytes::copy_from_slice(key)));
@@ -182,6 +191,7 @@ impl Registry {
             record.wake_at = i64::MAX;
             match record.first_deadline() {
                 Some(deadline) if deadline.saturating_add(LOOK_AFTER_DEADLINE_MS) <= now.0 => {
+                    record.lease_over = true;
                     out.look.push((record.source, Bytes::copy_from_slice(&record.key)));
                     // The row now says "over, not confirmed".
                     out.dirty.push(slot);
@@ -213,6 +223,19 @@ impl Registry {
             }
         }
         self.bound_history();
+        self.bound_deadlines();
+    }
+
+    /// Entries of locks that are gone stay until their time; when they are the most, the queue is made anew.
+    fn bound_deadlines(&mut self) {
+        if self.deadlines.len() > 2 * self.records.len() + SPARE_DEADLINES {
+            self.deadlines = self
+                .records
+                .iter()
+                .filter(|(_, record)| record.wake_at != i64::MAX)
+                .map(|(slot, record)| Reverse((record.wake_at, slot as Slot)))
+                .collect();
+        }
     }
 
     /// The record in a slot that is in use.
@@ -304,7 +327,8 @@ impl Registry {
             }
         }
         let known = self.known_mut(source);
-        known.complete = true;
+        // What was missed while it ran may be behind it: then the next scan decides.
+        known.complete = known.gaps.back().is_none_or(|(gap, _)| *gap < began_at);
         known.scan_began = None;
         known.previous_scan_began = Some(began_at);
     }
@@ -334,7 +358,7 @@ impl Registry {
             }
             now_waiting.push(slot);
             if record.waiters != seen.count {
-                if record.waiters == 0 {
+                if record.waiting() == 0 {
                     record.waiting_since = at.0;
                 }
                 record.waiters = seen.count;
@@ -346,14 +370,27 @@ impl Registry {
             if now_waiting.binary_search(&slot).is_err()
                 && let Some(record) = self.records.get_mut(slot as usize)
                 && record.source == source
-                && record.waiters != 0
+                && record.waiting() != 0
             {
                 record.waiters = 0;
                 out.dirty.push(slot);
             }
         }
         self.known_mut(source).waiting = Some(now_waiting);
+        for slot in std::mem::take(&mut self.known_mut(source).uncounted) {
+            if let Some(record) = self.records.get_mut(slot as usize)
+                && record.waiters == UNCOUNTED
+            {
+                record.waiters = 0;
+                out.dirty.push(slot);
+            }
+        }
         if first_time {
+            for (_, record) in &mut self.records {
+                if record.source == source && record.waiters == UNCOUNTED {
+                    record.waiters = 0;
+                }
+            }
             self.waiting_knowledge_changed(source, out);
         }
     }
@@ -362,9 +399,10 @@ impl Registry {
         if let Some(before) = self.known_mut(source).waiting.take() {
             for slot in before {
                 if let Some(record) = self.records.get_mut(slot as usize) {
-                    record.waiters = 0;
+                    record.waiters = UNCOUNTED;
                 }
             }
+            self.known_mut(source).uncounted.clear();
             self.waiting_knowledge_changed(source, out);
         }
     }

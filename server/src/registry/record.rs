@@ -34,8 +34,10 @@ pub struct Record {
     pub came_back: bool,
     /// A scan after a gap did not meet it: if it is gone, it went while nobody was looking.
     pub(super) unwatched: bool,
-    /// Known waiters; 0 where they are not counted.
-    pub waiters: u32,
+    /// Its lease is over, and the store has not confirmed the end.
+    pub(super) lease_over: bool,
+    /// Known waiters; 0 where they are not counted, and [`UNCOUNTED`] until they were counted for the first time.
+    pub(super) waiters: u32,
     /// Since when there were some without a break; meaningless while `waiters` is 0.
     pub waiting_since: i64,
     /// When it was last read.
@@ -67,7 +69,7 @@ pub(super) struct Rare {
 #[derive(Debug, Clone)]
 pub(super) struct Releasing {
     pub(super) token: Box<[u8]>,
-    /// When it was announced.
+    /// When it was announced, and then when it had freed the hold.
     pub(super) at: i64,
     /// The store said that it freed the hold; until then nobody knows.
     pub(super) freed: bool,
@@ -115,6 +117,9 @@ pub struct Hold {
     pub generation: u64,
 }
 
+/// Nobody has counted those who wait for this hold yet.
+pub(super) const UNCOUNTED: u32 = u32::MAX;
+
 /// A width in milliseconds that is not known, or too wide to say anything.
 pub(super) const UNKNOWN_MS: u32 = u32::MAX;
 
@@ -156,6 +161,12 @@ impl Record {
         // Each hold's number is given once, so the newest of them and how many there are change with every change.
         let newest = self.holds.iter().map(|hold| hold.generation).max().unwrap_or(0);
         newest.wrapping_mul(31).wrapping_add(self.holds.len() as u64)
+    }
+
+    /// Those who are known to wait.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        if self.waiters == UNCOUNTED { 0 } else { self.waiters }
     }
 
     /// How it ended, while it is not held.
@@ -204,8 +215,9 @@ impl Record {
             Flag::ExpiryLost => self.expiry_lost,
             Flag::NoOwner => self.no_owner,
             Flag::CameBack => self.came_back,
-            // Both depend on the moment; they are added where a lock is shown.
-            Flag::LeaseOver | Flag::Stale => false,
+            Flag::LeaseOver => self.lease_over && !self.is_ended(),
+            // Depends on the source; it is added where a lock is shown.
+            Flag::Stale => false,
         }
     }
 

@@ -12,7 +12,7 @@ use lockkeeper_model::{
 
 use super::Registry;
 use super::history::{Cause, Entry, LoggedEvent};
-use super::record::{Hold, NEVER, Record, Slot};
+use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED};
 use crate::source::ReleaseOrder;
 
 impl Registry {
@@ -45,11 +45,17 @@ impl Registry {
             holders,
             permits: None,
             generation: self.generation(record.generation()),
-            waiters: self.waiters(record, now),
-            flags: flags(record, now, down),
+            waiters: self.waiters(record),
+            flags: flags(record, now, down || self.is_unseen_since_gap(record)),
             stored: with_stored.then(|| stored(record)),
             as_of: Time(self.known_as_of(record)),
         }
+    }
+
+    /// It was last read before something was missed, and has not been read again.
+    fn is_unseen_since_gap(&self, record: &Record) -> bool {
+        let known = self.known(record.source);
+        !known.complete && known.gaps.back().is_some_and(|(gap, _)| record.as_of < gap.0)
     }
 
     /// Until when this is known to be so: the last reading, or, while every change is heard of, the last moment at which
@@ -112,8 +118,8 @@ impl Registry {
             period_ms: first.map(|hold| i64::from(hold.period_ms)).filter(|&ms| ms > 0),
             waiters,
             waiters_basis,
-            waiting_since: Some(record.waiting_since).filter(|_| record.waiters > 0),
-            flags: flags(record, now, down),
+            waiting_since: Some(record.waiting_since).filter(|_| record.waiting() > 0),
+            flags: flags(record, now, down || self.is_unseen_since_gap(record)),
             generation: self.generation(record.generation()),
             as_of: self.known_as_of(record),
         }
@@ -229,10 +235,14 @@ impl Registry {
     #[must_use]
     pub fn waiters_known(&self, record: &Record) -> (Option<u32>, WaitersBasis) {
         let counted = record.recognition.traits.waiters_counted && self.known(record.source).waiting.is_some();
-        if counted { (Some(record.waiters), WaitersBasis::Inferred) } else { (None, WaitersBasis::Unknown) }
+        if counted && record.waiters != UNCOUNTED {
+            (Some(record.waiters), WaitersBasis::Inferred)
+        } else {
+            (None, WaitersBasis::Unknown)
+        }
     }
 
-    fn waiters(&self, record: &Record, now: Time) -> Waiters {
+    fn waiters(&self, record: &Record) -> Waiters {
         let (count, basis) = self.waiters_known(record);
         let traits = record.recognition.traits;
         Waiters {
@@ -244,7 +254,8 @@ impl Registry {
                 traits.waiters_because.to_owned()
             },
             ordered: false,
-            longest_wait_ms: (record.waiters > 0).then(|| now.since(Time(record.waiting_since))),
+            // They are counted at moments, not followed one by one.
+            longest_wait_ms: None,
             list: Vec::new(),
         }
     }
@@ -403,6 +414,10 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
         Cause::TakenAnew => ("taken_anew", Some("Redis announced a new key under the same token".to_owned())),
         Cause::ExpiryRemoved => ("expiry_removed", Some("it had an expiry and has none now".to_owned())),
         Cause::ExpirySet => ("expiry_set", Some("it had no expiry and has one now".to_owned())),
+        Cause::RenewedOrTakenAnew => (
+            "renewed_or_taken_anew",
+            Some("its deadline was pushed out; its value names nobody, so it may be another holder's now".to_owned()),
+        ),
         Cause::ExpiryCut => ("expiry_cut", Some("its deadline was moved closer".to_owned())),
     }
 }

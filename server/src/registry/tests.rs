@@ -29,6 +29,9 @@ static TRAITS: DialectTraits = DialectTraits {
 static SEEN: Recognition =
     Recognition { dialect: "token", certainty: Certainty::Certain, because: "test", traits: &TRAITS };
 
+/// Tokens that name nobody.
+const NOBODY: [&str; 1] = ["1"];
+
 /// A store with a clock, and a registry that is told of it.
 pub(crate) struct World {
     pub(crate) now: i64,
@@ -69,7 +72,7 @@ impl World {
                     count: *count,
                     ttl_ms: expires.map(|at| at - self.now),
                 }],
-                no_owner: false,
+                no_owner: NOBODY.contains(&token.as_str()),
             })
         });
         Sight {
@@ -174,7 +177,7 @@ fn check(story: &str, expected: &[&str]) {
             }
             ["released", key, freed] => {
                 let freed = *freed == "yes";
-                world.registry.released(SOURCE, key.as_bytes(), freed, &mut world.changes);
+                world.registry.released(SOURCE, key.as_bytes(), freed, Time(world.now), &mut world.changes);
                 world.look();
             }
             other => panic!("unknown step {other:?}"),
@@ -279,6 +282,72 @@ fn a_release_that_freed_nothing_is_not_credited_with_an_end_that_came_beside_it(
         "scan; take a w1 9000; notice a; releasing a w1; del a; notice a; released a no",
         &["acquired a w1 (seen)", "released a w1 (deleted)"],
     );
+}
+
+#[test]
+fn a_token_that_is_back_before_anybody_looked_is_no_renewal() {
+    check(
+        "scan; take a w1 9000; notice a; wait 5; releasing a w1; take a w1 9500; released a yes; \
+         wait 100; del a; notice a",
+        &[
+            "acquired a w1 (seen)",
+            "forced a w1 (release)",
+            "acquired a w1 after w1 (came_back)",
+            "released a w1 (deleted)",
+        ],
+    );
+}
+
+#[test]
+fn a_value_that_names_nobody_is_not_said_to_be_renewed_and_its_generation_does_not_outlive_it() {
+    let mut world = World::new();
+    world.scan();
+    world.take("a", "1", Some(9_000));
+    world.notice("a", Hint::None);
+    let slot = world.registry.find(SOURCE, b"a").unwrap();
+    let before = world.registry.record(slot).unwrap().generation();
+    world.wait(500);
+    world.take("a", "1", Some(9_000));
+    world.notice("a", Hint::None);
+    assert_eq!(world.events, ["acquired a 1 (seen)", "lease_changed a 1 (renewed_or_taken_anew)"]);
+    let record = world.registry.record(slot).unwrap();
+    assert_ne!(record.generation(), before);
+    assert_eq!((record.holds[0].renewals, record.holds[0].not_before()), (0, Some(1_000_000)));
+}
+
+#[test]
+fn a_gap_in_the_middle_of_a_scan_is_not_closed_by_its_end() {
+    let mut world = World::new();
+    world.take("a", "w1", None);
+    let began_at = Time(world.now);
+    world.apply(Report::ScanBegan { at: began_at });
+    let sights = vec![world.sight("a", Hint::None)];
+    world.apply(Report::Sights { sights, scan: true });
+    world.now += 5;
+    world.apply(Report::Gap { at: Time(world.now), because: "missed".to_owned() });
+    world.store.remove("a");
+    world.now += 5;
+    world.apply(Report::ScanEnded { began_at });
+    let slot = world.registry.find(SOURCE, b"a").unwrap();
+    let lock = world.registry.lock(world.registry.record(slot).unwrap(), Time(world.now), false, false);
+    assert!(lock.flags.contains(&lockkeeper_model::Flag::Stale), "{:?}", lock.flags);
+    world.scan();
+    assert_eq!(world.events, ["gap *  (gap)", "lost a w1 (unwatched)"]);
+}
+
+#[test]
+fn deadlines_of_locks_that_are_gone_do_not_pile_up() {
+    let mut world = World::new();
+    world.scan();
+    for i in 0..5_000 {
+        world.take("a", &format!("w{i}"), Some(86_400_000));
+        world.notice("a", Hint::None);
+        world.wait(1);
+        world.store.remove("a");
+        world.notice("a", Hint::None);
+        world.registry.forget_ended(Time(world.now));
+    }
+    assert!(world.registry.deadlines.len() <= 2 + super::SPARE_DEADLINES, "{}", world.registry.deadlines.len());
 }
 
 #[test]

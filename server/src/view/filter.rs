@@ -49,7 +49,7 @@ impl Filter {
         }
         !self.nothing
             && self.unknown_holder.is_none_or(|wanted| record.no_owner == wanted)
-            && (!self.waiting || record.waiters > 0)
+            && (!self.waiting || record.waiting() > 0)
             && self.flag.is_none_or(|flag| record.has_flag(flag))
             && self.dialect.as_deref().is_none_or(|name| record.recognition.dialect == name)
             && self.source.as_deref().is_none_or(|name| registry.source_name(record.source) == name)

@@ -24,14 +24,14 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn of(record: &Record, version: u32) -> Keys {
         Keys {
-            waiters: record.waiters,
-            waiting_since_s: if record.waiters == 0 { u32::MAX } else { seconds(record.waiting_since) },
+            waiters: record.waiting(),
+            waiting_since_s: if record.waiting() == 0 { u32::MAX } else { seconds(record.waiting_since) },
             since: record.since(),
             expires: record.expires(),
             last_change: record.last_change,
             version,
             held: !record.is_ended(),
-            waiting: record.waiters > 0 && !record.is_ended(),
+            waiting: record.waiting() > 0 && !record.is_ended(),
             no_expiry: record.has_flag(Flag::NoExpiry),
         }
     }

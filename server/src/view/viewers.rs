@@ -168,7 +168,7 @@ impl Views {
         for place in places {
             waiting |= self.flush_window(registry, place, now, down);
         }
-        self.flush_followed(registry, now, down);
+        waiting |= self.flush_followed(registry, now, down);
         waiting
     }
 
@@ -265,7 +265,9 @@ impl Views {
         waiting
     }
 
-    fn flush_followed(&mut self, registry: &Registry, now: Time, down: Down<'_>) {
+    /// Says whether somebody could not be told yet.
+    fn flush_followed(&mut self, registry: &Registry, now: Time, down: Down<'_>) -> bool {
+        let mut waiting = false;
         let mut gone = Vec::new();
         for (&id, viewer) in &mut self.viewers.viewers {
             let Some(followed) = &mut viewer.follow else { continue };
@@ -289,13 +291,14 @@ impl Views {
             match viewer.frames.try_send(encode(&frame)) {
                 Ok(()) => followed.told = Some(state),
                 // Told at a later flush: `told` still differs.
-                Err(TrySendError::Full(_)) => {}
+                Err(TrySendError::Full(_)) => waiting = true,
                 Err(TrySendError::Closed(_)) => gone.push(id),
             }
         }
         for id in gone {
             self.leave(id);
         }
+        waiting
     }
 
     fn detach(&mut self, viewer: u64) {

@@ -66,7 +66,7 @@ async fn a_bad_parameter_is_named_with_its_value_and_what_is_expected() {
         ("offset=x", "`offset` is `x`, expected a whole number up to 4294967295"),
         ("sort=size", "`sort` is `size`, expected one of waiters, held_since, time_left, name, last_change"),
         ("order=up", "`order` is `up`, expected one of asc, desc"),
-        ("flag=x", "`flag` is `x`, expected one of no-expiry, expiry-lost, no-owner, lease-over, came-back, stale"),
+        ("flag=x", "`flag` is `x`, expected one of no-expiry, expiry-lost, no-owner, lease-over, came-back"),
         ("q=a&q=b", "`q` is given twice"),
         ("source=nowhere", "there is no source `nowhere`"),
         ("<b>=1", "`<b>` is not a parameter here"),

@@ -6,7 +6,7 @@ use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::{ClientInterface, ClientLike};
 use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig};
-use fred::types::{Builder, RespVersion};
+use fred::types::{Builder, ConnectHandle, RespVersion};
 use percent_encoding::percent_decode_str;
 
 use super::{DEFAULT_PORT, RedisConfig};
@@ -38,8 +38,28 @@ pub(super) enum For {
     Values,
 }
 
+/// A connection that ends when this is dropped. The client's own handle does not do that: its task would keep the socket
+/// open, and the store would go on sending notices to it.
+pub(super) struct Connection {
+    client: Client,
+    task: ConnectHandle,
+}
+
+impl Connection {
+    /// A handle for one of the tasks that share this connection.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// A connection, ready to use. It is not re-established by itself: who holds it decides what a loss means.
-pub(super) async fn connect(config: &RedisConfig, purpose: For) -> Result<Client, Error> {
+pub(super) async fn connect(config: &RedisConfig, purpose: For) -> Result<Connection, Error> {
     let url = &config.url;
     let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let host = url.host_str().unwrap_or("127.0.0.1").trim_start_matches('[').trim_end_matches(']');
@@ -64,7 +84,8 @@ pub(super) async fn connect(config: &RedisConfig, purpose: For) -> Result<Client
         connection.tcp.nodelay = Some(true);
     })
     .build()?;
-    client.init().await?;
+    let task = client.init().await?;
+    let connection = Connection { client, task };
     // The name is a courtesy to whoever reads CLIENT LIST; without permission for it the connection is as good.
     let purpose = match purpose {
         For::Feed => "feed",
@@ -73,6 +94,6 @@ pub(super) async fn connect(config: &RedisConfig, purpose: For) -> Result<Client
         For::Names => "scan",
         For::Values => "values",
     };
-    let _ = client.client_setname(format!("lockkeeper-{purpose}")).await;
-    Ok(client)
+    let _ = connection.client.client_setname(format!("lockkeeper-{purpose}")).await;
+    Ok(connection)
 }

@@ -245,8 +245,12 @@ pub(super) async fn pump(
 
 /// Everything before `at` is known.
 pub(super) async fn confirm(shared: &Shared, at: Time) -> Result<(), BoardGone> {
-    shared.status.update(|status| status.confirmed_at = Some(at));
-    shared.report(Report::Confirmed { at }).await
+    if shared.status.is_blind() {
+        return Ok(());
+    }
+    shared.report_and_wait(Report::Confirmed { at }).await?;
+    shared.status.confirmed(at);
+    Ok(())
 }
 
 /// What a feed says.

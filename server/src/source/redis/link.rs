@@ -68,12 +68,19 @@ async fn refuse_orders(orders: &mut mpsc::Receiver<Command>, wait: Duration, sto
         };
         match order {
             None => return false,
-            // What is in doubt is found out by the scan after the connection; who waits is told by `done` being dropped.
-            Some(Command::Look { .. }) => {}
-            Some(Command::Release { done, .. }) => {
-                let because = "there is no connection to the store".to_owned();
-                let _ = done.send(ReleaseReply::Failed { because });
-            }
+            Some(order) => refuse(order),
+        }
+    }
+}
+
+/// Answers an order that finds no connection.
+pub(super) fn refuse(order: Command) {
+    match order {
+        // What is in doubt is found out by the scan after the connection; who waits is told by `done` being dropped.
+        Command::Look { .. } => {}
+        Command::Release { done, .. } => {
+            let because = "there is no connection to the store".to_owned();
+            let _ = done.send(ReleaseReply::Failed { because });
         }
     }
 }

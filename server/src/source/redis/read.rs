@@ -14,7 +14,7 @@ use super::dialect::{self, StoredKey, Value};
 use super::pace::{Pacer, Purpose};
 use super::scope::Scope;
 use super::status::Status;
-use super::trouble::{is_of_connection, refused_command};
+use super::trouble::{Trouble, is_of_connection, refused_command};
 use crate::clock;
 use crate::source::{Hint, Seen, Sight};
 
@@ -94,9 +94,9 @@ impl Reader {
         wanted: Vec<Wanted>,
         purpose: Purpose,
     ) -> Result<Vec<Sight>, Error> {
-        let asked_at = clock::now();
         let commands = wanted.len() as u64 * 2;
         self.pacer.take(commands, purpose).await;
+        let asked_at = clock::now();
         let mut replies = self.read_strings(client, &wanted).await?.into_iter();
         self.pacer.answered(commands);
         let read_at = clock::now();
@@ -178,8 +178,8 @@ impl Reader {
         sights: &mut Vec<Sight>,
     ) -> Result<(), Error> {
         let commands = wanted.len() as u64 * 2;
-        let asked_at = clock::now();
         self.pacer.take(commands, purpose).await;
+        let asked_at = clock::now();
         let pipeline = client.pipeline();
         for one in &wanted {
             let _: () = pipeline.hlen(one.key.clone()).await?;
@@ -234,8 +234,8 @@ impl Reader {
             return Ok(());
         }
         let commands = small.len() as u64 * 2;
-        let asked_at = clock::now();
         self.pacer.take(commands, purpose).await;
+        let asked_at = clock::now();
         let pipeline = client.pipeline();
         for one in &small {
             let _: () = pipeline.hgetall(one.key.clone()).await?;
@@ -322,9 +322,14 @@ impl Reader {
                 _ => "some locks cannot be read",
             };
             self.status.missing(&command, costs);
+            self.status.blinded(Trouble::new(
+                format!("{costs}: the credential may not run `{command}`"),
+                "grant it; the rule is named among the missing permissions",
+            ));
             return Ok(());
         }
-        if is_of_connection(error) { Err(error.clone()) } else { Ok(()) }
+        // It became something else between two commands: that is noticed, and read again.
+        if *error.kind() == ErrorKind::InvalidArgument { Ok(()) } else { Err(error.clone()) }
     }
 }
 

@@ -32,8 +32,11 @@ const WAITING_BATCHES: usize = 8;
 
 /// How a scan ended.
 pub(super) enum Scanned {
-    /// Everything was seen.
-    Complete,
+    /// Everything was seen that was there all the time since it began.
+    Complete {
+        /// When that was.
+        began_at: Time,
+    },
     /// The credential may not scan.
     Refused,
     BoardGone,
@@ -79,6 +82,8 @@ pub(super) async fn run(shared: &Shared, names: &Client, values: &[Client], read
             }
         });
     }
+    // Only the readers hold it now: when all of them have failed, the walk ends as well.
+    drop(waiting);
     let scanned = pages(shared, names, batches).await;
     if let Err(error) = scanned {
         return match refused_command(&error) {
@@ -101,7 +106,7 @@ pub(super) async fn run(shared: &Shared, names: &Client, values: &[Client], read
         return Ok(Scanned::BoardGone);
     }
     finished(shared, began_at);
-    Ok(Scanned::Complete)
+    Ok(Scanned::Complete { began_at })
 }
 
 fn finished(shared: &Shared, began_at: Time) {

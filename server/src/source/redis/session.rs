@@ -22,7 +22,7 @@ use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
 use super::{BoardGone, Shared, connect, release, waiting};
 use crate::clock;
-use crate::source::{Command, Hint, Report};
+use crate::source::{Command, Hint, ReleaseReply, Report};
 
 /// Changed keys are given this long to change again before they are read: a hand-over is then one reading, and a person
 /// sees no difference.
@@ -66,6 +66,10 @@ pub(super) async fn run(shared: &Shared, orders: &mut mpsc::Receiver<Command>) -
         Ok(session) => session,
         Err(trouble) => return End::Lost { trouble, proven: false },
     };
+    // What was ordered of the connection before is not done on this one: the person was looking at another moment.
+    while let Ok(order) = orders.try_recv() {
+        super::link::refuse(order);
+    }
     loop {
         tokio::select! {
             ended = session.tasks.join_next() => {
@@ -95,19 +99,23 @@ struct Session {
     act: Client,
     dirty: Arc<Dirty>,
     proven: Arc<std::sync::atomic::AtomicBool>,
+    /// They end with the session.
+    _connections: Vec<connect::Connection>,
 }
 
 async fn open(shared: &Shared) -> Result<Session, Trouble> {
     let trouble = |error: Error| Trouble::of(&error);
-    let feed = connect::connect(&shared.config, For::Feed).await.map_err(trouble)?;
+    let mut connections = vec![connect::connect(&shared.config, For::Feed).await.map_err(trouble)?];
+    let feed = connections[0].client();
     check_version(shared, &feed).await?;
-    let act = connect::connect(&shared.config, For::Act).await.map_err(trouble)?;
-    let changes = connect::connect(&shared.config, For::Changes).await.map_err(trouble)?;
-    let names = connect::connect(&shared.config, For::Names).await.map_err(trouble)?;
-    let mut values = Vec::new();
-    for _ in 0..VALUE_CONNECTIONS {
-        values.push(connect::connect(&shared.config, For::Values).await.map_err(trouble)?);
+    for purpose in [For::Act, For::Changes, For::Names].into_iter().chain([For::Values; VALUE_CONNECTIONS]) {
+        connections.push(connect::connect(&shared.config, purpose).await.map_err(trouble)?);
     }
+    let mut clients = connections[1..].iter().map(connect::Connection::client);
+    let (Some(act), Some(changes), Some(names)) = (clients.next(), clients.next(), clients.next()) else {
+        return Err(Trouble { problem: "a connection is missing".to_owned(), hint: None });
+    };
+    let values: Vec<Client> = clients.collect();
     // Before anything is sent in numbers, so that the store's own average is of others.
     shared.pacer.count(1);
     let others =
@@ -124,6 +132,7 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         status.feed_because = Some(chosen.because.clone());
     });
     shared.status.enter(SourceState::Scanning, None);
+    shared.status.sees_again();
 
     let reader = Reader {
         pacer: shared.pacer.clone(),
@@ -157,7 +166,8 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         tasks.spawn(async move { vital_signs(&shared, &client, kind, &dirty, &rescan).await });
     }
     {
-        let (shared, client) = (shared.clone(), changes);
+        // Once a second on the connection for what a person waits for, which nothing else keeps awake.
+        let (shared, client) = (shared.clone(), act.clone());
         tasks.spawn(async move {
             match waiting::run(&shared, &client).await {
                 Ok(error) => Broken::Error(error),
@@ -165,7 +175,12 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
             }
         });
     }
-    Ok(Session { tasks, reader, act, dirty, proven })
+    {
+        let idle: Vec<Client> = connections[1..].iter().map(connect::Connection::client).collect();
+        let shared = shared.clone();
+        tasks.spawn(async move { keep_awake(&shared, &idle).await });
+    }
+    Ok(Session { tasks, reader, act, dirty, proven, _connections: connections })
 }
 
 impl Session {
@@ -187,6 +202,13 @@ impl Session {
                     }
                 });
             }
+            // Whoever ordered it was told meanwhile that it is not known what came of it: it must not happen later.
+            Command::Release { done, .. } if done.is_closed() => {}
+            Command::Release { order, done } if !shared.scope.has(&order.key) => {
+                let because = "its key is not among those that are watched".to_owned();
+                let _ = done.send(ReleaseReply::Failed { because });
+                drop(order);
+            }
             Command::Release { order, done } => {
                 let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
                 tokio::spawn(async move {
@@ -204,6 +226,10 @@ impl Session {
 
 /// Reads keys now and waits until the board knows. Says whether it does; a failure ends the session elsewhere.
 async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) -> bool {
+    // A key that no pattern names is no lock, whatever it holds.
+    if keys.iter().any(|key| !shared.scope.has(key)) {
+        return false;
+    }
     let asked = keys.len();
     let wanted = keys.into_iter().map(Wanted::of).collect();
     match reader.read(client, wanted, Purpose::Change).await {
@@ -292,11 +318,13 @@ async fn scan_again(
         let began = tokio::time::Instant::now();
         let scanned = scan::run(shared, names, values, reader).await;
         match scanned {
-            Ok(Scanned::Complete) => {
+            Ok(Scanned::Complete { began_at }) => {
                 proven.store(true, Ordering::Relaxed);
-                shared.status.update(|status| status.coverage.complete = true);
-                let (state, trouble) = verdict(shared, feed);
-                shared.status.enter(state, trouble);
+                // What was missed while it ran may be behind it: then the next scan decides.
+                if shared.status.completed(began_at) {
+                    let (state, trouble) = verdict(shared, feed);
+                    shared.status.enter(state, trouble);
+                }
             }
             Ok(Scanned::Refused) => {
                 let trouble = Trouble::new(
@@ -350,8 +378,43 @@ fn verdict(shared: &Shared, feed: &feed::Chosen) -> (SourceState, Option<Trouble
     }
 }
 
+/// Middleboxes forget idle connections after minutes at the least.
+const KEEP_AWAKE: Duration = Duration::from_secs(15);
+
 /// Fewer keys than known locks for this long mean that the store was cleared.
 const VANISHED_FOR: Duration = Duration::from_millis(500);
+
+/// Everything may be another now: says so, and has everything scanned again.
+async fn missed_all(shared: &Shared, because: &str, rescan: &Notify) -> Result<(), BoardGone> {
+    let at = clock::now();
+    shared.status.gap(at, because, 0);
+    shared.report(Report::Gap { at, because: because.to_owned() }).await?;
+    rescan.notify_one();
+    Ok(())
+}
+
+/// How often a whole database was cleared or exchanged since the store began to count.
+fn times_cleared(stats: &str) -> u64 {
+    ["cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"]
+        .into_iter()
+        .filter_map(|name| field(stats, name)?.strip_prefix("calls=")?.split(',').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+/// Connections that are used only now and then are asked for a sign of life, so that one that was cut by something in
+/// between is found out before a person needs it.
+async fn keep_awake(shared: &Shared, clients: &[Client]) -> Broken {
+    loop {
+        tokio::time::sleep(KEEP_AWAKE).await;
+        for client in clients {
+            shared.pacer.count(1);
+            match client.ping::<fred::types::Value>(None).await {
+                Err(error) if super::trouble::is_of_connection(&error) => return Broken::Error(error),
+                _ => {}
+            }
+        }
+    }
+}
 
 /// The store's counter of commands, and ours, at one moment.
 #[derive(Clone, Copy, Debug)]
@@ -389,6 +452,7 @@ fn load(last: Option<&Sample>, now: &Sample) -> Load {
 async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &Dirty, rescan: &Notify) -> Broken {
     let mut last: Option<Sample> = None;
     let mut suspicious_since = None;
+    let mut cleared_before: Option<u64> = None;
     let mut may_size = true;
     loop {
         let held_back = shared.pacer.is_crowded() && dirty.len() > 0;
@@ -401,6 +465,19 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
             Err(error) => return Broken::Error(error),
         };
         let after = shared.pacer.own();
+        shared.pacer.count(1);
+        let cleared = match info(client, "commandstats").await {
+            Ok(stats) => times_cleared(&stats),
+            Err(error) if refused_command(&error).is_some() => 0,
+            Err(error) => return Broken::Error(error),
+        };
+        let was_cleared = cleared_before.replace(cleared).is_some_and(|before| cleared > before);
+        if was_cleared {
+            let because = "`FLUSHALL`, `FLUSHDB` or `SWAPDB` was run";
+            if missed_all(shared, because, rescan).await.is_err() {
+                return Broken::BoardGone;
+            }
+        }
         let own = Own { answered: before.answered, sent: after.sent };
         let now = Sample { at: tokio::time::Instant::now(), own, all };
         let Load { own, others, others_at_least } = load(last.as_ref(), &now);
@@ -434,12 +511,10 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
         // For a while: at one moment it can be a burst of releases that is being read just now.
         let since = vanished.then(|| *suspicious_since.get_or_insert(now.at));
         if since.is_some_and(|since| now.at.duration_since(since) >= VANISHED_FOR) {
-            let (at, because) = (clock::now(), "the store has fewer keys than known locks: it was cleared");
-            shared.status.gap(at, because, 0);
-            if shared.report(Report::Gap { at, because: because.to_owned() }).await.is_err() {
+            let because = "the store has fewer keys than known locks: it may have been cleared";
+            if missed_all(shared, because, rescan).await.is_err() {
                 return Broken::BoardGone;
             }
-            rescan.notify_one();
             suspicious_since = None;
         } else if !vanished {
             suspicious_since = None;

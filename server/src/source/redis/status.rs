@@ -1,10 +1,11 @@
 //! The one place where a source's status is changed.
 
 use lockkeeper_model::{Budget, Coverage, LockId, MissingPermission, NotALock, SourceState, SourceStatus, Time};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::RedisConfig;
-use super::trouble::Trouble;
+use super::trouble::{NO_KEY, Trouble};
 use crate::clock;
 
 /// Keys that are no locks are named up to this number; more are counted.
@@ -12,7 +13,10 @@ const NAMED_NOT_LOCKS: usize = 20;
 
 /// Publishes what is known of how well a source is watched.
 #[derive(Debug)]
-pub(crate) struct Status(watch::Sender<SourceStatus>);
+pub(crate) struct Status {
+    seen: watch::Sender<SourceStatus>,
+    blind: AtomicBool,
+}
 
 impl Status {
     pub(crate) fn new(config: &RedisConfig) -> (Status, watch::Receiver<SourceStatus>) {
@@ -48,12 +52,12 @@ impl Status {
             release_enabled: config.release_enabled,
             as_of: now,
         });
-        (Status(tx), rx)
+        (Status { seen: tx, blind: AtomicBool::new(false) }, rx)
     }
 
     /// Changes the status.
     pub(crate) fn update(&self, change: impl FnOnce(&mut SourceStatus)) {
-        self.0.send_modify(|status| {
+        self.seen.send_modify(|status| {
             change(status);
             status.as_of = clock::now();
         });
@@ -82,7 +86,47 @@ impl Status {
             status.coverage.complete = false;
             status.confirmed_at = None;
             status.lag_ms = None;
+            if status.state == SourceState::Live {
+                status.state = SourceState::Scanning;
+                status.since = at;
+            }
         });
+    }
+
+    /// A whole scan that began at this moment has ended. Says whether everything is known now: it is not if something
+    /// was missed since the scan began.
+    pub(crate) fn completed(&self, began_at: Time) -> bool {
+        let mut complete = false;
+        self.update(|status| {
+            complete = status.last_gap_at.is_none_or(|gap| gap < began_at);
+            status.coverage.complete = complete;
+        });
+        complete
+    }
+
+    /// Every change before `at` is known, if everything else is.
+    pub(crate) fn confirmed(&self, at: Time) {
+        self.update(|status| {
+            if status.coverage.complete {
+                status.confirmed_at = Some(at);
+            }
+        });
+    }
+
+    /// Some keys cannot be read: what is shown of them is not known to be so.
+    pub(crate) fn blinded(&self, trouble: Trouble) {
+        self.blind.store(true, Ordering::Relaxed);
+        self.enter(SourceState::Degraded, Some(trouble));
+    }
+
+    /// Whether some keys could not be read since the connection was made.
+    pub(crate) fn is_blind(&self) -> bool {
+        self.blind.load(Ordering::Relaxed)
+    }
+
+    /// A new connection may read what the one before could not.
+    pub(crate) fn sees_again(&self) {
+        self.blind.store(false, Ordering::Relaxed);
     }
 
     /// A command was refused for lack of permission.
@@ -91,11 +135,14 @@ impl Status {
             if status.missing_permissions.iter().any(|known| known.permission == permission) {
                 return;
             }
-            let rule = permission.to_ascii_lowercase().replace(' ', "|");
+            let rule = match permission {
+                NO_KEY => "~<pattern of the keys>".to_owned(),
+                command => format!("+{}", command.to_ascii_lowercase().replace(' ', "|")),
+            };
             status.missing_permissions.push(MissingPermission {
                 permission: permission.to_owned(),
                 costs: costs.to_owned(),
-                fix: format!("ACL SETUSER <user> +{rule}"),
+                fix: format!("ACL SETUSER <user> {rule}"),
             });
         });
     }

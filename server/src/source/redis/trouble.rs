@@ -72,11 +72,17 @@ fn calm(details: &str) -> String {
     words::shown(&words.trim_start_matches("IO Error: ").to_lowercase())
 }
 
+/// Stands for a command where keys are refused, not a command.
+pub(crate) const NO_KEY: &str = "access to the keys";
+
 /// The command that was refused for lack of permission, if that is what the error says.
 pub(crate) fn refused_command(error: &Error) -> Option<String> {
     let details = error.details();
     if !details.starts_with("NOPERM") {
         return None;
+    }
+    if details.contains("keys") {
+        return Some(NO_KEY.to_owned());
     }
     // Redis 6: "NOPERM this user has no permissions to run the 'scan' command or its subcommand"; 7 names the user, too.
     let command = details.split('\'').nth(1).unwrap_or("?");
