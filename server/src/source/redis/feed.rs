@@ -49,6 +49,9 @@ pub(super) async fn choose(shared: &Shared, client: &Client) -> Result<Chosen, E
         match client.start_tracking(arguments, true, false, false, false).await {
             Ok(()) => {
                 let of = match prefixes.as_slice() {
+                    [all] if all.is_empty() && !shared.scope.is_configured() => {
+                        "all keys; one that held something else is looked at again by the next scan".to_owned()
+                    }
                     [all] if all.is_empty() => "all keys".to_owned(),
                     some => some.iter().map(|prefix| format!("`{prefix}…`")).collect::<Vec<_>>().join(", "),
                 };
@@ -323,7 +326,7 @@ async fn take(shared: &Shared, notice: Notice, dirty: &Dirty, rescan: &Arc<Notif
             let mut overflowed = 0;
             for key in &keys {
                 let key = key.as_bytes();
-                if wanted(&shared.config.patterns, key) && dirty.put(key, Some(now), hint).is_err() {
+                if shared.scope.has(key) && !shared.scope.is_no_lock(key) && dirty.put(key, Some(now), hint).is_err() {
                     overflowed += 1;
                 }
             }
@@ -345,11 +348,6 @@ async fn missed(shared: &Shared, count: u64, because: &str, rescan: &Arc<Notify>
     shared.report(Report::Gap { at, because: because.to_owned() }).await?;
     rescan.notify_one();
     Ok(())
-}
-
-/// Whether a key is one that the operator asked for.
-pub(super) fn wanted(patterns: &[String], key: &[u8]) -> bool {
-    patterns.is_empty() || patterns.iter().any(|pattern| glob::matches(pattern.as_bytes(), key))
 }
 
 /// What the name of an event says of an end or a beginning.

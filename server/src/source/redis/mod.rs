@@ -6,6 +6,7 @@
 //! - [`dirty`]: keys that changed and wait to be read.
 //! - [`scan`]: finding what exists.
 //! - [`read`]: reading keys with bounds; [`dialect`] understands what was read.
+//! - [`scope`]: which keys are looked at at all.
 //! - [`waiting`]: counting those who wait, where Redis knows.
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
@@ -20,6 +21,7 @@ mod pace;
 mod read;
 mod release;
 mod scan;
+mod scope;
 mod session;
 mod status;
 mod trouble;
@@ -36,6 +38,7 @@ use url::Url;
 
 use super::{Batch, Report, SourceHandle, SourceId};
 use pace::Pacer;
+use scope::Scope;
 use status::Status;
 
 /// Orders that may wait for a source: releases are rare and looks come a thousand keys at a time.
@@ -101,6 +104,7 @@ struct Shared {
     reports: mpsc::Sender<Batch>,
     status: Arc<Status>,
     pacer: Arc<Pacer>,
+    scope: Arc<Scope>,
     /// How many locks the board knows of this source.
     locks: Arc<AtomicU64>,
 }
@@ -133,6 +137,7 @@ pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, st
         reports,
         status: Arc::new(status),
         pacer: Arc::new(Pacer::new(config.commands_per_second)),
+        scope: Arc::new(Scope::new(config.patterns.clone())),
         locks: locks.clone(),
         config: Arc::new(config),
     };

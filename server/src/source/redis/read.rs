@@ -12,6 +12,7 @@ use lockkeeper_model::{Time, words};
 
 use super::dialect::{self, StoredKey, Value};
 use super::pace::{Pacer, Purpose};
+use super::scope::Scope;
 use super::status::Status;
 use super::trouble::{is_of_connection, refused_command};
 use crate::clock;
@@ -68,8 +69,7 @@ return out
 pub(crate) struct Reader {
     pub(crate) pacer: Arc<Pacer>,
     pub(crate) status: Arc<Status>,
-    /// Whether an operator's pattern says what is a lock.
-    pub(crate) configured: bool,
+    pub(crate) scope: Arc<Scope>,
     /// Whether the credential may run scripts, as far as known.
     pub(crate) may_script: Arc<AtomicBool>,
 }
@@ -276,7 +276,7 @@ impl Reader {
                         Loaded::Hash(fields) => Value::Hash(fields),
                     },
                     ttl_ms: (ttl >= 0).then_some(ttl),
-                    configured: self.configured,
+                    configured: self.scope.is_configured(),
                     now_ms: read_at.0,
                 });
                 if form.is_none() {
@@ -304,10 +304,12 @@ impl Reader {
         }
     }
 
-    /// Without patterns most keys are no locks, and nobody said that they were.
+    /// Where an operator said that it is one, that is news; elsewhere it is what most keys are.
     fn note_not_a_lock(&self, key: &[u8], because: String) {
-        if self.configured {
+        if self.scope.is_configured() {
             self.status.not_a_lock(key, because);
+        } else {
+            self.scope.learn_no_lock(key);
         }
     }
 

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
-use super::feed::wanted;
 use super::glob;
 use super::pace::Purpose;
 use super::read::{Reader, Wanted};
@@ -46,6 +45,7 @@ pub(super) async fn run(shared: &Shared, names: &Client, values: &[Client], read
     if shared.report(Report::ScanBegan { at: began_at }).await.is_err() {
         return Ok(Scanned::BoardGone);
     }
+    shared.scope.forget_no_locks();
     let total_keys = match names.dbsize::<u64>().await {
         Ok(keys) => Some(keys),
         Err(error) => match refused_command(&error) {
@@ -140,7 +140,7 @@ async fn pages(shared: &Shared, client: &Client, batches: mpsc::Sender<Vec<Wante
         shared.status.update(|status| status.coverage.scanned_keys += PAGE.unsigned_abs());
         for name in names {
             let Some(key) = name.into_bytes() else { continue };
-            if wanted(patterns, &key) {
+            if shared.scope.has(&key) {
                 batch.push(Wanted::of(key));
                 if batch.len() == READ_AT_ONCE {
                     let full = std::mem::replace(&mut batch, Vec::with_capacity(READ_AT_ONCE));

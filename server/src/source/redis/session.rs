@@ -128,7 +128,7 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
     let reader = Reader {
         pacer: shared.pacer.clone(),
         status: shared.status.clone(),
-        configured: !shared.config.patterns.is_empty(),
+        scope: shared.scope.clone(),
         may_script: Arc::new(std::sync::atomic::AtomicBool::new(true)),
     };
     let dirty = Arc::new(Dirty::default());
