@@ -301,6 +301,9 @@ impl Registry {
         if let Some(deadline) = deadline {
             self.wake(slot, deadline);
         }
+        if !happened.is_empty() {
+            self.remember_beginning(slot, &before);
+        }
         for one in happened {
             self.happened(slot, one.kind, at, &one.token, one.previous, one.cause, one.held_ms, out);
             changed = true;
@@ -322,6 +325,7 @@ impl Registry {
         let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
         let holds = std::mem::take(&mut record.holds);
         let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take()).filter(|release| release.freed);
+        self.remember_beginning(slot, &holds);
         let mut last: Option<(End, Cause)> = None;
         for hold in &holds {
             let overdue = hold.expires_min() <= sight.read_at.0;

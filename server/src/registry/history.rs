@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use lockkeeper_model::{Time, TransitionKind};
+use lockkeeper_model::{Basis, Time, TransitionKind};
 
 use super::Registry;
+use super::record::Hold;
 use crate::source::SourceId;
 
 /// Transitions kept per lock. Renewals in a row share one entry, so this is some dozen hand-overs.
@@ -73,6 +74,24 @@ pub struct Entry {
     pub cause: Cause,
     /// How long an ended hold lasted, at least.
     pub held_ms: Option<i64>,
+}
+
+impl Entry {
+    /// How the history of a lock begins that was already held at the first look.
+    pub(super) fn first_seen(hold: &Hold) -> Entry {
+        let at = Time(hold.since);
+        Entry {
+            seq: 0,
+            at,
+            first_at: at,
+            count: 1,
+            kind: TransitionKind::FirstSeen,
+            token: hold.token.clone(),
+            previous: None,
+            cause: Cause::FoundByScan,
+            held_ms: None,
+        }
+    }
 }
 
 /// An event of all locks.
@@ -159,6 +178,15 @@ impl Ring {
 }
 
 impl Registry {
+    /// Before the first thing happens to a lock that was met already held, its history begins with that.
+    pub(super) fn remember_beginning(&mut self, slot: super::Slot, holds: &[Hold]) {
+        if self.records[slot as usize].history().is_none_or(|ring| ring.len() == 0) {
+            for hold in holds.iter().filter(|hold| hold.basis == Basis::FirstSeen) {
+                self.remember(slot, Entry::first_seen(hold));
+            }
+        }
+    }
+
     pub(super) fn remember(&mut self, slot: super::Slot, entry: Entry) {
         let record = &mut self.records[slot as usize];
         self.history_entries += record.rare.get_or_insert_default().history.push(entry);

@@ -144,9 +144,11 @@ impl Registry {
             .map(|entry| self.as_event(&known.name, Some(&id), entry, None))
             .collect();
         let cut = ring.is_some_and(|ring| ring.cut);
-        let met = record.holds.iter().filter(|hold| hold.basis == Basis::FirstSeen);
+        // Nothing has happened to it since: then its beginning is not among what happened.
+        let met = record.holds.iter().filter(|hold| events.is_empty() && hold.basis == Basis::FirstSeen);
+        let met: Vec<&Hold> = met.collect();
         for hold in met {
-            let mut first = self.as_event(&known.name, Some(&id), &first_seen(hold), None);
+            let mut first = self.as_event(&known.name, Some(&id), &Entry::first_seen(hold), None);
             first.id = format!("first-{}", self.generation(hold.generation));
             events.push(first);
         }
@@ -330,20 +332,6 @@ fn who(identity: &Identity) -> Option<String> {
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
-}
-
-fn first_seen(hold: &Hold) -> Entry {
-    Entry {
-        seq: 0,
-        at: Time(hold.since),
-        first_at: Time(hold.since),
-        count: 1,
-        kind: TransitionKind::FirstSeen,
-        token: hold.token.clone(),
-        previous: None,
-        cause: Cause::FoundByScan,
-        held_ms: None,
-    }
 }
 
 fn gap_event(source: &str, at: Time, because: &str, id: String) -> Event {

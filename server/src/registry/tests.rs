@@ -351,6 +351,26 @@ fn deadlines_of_locks_that_are_gone_do_not_pile_up() {
 }
 
 #[test]
+fn the_timeline_of_a_lock_that_was_met_begins_with_that_whatever_comes_after() {
+    let mut world = World::new();
+    world.take("a", "w1", Some(9_000));
+    world.scan();
+    let timeline = |world: &World| -> Vec<&'static str> {
+        let slot = world.registry.find(SOURCE, b"a").unwrap();
+        let (events, _) = world.registry.timeline(world.registry.record(slot).unwrap());
+        events.iter().map(|event| event.transition.word()).collect()
+    };
+    assert_eq!(timeline(&world), ["first_seen"]);
+    world.wait(50);
+    world.take("a", "w2", Some(9_000));
+    world.notice("a", Hint::None);
+    world.wait(50);
+    world.store.remove("a");
+    world.notice("a", Hint::None);
+    assert_eq!(timeline(&world), ["released", "handed_over", "first_seen"]);
+}
+
+#[test]
 fn clocks_that_drift_apart_are_no_renewal() {
     let mut world = World::new();
     world.scan();
