@@ -18,8 +18,10 @@ use super::{BoardGone, Shared};
 use crate::clock;
 use crate::source::Report;
 
-/// `COUNT` of one page: about a millisecond of the server's time, so that others wait no longer than that.
-const PAGE: i64 = 1_000;
+/// `COUNT` of one page: about a millisecond of the server's time, so that others wait no longer than that; and more when
+/// there is nobody who could wait, because between two pages the server waits for us.
+const PAGE: u32 = 1_000;
+const PAGE_ALONE: u32 = 5_000;
 
 /// Keys read in one pipeline.
 const READ_AT_ONCE: usize = 500;
@@ -28,7 +30,7 @@ const READ_AT_ONCE: usize = 500;
 const PIPELINES: usize = 4;
 
 /// Batches of names that may wait to be read.
-const WAITING_BATCHES: usize = 8;
+const WAITING_BATCHES: usize = 32;
 
 /// How a scan ended.
 pub(super) enum Scanned {
@@ -125,7 +127,8 @@ async fn pages(shared: &Shared, client: &Client, batches: mpsc::Sender<Vec<Wante
     let mut batch = Vec::with_capacity(READ_AT_ONCE);
     loop {
         shared.pacer.take(1, Purpose::Scan).await;
-        let mut arguments: Vec<Reply> = vec![Reply::Bytes(cursor), "COUNT".into(), PAGE.into()];
+        let page = if shared.pacer.is_crowded() { PAGE } else { PAGE_ALONE };
+        let mut arguments: Vec<Reply> = vec![Reply::Bytes(cursor), "COUNT".into(), page.into()];
         if let Some(narrowing) = &narrowing {
             arguments.extend(["MATCH".into(), narrowing.as_str().into()]);
         }
@@ -142,7 +145,7 @@ async fn pages(shared: &Shared, client: &Client, batches: mpsc::Sender<Vec<Wante
             // A page with one name may come as that name alone.
             one => vec![one],
         };
-        shared.status.update(|status| status.coverage.scanned_keys += PAGE.unsigned_abs());
+        shared.status.update(|status| status.coverage.scanned_keys += u64::from(page));
         for name in names {
             let Some(key) = name.into_bytes() else { continue };
             if shared.scope.has(&key) {
