@@ -31,6 +31,10 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 /// commands take tens of milliseconds.
 const SILENCE: Duration = Duration::from_secs(2);
 
+/// While others use the store, the feed's thread sleeps this long after each look at what arrived: notices gather
+/// unseen, and waking up is what they cost.
+const BLINK: Duration = Duration::from_millis(5);
+
 /// Which feed was chosen, and why.
 #[derive(Clone, Debug)]
 pub(super) struct Chosen {
@@ -236,6 +240,15 @@ pub(super) async fn pump(
                 notice = notices.next() => {
                     if let Err(broken) = take(shared, notice, dirty, rescan).await {
                         return broken;
+                    }
+                    while let Some(notice) = notices.waiting() {
+                        if let Err(broken) = take(shared, notice, dirty, rescan).await {
+                            return broken;
+                        }
+                    }
+                    if shared.pacer.is_crowded() {
+                        // The whole thread, on purpose: the connection must not be read meanwhile.
+                        std::thread::sleep(BLINK);
                     }
                 }
             }

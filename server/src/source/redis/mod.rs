@@ -3,6 +3,7 @@
 //! - [`link`]: the loop around connections: dial, watch until something breaks, say what, wait, dial again.
 //! - [`session`]: one set of connections while they hold: scan, feed, readings, vital signs.
 //! - [`feed`]: what tells that a key changed: client tracking, keyspace notifications, or nothing.
+//! - [`own_thread`]: where the feed is listened to, so that it can blink.
 //! - [`dirty`]: keys that changed and wait to be read.
 //! - [`scan`]: finding what exists.
 //! - [`read`]: reading keys with bounds; [`dialect`] understands what was read.
@@ -17,6 +18,7 @@ mod dirty;
 mod feed;
 mod glob;
 mod link;
+mod own_thread;
 mod pace;
 mod read;
 mod release;

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::connect::For;
 use super::dirty::Dirty;
 use super::feed::{self, Broken, Progress};
+use super::own_thread::OwnThread;
 use super::pace::{Own, Purpose};
 use super::read::{Reader, Wanted};
 use super::scan::{self, Scanned};
@@ -27,6 +28,10 @@ use crate::source::{Command, Hint, ReleaseReply, Report};
 /// Changed keys are given this long to change again before they are read: a hand-over is then one reading, and a person
 /// sees no difference.
 const GATHER: Duration = Duration::from_millis(2);
+
+/// …and longer while others use the store: reading and waking rarely, and more at a time, costs the machine less than
+/// half of what reading at once does, and the screen is drawn anew every 33 ms at most.
+const GATHER_CROWDED: Duration = Duration::from_millis(8);
 
 /// Changed keys read in one pipeline: about a millisecond of the server's time while others use it, and more when there
 /// is nobody whom that could keep waiting.
@@ -101,11 +106,16 @@ struct Session {
     proven: Arc<std::sync::atomic::AtomicBool>,
     /// They end with the session.
     _connections: Vec<connect::Connection>,
+    _thread: OwnThread,
 }
 
 async fn open(shared: &Shared) -> Result<Session, Trouble> {
     let trouble = |error: Error| Trouble::of(&error);
-    let mut connections = vec![connect::connect(&shared.config, For::Feed).await.map_err(trouble)?];
+    let thread = OwnThread::start().map_err(|error| Trouble {
+        problem: format!("a thread for the feed could not be started: {error}"),
+        hint: Some("look at the limits on this process".to_owned()),
+    })?;
+    let mut connections = vec![thread.connect(&shared.config, For::Feed).await.map_err(trouble)?];
     let feed = connections[0].client();
     check_version(shared, &feed).await?;
     for purpose in [For::Act, For::Changes, For::Names].into_iter().chain([For::Values; VALUE_CONNECTIONS]) {
@@ -149,7 +159,10 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         let (shared, client, dirty, progress, rescan) =
             (shared.clone(), feed, dirty.clone(), progress.clone(), rescan.clone());
         let kind = chosen.kind;
-        tasks.spawn(async move { feed::pump(&shared, &client, kind, &dirty, &progress, &rescan).await });
+        tasks.spawn_on(
+            async move { feed::pump(&shared, &client, kind, &dirty, &progress, &rescan).await },
+            thread.runtime(),
+        );
     }
     {
         let (shared, client, reader, dirty) = (shared.clone(), changes.clone(), reader.clone(), dirty.clone());
@@ -180,7 +193,7 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         let shared = shared.clone();
         tasks.spawn(async move { keep_awake(&shared, &idle).await });
     }
-    Ok(Session { tasks, reader, act, dirty, proven, _connections: connections })
+    Ok(Session { tasks, reader, act, dirty, proven, _connections: connections, _thread: thread })
 }
 
 impl Session {
@@ -283,8 +296,8 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
         if dirty.len() == 0 {
             dirty.more().await;
         }
-        tokio::time::sleep(GATHER).await;
         let alone = !shared.pacer.is_crowded();
+        tokio::time::sleep(if alone { GATHER } else { GATHER_CROWDED }).await;
         let (wanted, taken) = dirty.take(if alone { CHANGES_AT_ONCE_ALONE } else { CHANGES_AT_ONCE });
         if wanted.is_empty() {
             continue;
