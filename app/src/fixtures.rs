@@ -83,6 +83,9 @@ pub(crate) fn lock() -> Lock {
             list: Vec::new(),
         },
         flags: Vec::new(),
+        flag_notes: Vec::new(),
+        notes: Vec::new(),
+        no_release: None,
         stored: None,
         as_of: Time(60_000),
     }

@@ -203,6 +203,12 @@ impl Task {
             }
             self.log.push_back(logged.clone());
         }
+        for (source, keys) in &changes.together {
+            if let Some(handle) = self.sources.get(usize::from(source.0)) {
+                // Without room they stay two rows until one of them changes.
+                let _ = handle.commands.try_send(Command::Together { keys: keys.clone() });
+            }
+        }
         for (source, key) in &changes.look {
             if let Some(looks) = self.unsent_looks.get_mut(usize::from(source.0)) {
                 looks.push_back(key.clone());

@@ -54,6 +54,8 @@ pub struct Changes {
     pub events: Vec<LoggedEvent>,
     /// Keys to read again, because something is in doubt.
     pub look: Vec<(SourceId, Bytes)>,
+    /// Locks with one token that is used once: they are one lock.
+    pub together: Vec<(SourceId, Vec<Bytes>)>,
 }
 
 impl Changes {
@@ -62,6 +64,7 @@ impl Changes {
         self.dirty.clear();
         self.events.clear();
         self.look.clear();
+        self.together.clear();
     }
 }
 
@@ -90,6 +93,8 @@ pub struct Registry {
     sources: Vec<Known>,
     records: Slab<Record>,
     by_key: HashTable<Slot>,
+    /// Locks whose token could stand in other keys of the same lock, by that token.
+    by_token: HashTable<Slot>,
     hasher: DefaultHashBuilder,
     /// Moments at which a lock must be looked at again. At most one live entry per lock: see `Record::wake_at`.
     deadlines: BinaryHeap<Reverse<(i64, Slot)>>,
@@ -124,6 +129,7 @@ impl Registry {
                 .collect(),
             records: Slab::new(),
             by_key: HashTable::new(),
+            by_token: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             deadlines: BinaryHeap::new(),
             ended: VecDeque::new(),
@@ -189,6 +195,10 @@ impl Registry {
                 continue;
             }
             record.wake_at = i64::MAX;
+            if record.queue().is_some() && record.as_of + fold::QUEUE_AGAIN_MS <= now.0 {
+                out.look.push((record.source, Bytes::copy_from_slice(&record.key)));
+                continue;
+            }
             match record.first_deadline() {
                 Some(deadline) if deadline.saturating_add(LOOK_AFTER_DEADLINE_MS) <= now.0 => {
                     record.lease_over = true;
@@ -295,6 +305,46 @@ impl Registry {
             records.get(slot as usize).map_or(0, |record| hasher.hash_one((record.source.0, &*record.key)))
         });
         slot
+    }
+
+    fn token_hash(&self, source: SourceId, token: &[u8]) -> u64 {
+        self.hasher.hash_one((source.0, token))
+    }
+
+    /// Says when another lock has the same token where a token is used once.
+    fn find_twin(&mut self, slot: Slot, out: &mut Changes) {
+        let Some(record) = self.records.get(slot as usize) else { return };
+        let [hold] = &record.holds[..] else { return };
+        if !record.recognition.traits.may_span_keys {
+            return;
+        }
+        let hash = self.token_hash(record.source, &hold.token);
+        let twin = self.by_token.find(hash, |&other| {
+            other != slot
+                && self.records.get(other as usize).is_some_and(|other| {
+                    other.source == record.source && other.holds.iter().any(|held| held.token == hold.token)
+                })
+        });
+        if let Some(&twin) = twin {
+            let keys = [twin, slot].map(|slot| Bytes::copy_from_slice(&self.records[slot as usize].key));
+            out.together.push((record.source, keys.into()));
+        }
+        let (records, hasher) = (&self.records, &self.hasher);
+        self.by_token.insert_unique(hash, slot, |&slot| {
+            records
+                .get(slot as usize)
+                .and_then(|record| Some(hasher.hash_one((record.source.0, &*record.holds.first()?.token))))
+                .unwrap_or(0)
+        });
+    }
+
+    /// A token is not in this lock any more.
+    fn forget_token(&mut self, slot: Slot, token: &[u8]) {
+        let Some(record) = self.records.get(slot as usize) else { return };
+        let hash = self.token_hash(record.source, token);
+        if let Ok(entry) = self.by_token.find_entry(hash, |&other| other == slot) {
+            entry.remove();
+        }
     }
 
     fn remove(&mut self, slot: Slot) {

@@ -1,8 +1,8 @@
-use lockkeeper_model::{Basis, Flag, Mode, Time, TransitionKind};
+use lockkeeper_model::{Basis, Flag, LockState, Mode, Time, TransitionKind};
 use smallvec::SmallVec;
 
 use super::history::Ring;
-use crate::source::{Recognition, SourceId};
+use crate::source::{Extra, HoldExtra, Queue, Recognition, SourceId};
 
 /// Names a record while it exists.
 pub type Slot = u32;
@@ -24,10 +24,14 @@ pub struct Record {
     pub recognition: &'static Recognition,
     /// How many may hold it together.
     pub mode: Mode,
+    /// It is there: held, or waited for.
+    pub(super) there: bool,
+    /// What is so of it as a whole, while it is there.
+    pub state: LockState,
     /// Who holds it; empty once it ended.
     pub holds: SmallVec<[Hold; 1]>,
-    /// Its value names nobody.
-    pub no_owner: bool,
+    /// What only some forms have.
+    pub extra: Option<Box<Extra>>,
     /// It had an expiry and lost it.
     pub expiry_lost: bool,
     /// The token that was released came back.
@@ -115,6 +119,8 @@ pub struct Hold {
     pub period_ms: u32,
     /// Changes when the hold begins anew.
     pub generation: u64,
+    /// What only some holds have.
+    pub extra: Option<Box<HoldExtra>>,
 }
 
 /// Nobody has counted those who wait for this hold yet.
@@ -149,10 +155,22 @@ impl Hold {
 }
 
 impl Record {
-    /// Nobody holds it now.
+    /// It is not there any more.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.holds.is_empty()
+        !self.there
+    }
+
+    /// Its value names nobody, so that equal values prove nothing.
+    #[must_use]
+    pub fn names_nobody(&self) -> bool {
+        self.state == LockState::UnknownHolder
+    }
+
+    /// Those who wait, where the store keeps them.
+    #[must_use]
+    pub fn queue(&self) -> Option<&Queue> {
+        self.extra.as_ref()?.queue.as_ref()
     }
 
     /// Changes with every change of holders.
@@ -166,7 +184,11 @@ impl Record {
     /// Those who are known to wait.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        if self.waiters == UNCOUNTED { 0 } else { self.waiters }
+        match self.queue() {
+            Some(queue) => queue.count,
+            None if self.waiters == UNCOUNTED => 0,
+            None => self.waiters,
+        }
     }
 
     /// How it ended, while it is not held.
@@ -211,13 +233,17 @@ impl Record {
     #[must_use]
     pub fn has_flag(&self, flag: Flag) -> bool {
         match flag {
-            Flag::NoExpiry => !self.is_ended() && self.expires() == NEVER,
+            _ if self.is_ended() => false,
+            Flag::NoExpiry => !self.holds.is_empty() && self.expires() == NEVER,
             Flag::ExpiryLost => self.expiry_lost,
-            Flag::NoOwner => self.no_owner,
+            Flag::NoOwner => self.names_nobody() && !self.holds.is_empty(),
             Flag::CameBack => self.came_back,
-            Flag::LeaseOver => self.lease_over && !self.is_ended(),
+            Flag::LeaseOver => self.lease_over,
+            Flag::UnsafeUnlock => self.recognition.traits.unsafe_unlock.is_some(),
+            Flag::ComesBack => self.recognition.traits.comes_back.is_some(),
             // Depends on the source; it is added where a lock is shown.
             Flag::Stale => false,
+            flag => self.extra.as_ref().is_some_and(|extra| extra.flags.contains(&flag)),
         }
     }
 

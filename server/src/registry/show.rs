@@ -5,15 +5,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
-    Basis, Bounds, DialectInfo, Event, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockId, LockState, Renewals,
-    Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiters, WaitersBasis, encode_token, judge,
-    missed_beats, words,
+    Basis, Bounds, DialectInfo, Event, FencingToken, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockId, Mode,
+    Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters, WaitersBasis, encode_token,
+    judge, missed_beats, words,
 };
 
 use super::Registry;
 use super::history::{Cause, Entry, LoggedEvent};
 use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED};
-use crate::source::ReleaseOrder;
+use crate::source::{Queued, ReleaseOrder, Target};
 
 impl Registry {
     /// A generation in its public, opaque form.
@@ -32,9 +32,9 @@ impl Registry {
             source: self.source_name(record.source).to_owned(),
             id: LockId::of_key(&record.key),
             name: name(record),
-            keys: vec![LockId::of_key(&record.key)],
+            keys: keys(record).iter().map(|key| LockId::of_key(key)).collect(),
             mode: record.mode,
-            state: state(record),
+            state: record.state,
             dialect: DialectInfo {
                 name: record.recognition.dialect.to_owned(),
                 certainty: record.recognition.certainty,
@@ -43,10 +43,13 @@ impl Registry {
             held_since: earliest.map_or(Bounds { not_before: None, not_after: None, basis: Basis::FirstSeen }, since),
             lease: lease(record.expires(), now),
             holders,
-            permits: None,
+            permits: record.extra.as_ref().and_then(|extra| extra.permits),
             generation: self.generation(record.generation()),
             waiters: self.waiters(record),
             flags: flags(record, now, down || self.is_unseen_since_gap(record)),
+            flag_notes: Vec::new(),
+            notes: record.extra.as_ref().map(|extra| extra.notes.clone()).unwrap_or_default(),
+            no_release: record.recognition.traits.no_release.map(str::to_owned),
             stored: with_stored.then(|| stored(record)),
             as_of: Time(self.known_as_of(record)),
         }
@@ -74,10 +77,13 @@ impl Registry {
             .iter()
             .map(|hold| ReleaseOrder {
                 key: Bytes::copy_from_slice(&record.key),
+                keys: keys(record),
                 dialect: record.recognition.dialect,
                 token: Bytes::copy_from_slice(&hold.token),
+                mode: mode(record, hold),
                 count: hold.count,
                 expires_not_after: (hold.expires != NEVER).then_some(Time(hold.expires)),
+                target: Target::Holder,
             })
             .collect()
     }
@@ -102,7 +108,7 @@ impl Registry {
             dialect: record.recognition.dialect.to_owned(),
             certainty: record.recognition.certainty,
             mode: record.mode,
-            state: state(record),
+            state: record.state,
             holders: u32::try_from(record.holds.len()).unwrap_or(u32::MAX),
             token,
             token_b64,
@@ -219,14 +225,17 @@ impl Registry {
         Holder {
             token,
             token_b64,
-            mode: record.mode,
+            mode: mode(record, hold),
             count: hold.count,
             identity: (record.recognition.traits.identity)(&hold.token),
             held_since: since(hold),
             lease: lease(hold.expires, now),
             renewals,
-            // No family that is understood so far keeps one.
-            fencing_token: None,
+            fencing_token: hold
+                .extra
+                .as_ref()
+                .and_then(|extra| extra.fencing.as_ref())
+                .map(|value| FencingToken { kind: "counter".to_owned(), value: value.to_string() }),
             verdict,
             evidence,
             generation: self.generation(hold.generation),
@@ -236,6 +245,9 @@ impl Registry {
     /// The number of waiters, and how it is known.
     #[must_use]
     pub fn waiters_known(&self, record: &Record) -> (Option<u32>, WaitersBasis) {
+        if let Some(queue) = record.queue() {
+            return (Some(queue.count), WaitersBasis::Exact);
+        }
         let counted = record.recognition.traits.waiters_counted && self.known(record.source).waiting.is_some();
         if counted && record.waiters != UNCOUNTED {
             (Some(record.waiters), WaitersBasis::Inferred)
@@ -250,21 +262,29 @@ impl Registry {
         Waiters {
             count,
             basis,
-            because: if traits.waiters_counted && count.is_none() {
+            because: if record.queue().is_some() {
+                "the store keeps those who wait".to_owned()
+            } else if traits.waiters_counted && count.is_none() {
                 "its waiters could be counted by `PUBSUB`, which has not answered".to_owned()
             } else {
                 traits.waiters_because.to_owned()
             },
-            ordered: false,
+            ordered: record.queue().is_some_and(|queue| queue.ordered),
             // They are counted at moments, not followed one by one.
             longest_wait_ms: None,
-            list: Vec::new(),
+            list: record
+                .queue()
+                .map(|queue| queue.waiters.iter().map(|queued| waiter(record, queued)).collect())
+                .unwrap_or_default(),
         }
     }
 }
 
 /// What a person calls the lock: the key without what the library adds. A key that is not UTF-8 keeps its id.
 fn name(record: &Record) -> String {
+    if let Some(name) = record.extra.as_ref().and_then(|extra| extra.name.as_ref()) {
+        return name.to_string();
+    }
     let id = LockId::of_key(&record.key);
     let text = id.as_str();
     match text.strip_prefix(record.recognition.traits.strip_prefix) {
@@ -273,8 +293,27 @@ fn name(record: &Record) -> String {
     }
 }
 
-fn state(record: &Record) -> LockState {
-    if record.no_owner { LockState::UnknownHolder } else { LockState::Held }
+/// The keys that hold it.
+fn keys(record: &Record) -> Vec<Bytes> {
+    match &record.extra {
+        Some(extra) if !extra.keys.is_empty() => extra.keys.clone(),
+        _ => vec![Bytes::copy_from_slice(&record.key)],
+    }
+}
+
+fn mode(record: &Record, hold: &Hold) -> Mode {
+    hold.extra.as_ref().and_then(|extra| extra.mode).unwrap_or(record.mode)
+}
+
+fn waiter(record: &Record, queued: &Queued) -> Waiter {
+    let named = (!queued.token.is_empty()).then(|| encode_token(&queued.token));
+    Waiter {
+        token: named.as_ref().and_then(|(text, _)| text.clone()),
+        token_b64: named.map(|(_, b64)| b64),
+        identity: (record.recognition.traits.identity)(&queued.token),
+        expires_at: queued.expires_at_ms.map(Time),
+        abandoned: queued.abandoned,
+    }
 }
 
 fn since(hold: &Hold) -> Bounds {
@@ -293,7 +332,7 @@ fn flags(record: &Record, now: Time, down: bool) -> Vec<Flag> {
     Flag::ALL
         .into_iter()
         .filter(|&flag| match flag {
-            Flag::LeaseOver => !record.is_ended() && record.expires() < now.0,
+            Flag::LeaseOver => !record.holds.is_empty() && record.expires() < now.0,
             Flag::Stale => down,
             flag => record.has_flag(flag),
         })
@@ -303,22 +342,30 @@ fn flags(record: &Record, now: Time, down: bool) -> Vec<Flag> {
 fn stored(record: &Record) -> Stored {
     let traits = record.recognition.traits;
     let plain = traits.stored_as == "string";
-    let entries = record
-        .holds
-        .iter()
-        .map(|hold| {
+    let extra = record.extra.as_deref();
+    let raw = extra.map(|extra| &extra.entries).filter(|entries| !entries.is_empty());
+    let entries = raw.into_iter().flatten().map(|entry| StoredEntry {
+        key: entry.key.as_ref().map(|key| LockId::of_key(key).as_str().to_owned()),
+        field: entry.field.as_ref().map(|field| LockId::of_key(field).as_str().to_owned()),
+        value_b64: STANDARD.encode(&entry.value),
+        value: String::from_utf8(entry.value.to_vec()).ok(),
+    });
+    let follows = record.holds.iter().filter(|_| raw.is_none());
+    let entries = entries
+        .chain(follows.map(|hold| {
             let value: Vec<u8> = if plain { hold.token.to_vec() } else { hold.count.to_string().into_bytes() };
             StoredEntry {
+                key: None,
                 field: (!plain).then(|| LockId::of_key(&hold.token).as_str().to_owned()),
                 value_b64: STANDARD.encode(&value),
                 value: String::from_utf8(value).ok(),
             }
-        })
+        }))
         .collect();
     Stored {
         kind: traits.stored_as.to_owned(),
         entries,
-        companions: (traits.companions)(&record.key).iter().map(|key| LockId::of_key(key)).collect(),
+        companions: extra.iter().flat_map(|extra| &extra.companions).map(|key| LockId::of_key(key)).collect(),
     }
 }
 

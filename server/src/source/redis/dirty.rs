@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lockkeeper_model::Time;
 use tokio::sync::Notify;
 
-use super::read::Wanted;
+use super::assemble::Wanted;
 use crate::source::Hint;
 
 /// Keys that may wait. Beyond that the oldest way is cheaper and certain: scan everything again.

@@ -6,12 +6,13 @@
 //! - [`own_thread`]: where the feed is listened to, so that it can blink.
 //! - [`dirty`]: keys that changed and wait to be read.
 //! - [`scan`]: finding what exists.
-//! - [`read`]: reading keys with bounds; [`dialect`] understands what was read.
+//! - [`read`]: reading keys with bounds. [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
 //! - [`scope`]: which keys are looked at at all.
 //! - [`waiting`]: counting those who wait, where Redis knows.
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
+mod assemble;
 mod connect;
 mod dialect;
 mod dirty;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{Batch, Report, SourceHandle, SourceId};
+use assemble::Memory;
 use pace::Pacer;
 use scope::Scope;
 use status::Status;
@@ -107,6 +109,7 @@ struct Shared {
     status: Arc<Status>,
     pacer: Arc<Pacer>,
     scope: Arc<Scope>,
+    memory: Arc<Memory>,
     /// How many locks the board knows of this source.
     locks: Arc<AtomicU64>,
 }
@@ -128,6 +131,13 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Whether a key can belong to a lock that is to be looked at: by its own name, or by that of its root.
+    fn wants(&self, key: &[u8]) -> bool {
+        self.scope.has(key) || dialect::root_of(key).is_some_and(|root| self.scope.has(&root))
+    }
+}
+
 /// Starts watching. Never fails: what is wrong is in the status.
 pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, stop: CancellationToken) -> SourceHandle {
     let (commands, orders) = mpsc::channel(WAITING_COMMANDS);
@@ -140,6 +150,7 @@ pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, st
         status: Arc::new(status),
         pacer: Arc::new(Pacer::new(config.commands_per_second)),
         scope: Arc::new(Scope::new(config.patterns.clone())),
+        memory: Arc::default(),
         locks: locks.clone(),
         config: Arc::new(config),
     };

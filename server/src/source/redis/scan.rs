@@ -10,9 +10,9 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+use super::assemble::{Reader, Wanted};
 use super::glob;
 use super::pace::Purpose;
-use super::read::{Reader, Wanted};
 use super::trouble::refused_command;
 use super::{BoardGone, Shared};
 use crate::clock;
@@ -148,7 +148,7 @@ async fn pages(shared: &Shared, client: &Client, batches: mpsc::Sender<Vec<Wante
         shared.status.update(|status| status.coverage.scanned_keys += u64::from(page));
         for name in names {
             let Some(key) = name.into_bytes() else { continue };
-            if shared.scope.has(&key) {
+            if shared.wants(&key) {
                 batch.push(Wanted::of(key));
                 if batch.len() == READ_AT_ONCE {
                     let full = std::mem::replace(&mut batch, Vec::with_capacity(READ_AT_ONCE));

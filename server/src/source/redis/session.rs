@@ -13,12 +13,13 @@ use lockkeeper_model::{FeedKind, SourceState};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
+use super::assemble::{Reader, Wanted};
 use super::connect::For;
 use super::dirty::Dirty;
 use super::feed::{self, Broken, Progress};
 use super::own_thread::OwnThread;
 use super::pace::{Own, Purpose};
-use super::read::{Reader, Wanted};
+use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
 use super::{BoardGone, Shared, connect, release, waiting};
@@ -145,10 +146,13 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
     shared.status.sees_again();
 
     let reader = Reader {
-        pacer: shared.pacer.clone(),
-        status: shared.status.clone(),
+        keys: Keys {
+            pacer: shared.pacer.clone(),
+            status: shared.status.clone(),
+            may_script: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+        },
         scope: shared.scope.clone(),
-        may_script: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+        memory: shared.memory.clone(),
     };
     let dirty = Arc::new(Dirty::default());
     let progress = Arc::new(Progress::default());
@@ -217,7 +221,14 @@ impl Session {
             }
             // Whoever ordered it was told meanwhile that it is not known what came of it: it must not happen later.
             Command::Release { done, .. } if done.is_closed() => {}
-            Command::Release { order, done } if !shared.scope.has(&order.key) => {
+            Command::Together { keys } => {
+                shared.memory.together(&keys);
+                for key in &keys {
+                    // As above.
+                    let _ = self.dirty.put(key, None, Hint::None);
+                }
+            }
+            Command::Release { order, done } if !shared.scope.has(&shared.memory.root_of(&order.key)) => {
                 let because = "its key is not among those that are watched".to_owned();
                 let _ = done.send(ReleaseReply::Failed { because });
                 drop(order);
@@ -240,14 +251,13 @@ impl Session {
 /// Reads keys now and waits until the board knows. Says whether it does; a failure ends the session elsewhere.
 async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) -> bool {
     // A key that no pattern names is no lock, whatever it holds.
-    if keys.iter().any(|key| !shared.scope.has(key)) {
+    if keys.iter().any(|key| !shared.scope.has(&shared.memory.root_of(key))) {
         return false;
     }
-    let asked = keys.len();
-    let wanted = keys.into_iter().map(Wanted::of).collect();
+    let wanted = keys.iter().cloned().map(Wanted::of).collect();
     match reader.read(client, wanted, Purpose::Change).await {
         // A key that may not be read is missing among the sights.
-        Ok(sights) if sights.len() == asked => {
+        Ok(sights) if keys.iter().all(|key| sights.iter().any(|sight| sight.key == *key)) => {
             shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
         }
         _ => false,
