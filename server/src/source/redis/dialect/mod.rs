@@ -34,6 +34,12 @@ pub(crate) trait Dialect: Sync {
         None
     }
 
+    /// Keys that this family writes, that belong to no lock by their name and are none, whatever a pattern says.
+    fn is_never_a_lock(&self, key: &[u8]) -> bool {
+        let _ = key;
+        false
+    }
+
     /// Keys to read beside a root, so that all of the lock is known. The root's value may be missing: then another of
     /// the lock's keys led here, or it had some before.
     fn beside(&self, root: &Raw) -> Vec<Vec<u8>> {
@@ -229,7 +235,7 @@ static BY_KIND: LazyLock<[Vec<&'static dyn Dialect>; 6]> = LazyLock::new(|| {
 /// The locks that are stored under a root, if any family recognises them.
 pub(crate) fn recognise(stored: &Stored<'_>) -> Found {
     let Some(kind) = stored.root.value.kind() else { return none() };
-    if is_companion(stored.key()) {
+    if ALL.iter().any(|dialect| dialect.is_never_a_lock(stored.key())) {
         return none();
     }
     let families = &BY_KIND[kind as usize];
@@ -265,18 +271,6 @@ pub(crate) fn root_of_channel(channel: &[u8]) -> Option<Vec<u8>> {
 /// The family of that name.
 pub(crate) fn by_name(name: &str) -> Option<&'static dyn Dialect> {
     ALL.iter().copied().find(|dialect| dialect.names().contains(&name))
-}
-
-/// Keys that belong to a lock and are none, whatever a pattern says.
-fn is_companion(key: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 5] = [
-        b"lock-signal:",
-        b"redisson_lock_queue:",
-        b"redisson_lock_timeout:",
-        b"redisson_lock_token:",
-        b"redisson_unlock_latch:",
-    ];
-    PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// The script for locks that are strings with the holder's token: all keys are compared, and then all deleted.

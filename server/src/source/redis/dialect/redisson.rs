@@ -52,6 +52,12 @@ impl Dialect for Redisson {
         &[Kind::Hash]
     }
 
+    fn is_never_a_lock(&self, key: &[u8]) -> bool {
+        [&b"redisson_unlock_latch:"[..], b"redisson_lock_queue:", b"redisson_lock_timeout:", b"redisson_lock_token:"]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+    }
+
     fn channels(&self) -> &'static [&'static str] {
         &[CHANNEL_PREFIX]
     }
