@@ -144,6 +144,7 @@ impl World {
                 token: Bytes::copy_from_slice(token),
                 mode: Mode::Exclusive,
                 count: 1,
+                stamp: None,
                 expires_not_after: Some(now().plus(30_000)),
                 target: Target::Holder,
             })

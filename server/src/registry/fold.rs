@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::history::{Cause, Entry, LoggedEvent};
 use super::record::{End, Hold, NEVER, Record, Slot, UNCOUNTED, UNKNOWN_MS, width};
 use super::{Changes, Registry};
-use crate::source::{self, DialectTraits, Form, Hint, Recognition, Seen, Sight, SourceId};
+use crate::source::{self, DialectTraits, Form, Hint, HoldExtra, Recognition, Seen, Sight, SourceId};
 
 /// An attempt whose outcome is not told within this time, in milliseconds, has failed in some other way; what is seen is
 /// then taken as it is. Longer than an attempt may last.
@@ -217,7 +217,9 @@ impl Registry {
         let forced = |hold: &Hold| {
             freed.as_ref().is_some_and(|release| release.token == hold.token && sight.asked_at.0 >= release.at)
         };
-        let taken_anew = sight.hint == Hint::New || before.iter().any(forced);
+        let taken_anew = |old: &Hold, seen: &source::Hold| {
+            sight.hint == Hint::New || forced(old) || stamp(&old.extra) != stamp(&seen.extra)
+        };
         let mut holds: SmallVec<[Hold; 1]> = SmallVec::new();
         let mut happened: SmallVec<[Happened; 2]> = SmallVec::new();
         let mut left: Vec<&Hold> = before.iter().collect();
@@ -225,7 +227,7 @@ impl Registry {
         let mut changed = form_changed;
         for hold in &form.holds {
             match before.iter().find(|old| *old.token == *hold.token) {
-                Some(old) if !taken_anew => {
+                Some(old) if !taken_anew(old, hold) => {
                     left.retain(|other| other.token != old.token);
                     let mut kept = old.clone();
                     let mut what = update(&mut kept, hold, sight, at, looked_before);
@@ -252,10 +254,12 @@ impl Registry {
             }
         }
 
-        let handed_over = !left.is_empty() && !came.is_empty();
+        // Of several holders nobody can say whose place another took.
+        let one_each = before.len() <= 1 && form.holds.len() <= 1;
+        let handed_over = one_each && !left.is_empty() && !came.is_empty();
         for old in &left {
             let lapsed = old.expires < at.0;
-            let again = taken_anew && came.iter().any(|new| *new.token == *old.token);
+            let again = came.iter().any(|new| *new.token == *old.token);
             // A hand-over tells both ends in one line, except where the former lease had run out.
             if !handed_over || lapsed || again || forced(old) {
                 let (kind, cause) = match () {
@@ -279,13 +283,13 @@ impl Registry {
                 min: since_min.min(at.0),
                 max: sight.read_at.0,
             };
-            let previous = left.first().copied();
+            let previous = left.first().copied().filter(|_| one_each);
             let lapsed = previous.is_some_and(|old| old.expires < at.0);
             let kind = match previous {
                 Some(old) if !lapsed && !forced(old) && *old.token != *new.token => TransitionKind::HandedOver,
                 _ => TransitionKind::Acquired,
             };
-            let back = !names_nobody && previous.is_some_and(|old| forced(old) && old.token == new.token);
+            let back = !names_nobody && left.iter().any(|old| forced(old) && old.token == new.token);
             came_back |= back;
             let cause = match complete {
                 _ if back => Cause::CameBack,
@@ -556,9 +560,10 @@ fn new_hold(
     traits: &'static DialectTraits,
 ) -> Hold {
     let (min, max) = lease_bounds(hold, sight);
-    // What was watched is better known than what a token says by its holder's clock.
+    let told = hold.extra.as_ref().and_then(|extra| extra.taken_at).or_else(|| (traits.taken_at)(&hold.token));
+    // What was watched is better known than what is written down by its holder's clock.
     if since.basis == Basis::FirstSeen
-        && let Some(at) = (traits.taken_at)(&hold.token).filter(|at| at.0 <= since.max)
+        && let Some(at) = told.filter(|at| at.0 <= since.max)
     {
         since = Since { basis: Basis::Reported, min: at.0, max: at.0 };
     }
@@ -608,6 +613,8 @@ fn update(
     } else {
         None
     };
+    let shares_lease = seen.extra.as_ref().is_some_and(|extra| extra.shares_lease);
+    let lease = lease.filter(|(kind, _)| !(shares_lease && *kind == TransitionKind::Renewed));
     // Nothing new: two readings of one deadline that meet narrow it down.
     let meet = min <= known_max && known_min <= max;
     let (min, max) = if lease.is_none() && meet { (min.max(known_min), max.min(known_max)) } else { (min, max) };
@@ -623,6 +630,11 @@ fn update(
         learn_rhythm(kept, at);
     }
     lease
+}
+
+/// What tells one acquire with a token from another, where that is stored.
+fn stamp(extra: &Option<Box<HoldExtra>>) -> Option<&Bytes> {
+    extra.as_ref()?.stamp.as_ref()
 }
 
 fn learn_rhythm(hold: &mut Hold, at: Time) {

@@ -82,6 +82,7 @@ impl Registry {
                 token: Bytes::copy_from_slice(&hold.token),
                 mode: mode(record, hold),
                 count: hold.count,
+                stamp: hold.extra.as_ref().and_then(|extra| extra.stamp.clone()),
                 expires_not_after: (hold.expires != NEVER).then_some(Time(hold.expires)),
                 target: Target::Holder,
             })
@@ -227,7 +228,7 @@ impl Registry {
             token_b64,
             mode: mode(record, hold),
             count: hold.count,
-            identity: (record.recognition.traits.identity)(&hold.token),
+            identity: identity(record, hold),
             held_since: since(hold),
             lease: lease(hold.expires, now),
             renewals,
@@ -303,6 +304,13 @@ fn keys(record: &Record) -> Vec<Bytes> {
 
 fn mode(record: &Record, hold: &Hold) -> Mode {
     hold.extra.as_ref().and_then(|extra| extra.mode).unwrap_or(record.mode)
+}
+
+/// Who a holder is: what its token says, and what is stored beside it.
+fn identity(record: &Record, hold: &Hold) -> Identity {
+    let said = (record.recognition.traits.identity)(&hold.token);
+    let beside = hold.extra.as_ref().and_then(|extra| extra.metadata.as_deref()).map(str::to_owned);
+    Identity { metadata: said.metadata.or(beside), ..said }
 }
 
 fn waiter(record: &Record, queued: &Queued) -> Waiter {
@@ -446,7 +454,7 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
         }
         Cause::FoundByScan => ("scan", Some("found by a scan, not as it happened".to_owned())),
         Cause::Unwatched => ("unwatched", Some("it happened while changes were not watched".to_owned())),
-        Cause::TakenAnew => ("taken_anew", Some("Redis announced a new key under the same token".to_owned())),
+        Cause::TakenAnew => ("taken_anew", Some("Redis shows that it was taken anew under the same token".to_owned())),
         Cause::ExpiryRemoved => ("expiry_removed", Some("it had an expiry and has none now".to_owned())),
         Cause::ExpirySet => ("expiry_set", Some("it had no expiry and has one now".to_owned())),
         Cause::RenewedOrTakenAnew => (

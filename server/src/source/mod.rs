@@ -177,6 +177,14 @@ pub struct HoldExtra {
     pub mode: Option<Mode>,
     /// The number by which the resource can refuse a late holder.
     pub fencing: Option<Box<str>>,
+    /// When it was taken, where the store keeps that beside the token.
+    pub taken_at: Option<Time>,
+    /// What the library wrote beside the token, in words.
+    pub metadata: Option<Box<str>>,
+    /// What is stored with the token and differs from one acquire to the next: with another of it, it is another hold.
+    pub stamp: Option<Bytes>,
+    /// The store keeps one expiry for all holders: a later end does not say that this one renewed.
+    pub shares_lease: bool,
 }
 
 /// What the store counts of those who wait.
@@ -363,6 +371,8 @@ pub struct ReleaseOrder {
     pub mode: Mode,
     /// The exact re-entry count, or the permits that it has.
     pub count: u32,
+    /// What is stored with the token, where another acquire would have another: [`HoldExtra::stamp`].
+    pub stamp: Option<Bytes>,
     /// The lease ends no later than this; `None`: it has no expiry. A later end means that it was renewed or taken
     /// again unseen.
     pub expires_not_after: Option<Time>,

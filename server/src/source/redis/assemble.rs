@@ -156,6 +156,8 @@ struct Read {
     found: Found,
     /// Another of the lock's keys led here, or the lock can be there without it.
     lingers: bool,
+    /// The root itself is not there, whatever stands beside it.
+    rootless: bool,
 }
 
 impl Reader {
@@ -182,6 +184,7 @@ impl Reader {
                 unread.push(i);
                 continue;
             };
+            read.rootless = raw.value == Value::Missing;
             read.found = self.recognise(&raw, &beside, read_at);
         }
         for i in unread.into_iter().rev() {
@@ -211,7 +214,7 @@ impl Reader {
             }
             places.insert(wanted.key.clone(), roots.len());
             let lingers = led || self.memory.lingers(&wanted.key);
-            roots.push(Read { wanted, found: dialect::none(), lingers });
+            roots.push(Read { wanted, found: dialect::none(), lingers, rootless: false });
         };
         for one in wanted {
             let root = self.memory.root_of(&one.key);
@@ -279,8 +282,9 @@ impl Reader {
     fn recognise(&self, raw: &Raw, beside: &HashMap<Bytes, Vec<Raw>>, read_at: Time) -> Found {
         let configured = self.scope.is_configured();
         let beside = beside.get(&raw.key).map_or(&[][..], Vec::as_slice);
-        let found = dialect::recognise(&Stored { root: raw, beside, configured, now_ms: read_at.0 });
-        if found.is_empty() {
+        let stored = Stored { root: raw, beside, configured, now_ms: read_at.0 };
+        let found = dialect::recognise(&stored);
+        if found.is_empty() && !dialect::is_vacant(&stored) {
             let because = match &raw.value {
                 Value::Missing => return found,
                 Value::TooLarge { because, .. } | Value::Not(because) => because.clone(),
@@ -375,7 +379,7 @@ impl Reader {
 
     /// Reports the locks under one root, and those that left it.
     fn tell(&self, read: Read, sights: &mut Vec<Sight>, asked_at: Time, read_at: Time) {
-        let Read { wanted, found, .. } = read;
+        let Read { wanted, found, rootless, .. } = read;
         let root = wanted.key.clone();
         let id = |part: &Option<Bytes>| match part {
             Some(part) => Bytes::from([&root[..], &[PART], part].concat()),
@@ -383,7 +387,8 @@ impl Reader {
         };
         let ids: Vec<Bytes> = found.iter().map(|lock| id(&lock.part)).collect();
         let lingers = found.iter().any(|lock| {
-            lock.form.state == LockState::WaitingOnly
+            rootless
+                || lock.form.state == LockState::WaitingOnly
                 || lock.form.extra.as_ref().is_some_and(|extra| extra.queue.is_some())
         });
         let gone = self.memory.note(&root, &ids, lingers);
@@ -400,8 +405,10 @@ impl Reader {
         }
         sights.extend(gone.into_iter().filter(|id| *id != root).map(|id| sight(id, Seen::Gone, Hint::None)));
         for (lock, id) in found.into_iter().zip(ids) {
-            let new = wanted.new && lock.part.is_none();
             let mut form: Form = lock.form;
+            let held_by = form.extra.as_ref().and_then(|extra| extra.keys.first());
+            // A root that is new says that the lock was taken only where the root is what holds it.
+            let new = wanted.new && lock.part.is_none() && held_by.is_none_or(|key| *key == root);
             if let Some(part) = &lock.part {
                 let extra = form.extra_mut();
                 if extra.keys.is_empty() {

@@ -7,9 +7,17 @@
 //! ([`Dialect::root_of`]), which keys are to be read beside a root ([`Dialect::beside`]), and what locks all of that is
 //! ([`Dialect::recognise`]). It never reads anything itself.
 
+mod distributedlock_net;
+mod huey;
+mod members;
 mod python_redis_lock;
+mod redis_semaphore;
 mod redisson;
+mod ruby_redis_semaphore;
 mod shape;
+mod sidekiq_unique_jobs;
+mod symfony;
+mod symfony_semaphore;
 mod token;
 
 use std::sync::LazyLock;
@@ -49,6 +57,13 @@ pub(crate) trait Dialect: Sync {
 
     /// Understands what is stored under a root and beside it as locks; empty where it is none of this family's.
     fn recognise(&self, stored: &Stored<'_>) -> Found;
+
+    /// Whether what is stored is this family's, though nobody holds it now: at its next change it can be a lock, so it
+    /// is neither forgotten nor listed as something foreign.
+    fn is_vacant(&self, stored: &Stored<'_>) -> bool {
+        let _ = stored;
+        false
+    }
 
     /// The script that frees exactly one hold, with its keys and arguments, when it runs at `now_ms` or later.
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script;
@@ -123,6 +138,27 @@ impl Raw {
         let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
         let fields = fields.iter().map(|(field, value)| (bytes(field), bytes(value))).collect();
         Raw { key: bytes(key), value: Value::Hash(fields), ttl_ms }
+    }
+
+    pub(crate) fn zset(key: &str, members: &[(&str, f64)], ttl_ms: Option<i64>) -> Raw {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        let members = members.iter().map(|(member, score)| (bytes(member), *score)).collect();
+        Raw { key: bytes(key), value: Value::ZSet(members), ttl_ms }
+    }
+
+    pub(crate) fn set(key: &str, members: &[&str], ttl_ms: Option<i64>) -> Raw {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        Raw { key: bytes(key), value: Value::Set(members.iter().map(|member| bytes(member)).collect()), ttl_ms }
+    }
+
+    pub(crate) fn list(key: &str, items: &[&str], ttl_ms: Option<i64>) -> Raw {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        let (total, items) = (items.len() as u32, items.iter().map(|item| bytes(item)).collect());
+        Raw { key: bytes(key), value: Value::List { items, total }, ttl_ms }
+    }
+
+    pub(crate) fn missing(key: &str) -> Raw {
+        Raw { key: Bytes::copy_from_slice(key.as_bytes()), value: Value::Missing, ttl_ms: None }
     }
 }
 
@@ -201,7 +237,6 @@ impl<'a> Stored<'a> {
     }
 
     /// The root's members with their scores, if it is a sorted set.
-    #[allow(dead_code)]
     pub(crate) fn zset(&self) -> Option<&'a [(Bytes, f64)]> {
         match &self.root.value {
             Value::ZSet(members) => Some(members),
@@ -224,7 +259,18 @@ pub(crate) struct Script {
 }
 
 /// Every family, the more particular first: the first that recognises a root has it.
-const ALL: &[&dyn Dialect] = &[&redisson::Redisson, &python_redis_lock::PythonRedisLock, &token::Token];
+const ALL: &[&dyn Dialect] = &[
+    &huey::Huey,
+    &sidekiq_unique_jobs::SidekiqUniqueJobs,
+    &ruby_redis_semaphore::RubyRedisSemaphore,
+    &redisson::Redisson,
+    &redis_semaphore::RedisSemaphore,
+    &symfony_semaphore::SymfonySemaphore,
+    &symfony::Symfony,
+    &distributedlock_net::DistributedLockNet,
+    &python_redis_lock::PythonRedisLock,
+    &token::Token,
+];
 
 /// The families whose roots are of one type each, in the order of [`ALL`], so that a key is shown only to those.
 static BY_KIND: LazyLock<[Vec<&'static dyn Dialect>; 6]> = LazyLock::new(|| {
@@ -240,6 +286,12 @@ pub(crate) fn recognise(stored: &Stored<'_>) -> Found {
     }
     let families = &BY_KIND[kind as usize];
     families.iter().map(|dialect| dialect.recognise(stored)).find(|found| !found.is_empty()).unwrap_or_default()
+}
+
+/// Whether a root under which no lock was recognised is some family's all the same, with nobody holding it.
+pub(crate) fn is_vacant(stored: &Stored<'_>) -> bool {
+    let Some(kind) = stored.root.value.kind() else { return false };
+    BY_KIND[kind as usize].iter().any(|dialect| dialect.is_vacant(stored))
 }
 
 /// The root of the lock to which a key belongs by its name alone; `None` where it is a root itself.

@@ -37,7 +37,6 @@ pub(super) fn is_dashed_uuid(token: &[u8]) -> bool {
 }
 
 /// A random UUID with dashes.
-#[allow(dead_code)]
 pub(super) fn is_uuid4(token: &[u8]) -> bool {
     is_dashed_uuid(token) && token[14] == b'4'
 }
@@ -45,6 +44,24 @@ pub(super) fn is_uuid4(token: &[u8]) -> bool {
 /// All characters are lower-case hex digits, and there are so many.
 pub(super) fn is_lower_hex(token: &[u8], len: usize) -> bool {
     token.len() == len && token.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Base64 of 32 bytes: 43 characters and one `=`.
+pub(super) fn is_base64_of_32_bytes(token: &[u8]) -> bool {
+    token.len() == 44
+        && token[43] == b'='
+        && token[..43].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+/// `<host>_<pid>_<32 hex digits>`, as DistributedLock for .NET names a holder: host and process id.
+pub(super) fn host_and_pid(token: &[u8]) -> Option<(&str, u32)> {
+    let (rest, id) = token.split_at_checked(token.len().checked_sub(33)?)?;
+    if token.len() > MAX_GUESSED_TOKEN || id[0] != b'_' || !is_lower_hex(&id[1..], 32) {
+        return None;
+    }
+    let (host, pid) = std::str::from_utf8(rest).ok()?.rsplit_once('_')?;
+    let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    Some((host, pid.parse().ok().filter(|_| is_number && !host.is_empty())?))
 }
 
 /// A UUID of version 1 as 32 hex digits, whose time is not in the future and not too old to be that of a lock.
