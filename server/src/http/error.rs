@@ -145,6 +145,8 @@ impl From<Refusal> for ApiError {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "source-down", "The store does not answer", detail)
                     .hint("nothing was released; try again when the source answers")
             }
+            Refusal::HoldGone { .. } => ApiError::new(StatusCode::CONFLICT, "gone", "The hold is over already", detail)
+                .hint("nothing has to be done for this holder"),
             Refusal::Gone { .. } => ApiError::new(StatusCode::CONFLICT, "gone", "The lock is free already", detail)
                 .hint("nothing needs to be released; its events say how it ended"),
             Refusal::ChangedHands { holder_now, .. } => {

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lockkeeper_model::{
-    After, AfterState, Holder, LockId, Outcome, ReleaseAnswer, ReleaseRequest, ReleaseResult, TransitionKind, words,
+    After, AfterState, Holder, Lock, LockId, LockState, Mode, Outcome, ReleaseAnswer, ReleaseRequest, ReleaseResult,
+    TransitionKind, words,
 };
 use tokio::time::Instant;
 
@@ -60,17 +61,24 @@ impl ReleaseDesk {
         let desk = Arc::clone(self);
         let attempts = tokio::spawn(async move {
             let _slot = slot;
-            stream::iter(permission.holds)
-                .map(|hold| {
+            stream::iter(by_lock(permission.holds))
+                .map(|holds| {
                     let (desk, reason) = (Arc::clone(&desk), Arc::clone(&reason));
-                    async move { desk.release(hold, &reason).await }
+                    async move {
+                        let mut results = Vec::with_capacity(holds.len());
+                        for (place, hold) in holds {
+                            results.push((place, desk.release(hold, &reason).await));
+                        }
+                        results
+                    }
                 })
-                .buffered(LOCKS_AT_ONCE)
-                .collect()
+                .buffer_unordered(LOCKS_AT_ONCE)
+                .concat()
                 .await
         });
-        let results = attempts.await.map_err(|_| BoardClosed)?;
-        Ok(ReleaseAnswer { results })
+        let mut results: Vec<(usize, ReleaseResult)> = attempts.await.map_err(|_| BoardClosed)?;
+        results.sort_by_key(|(place, _)| *place);
+        Ok(ReleaseAnswer { results: results.into_iter().map(|(_, result)| result).collect() })
     }
 
     /// One hold, from the line in the log before to the line after.
@@ -122,6 +130,7 @@ impl ReleaseDesk {
             }
         };
 
+        let others: Vec<String> = found.held.iter().flat_map(|held| generations(&held.lock.holders)).collect();
         let token = order.token.clone();
         self.board.releasing(source.id, key.clone(), token.clone()).await?;
         let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order))
@@ -132,15 +141,13 @@ impl ReleaseDesk {
 
         Ok(match reply {
             ReleaseReply::Released { woken } => {
-                let after = self.watch(source, &key, &token, &mut events).await?;
+                let after = self.watch(source, &key, &token, &others, &mut events).await?;
                 let detail = told(woken, after.as_ref());
                 ReleaseResult { woken, after, ..answer(Outcome::Released, detail) }
             }
             ReleaseReply::ChangedHands => {
-                let holder_now = self.holder_now(source, &key).await?;
-                let who = holder_now.as_ref().map_or_else(|| "another holder".to_owned(), named);
-                let detail = format!("{who} has it now; nothing was done");
-                ReleaseResult { holder_now, ..answer(Outcome::ChangedHands, detail) }
+                let (detail, holder_now) = whose_now(self.lock_now(source, &key).await?.as_ref());
+                ReleaseResult { holder_now, ..answer(Outcome::ChangedHands, format!("{detail}; nothing was done")) }
             }
             ReleaseReply::Gone => answer(Outcome::Gone, "it was free already; nothing was done".to_owned()),
             ReleaseReply::Refused { because } => answer(Outcome::Refused, format!("{because}; nothing was done")),
@@ -152,13 +159,14 @@ impl ReleaseDesk {
         })
     }
 
-    /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`]. `None` when the store was lost
-    /// meanwhile, so that nobody can say what came after.
+    /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`]. `before` are the holds that were there
+    /// already. `None` when the store was lost meanwhile, so that nobody can say what came after.
     async fn watch(
         &self,
         source: &SourceHandle,
         key: &Bytes,
         freed: &Bytes,
+        before: &[String],
         events: &mut Subscription,
     ) -> Result<Option<After>, BoardClosed> {
         let began = Instant::now();
@@ -180,26 +188,55 @@ impl ReleaseDesk {
                 return Ok(None);
             }
         }
-        let holders = self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock.holders);
+        let lock = self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock);
         let watched_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let same_token = STANDARD.encode(freed);
-        let came_back = |holder: &Holder| holder.token_b64 == same_token;
-        let (state, holder) = match holders {
-            Some(holders) if holders.iter().any(came_back) => {
-                (AfterState::CameBack, holders.into_iter().find(came_back))
-            }
-            // Other readers of a shared lock had it before and have it still; that is not news, but it is not free.
-            Some(mut holders) if !holders.is_empty() => (AfterState::Taken, Some(holders.swap_remove(0))),
-            _ => (AfterState::Free, None),
+        let names_nobody = lock.as_ref().is_some_and(|lock| lock.state == LockState::UnknownHolder);
+        let came_back = |holder: &Holder| !names_nobody && holder.token_b64 == same_token;
+        // Other holders of a shared lock had it before and have it still: that is not news.
+        let mut came = lock.map(|lock| lock.holders).unwrap_or_default();
+        came.retain(|holder| !before.contains(&holder.generation));
+        let (state, holder) = match came.iter().position(came_back) {
+            Some(place) => (AfterState::CameBack, Some(came.swap_remove(place))),
+            None if came.is_empty() => (AfterState::Free, None),
+            None => (AfterState::Taken, Some(came.swap_remove(0))),
         };
         Ok(Some(After { state, holder, watched_ms }))
     }
 
-    async fn holder_now(&self, source: &SourceHandle, key: &Bytes) -> Result<Option<Holder>, BoardClosed> {
+    async fn lock_now(&self, source: &SourceHandle, key: &Bytes) -> Result<Option<Lock>, BoardClosed> {
         // The board learns by itself as well; looking makes the answer say who it is.
         let _ = self.look(source, vec![key.clone()]).await;
-        let held = self.board.lock(source.id, key.clone()).await?.held;
-        Ok(held.and_then(|held| held.lock.holders.into_iter().next()))
+        Ok(self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock))
+    }
+}
+
+/// The holds of each lock together, in their order and each with its place: those of one lock are freed one after the
+/// other, because the board follows one attempt at a lock at a time.
+fn by_lock(holds: Vec<BoundHold>) -> Vec<Vec<(usize, BoundHold)>> {
+    let mut locks: Vec<Vec<(usize, BoundHold)>> = Vec::new();
+    for (place, hold) in holds.into_iter().enumerate() {
+        let same = |known: &BoundHold| known.source == hold.source && known.key == hold.key;
+        match locks.iter_mut().find(|lock| same(&lock[0].1)) {
+            Some(lock) => lock.push((place, hold)),
+            None => locks.push(vec![(place, hold)]),
+        }
+    }
+    locks
+}
+
+fn generations(holders: &[Holder]) -> Vec<String> {
+    holders.iter().map(|holder| holder.generation.clone()).collect()
+}
+
+/// Says of a hold that is not there any more who has the lock now. Where several may hold it, the others are not news.
+fn whose_now(lock: Option<&Lock>) -> (String, Option<Holder>) {
+    match lock {
+        Some(lock) if lock.mode != Mode::Exclusive => ("this holder has let go; others have it".to_owned(), None),
+        Some(Lock { holders, .. }) if !holders.is_empty() => {
+            (format!("{} has it now", named(&holders[0])), Some(holders[0].clone()))
+        }
+        _ => ("another holder has it now".to_owned(), None),
     }
 }
 
@@ -212,9 +249,8 @@ fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Di
     };
     let holders = &held.lock.holders;
     let Some((index, order)) = held.orders.iter().enumerate().find(|(_, order)| *order.token == *hold.token) else {
-        let now = holders.first().cloned();
-        let who = now.as_ref().map_or_else(|| "another holder".to_owned(), named);
-        return different(Outcome::ChangedHands, format!("{who} has it now"), now);
+        let (detail, now) = whose_now(Some(&held.lock));
+        return different(Outcome::ChangedHands, detail, now);
     };
     let holder = holders.get(index);
     if holder.is_none_or(|holder| holder.generation != hold.generation) {

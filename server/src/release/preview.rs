@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use lockkeeper_model::{
-    Collateral, Flag, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, SourceState,
+    Collateral, Flag, Holder, Lock, Mode, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, SourceState,
     SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
 };
 
@@ -110,8 +110,13 @@ fn choose<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a 
     let holders = &held.lock.holders;
     let gone = || Refusal::Gone { id: asked.id.clone() };
     let first = holders.first().ok_or_else(gone)?;
+    let is_named = |holder: &Holder| asked.holder.as_ref() == Some(&holder.token_b64);
+    // That others hold a shared lock or a semaphore is no news: the hold that was meant is over.
+    if asked.holder.is_some() && held.lock.mode != Mode::Exclusive && !holders.iter().any(is_named) {
+        return Err(Refusal::HoldGone { id: asked.id.clone(), others: holders.len() });
+    }
     let index = match &asked.holder {
-        Some(token) => holders.iter().position(|holder| holder.token_b64 == *token),
+        Some(_) => holders.iter().position(is_named),
         None if holders.len() > 1 => {
             return Err(Refusal::SeveralHolders { id: asked.id.clone(), holders: holders.len() });
         }

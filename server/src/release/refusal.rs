@@ -47,6 +47,14 @@ pub enum Refusal {
         /// The lock.
         id: LockId,
     },
+    /// That hold of a lock with several is over; others hold it.
+    #[error("that holder of `{}` has let go of it; {others} still hold it", words::shown(.id.as_str()))]
+    HoldGone {
+        /// The lock.
+        id: LockId,
+        /// How many hold it.
+        others: usize,
+    },
     /// Somebody else has it.
     #[error("`{}` changed hands: {} has it now", words::shown(.id.as_str()), super::named(.holder_now))]
     ChangedHands {

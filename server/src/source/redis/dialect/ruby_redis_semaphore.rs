@@ -3,7 +3,6 @@
 //!
 //! Source: dv/redis-semaphore, `lib/redis/semaphore.rb`; read, not run.
 
-use bytes::Bytes;
 use lockkeeper_model::{Certainty, LockState, Mode, Time};
 
 use super::members::entries;
