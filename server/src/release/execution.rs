@@ -261,6 +261,10 @@ fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Di
         let detail = format!("the hold count changed from {} to {} since the preview", hold.count, order.count);
         return different(Outcome::Refused, detail, holder.cloned());
     }
+    if order.mode != hold.mode {
+        let detail = "how this holder holds the lock, alone or with others, changed since the preview".to_owned();
+        return different(Outcome::Refused, detail, holder.cloned());
+    }
     Ok(order.clone())
 }
 

@@ -52,6 +52,7 @@ impl ReleaseDesk {
                 token: order.token.to_vec(),
                 generation: holder.generation.clone(),
                 count: order.count,
+                mode: order.mode,
             });
             let status = target.source.status.borrow().clone();
             locks.push(explain(&held, holder, &status));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockkeeper_model::{
-    Action, AfterState, Flag, LockId, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseRequest,
+    Action, AfterState, Flag, LockId, Mode, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseRequest,
     ReleaseResult, SourceState, Told, TransitionKind, Verdict, WaitersBasis,
 };
 
@@ -178,6 +178,67 @@ async fn one_of_several_holders_must_be_named() {
     assert_eq!(scene.preview(bob).await.unwrap().locks[0].holder.token.as_deref(), Some("bob"));
     let carol = PreviewTarget { holder: Some(b64("carol")), ..target("lock of g1+g2") };
     assert!(matches!(scene.preview(carol).await, Err(Refusal::ChangedHands { .. })));
+}
+
+/// `lock:stock:4711` is a semaphore of these holders.
+fn semaphore(world: &mut crate::fake::World, holders: &[(&[u8], &str)]) {
+    world.hold(b"lock:stock:4711", holders, &crate::fake::TRAITS);
+    let held = world.held.values_mut().find(|held| held.lock.holders.len() == holders.len()).unwrap();
+    held.lock.mode = Mode::Semaphore;
+}
+
+const ALICE: (&[u8], &str) = (b"alice", "g1");
+const BOB: (&[u8], &str) = (b"bob", "g2");
+const CAROL: (&[u8], &str) = (b"carol", "g3");
+
+#[tokio::test(start_paused = true)]
+async fn holds_of_one_lock_are_freed_one_after_the_other() {
+    let scene = scene();
+    scene.fake.with(|world| semaphore(world, &[ALICE, BOB, CAROL]));
+    let [alice, bob] = [("alice", "g1"), ("bob", "g2")]
+        .map(|(holder, generation)| PreviewTarget { holder: Some(b64(holder)), ..target(generation) });
+    let answer =
+        scene.desk.preview(&PreviewRequest { locks: vec![alice, bob], action: Action::Release }).await.unwrap();
+    scene.fake.asked();
+    scene.reply(RELEASED, Box::new(|world| semaphore(world, &[BOB, CAROL])));
+    scene.reply(RELEASED, Box::new(|world| semaphore(world, &[CAROL])));
+    let (ticket, confirm) = (answer.ticket, answer.confirm);
+    let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned() };
+    let results = scene.desk.execute(&request).await.unwrap().results;
+    for result in results {
+        // Carol had it before and has it still: nobody took what was freed.
+        let after = result.after.unwrap();
+        assert_eq!((result.outcome, after.state, after.holder), (Outcome::Released, AfterState::Free, None));
+    }
+    let asked = scene.fake.asked();
+    let attempts: Vec<&str> = asked.iter().map(String::as_str).filter(|asked| asked.contains("release")).collect();
+    let [before, after] = ["releasing lock:stock:4711", "released lock:stock:4711"];
+    let [alice, bob] = ["alice", "bob"].map(|who| format!("release lock:stock:4711 of {who}"));
+    assert_eq!(attempts, [alice.as_str(), after, bob.as_str(), after]);
+    assert_eq!(asked.iter().filter(|asked| *asked == before).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_others_hold_a_semaphore_is_no_change_of_hands() {
+    let scene = scene();
+    scene.fake.with(|world| semaphore(world, &[ALICE, BOB]));
+    let alice = || PreviewTarget { holder: Some(b64("alice")), ..target("g1") };
+    let ticket = scene.preview(alice()).await.unwrap().ticket;
+    scene.fake.with(|world| semaphore(world, &[BOB]));
+    let result = scene.execute(&ticket).await;
+    assert_eq!((result.outcome, result.holder_now), (Outcome::ChangedHands, None));
+    assert_eq!(result.detail, "this holder has let go; others have it; nothing was done");
+    let refusal = scene.preview(alice()).await.unwrap_err();
+    assert_eq!(refusal.to_string(), "that holder of `lock:stock:4711` has let go of it; 1 still hold it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_became_a_writer_is_not_what_was_previewed() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.fake.with(|world| world.held.values_mut().next().unwrap().orders[0].mode = Mode::Shared);
+    assert_eq!(scene.execute(&ticket).await.outcome, Outcome::Refused);
+    assert_eq!(scene.attempts(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -74,6 +74,12 @@ impl Memory {
         dialect::root_of(id).map_or_else(|| Bytes::copy_from_slice(id), Bytes::from)
     }
 
+    /// How many more locks are known than there are keys that carry them.
+    pub(crate) fn sharing(&self) -> u64 {
+        let inner = self.lock();
+        inner.roots.len().saturating_sub(inner.parts.len()) as u64
+    }
+
     fn lingers(&self, root: &[u8]) -> bool {
         self.lock().lingering.contains(root)
     }
