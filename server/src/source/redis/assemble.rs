@@ -175,6 +175,7 @@ impl Reader {
         wanted: Vec<Wanted>,
         purpose: Purpose,
     ) -> Result<Vec<Sight>, Error> {
+        let parts: Vec<(Bytes, Bytes)> = wanted.iter().filter_map(|one| self.part(&one.key)).collect();
         let mut roots = self.roots(wanted);
         let names: Vec<Bytes> = roots.iter().map(|read| read.wanted.key.clone()).collect();
         let asked_at = clock::now();
@@ -200,7 +201,23 @@ impl Reader {
         for read in self.spans(roots, &mut sights, asked_at, read_at) {
             self.tell(read, &mut sights, asked_at, read_at);
         }
+        for (id, root) in parts {
+            if sights.iter().all(|sight| sight.key != id)
+                && let Some(read) = sights.iter().find(|sight| sight.key == root)
+            {
+                let gone = Sight { key: id, seen: Seen::Gone, hint: Hint::None, ..read.clone() };
+                sights.push(gone);
+            }
+        }
         Ok(sights)
+    }
+
+    /// The id of a lock that is a part of what its root carries, with the root: that it left is an answer, too.
+    fn part(&self, id: &Bytes) -> Option<(Bytes, Bytes)> {
+        memchr::memchr(PART, id)?;
+        let root = self.memory.root_of(id);
+        let is_part = id.get(root.len()) == Some(&PART) && id.starts_with(&root);
+        is_part.then(|| (id.clone(), root))
     }
 
     /// The roots to read for these keys, each once, with the other keys of locks that span several.

@@ -24,7 +24,7 @@ use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
 use super::{BoardGone, Shared, connect, release, waiting};
 use crate::clock;
-use crate::source::{Command, Hint, ReleaseReply, Report, Seen, Sight};
+use crate::source::{Command, Hint, ReleaseReply, Report};
 
 /// Changed keys are given this long to change again before they are read: a hand-over is then one reading, and a person
 /// sees no difference.
@@ -250,23 +250,18 @@ impl Session {
 
 /// Reads keys now and waits until the board knows. Says whether it does; a failure ends the session elsewhere.
 async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) -> bool {
-    let roots: Vec<bytes::Bytes> = keys.iter().map(|key| shared.memory.root_of(key)).collect();
     // A key that no pattern names is no lock, whatever it holds.
-    if !roots.iter().all(|root| shared.scope.has(root)) {
+    if keys.iter().any(|key| !shared.scope.has(&shared.memory.root_of(key))) {
         return false;
     }
     let wanted = keys.iter().cloned().map(Wanted::of).collect();
-    let Ok(mut sights) = reader.read(client, wanted, Purpose::Change).await else { return false };
-    for (key, root) in keys.into_iter().zip(roots) {
-        if sights.iter().any(|sight| sight.key == key) {
-            continue;
+    match reader.read(client, wanted, Purpose::Change).await {
+        // A key that may not be read is missing among the sights.
+        Ok(sights) if keys.iter().all(|key| sights.iter().any(|sight| sight.key == *key)) => {
+            shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
         }
-        // The lock's root was read and it is not there any more. A key that may not be read is missing altogether.
-        let Some(read) = sights.iter().find(|sight| sight.key == root) else { return false };
-        let gone = Sight { key, seen: Seen::Gone, hint: Hint::None, ..read.clone() };
-        sights.push(gone);
+        _ => false,
     }
-    shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
 }
 
 async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> {
