@@ -266,8 +266,10 @@ impl Registry {
                     () if forced(old) => (TransitionKind::Forced, Cause::Release),
                     () if lapsed => (TransitionKind::Expired, Cause::Deadline),
                     () if again => (TransitionKind::Released, Cause::TakenAnew),
-                    () if came.is_empty() && old.expires == NEVER => (TransitionKind::Released, Cause::NoDeadline),
-                    () if came.is_empty() => (TransitionKind::Released, Cause::BeforeDeadline),
+                    () if came.is_empty() || !one_each => match old.expires {
+                        NEVER => (TransitionKind::Released, Cause::NoDeadline),
+                        _ => (TransitionKind::Released, Cause::BeforeDeadline),
+                    },
                     () => (TransitionKind::Released, Cause::BetweenLooks),
                 };
                 happened.push(Happened {
@@ -293,6 +295,7 @@ impl Registry {
             came_back |= back;
             let cause = match complete {
                 _ if back => Cause::CameBack,
+                true if !one_each => Cause::Seen,
                 true => Cause::BetweenLooks,
                 false => Cause::Unwatched,
             };

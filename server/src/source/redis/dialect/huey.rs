@@ -63,7 +63,7 @@ impl Dialect for Huey {
             .map(|(field, value)| {
                 let name = memchr::memmem::find(field, LOCK).map_or(&field[..], |at| &field[at + LOCK.len()..]);
                 let extra = Extra {
-                    name: Some(LockId::of_key(name).as_str().into()).filter(|name: &Box<str>| !name.is_empty()),
+                    name: Some(LockId::of_key(name).as_str()).filter(|name| !name.is_empty()).map(Into::into),
                     keys: vec![stored.root.key.clone()],
                     entries: vec![Entry {
                         key: Some(stored.root.key.clone()),
