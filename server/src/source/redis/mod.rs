@@ -9,6 +9,7 @@
 //! - [`read`]: reading keys with bounds. [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
 //! - [`scope`]: which keys are looked at at all.
 //! - [`waiting`]: counting those who wait, where Redis knows.
+//! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
@@ -27,6 +28,7 @@ mod scan;
 mod scope;
 mod session;
 mod status;
+mod surroundings;
 mod trouble;
 mod waiting;
 

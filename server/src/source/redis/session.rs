@@ -22,7 +22,7 @@ use super::pace::{Own, Purpose};
 use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
-use super::{BoardGone, Shared, connect, release, waiting};
+use super::{BoardGone, Shared, connect, release, surroundings, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
@@ -187,6 +187,15 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         let (shared, client) = (shared.clone(), act.clone());
         tasks.spawn(async move {
             match waiting::run(&shared, &client).await {
+                Ok(error) => Broken::Error(error),
+                Err(BoardGone) => Broken::BoardGone,
+            }
+        });
+    }
+    {
+        let (shared, client) = (shared.clone(), act.clone());
+        tasks.spawn(async move {
+            match surroundings::run(&shared, &client).await {
                 Ok(error) => Broken::Error(error),
                 Err(BoardGone) => Broken::BoardGone,
             }
