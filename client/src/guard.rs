@@ -1,5 +1,6 @@
 //! A lock that is held.
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -73,6 +74,17 @@ impl Guard {
     pub async fn release(mut self) -> Result<(), Error> {
         self.keeper.abort();
         self.hold.release().await
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the token: whoever has it can free the lock.
+        f.debug_struct("Guard")
+            .field("key", &self.hold.claim.shown())
+            .field("fencing_token", &self.fencing_token)
+            .field("lost", &*self.lost.borrow())
+            .finish_non_exhaustive()
     }
 }
 

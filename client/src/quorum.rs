@@ -64,7 +64,7 @@ pub fn fence_key(key: &[u8]) -> Vec<u8> {
 }
 
 /// One try to hold one lock, with a token that no other try ever has.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Claim {
     pub(crate) key: Vec<u8>,
     fence: Vec<u8>,

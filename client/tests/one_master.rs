@@ -168,10 +168,10 @@ async fn who_does_not_want_to_wait_is_refused_and_who_does_gives_up_at_the_deadl
     let redis = RedisServer::start().await;
     let locks = locks(&redis).await;
     let guard = locks.acquire(KEY, Options::lease(LONG)).await.unwrap();
-    let refused = locks.acquire(KEY, Options::lease(LONG).without_waiting()).await.err().unwrap();
+    let refused = locks.acquire(KEY, Options::lease(LONG).without_waiting()).await.unwrap_err();
     assert_eq!(refused, Error::Refused { key: KEY.to_owned() });
     let options = Options::lease(LONG).wait_at_most(Duration::from_secs(1));
-    match locks.acquire(KEY, options).await.err().unwrap() {
+    match locks.acquire(KEY, options).await.unwrap_err() {
         Error::GaveUp { key, tries, waited } => {
             assert_eq!(key, KEY);
             assert!(tries > 1 && waited >= Duration::from_secs(1), "{tries} tries in {waited:?}");
@@ -187,7 +187,7 @@ async fn what_redis_refuses_is_an_error_at_once_and_leaves_no_lock_behind() {
     let locks = locks(&redis).await;
     let outside = redis.client().await;
     let _: () = outside.set(fence_key(KEY.as_bytes()).as_slice(), "no number", None, None, false).await.unwrap();
-    let error = locks.acquire(KEY, Options::lease(LONG)).await.err().unwrap();
+    let error = locks.acquire(KEY, Options::lease(LONG)).await.unwrap_err();
     assert!(matches!(&error, Error::Denied { because } if because.contains("integer")), "{error}");
     assert!(!outside.exists::<bool, _>(KEY).await.unwrap());
 }
@@ -198,11 +198,11 @@ async fn keys_are_bytes() {
     let locks = locks(&redis).await;
     let key = b"lock:\xff\x00{\r\n";
     let guard = locks.acquire(key, Options::lease(LONG)).await.unwrap();
-    let held = locks.acquire(key, Options::lease(LONG).without_waiting()).await.err().unwrap();
+    let held = locks.acquire(key, Options::lease(LONG).without_waiting()).await.unwrap_err();
     assert_eq!(held.to_string(), r"`lock:\xff\x00{\r\n` is held by somebody else");
     assert_eq!(redis.client().await.get::<String, _>(&key[..]).await.unwrap(), guard.token());
     guard.release().await.unwrap();
-    let empty = locks.acquire("", Options::lease(LONG)).await.err().unwrap();
+    let empty = locks.acquire("", Options::lease(LONG)).await.unwrap_err();
     assert!(matches!(empty, Error::Invalid { .. }), "{empty}");
 }
 

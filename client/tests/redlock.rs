@@ -28,7 +28,7 @@ async fn a_lock_is_on_all_masters_and_is_given_back_on_all() {
     let (one, other) = (locks(&masters).await, locks(&masters).await);
     let guard = one.acquire(KEY, Options::lease(LONG).wait_at_most(DEADLINE)).await.unwrap();
     assert!(held_on(&masters).await >= 2);
-    let refused = other.acquire(KEY, Options::lease(LONG).without_waiting()).await.err().unwrap();
+    let refused = other.acquire(KEY, Options::lease(LONG).without_waiting()).await.unwrap_err();
     assert_eq!(refused, Error::Refused { key: KEY.to_owned() });
     guard.release().await.unwrap();
     assert_eq!(held_on(&masters).await, 0);
@@ -51,7 +51,7 @@ async fn with_two_of_five_masters_gone_it_works_and_with_three_it_refuses() {
 
     masters[4].kill();
     let options = Options::lease(LONG).wait_at_most(Duration::from_millis(300));
-    let error = locks.acquire(KEY, options).await.err().unwrap();
+    let error = locks.acquire(KEY, options).await.unwrap_err();
     assert!(matches!(error, Error::Unreachable { masters: 5, needed: 3, answered: ..3, .. }), "{error}");
     let left = masters.drain(1..3).collect::<Vec<_>>();
     until_some("what the minority granted to be given back", async || (held_on(&left).await == 0).then_some(())).await;

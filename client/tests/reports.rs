@@ -92,8 +92,8 @@ async fn every_way_to_go_without_the_lock_is_told() {
     let outside = redis.client().await;
     let _holder = locks.acquire(KEY, Options::lease(LONG)).await.unwrap();
 
-    locks.acquire(KEY, Options::lease(LONG).without_waiting()).await.err().unwrap();
-    locks.acquire(KEY, Options::lease(LONG).wait_at_most(Duration::from_secs(1))).await.err().unwrap();
+    locks.acquire(KEY, Options::lease(LONG).without_waiting()).await.unwrap_err();
+    locks.acquire(KEY, Options::lease(LONG).wait_at_most(Duration::from_secs(1))).await.unwrap_err();
     let reports = told(&outside, 4).await;
     let kinds: Vec<Kind> = reports.iter().map(|report| report.kind).collect();
     assert_eq!(kinds, [Kind::Acquired, Kind::Refused, Kind::Waiting, Kind::GaveUp]);
