@@ -26,6 +26,9 @@
 //! | release, renewal | scripts that compare the token first |
 //! | waiting | polls with jittered, growing pauses; says so as `docs/reporting.md` describes |
 //!
+//! A credential for it needs `+eval +exists +incr +set +get +pexpire +del` on lock and counter, for example
+//! `~lock:* ~{lock:*`, and what `docs/reporting.md` says for the stream.
+//!
 //! With several URLs a lock is a Redlock: a majority of independent masters has to grant it. With one URL the majority
 //! is that one; the rest is the same.
 //!

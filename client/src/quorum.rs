@@ -17,10 +17,12 @@ use crate::masters::{Answer, COMMAND_TIMEOUT, Masters};
 use crate::random;
 
 /// Takes the lock if it is free, and answers the fencing counter; 0 if it is held. Counts first: a counter that cannot be
-/// counted up is an error that leaves nothing behind.
+/// counted up is an error that leaves no lock behind. Lua's numbers are exact below 2^53; from there on, two holders could
+/// get the same one.
 const CLAIM: &str = "\
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 local fence = redis.call('INCR', KEYS[2])
+if fence < 1 or fence >= 9007199254740992 then return redis.error_reply('ERR the fencing counter is out of range') end
 redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2])
 return fence";
 

@@ -21,7 +21,7 @@ const ATTEMPT_BYTES: usize = 16;
 /// Hands reports to the task that sends them. Does nothing where no stream was named.
 #[derive(Clone)]
 pub(crate) struct Reporter {
-    queue: Option<mpsc::Sender<Report>>,
+    queue: Option<mpsc::Sender<(Instant, Report)>>,
     unsent: Arc<AtomicU64>,
     identity: Identity,
 }
@@ -56,19 +56,25 @@ impl Reporter {
 
     fn report(&self, report: Report) {
         if let Some(queue) = &self.queue
-            && queue.try_send(report).is_err()
+            && queue.try_send((Instant::now(), report)).is_err()
         {
             self.unsent.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-/// Ends when the last [`Reporter`] is gone and everything has been sent.
-async fn send(masters: Arc<Masters>, reports: Reports, mut queue: mpsc::Receiver<Report>, unsent: Arc<AtomicU64>) {
-    while let Some(report) = queue.recv().await {
+/// Ends when the last [`Reporter`] is gone and everything has been sent or was too old for it: the entry's id is taken for
+/// the time of the report, so a late one would show what is long over.
+async fn send(
+    masters: Arc<Masters>,
+    reports: Reports,
+    mut queue: mpsc::Receiver<(Instant, Report)>,
+    unsent: Arc<AtomicU64>,
+) {
+    while let Some((said, report)) = queue.recv().await {
         let sent = match report.fields() {
-            Ok(fields) => masters.add(&reports, fields).await,
-            Err(_) => false,
+            Ok(fields) if said.elapsed() < report::WAITING_EVERY => masters.add(&reports, fields).await,
+            _ => false,
         };
         if !sent {
             unsent.fetch_add(1, Ordering::Relaxed);
@@ -160,4 +166,49 @@ impl Held {
 fn cut(text: &str, most: usize) -> Option<String> {
     let end = text.floor_char_boundary(most);
     Some(text[..end].to_owned()).filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn reporter() -> (Reporter, mpsc::Receiver<(Instant, Report)>) {
+        let (sender, queue) = mpsc::channel(4);
+        (Reporter { queue: Some(sender), unsent: Arc::default(), identity: Identity::default() }, queue)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_says_so_again_when_it_is_time_and_takes_its_leave() {
+        let (reporter, mut queue) = reporter();
+        let mut next = || queue.try_recv().ok().map(|(_, report)| (report.kind, report.waited_ms));
+        let mut attempt = Attempt::begin(&reporter, b"lock:a");
+        for at_ms in [0, 4_999, 5_000, 7_000, 10_000] {
+            tokio::time::sleep_until(attempt.began() + Duration::from_millis(at_ms)).await;
+            attempt.waits();
+        }
+        assert_eq!(next(), Some((Kind::Waiting, Some(0))));
+        assert_eq!(next(), Some((Kind::Waiting, Some(5_000))));
+        assert_eq!(next(), Some((Kind::Waiting, Some(10_000))));
+        drop(attempt);
+        assert_eq!(next(), Some((Kind::GaveUp, Some(10_000))));
+        assert_eq!(next(), None);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_drops_reports_and_counts_them() {
+        let (reporter, _queue) = reporter();
+        for _ in 0..6 {
+            Attempt::begin(&reporter, b"lock:a").refused();
+        }
+        assert_eq!(reporter.unsent(), 2);
+    }
+
+    #[test]
+    fn names_are_cut_between_characters() {
+        assert_eq!(cut("größe", 4).as_deref(), Some("gr\u{f6}"));
+        assert_eq!(cut("größe", 3).as_deref(), Some("gr"));
+        assert_eq!(cut("", 4), None);
+    }
 }

@@ -2,8 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use fred::interfaces::KeysInterface as _;
-use fred::types::Expiration;
+use fred::interfaces::{ClientLike as _, KeysInterface as _};
+use fred::types::{ClusterHash, CustomCommand, Expiration};
 use lockkeeper_client::{Error, LockClient, Loss, Options, Settings, fence_key};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -186,10 +186,15 @@ async fn what_redis_refuses_is_an_error_at_once_and_leaves_no_lock_behind() {
     let redis = RedisServer::start().await;
     let locks = locks(&redis).await;
     let outside = redis.client().await;
-    let _: () = outside.set(fence_key(KEY.as_bytes()).as_slice(), "no number", None, None, false).await.unwrap();
-    let error = locks.acquire(KEY, Options::lease(LONG)).await.unwrap_err();
-    assert!(matches!(&error, Error::Denied { because } if because.contains("integer")), "{error}");
-    assert!(!outside.exists::<bool, _>(KEY).await.unwrap());
+    let fence = fence_key(KEY.as_bytes());
+    for (counter, because) in
+        [("no number", "integer"), ("-1", "out of range"), ("-7", "out of range"), ("9007199254740991", "out of range")]
+    {
+        let _: () = outside.set(fence.as_slice(), counter, None, None, false).await.unwrap();
+        let error = locks.acquire(KEY, Options::lease(LONG)).await.unwrap_err();
+        assert!(matches!(&error, Error::Denied { because: said } if said.contains(because)), "{counter}: {error}");
+        assert!(!outside.exists::<bool, _>(KEY).await.unwrap(), "{counter}");
+    }
 }
 
 #[tokio::test]
@@ -204,6 +209,28 @@ async fn keys_are_bytes() {
     guard.release().await.unwrap();
     let empty = locks.acquire("", Options::lease(LONG)).await.unwrap_err();
     assert!(matches!(empty, Error::Invalid { .. }), "{empty}");
+}
+
+#[tokio::test]
+async fn in_a_cluster_a_lock_and_its_counter_share_a_slot() {
+    let redis = RedisServer::with(&["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1"]).await;
+    let outside = redis.client().await;
+    let command = CustomCommand::new_static("CLUSTER", ClusterHash::FirstKey, false);
+    let _: () = outside.custom(command.clone(), vec!["ADDSLOTSRANGE", "0", "16383"]).await.unwrap();
+    until_some("the cluster to serve", async || {
+        let info: String = outside.custom(command.clone(), vec!["INFO"]).await.unwrap();
+        info.contains("cluster_state:ok").then_some(())
+    })
+    .await;
+    let url = redis.url().replace("redis://", "redis-cluster://");
+    let locks = LockClient::new([url], Settings::default()).await.unwrap();
+    for key in ["lock:a", "lock:{orders}:7", "lock:a{"] {
+        let guard = locks.acquire(key, Options::lease(LONG)).await.unwrap();
+        assert_eq!(guard.fencing_token(), 1);
+        guard.release().await.unwrap();
+    }
+    let error = locks.acquire("lock:a}", Options::lease(LONG)).await.unwrap_err();
+    assert!(matches!(&error, Error::Denied { because } if because.contains("slot")), "{error}");
 }
 
 #[tokio::test]

@@ -29,8 +29,13 @@ pub(crate) struct RedisServer {
 
 impl RedisServer {
     pub(crate) async fn start() -> RedisServer {
+        RedisServer::with(&[]).await
+    }
+
+    /// One with these options, for example `["--cluster-enabled", "yes"]`.
+    pub(crate) async fn with(options: &[&str]) -> RedisServer {
         for _ in 0..ATTEMPTS {
-            let mut server = RedisServer::spawn();
+            let mut server = RedisServer::spawn(options);
             let ended = until_some("redis-server to answer or to end", async || {
                 let ended = server.process.try_wait().unwrap().is_some();
                 if ended || answers(server.port).await.is_ok() { Some(ended) } else { None }
@@ -83,13 +88,14 @@ impl RedisServer {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success(), "kill {signal} {pid}");
     }
 
-    fn spawn() -> RedisServer {
+    fn spawn(options: &[&str]) -> RedisServer {
         let dir = TempDir::new().unwrap();
         let port =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).unwrap().port();
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
             .arg(dir.path())
+            .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
