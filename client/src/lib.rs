@@ -21,7 +21,7 @@
 //! | | |
 //! |---|---|
 //! | lock | the given key, a string; `SET key token NX PX lease` |
-//! | token | 40 hex digits: 20 bytes from the operating system's generator, new for every single try, so that an answer that comes late can never touch a later try. Text, so that it can be read and typed wherever it shows up; 40, so that nobody takes it for a UUID |
+//! | token | 40 hex digits: 20 bytes of a generator that the operating system seeds, new for every single try, so that an answer that comes late can never touch a later try. Text, so that it can be read and typed wherever it shows up; 40, so that nobody takes it for a UUID |
 //! | fencing counter | `{<key>}:fence`, or `<key>:fence` where the key has a hash tag of its own, so that both live in one cluster slot; a whole number without expiry, counted up in the script that takes the lock. **Never delete it**: a counter that starts again lets a late holder through |
 //! | release, renewal | scripts that compare the token first |
 //! | waiting | polls with jittered, growing pauses; says so as `docs/reporting.md` describes |
