@@ -11,6 +11,8 @@ mod distributedlock_net;
 mod huey;
 mod members;
 mod python_redis_lock;
+#[cfg(test)]
+mod recorded;
 mod redis_semaphore;
 mod redisson;
 mod ruby_redis_semaphore;
