@@ -8,7 +8,7 @@
 //! - [`scan`]: finding what exists.
 //! - [`read`]: reading keys with bounds. [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
 //! - [`scope`]: which keys are looked at at all.
-//! - [`waiting`]: counting those who wait, where Redis knows.
+//! - [`waiting`]: counting those who wait, where Redis knows, by who is [`listening`].
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
@@ -19,6 +19,7 @@ mod dirty;
 mod feed;
 mod glob;
 mod link;
+mod listening;
 mod own_thread;
 mod pace;
 mod read;

@@ -51,6 +51,11 @@ impl Scope {
         }
     }
 
+    /// A key that held no lock may be one now.
+    pub(crate) fn unlearn_no_lock(&self, key: &[u8]) {
+        self.no_locks.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.hasher.hash_one(key));
+    }
+
     /// Whether a key held no lock when it was last read since the last scan began.
     pub(crate) fn is_no_lock(&self, key: &[u8]) -> bool {
         !self.is_configured()
@@ -73,6 +78,9 @@ mod tests {
         assert!(catalogue.has(b"session:1") && !catalogue.is_no_lock(b"session:1"));
         catalogue.learn_no_lock(b"session:1");
         assert!(catalogue.is_no_lock(b"session:1"));
+        catalogue.unlearn_no_lock(b"session:1");
+        assert!(!catalogue.is_no_lock(b"session:1"));
+        catalogue.learn_no_lock(b"session:1");
         catalogue.forget_no_locks();
         assert!(!catalogue.is_no_lock(b"session:1"));
         let configured = Scope::new(vec!["session:*".to_owned()]);
