@@ -16,6 +16,8 @@ mod lock;
 mod multi_value;
 mod names;
 mod read_write;
+#[cfg(test)]
+mod script_tests;
 mod semaphore;
 
 pub(super) use lock::Lock;
