@@ -405,3 +405,35 @@ pub(crate) fn most_ttl(order: &ReleaseOrder, now_ms: i64) -> Vec<u8> {
 pub(crate) fn latest_end(order: &ReleaseOrder) -> Vec<u8> {
     order.expires_not_after.map_or(-1, |at| at.0).to_string().into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the table makes of a root by itself.
+    fn dialect_of(root: &Raw) -> Option<&'static str> {
+        let stored = Stored { root, beside: &[], configured: false, now_ms: 0 };
+        recognise(&stored).first().map(|found| found.form.recognition.dialect)
+    }
+
+    #[test]
+    fn the_more_particular_family_has_a_root_that_several_could_have() {
+        let holder = "6f1a3c0e-1111-4222-8333-444455556666:42";
+        let writer = format!("{holder}:write");
+        assert_eq!(dialect_of(&Raw::hash("a", &[(holder, "1")], None)), Some("redisson"));
+        assert_eq!(dialect_of(&Raw::hash("a", &[("mode", "write"), (&writer, "1")], None)), Some("redisson-rw"));
+        assert_eq!(dialect_of(&Raw::string("lock:a", b"worker-7", None)), Some("python-redis-lock"));
+        assert_eq!(dialect_of(&Raw::string("mutex:a", b"worker-7", None)), Some("token"));
+        assert_eq!(dialect_of(&Raw::string("lock:count", b"7", None)), Some("python-redis-lock"));
+        assert_eq!(dialect_of(&Raw::hash("session:1", &[("name", "Ada")], None)), None);
+    }
+
+    #[test]
+    fn every_name_leads_to_its_family() {
+        for dialect in ALL {
+            for name in dialect.names() {
+                assert_eq!(by_name(name).map(Dialect::names), Some(dialect.names()), "{name} is named twice");
+            }
+        }
+    }
+}
