@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{LockId, Time, Verdict};
+use crate::{Connection, LockId, Time, Verdict};
 
 /// One named mutual exclusion in one source, as the public contract describes it.
 ///
@@ -35,6 +35,9 @@ pub struct Lock {
     pub generation: String,
     /// Who is trying to get it.
     pub waiters: Waiters,
+    /// What went on around it in the last minutes; null where nothing was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contention: Option<Contention>,
     /// What is dangerous about it.
     pub flags: Vec<Flag>,
     /// What each flag is, why it matters and what to do. Only in answers about one lock.
@@ -162,6 +165,9 @@ pub struct Holder {
     pub renewals: Renewals,
     /// The number by which the resource can refuse a late holder, where the library keeps one.
     pub fencing_token: Option<FencingToken>,
+    /// Its connection to the store, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
     /// Whether it lives.
     pub verdict: Verdict,
     /// What the verdict rests on, one sentence a line.
@@ -328,6 +334,24 @@ pub struct Waiter {
     pub expires_at: Option<Time>,
     /// Whether its place in the queue is proven to be abandoned; null where nothing tells.
     pub abandoned: Option<bool>,
+}
+
+/// What went on around a lock, over the last minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Contention {
+    /// Over how long, in milliseconds.
+    pub over_ms: i64,
+    /// The time that all who waited have waited together, in milliseconds; null where nobody could be counted.
+    pub blocked_ms: Option<i64>,
+    /// How that is known.
+    pub blocked_basis: WaitersBasis,
+    /// How often one let go and another took it, as watched.
+    pub hand_overs: u32,
+    /// Attempts to take it, in samples and reports; null where none were seen.
+    pub attempts: Option<u32>,
+    /// Attempts that were refused, likewise.
+    pub refusals: Option<u32>,
 }
 
 /// How a number of waiters is known.

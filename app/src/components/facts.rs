@@ -32,16 +32,13 @@ pub(crate) struct Sentence {
 
 /// The verdict on a holder at `now`.
 pub(crate) fn verdict_on(holder: &Holder, now: Time) -> (Verdict, Vec<String>) {
-    // The store's word on a connection outweighs what silence suggests.
-    if holder.verdict == Verdict::Gone {
-        return (holder.verdict, holder.evidence.clone());
-    }
     let bought = holder.renewals.last_at.zip(holder.lease.expires_at).map(|(last, end)| end.since(last));
     let signs = Signs {
         renewals: holder.renewals,
         lease_ms: bought,
         expires_at: holder.lease.expires_at,
         watched_since: holder.held_since.not_after,
+        connection: holder.connection.clone(),
     };
     judge(&signs, now)
 }

@@ -24,6 +24,10 @@ const CLOCK_DRIFT_DIVISOR: i64 = 1_000;
 /// A queue of waiters is looked at again after this time, in milliseconds: a dead one leaves it without a word.
 pub(super) const QUEUE_AGAIN_MS: i64 = 1_000;
 
+/// A lock that is taken within this time after its lease ran out was waited for, in milliseconds: the poll of the
+/// slowest known library.
+const AT_ONCE_MS: i64 = 1_000;
+
 /// Renewals this much closer together than the known rhythm are a second renewal of the same beat (a retry, or two
 /// threads) and do not change the rhythm.
 const SAME_BEAT: f64 = 0.2;
@@ -112,6 +116,11 @@ impl Registry {
             ),
             None => (false, None),
         };
+        let lapsed = ended.and_then(|slot| self.records[slot as usize].end()).is_some_and(|end| {
+            end.transition == TransitionKind::Expired
+                && at.0 - end.at <= AT_ONCE_MS
+                && form.holds.iter().all(|hold| hold.token != end.token)
+        });
         let uncounted = if form.recognition.traits.waiters_counted { UNCOUNTED } else { 0 };
         let holds = self.new_holds(form, sight, since);
         let slot = match ended {
@@ -126,6 +135,9 @@ impl Registry {
                 record.expiry_lost = false;
                 record.came_back = came_back;
                 record.lease_over = false;
+                record.quiet = false;
+                record.starves = false;
+                record.failed_over = false;
                 record.waiters = uncounted;
                 if let Some(rare) = &mut record.rare {
                     rare.ended = None;
@@ -146,6 +158,9 @@ impl Registry {
                 expiry_lost: false,
                 came_back: false,
                 lease_over: false,
+                quiet: false,
+                starves: false,
+                failed_over: false,
                 unwatched: false,
                 waiters: uncounted,
                 waiting_since: 0,
@@ -160,6 +175,9 @@ impl Registry {
         let record = &mut self.records[slot as usize];
         record.read(sight.asked_at, sight.read_at);
         record.last_change = at.0;
+        if let Some(rare) = &mut record.rare {
+            rare.lapses = if lapsed { rare.lapses.saturating_add(1) } else { 0 };
+        }
         let deadline = record.first_deadline();
         let known = self.known_mut(source);
         known.locks += 1;
@@ -170,8 +188,10 @@ impl Registry {
         if let Some(deadline) = deadline {
             self.wake(slot, deadline);
         }
-        self.watch_queue(slot, sight);
-        self.find_twin(slot, out);
+        self.watch_on(slot, sight, false, out);
+        for hold in &form.holds {
+            self.token_came(slot, &hold.token, out);
+        }
         if observed {
             let cause = if came_back {
                 Cause::CameBack
@@ -201,6 +221,7 @@ impl Registry {
             || record.mode != form.mode
             || record.extra != form.extra;
         let names_nobody = form.state == LockState::UnknownHolder;
+        let waited_before = record.waiting() > 0;
         record.recognition = form.recognition;
         record.mode = form.mode;
         record.state = form.state;
@@ -301,11 +322,8 @@ impl Registry {
             holds.push(new_hold(new, sight, since, generation, form.recognition.traits));
         }
         let hands_changed = !left.is_empty() || !came.is_empty();
-        let tokens_changed = hands_changed && form.recognition.traits.may_span_keys;
-        if tokens_changed {
-            for old in &left {
-                self.forget_token(slot, &old.token);
-            }
+        for old in &left {
+            self.token_left(slot, &old.token);
         }
         let record = &mut self.records[slot as usize];
         let had_expiry = before.iter().any(|hold| hold.expires != NEVER);
@@ -314,6 +332,8 @@ impl Registry {
             record.expiry_lost = false;
             record.came_back = came_back;
             record.lease_over = false;
+            record.quiet = false;
+            record.failed_over = false;
             if let Some(rare) = &mut record.rare {
                 rare.releasing = None;
             }
@@ -330,9 +350,12 @@ impl Registry {
         if let Some(deadline) = deadline {
             self.wake(slot, deadline);
         }
-        self.watch_queue(slot, sight);
-        if tokens_changed {
-            self.find_twin(slot, out);
+        self.watch_on(slot, sight, waited_before, out);
+        for new in &came {
+            self.token_came(slot, &new.token, out);
+        }
+        if handed_over && let Some(contention) = self.contention_mut(slot) {
+            contention.handed_over(at.0);
         }
         if !happened.is_empty() {
             self.remember_beginning(slot, &before);
@@ -361,10 +384,8 @@ impl Registry {
         record.extra = None;
         let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take()).filter(|release| release.freed);
         self.remember_beginning(slot, &holds);
-        if self.records[slot as usize].recognition.traits.may_span_keys {
-            for hold in &holds {
-                self.forget_token(slot, &hold.token);
-            }
+        for hold in &holds {
+            self.token_left(slot, &hold.token);
         }
         let mut last: Option<(End, Cause)> = None;
         for hold in &holds {
@@ -420,17 +441,29 @@ impl Registry {
         let (source, times) = (record.source, record.times_ended);
         let holds = std::mem::take(&mut record.holds);
         for hold in &holds {
-            self.forget_token(slot, &hold.token);
+            self.token_left(slot, &hold.token);
         }
         self.ended.push_back((sight.read_at.0, slot, times));
         self.known_mut(source).locks -= 1;
         out.dirty.push(slot);
     }
 
-    /// Has a lock looked at again whose waiters the store keeps: some of them leave without a word.
-    fn watch_queue(&mut self, slot: Slot, sight: &Sight) {
-        if self.records[slot as usize].queue().is_some() {
+    /// Has a lock looked at again whose waiters the store keeps, because some of them leave without a word; and whose
+    /// rhythm is known, when a beat is missed.
+    fn watch_on(&mut self, slot: Slot, sight: &Sight, waited_before: bool, out: &mut Changes) {
+        let record = &mut self.records[slot as usize];
+        let beat = record.beat_due();
+        if record.quiet && beat.is_some_and(|due| due > sight.read_at.0) {
+            record.quiet = false;
+            out.dirty.push(slot);
+        }
+        let queued = record.queue().is_some();
+        if let Some(due) = beat.filter(|due| *due > sight.read_at.0) {
+            self.wake(slot, due);
+        }
+        if queued {
             self.wake(slot, sight.read_at.0.saturating_add(QUEUE_AGAIN_MS));
+            self.count_waiting(slot, waited_before, sight.read_at.0, out);
         }
     }
 
@@ -449,6 +482,9 @@ impl Registry {
             expiry_lost: false,
             came_back: false,
             lease_over: false,
+            quiet: false,
+            starves: false,
+            failed_over: false,
             unwatched: false,
             waiters: 0,
             waiting_since: 0,

@@ -1,8 +1,9 @@
 use std::hash::{Hash as _, Hasher as _};
 
-use lockkeeper_model::{Basis, Flag, LockState, Mode, Time, TransitionKind};
+use lockkeeper_model::{Basis, LockState, Mode, Time, TransitionKind};
 use smallvec::SmallVec;
 
+use super::contention::Contention;
 use super::history::Ring;
 use crate::source::{Extra, HoldExtra, Queue, Queued, Recognition, SourceId};
 
@@ -42,6 +43,12 @@ pub struct Record {
     pub(super) unwatched: bool,
     /// Its lease is over, and the store has not confirmed the end.
     pub(super) lease_over: bool,
+    /// A holder that renewed regularly has missed a beat.
+    pub(super) quiet: bool,
+    /// One holder keeps it for many leases while others wait.
+    pub(super) starves: bool,
+    /// It was taken or renewed when the new primary may not have seen it.
+    pub(super) failed_over: bool,
     /// Known waiters; 0 where they are not counted, and [`UNCOUNTED`] until they were counted for the first time.
     pub(super) waiters: u32,
     /// Since when there were some without a break; meaningless while `waiters` is 0.
@@ -69,6 +76,10 @@ pub(super) struct Rare {
     pub(super) releasing: Option<Releasing>,
     /// Its transitions.
     pub(super) history: Ring,
+    /// How often its lease ran out and another took it at once, in a row.
+    pub(super) lapses: u8,
+    /// What went on around it in the last minutes.
+    pub(super) contention: Option<Box<Contention>>,
 }
 
 /// A release from here.
@@ -157,6 +168,12 @@ impl Hold {
         if self.expires == NEVER { NEVER } else { self.expires - i64::from(self.expires_before_ms) }
     }
 
+    /// When a beat of its renewals is missed.
+    fn beat_due(&self) -> Option<i64> {
+        let period = i64::from(self.period_ms);
+        (self.renewals > 0 && period > 0).then(|| self.renewed_at.saturating_add(period + period / 2))
+    }
+
     /// The last renewal, if one was seen.
     #[must_use]
     pub fn renewed(&self) -> Option<i64> {
@@ -242,22 +259,27 @@ impl Record {
         self.holds.iter().map(|hold| hold.expires).min().filter(|&at| at != NEVER)
     }
 
-    /// What is dangerous about it, apart from what its source and the moment add.
+    /// How often its lease ran out and another took it at once.
     #[must_use]
-    pub fn has_flag(&self, flag: Flag) -> bool {
-        match flag {
-            _ if self.is_ended() => false,
-            Flag::NoExpiry => !self.holds.is_empty() && self.expires() == NEVER,
-            Flag::ExpiryLost => self.expiry_lost,
-            Flag::NoOwner => self.names_nobody() && !self.holds.is_empty(),
-            Flag::CameBack => self.came_back,
-            Flag::LeaseOver => self.lease_over,
-            Flag::UnsafeUnlock => self.recognition.traits.unsafe_unlock.is_some(),
-            Flag::ComesBack => self.recognition.traits.comes_back.is_some(),
-            // Depends on the source; it is added where a lock is shown.
-            Flag::Stale => false,
-            flag => self.extra.as_ref().is_some_and(|extra| extra.flags.contains(&flag)),
-        }
+    pub fn lapses(&self) -> u8 {
+        self.rare.as_ref().map_or(0, |rare| rare.lapses)
+    }
+
+    /// Somebody holds it, and nothing ends that.
+    #[must_use]
+    pub fn no_expiry(&self) -> bool {
+        !self.holds.is_empty() && self.expires() == NEVER
+    }
+
+    /// When a beat of its renewals is missed, unless it comes before.
+    pub(super) fn beat_due(&self) -> Option<i64> {
+        self.holds.iter().filter_map(Hold::beat_due).min()
+    }
+
+    /// Contention over the last minutes, if there was any.
+    #[must_use]
+    pub fn contention(&self) -> Option<&Contention> {
+        self.rare.as_ref()?.contention.as_deref()
     }
 
     /// Names the row that shows it within one run.

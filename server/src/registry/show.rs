@@ -5,15 +5,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
-    Basis, Bounds, DialectInfo, Event, FencingToken, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockId, LockState,
-    Mode, Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters, WaitersBasis,
-    encode_token, judge, missed_beats, words,
+    Basis, Bounds, Connection, DialectInfo, Event, FencingToken, Holder, Identity, Lease, LeaseKind, Lock, LockId,
+    LockState, Mode, Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters,
+    WaitersBasis, encode_token, judge, missed_beats, words,
 };
 
 use super::Registry;
 use super::history::{Cause, Entry, LoggedEvent};
 use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED, waiter_generation};
-use crate::source::{Queued, ReleaseOrder, Target};
+use crate::source::{ClientSeen, Queued, ReleaseOrder, Surroundings, Target};
 
 impl Registry {
     /// A generation in its public, opaque form.
@@ -23,9 +23,10 @@ impl Registry {
         format!("{:016x}", generation.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.salt)
     }
 
-    /// The lock as the contract describes it. `down`: its source does not answer.
+    /// The lock as the contract describes it; `with_stored` with all that is only told of one lock.
     #[must_use]
-    pub fn lock(&self, record: &Record, now: Time, down: bool, with_stored: bool) -> Lock {
+    pub fn lock(&self, record: &Record, now: Time, around: Surroundings, with_stored: bool) -> Lock {
+        let flags = self.flags(record, now, around);
         let holders: Vec<Holder> = record.holds.iter().map(|hold| self.holder(record, hold, now)).collect();
         let earliest = record.holds.iter().min_by_key(|hold| hold.since);
         Lock {
@@ -46,8 +47,9 @@ impl Registry {
             permits: record.extra.as_ref().and_then(|extra| extra.permits),
             generation: self.generation(record.generation()),
             waiters: self.waiters(record),
-            flags: flags(record, now, down || self.is_unseen_since_gap(record)),
-            flag_notes: Vec::new(),
+            contention: record.contention().map(|contention| contention.shown(self.waiters_known(record).1)),
+            flag_notes: if with_stored { self.flag_notes(record, &flags) } else { Vec::new() },
+            flags,
             notes: record.extra.as_ref().map(|extra| extra.notes.clone()).unwrap_or_default(),
             no_release: record.recognition.traits.no_release.map(str::to_owned),
             stored: with_stored.then(|| stored(record)),
@@ -56,7 +58,7 @@ impl Registry {
     }
 
     /// It was last read before something was missed, and has not been read again.
-    fn is_unseen_since_gap(&self, record: &Record) -> bool {
+    pub(super) fn is_unseen_since_gap(&self, record: &Record) -> bool {
         let known = self.known(record.source);
         !known.complete && known.gaps.back().is_some_and(|(gap, _)| record.as_of < gap.0)
     }
@@ -110,6 +112,7 @@ impl Registry {
             mode: record.mode,
             count: 1,
             identity: (traits.identity)(&head.token),
+            connection: None,
             held_since: Bounds { not_before: None, not_after: None, basis: Basis::FirstSeen },
             lease: lease(ends.map_or(NEVER, |at| at.0), now),
             renewals: Renewals::default(),
@@ -133,7 +136,9 @@ impl Registry {
 
     /// The lock as the table shows it.
     #[must_use]
-    pub fn row(&self, slot: Slot, record: &Record, now: Time, down: bool) -> Row {
+    pub fn row(&self, slot: Slot, record: &Record, now: Time, around: Surroundings) -> Row {
+        // What is so of every lock of a store is said of the store.
+        let around = Surroundings { down: around.down, ..Surroundings::default() };
         let first = record.holds.first();
         let earliest = record.holds.iter().min_by_key(|hold| hold.since);
         let token = first.map(|hold| encode_token(&hold.token));
@@ -165,10 +170,14 @@ impl Registry {
             renewals: first.map_or(0, |hold| hold.renewals),
             renewed_at: first.and_then(Hold::renewed),
             period_ms: first.map(|hold| i64::from(hold.period_ms)).filter(|&ms| ms > 0),
+            connection: first.and_then(|hold| self.connection(record, hold)).map(|(connection, _)| connection),
             waiters,
             waiters_basis,
             waiting_since: Some(record.waiting_since).filter(|_| record.waiting() > 0),
-            flags: flags(record, now, down || self.is_unseen_since_gap(record)),
+            blocked_ms: record
+                .contention()
+                .map(|contention| i64::try_from(contention.blocked_ms()).unwrap_or(i64::MAX)),
+            flags: self.flags(record, now, around),
             generation: self.generation(record.generation()),
             as_of: self.known_as_of(record),
         }
@@ -241,6 +250,15 @@ impl Registry {
         id.strip_prefix(&self.run())?.strip_prefix('-')?.parse().ok()
     }
 
+    /// The connection of a holder, where one is known.
+    fn connection(&self, record: &Record, hold: &Hold) -> Option<(Connection, Option<&ClientSeen>)> {
+        if record.names_nobody() {
+            return None;
+        }
+        let identity = (record.recognition.traits.identity)(&hold.token);
+        self.known(record.source).clients.of(&hold.token, &identity, hold.since)
+    }
+
     /// A holder as the contract describes it.
     fn holder(&self, record: &Record, hold: &Hold, now: Time) -> Holder {
         let (token, token_b64) = encode_token(&hold.token);
@@ -251,15 +269,26 @@ impl Registry {
             missed: None,
         };
         renewals.missed = missed_beats(&renewals, now);
+        let connection = self.connection(record, hold);
         let (verdict, mut evidence) = judge(
             &Signs {
                 renewals,
                 lease_ms: Some(i64::from(hold.lease_ms)).filter(|&ms| ms > 0),
                 expires_at: Some(hold.expires).filter(|&at| at != NEVER).map(Time),
                 watched_since: Some(Time(hold.since)),
+                connection: connection.as_ref().map(|(connection, _)| connection.clone()),
             },
             now,
         );
+        let mut identity = (record.recognition.traits.identity)(&hold.token);
+        if let Some((connection, client)) = &connection {
+            identity.client_name = Some(connection.name.clone());
+            identity.client_addr = client.map(|client| client.addr.to_string());
+            identity.user = client.map(|client| client.user.to_string());
+        }
+        if let Some(asked_at) = identity.token_time {
+            evidence.push(format!("its token was made at {asked_at}, by its holder's clock"));
+        }
         if verdict == Verdict::Unknown
             && let Some(never) = record.recognition.traits.never_renews
         {
@@ -270,7 +299,7 @@ impl Registry {
             token_b64,
             mode: mode(record, hold),
             count: hold.count,
-            identity: (record.recognition.traits.identity)(&hold.token),
+            identity,
             held_since: since(hold),
             lease: lease(hold.expires, now),
             renewals,
@@ -279,6 +308,7 @@ impl Registry {
                 .as_ref()
                 .and_then(|extra| extra.fencing.as_ref())
                 .map(|value| FencingToken { kind: "counter".to_owned(), value: value.to_string() }),
+            connection: connection.map(|(connection, _)| connection),
             verdict,
             evidence,
             generation: self.generation(hold.generation),
@@ -369,17 +399,6 @@ fn lease(expires: i64, now: Time) -> Lease {
     } else {
         Lease { kind: LeaseKind::Ttl, expires_at: Some(Time(expires)), ttl_ms: Some(Time(expires).since(now)) }
     }
-}
-
-fn flags(record: &Record, now: Time, down: bool) -> Vec<Flag> {
-    Flag::ALL
-        .into_iter()
-        .filter(|&flag| match flag {
-            Flag::LeaseOver => !record.holds.is_empty() && record.expires() < now.0,
-            Flag::Stale => down,
-            flag => record.has_flag(flag),
-        })
-        .collect()
 }
 
 fn stored(record: &Record) -> Stored {

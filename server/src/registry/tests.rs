@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use smallvec::smallvec;
 
 use super::{Changes, Registry};
-use crate::source::{DialectTraits, Form, Hint, Hold, Recognition, Report, Seen, Sight, SourceId};
+use crate::source::{DialectTraits, Form, Hint, Hold, Recognition, Report, Seen, Sight, SourceId, Surroundings};
 
 const SOURCE: SourceId = SourceId(0);
 
@@ -316,7 +316,8 @@ fn a_gap_in_the_middle_of_a_scan_is_not_closed_by_its_end() {
     world.now += 5;
     world.apply(Report::ScanEnded { began_at });
     let slot = world.registry.find(SOURCE, b"a").unwrap();
-    let lock = world.registry.lock(world.registry.record(slot).unwrap(), Time(world.now), false, false);
+    let lock =
+        world.registry.lock(world.registry.record(slot).unwrap(), Time(world.now), Surroundings::default(), false);
     assert!(lock.flags.contains(&lockkeeper_model::Flag::Stale), "{:?}", lock.flags);
     world.scan();
     assert_eq!(world.events, ["gap *  (gap)", "lost a w1 (unwatched)"]);

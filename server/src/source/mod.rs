@@ -179,6 +179,32 @@ pub struct HoldExtra {
     pub fencing: Option<Box<str>>,
 }
 
+/// What of a source's condition bears on every lock in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// It does not answer, or may have been missed something: what is shown is old.
+    pub down: bool,
+    /// It drops any key when its memory is full.
+    pub evicts_all: bool,
+    /// It drops keys with an expiry when its memory is full.
+    pub evicts_volatile: bool,
+    /// It is copied with a delay.
+    pub replicated: bool,
+}
+
+/// A connection of a client to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSeen {
+    /// The name that it gave itself.
+    pub name: Box<str>,
+    /// Its network address.
+    pub addr: Box<str>,
+    /// The store's user.
+    pub user: Box<str>,
+    /// For how long it has said nothing, in milliseconds.
+    pub idle_ms: i64,
+}
+
 /// What the store counts of those who wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitersSeen {
@@ -309,6 +335,20 @@ pub enum Report {
     },
     /// The waiters of a family cannot be counted any more.
     WaitingUnknown,
+    /// Every named connection that is open.
+    Clients {
+        /// They.
+        clients: Vec<ClientSeen>,
+        /// When.
+        at: Time,
+    },
+    /// Another server took over from the one that was watched.
+    FailedOver {
+        /// When that was noticed.
+        at: Time,
+        /// What was written before this moment is known to be on the new server; `None`: nothing is known of that.
+        copied_until: Option<Time>,
+    },
     /// Every change before `at` has been reported.
     Confirmed {
         /// The moment.

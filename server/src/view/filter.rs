@@ -42,7 +42,7 @@ impl Filter {
         }
         self.state.is_none_or(|wanted| record.state.word() == wanted)
             && (!self.waiting || record.waiting() > 0)
-            && self.flag.is_none_or(|flag| record.has_flag(flag))
+            && self.flag.is_none_or(|flag| registry.has_flag(record, flag))
             && self.dialect.as_deref().is_none_or(|name| record.recognition.dialect == name)
             && self.source.as_deref().is_none_or(|name| registry.source_name(record.source) == name)
             && self.words.iter().all(|word| {

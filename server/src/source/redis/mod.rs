@@ -7,12 +7,15 @@
 //! - [`dirty`]: keys that changed and wait to be read.
 //! - [`scan`]: finding what exists.
 //! - [`read`]: reading keys with bounds. [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
+//! - [`catalogue`]: the recognisers by themselves, to be measured and fed anything.
 //! - [`scope`]: which keys are looked at at all.
 //! - [`waiting`]: counting those who wait, where Redis knows, by who is [`listening`].
+//! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
 mod assemble;
+pub mod catalogue;
 mod connect;
 mod dialect;
 mod dirty;
@@ -28,6 +31,7 @@ mod scan;
 mod scope;
 mod session;
 mod status;
+mod surroundings;
 mod trouble;
 mod waiting;
 

@@ -22,7 +22,7 @@ use super::pace::{Own, Purpose};
 use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
-use super::{BoardGone, Shared, connect, release, waiting};
+use super::{BoardGone, Shared, connect, release, surroundings, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
@@ -187,6 +187,15 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         let (shared, client, dirty) = (shared.clone(), act.clone(), dirty.clone());
         tasks.spawn(async move {
             match waiting::run(&shared, &client, &dirty).await {
+                Ok(error) => Broken::Error(error),
+                Err(BoardGone) => Broken::BoardGone,
+            }
+        });
+    }
+    {
+        let (shared, client) = (shared.clone(), act.clone());
+        tasks.spawn(async move {
+            match surroundings::run(&shared, &client).await {
                 Ok(error) => Broken::Error(error),
                 Err(BoardGone) => Broken::BoardGone,
             }
@@ -478,6 +487,10 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
     let mut cleared_before: Option<u64> = None;
     let mut may_size = true;
     loop {
+        for key in shared.scope.due(clock::now()) {
+            // A full queue means that a scan is due, which finds whatever there is to find.
+            let _ = dirty.put(&key, None, Hint::None);
+        }
         let held_back = shared.pacer.is_crowded() && dirty.len() > 0;
         tokio::time::sleep(if held_back { VITAL_SIGNS_HELD_BACK } else { VITAL_SIGNS }).await;
         shared.pacer.count(1);

@@ -61,7 +61,7 @@ async fn count(shared: &Shared, client: &Client, dirty: &Dirty) -> Result<Vec<(B
         }
     }
     for root in ears.proven(proven) {
-        shared.scope.unlearn_no_lock(&root);
+        shared.scope.unlearn(&root);
         // A full queue means that a scan is due, which finds whatever there is to find.
         let _ = dirty.put(&root, None, Hint::None);
     }

@@ -8,6 +8,8 @@
 //! ([`Dialect::recognise`]). It never reads anything itself.
 
 mod python_redis_lock;
+#[cfg(test)]
+mod recorded;
 mod redisson;
 mod shape;
 mod token;
@@ -295,7 +297,6 @@ static BY_KIND: LazyLock<[Vec<&'static dyn Dialect>; 6]> = LazyLock::new(|| {
 });
 
 /// The locks that are stored under a root, if any family recognises them.
-#[cfg(test)]
 pub(crate) fn recognise(stored: &Stored<'_>) -> Found {
     recognise_heard(stored, &Heard::default())
 }
