@@ -6,6 +6,7 @@ mod accessibility;
 mod clients;
 mod contract;
 mod demo;
+mod dialects_redisson;
 mod dialects_sets;
 mod faults;
 mod hostile;

@@ -5,7 +5,7 @@
 
 mod cast;
 mod libraries;
-mod redis_process;
+pub(crate) mod redis_process;
 mod worker;
 
 use fred::error::Error as RedisError;

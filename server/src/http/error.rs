@@ -155,6 +155,16 @@ impl From<Refusal> for ApiError {
                 error.0.holder_now = Some(holder_now);
                 error
             }
+            Refusal::NotOffered { .. } => {
+                ApiError::new(StatusCode::CONFLICT, "not-offered", "A release is not offered", detail)
+                    .hint("nothing was done; the lock's stored form is among its details")
+            }
+            Refusal::NoEviction { .. } => {
+                ApiError::new(StatusCode::CONFLICT, "no-eviction", "There is no such waiter to take out", detail)
+                    .hint("nothing was done; look at the lock again before deciding")
+            }
+            Refusal::QueueMoved { .. } => ApiError::new(StatusCode::CONFLICT, "queue-moved", "The queue moved", detail)
+                .hint("look at the lock again before deciding"),
             Refusal::SeveralHolders { .. } => ApiError::bad_request("holder-needed", detail)
                 .hint("add `holder` with the `token_b64` of the one whose hold is to end"),
             Refusal::Ticket(TicketError::TooMany) | Refusal::Busy => {

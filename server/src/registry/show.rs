@@ -6,13 +6,13 @@ use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
     Basis, Bounds, Connection, DialectInfo, Event, FencingToken, Holder, Identity, Lease, LeaseKind, Lock, LockId,
-    Mode, Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters, WaitersBasis,
-    encode_token, judge, missed_beats, words,
+    LockState, Mode, Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters,
+    WaitersBasis, encode_token, judge, missed_beats, words,
 };
 
 use super::Registry;
 use super::history::{Cause, Entry, LoggedEvent};
-use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED};
+use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED, waiter_generation};
 use crate::source::{ClientSeen, Queued, ReleaseOrder, Surroundings, Target};
 
 impl Registry {
@@ -89,6 +89,51 @@ impl Registry {
                 target: Target::Holder,
             })
             .collect()
+    }
+
+    /// The waiter that keeps everybody from a lock that nobody holds, in the form of a holder, and the order that would
+    /// take exactly it out of the queue; `None` where that is not offered.
+    #[must_use]
+    pub fn eviction(&self, record: &Record, now: Time) -> Option<(Holder, ReleaseOrder)> {
+        let traits = record.recognition.traits;
+        if traits.evict_waiter.is_none() || record.state != LockState::WaitingOnly || !record.holds.is_empty() {
+            return None;
+        }
+        let head = record.queue()?.waiters.first()?;
+        let (token, token_b64) = encode_token(&head.token);
+        let ends = head.expires_at_ms.map(Time);
+        let (verdict, evidence) = match head.abandoned {
+            Some(true) => (Verdict::Gone, "nobody listens on the channel on which this waiter would be woken"),
+            Some(false) => (Verdict::Alive, "somebody listens on the channel on which this waiter is woken"),
+            None => (Verdict::Unknown, "whether anybody is behind its place in the queue is not known"),
+        };
+        let holder = Holder {
+            token,
+            token_b64,
+            mode: record.mode,
+            count: 1,
+            identity: (traits.identity)(&head.token),
+            connection: None,
+            held_since: Bounds { not_before: None, not_after: None, basis: Basis::FirstSeen },
+            lease: lease(ends.map_or(NEVER, |at| at.0), now),
+            renewals: Renewals::default(),
+            fencing_token: None,
+            verdict,
+            evidence: vec![evidence.to_owned()],
+            generation: self.generation(waiter_generation(head)),
+        };
+        let order = ReleaseOrder {
+            key: Bytes::copy_from_slice(&record.key),
+            keys: keys(record),
+            dialect: record.recognition.dialect,
+            token: Bytes::copy_from_slice(&head.token),
+            mode: record.mode,
+            count: 1,
+            expires_not_after: ends,
+            stamp: None,
+            target: Target::Waiter,
+        };
+        Some((holder, order))
     }
 
     /// The lock as the table shows it.

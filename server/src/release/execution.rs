@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lockkeeper_model::{
-    After, AfterState, Holder, Lock, LockId, LockState, Mode, Outcome, ReleaseAnswer, ReleaseRequest, ReleaseResult,
-    TransitionKind, words,
+    Action, After, AfterState, Holder, Lock, LockId, LockState, Mode, Outcome, ReleaseAnswer, ReleaseRequest,
+    ReleaseResult, TransitionKind, words,
 };
 use tokio::time::Instant;
 
@@ -59,6 +59,7 @@ impl ReleaseDesk {
 
         // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
         let desk = Arc::clone(self);
+        let action = permission.action;
         let attempts = tokio::spawn(async move {
             let _slot = slot;
             stream::iter(by_lock(permission.holds))
@@ -67,7 +68,7 @@ impl ReleaseDesk {
                     async move {
                         let mut results = Vec::with_capacity(holds.len());
                         for (place, hold) in holds {
-                            results.push((place, desk.release(hold, &reason).await));
+                            results.push((place, desk.release(action, hold, &reason).await));
                         }
                         results
                     }
@@ -82,17 +83,21 @@ impl ReleaseDesk {
     }
 
     /// One hold, from the line in the log before to the line after.
-    async fn release(&self, hold: BoundHold, reason: &str) -> ReleaseResult {
+    async fn release(&self, action: Action, hold: BoundHold, reason: &str) -> ReleaseResult {
+        let (doing, done) = match action {
+            Action::Release => ("releasing a lock", "release of a lock"),
+            Action::EvictWaiter => ("taking a waiter out of a queue", "eviction of a waiter"),
+        };
         let id = LockId::of_key(&hold.key);
         let token = STANDARD.encode(&hold.token[..hold.token.len().min(LOGGED_TOKEN_BYTES)]);
         tracing::info!(
             target: "lockkeeper::release",
             source = hold.source, lock.id = %words::shown(id.as_str()), lock.token_b64 = token,
             lock.generation = hold.generation, reason,
-            "releasing a lock of `{}`", hold.source,
+            "{doing} of `{}`", hold.source,
         );
         let began = Instant::now();
-        let result = self.attempt(&hold, id.clone()).await.unwrap_or_else(|BoardClosed| {
+        let result = self.attempt(action, &hold, id.clone()).await.unwrap_or_else(|BoardClosed| {
             result(&hold.source, id.clone(), Outcome::Unknown, format!("{BoardClosed}: look at the lock"))
         });
         self.outcomes.count(result.outcome);
@@ -101,12 +106,12 @@ impl ReleaseDesk {
             source = hold.source, lock.id = %words::shown(id.as_str()), lock.token_b64 = token,
             lock.generation = hold.generation, outcome = word(result.outcome),
             duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "release of a lock of `{}` ended: {}", hold.source, result.detail,
+            "{done} of `{}` ended: {}", hold.source, result.detail,
         );
         result
     }
 
-    async fn attempt(&self, hold: &BoundHold, id: LockId) -> Result<ReleaseResult, BoardClosed> {
+    async fn attempt(&self, action: Action, hold: &BoundHold, id: LockId) -> Result<ReleaseResult, BoardClosed> {
         let answer = |outcome, detail: String| result(&hold.source, id.clone(), outcome, detail);
         let Some(source) = self.board.source(&hold.source) else {
             return Ok(answer(Outcome::Failed, "its source is not watched; nothing was done".to_owned()));
@@ -122,7 +127,11 @@ impl ReleaseDesk {
             return Ok(unread());
         }
         let found = self.board.lock(source.id, key.clone()).await?;
-        let order = match compare(hold, found.held.as_deref()) {
+        let same = match action {
+            Action::Release => compare(hold, found.held.as_deref()),
+            Action::EvictWaiter => compare_waiter(hold, found.held.as_deref()),
+        };
+        let order = match same {
             Ok(order) => order,
             Err(different) => {
                 let Different { outcome, detail, holder_now } = *different;
@@ -132,29 +141,44 @@ impl ReleaseDesk {
 
         let others: Vec<String> = found.held.iter().flat_map(|held| generations(&held.lock.holders)).collect();
         let token = order.token.clone();
-        self.board.releasing(source.id, key.clone(), token.clone()).await?;
+        // Nobody loses the lock itself when a waiter goes: there is no end to attribute.
+        let ends_a_hold = action == Action::Release;
+        if ends_a_hold {
+            self.board.releasing(source.id, key.clone(), token.clone()).await?;
+        }
         let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order))
             .await
             .unwrap_or_else(|_| ReleaseReply::Unknown { because: "the store did not answer in time".to_owned() });
         let freed = matches!(reply, ReleaseReply::Released { .. });
-        self.board.released(source.id, key.clone(), freed).await?;
+        if ends_a_hold {
+            self.board.released(source.id, key.clone(), freed).await?;
+        }
+        let (what, over, done) = match action {
+            Action::Release => ("freed", "it was free already", "freed"),
+            Action::EvictWaiter => ("taken out of the queue", "nobody is in its queue any more", "done"),
+        };
 
         Ok(match reply {
             ReleaseReply::Released { woken } => {
                 let after = self.watch(source, &key, &token, &others, &mut events).await?;
-                let detail = told(woken, after.as_ref());
+                let detail = told(what, woken, after.as_ref());
                 ReleaseResult { woken, after, ..answer(Outcome::Released, detail) }
             }
             ReleaseReply::ChangedHands => {
-                let (detail, holder_now) = whose_now(self.lock_now(source, &key).await?.as_ref());
+                let now = self.lock_now(source, &key).await?;
+                let (detail, holder_now) = match (now.as_ref(), action) {
+                    (Some(lock), Action::EvictWaiter) if lock.holders.is_empty() => (MOVED.to_owned(), None),
+                    (None, Action::EvictWaiter) => (MOVED.to_owned(), None),
+                    (now, _) => whose_now(now),
+                };
                 ReleaseResult { holder_now, ..answer(Outcome::ChangedHands, format!("{detail}; nothing was done")) }
             }
-            ReleaseReply::Gone => answer(Outcome::Gone, "it was free already; nothing was done".to_owned()),
+            ReleaseReply::Gone => answer(Outcome::Gone, format!("{over}; nothing was done")),
             ReleaseReply::Refused { because } => answer(Outcome::Refused, format!("{because}; nothing was done")),
             ReleaseReply::Failed { because } => answer(Outcome::Failed, format!("{because}; nothing was done")),
             ReleaseReply::Unknown { because } => answer(
                 Outcome::Unknown,
-                format!("{because}: it may or may not have been freed, look at the lock before trying again"),
+                format!("{because}: it may or may not have been {done}, look at the lock before trying again"),
             ),
         })
     }
@@ -240,6 +264,25 @@ fn whose_now(lock: Option<&Lock>) -> (String, Option<Holder>) {
     }
 }
 
+/// Why a waiter is left in its queue.
+const MOVED: &str = "the queue moved: the waiter is not at its head any more, or not as it was seen";
+
+/// The order that takes the waiter out of its queue that the ticket is bound to, if it is still the head of the queue of
+/// a free lock, in the same place, and nothing new is known of it.
+fn compare_waiter(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
+    let different = |outcome, detail, holder_now| Err(Box::new(Different { outcome, detail, holder_now }));
+    let Some(held) = held else {
+        return different(Outcome::Gone, "nobody is in its queue any more".to_owned(), None);
+    };
+    match (&held.eviction, held.lock.holders.first()) {
+        (Some((head, order)), _) if *order.token == *hold.token && head.generation == hold.generation => {
+            Ok(order.clone())
+        }
+        (_, Some(now)) => different(Outcome::ChangedHands, format!("{} has it now", named(now)), Some(now.clone())),
+        (_, None) => different(Outcome::ChangedHands, MOVED.to_owned(), None),
+    }
+}
+
 /// The order that frees the hold that the ticket is bound to, if it is still the same hold. Equal tokens are not
 /// enough: some libraries use one again.
 fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
@@ -272,8 +315,8 @@ fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> Release
     ReleaseResult { source: source.to_owned(), id, outcome, detail, holder_now: None, woken: None, after: None }
 }
 
-fn told(woken: Option<i64>, after: Option<&After>) -> String {
-    let mut detail = "freed".to_owned();
+fn told(what: &str, woken: Option<i64>, after: Option<&After>) -> String {
+    let mut detail = what.to_owned();
     match woken {
         Some(1) => detail.push_str("; 1 sleeping waiter was woken"),
         Some(woken) => detail.push_str(&format!("; {woken} sleeping waiters were woken")),

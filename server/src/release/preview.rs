@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use lockkeeper_model::{
-    Collateral, Flag, Holder, Lock, Mode, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, SourceState,
-    SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
+    Action, Collateral, Flag, Holder, Lock, Mode, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
+    SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
 };
 
 use super::ticket::BoundHold;
@@ -42,7 +42,10 @@ impl ReleaseDesk {
         for target in &targets {
             let found = self.board.lock(target.source.id, target.key.clone()).await?;
             let held = found.held.ok_or_else(|| Refusal::Gone { id: target.asked.id.clone() })?;
-            let (holder, order) = choose(&held, target.asked)?;
+            let (holder, order) = match request.action {
+                Action::Release => choose(&held, target.asked)?,
+                Action::EvictWaiter => choose_waiter(&held, target.asked)?,
+            };
             if !bound.insert((target.source.id, order.key.clone(), order.token.clone())) {
                 return Err(Refusal::Twice { source_name: target.asked.source.clone(), id: target.asked.id.clone() });
             }
@@ -55,11 +58,14 @@ impl ReleaseDesk {
                 mode: order.mode,
             });
             let status = target.source.status.borrow().clone();
-            locks.push(explain(&held, holder, &status));
+            locks.push(match request.action {
+                Action::Release => explain(&held, holder, &status),
+                Action::EvictWaiter => explain_eviction(&held, holder, &status),
+            });
         }
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
-        let confirm = policy::confirm_text(&names);
+        let confirm = policy::confirm_text(request.action, &names);
         let (ticket, expires_at) = self.tickets.issue(request.action, &confirm, holds, clock::now())?;
         Ok(PreviewAnswer { ticket, expires_at, confirm, reason_required: true, locks })
     }
@@ -106,8 +112,29 @@ fn unreadable(source: &SourceHandle) -> Refusal {
     Refusal::Unreadable { name: status.name.clone(), problem: status.problem.clone() }
 }
 
+/// The waiter that is meant, if it is still at the head of the queue of a free lock and as the person saw it.
+fn choose_waiter<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a ReleaseOrder), Refusal> {
+    let none = |because| Refusal::NoEviction { id: asked.id.clone(), because };
+    let Some((head, order)) = &held.eviction else {
+        return Err(match held.lock.holders.first() {
+            Some(holder) => Refusal::ChangedHands { id: asked.id.clone(), holder_now: Box::new(holder.clone()) },
+            None => none("its family keeps no queue that is known here"),
+        });
+    };
+    let named = asked.holder.as_ref().ok_or_else(|| none("the request does not say which: `holder` is missing"))?;
+    let same = asked.generation == head.generation || asked.generation == held.lock.generation;
+    if head.token_b64 == *named && same {
+        Ok((head, order))
+    } else {
+        Err(Refusal::QueueMoved { id: asked.id.clone(), head: Box::new(head.clone()) })
+    }
+}
+
 /// The hold that is meant, if it is still the one that the person was looking at.
 fn choose<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a ReleaseOrder), Refusal> {
+    if let Some(because) = held.traits.no_release {
+        return Err(Refusal::NotOffered { id: asked.id.clone(), because });
+    }
     let holders = &held.lock.holders;
     let gone = || Refusal::Gone { id: asked.id.clone() };
     let first = holders.first().ok_or_else(gone)?;
@@ -146,6 +173,47 @@ fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock
         plan: plan(lock, traits),
         collateral: Collateral { complete: true, items: Vec::new() },
         warnings: warnings(lock, holder, traits, status),
+    }
+}
+
+/// What taking a waiter out of a queue does. It has no hold to lose and guards nothing: what it loses is its turn.
+fn explain_eviction(held: &Held, waiter: &Holder, status: &SourceStatus) -> PreviewedLock {
+    let Held { lock, traits, .. } = held;
+    let behind = lock.waiters.count.unwrap_or(1).saturating_sub(1);
+    let behind = match behind {
+        0 => "Nobody waits behind it.".to_owned(),
+        1 => "1 waiter is behind it.".to_owned(),
+        behind => format!("{behind} waiters are behind it."),
+    };
+    let mut warnings = Vec::new();
+    let mut warn = |code: &str, text: &str| warnings.push(Warning { code: code.to_owned(), text: text.to_owned() });
+    let evidence = waiter.evidence.first().map_or("nothing is known of it", String::as_str);
+    match waiter.verdict {
+        Verdict::Gone => {}
+        Verdict::Alive => {
+            warn("waiter_alive", &format!("{evidence}: it is alive, loses its turn, and has to queue again"));
+        }
+        Verdict::Quiet | Verdict::Unknown => warn(
+            "waiter_not_proven_dead",
+            &format!("{evidence}: if it is alive, it loses its turn and has to queue again"),
+        ),
+    }
+    warn_of_source(status, &mut warn);
+    PreviewedLock {
+        source: lock.source.clone(),
+        id: lock.id.clone(),
+        name: lock.name.clone(),
+        generation: waiter.generation.clone(),
+        holder: waiter.clone(),
+        strength: Strength::Atomic,
+        told: Told::Never,
+        told_because:
+            "Nobody tells a waiter that it lost its place. One that is alive after all asks for the lock again \
+                       by and by, and joins the queue at its end."
+                .to_owned(),
+        plan: format!("{} {behind}", traits.evict_waiter.unwrap_or_default()),
+        collateral: Collateral { complete: true, items: Vec::new() },
+        warnings,
     }
 }
 
@@ -203,15 +271,20 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
     if lock.flags.contains(&Flag::CameBack) {
         warn("came_back", "the same token came back after an earlier release: its client takes it again".to_owned());
     }
+    warn_of_source(status, &mut |code, text| warn(code, text.to_owned()));
+    warnings
+}
+
+/// What the source adds, whatever is done to a lock of it.
+fn warn_of_source(status: &SourceStatus, warn: &mut dyn FnMut(&str, &str)) {
     if status.state != SourceState::Live {
         let problem = status.problem.as_deref().map(|problem| format!(" ({problem})")).unwrap_or_default();
         warn(
             "not_live",
-            format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()),
+            &format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()),
         );
     }
     if status.environment.as_deref() == Some("production") {
-        warn("production", format!("`{}` is a production store", status.name));
+        warn("production", &format!("`{}` is a production store", status.name));
     }
-    warnings
 }

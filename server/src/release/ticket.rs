@@ -25,7 +25,7 @@ const MAX_SPENT: usize = 4_096;
 
 const MAC_BYTES: usize = 32;
 
-/// One hold that a ticket is bound to.
+/// One hold, or one place in a queue, that a ticket is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BoundHold {
     pub(super) source: String,

@@ -248,6 +248,8 @@ pub struct DialectTraits {
     pub release: &'static str,
     /// Why a release is not offered; `None` where it is.
     pub no_release: Option<&'static str>,
+    /// What taking a dead waiter out of the queue of a free lock does; `None` where that is not offered.
+    pub evict_waiter: Option<&'static str>,
     /// How the library's own unlock can free another's lock; `None` where it compares.
     pub unsafe_unlock: Option<&'static str>,
     /// How the library takes the lock again after a release; `None` where it does not.
@@ -282,6 +284,7 @@ impl DialectTraits {
         release: "The key is deleted only if its value is still exactly this token and its expiry was not pushed out \
                   since.",
         no_release: None,
+        evict_waiter: None,
         unsafe_unlock: None,
         comes_back: None,
         token_is_one_use: true,

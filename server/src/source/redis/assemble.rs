@@ -12,10 +12,12 @@ use fred::clients::Client;
 use fred::error::Error;
 use lockkeeper_model::{Flag, LockState, Time};
 
-use super::dialect::{self, Found, Raw, Stored, Value};
+use super::dialect::{self, Found, Heard, Listeners, Raw, Stored, Value};
+use super::listening::{CHANNELS_AT_ONCE, Ears};
 use super::pace::Purpose;
 use super::read::Keys;
 use super::scope::Scope;
+use super::trouble::refused_command;
 use crate::clock;
 use crate::source::{Form, Hint, Seen, Sight};
 
@@ -51,6 +53,8 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     inner: Mutex<Remembered>,
+    /// Who listens for those who wait.
+    pub(crate) ears: Ears,
 }
 
 #[derive(Debug, Default)]
@@ -183,6 +187,7 @@ impl Reader {
         let read_at = clock::now();
         self.search_large(client, &mut raws, purpose).await?;
         let beside = self.beside(client, &raws, &roots, purpose).await?;
+        let heard = self.listen(client, &raws, &beside).await?;
 
         let mut unread = Vec::new();
         let mut raws = raws.into_iter().peekable();
@@ -192,7 +197,7 @@ impl Reader {
                 continue;
             };
             read.rootless = raw.value == Value::Missing;
-            read.found = self.recognise(&raw, &beside, read_at);
+            read.found = self.recognise(&raw, &beside, &heard, read_at);
         }
         for i in unread.into_iter().rev() {
             roots.remove(i);
@@ -285,7 +290,10 @@ impl Reader {
             if raw.value == Value::Missing && !lingering.contains(&raw.key) {
                 continue;
             }
-            let keys = dialect::beside(raw);
+            let mut keys = dialect::beside(raw);
+            if lingering.contains(&raw.key) {
+                keys.extend(dialect::beside_led(raw));
+            }
             if !keys.is_empty() {
                 owners.push((raw.key.clone(), keys.len()));
                 names.extend(keys.into_iter().map(Bytes::from));
@@ -302,11 +310,60 @@ impl Reader {
             .collect())
     }
 
-    fn recognise(&self, raw: &Raw, beside: &HashMap<Bytes, Vec<Raw>>, read_at: Time) -> Found {
+    /// Counts who listens for those who wait in the queues that were read, and remembers since when nobody does. What may
+    /// not be counted is missing.
+    async fn listen(
+        &self,
+        client: &Client,
+        raws: &[Raw],
+        beside: &HashMap<Bytes, Vec<Raw>>,
+    ) -> Result<HashMap<Bytes, (Vec<Listeners>, Option<i64>)>, Error> {
+        let mut asked: Vec<(&Raw, Vec<Bytes>)> = Vec::new();
+        for raw in raws {
+            if let Some(beside) = beside.get(&raw.key) {
+                asked.push((raw, dialect::listeners(raw, beside).into_iter().map(Bytes::from).collect()));
+            }
+        }
+        let channels: Vec<Bytes> = asked.iter().flat_map(|(_, channels)| channels.iter().cloned()).collect();
+        let counts = if channels.is_empty() {
+            HashMap::new()
+        } else {
+            self.keys.pacer.count(channels.len().div_ceil(CHANNELS_AT_ONCE) as u64);
+            match self.memory.ears.count(client, &channels).await {
+                Ok(counts) => counts,
+                Err(error) => match refused_command(&error) {
+                    Some(command) => {
+                        let costs = "whether those who wait in the queues of fair locks are still there is not known";
+                        self.keys.status.missing(&command, costs);
+                        HashMap::new()
+                    }
+                    None => return Err(error),
+                },
+            }
+        };
+        let at = clock::now();
+        Ok(asked
+            .into_iter()
+            .map(|(raw, channels)| {
+                let is_missing = raw.value == Value::Missing;
+                (raw.key.clone(), self.memory.ears.note(&raw.key, is_missing, &channels, &counts, at))
+            })
+            .collect())
+    }
+
+    fn recognise(
+        &self,
+        raw: &Raw,
+        beside: &HashMap<Bytes, Vec<Raw>>,
+        heard: &HashMap<Bytes, (Vec<Listeners>, Option<i64>)>,
+        read_at: Time,
+    ) -> Found {
         let configured = self.scope.is_configured();
         let beside = beside.get(&raw.key).map_or(&[][..], Vec::as_slice);
+        let (listeners, missing_ms) = heard.get(&raw.key).map_or((&[][..], None), |(all, ms)| (all.as_slice(), *ms));
+        let is_listened_for = self.memory.ears.proves(&raw.key);
         let stored = Stored { root: raw, beside, configured, now_ms: read_at.0 };
-        let found = dialect::recognise(&stored);
+        let found = dialect::recognise_heard(&stored, &Heard { listeners, missing_ms, is_listened_for });
         if found.is_empty() && !dialect::is_vacant(&stored) {
             let because = match &raw.value {
                 Value::Missing => {
@@ -417,7 +474,7 @@ impl Reader {
         let lingers = found.iter().any(|lock| {
             rootless
                 || lock.form.state == LockState::WaitingOnly
-                || lock.form.extra.as_ref().is_some_and(|extra| extra.queue.is_some())
+                || lock.form.extra.as_ref().is_some_and(|extra| extra.queue.is_some() || extra.keys.len() > 1)
         });
         let gone = self.memory.note(&root, &ids, lingers);
         let sight = |key: Bytes, seen: Seen, hint: Hint| Sight {

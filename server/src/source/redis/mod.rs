@@ -9,7 +9,7 @@
 //! - [`read`]: reading keys with bounds. [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
 //! - [`catalogue`]: the recognisers by themselves, to be measured and fed anything.
 //! - [`scope`]: which keys are looked at at all.
-//! - [`waiting`]: counting those who wait, where Redis knows.
+//! - [`waiting`]: counting those who wait, where Redis knows, by who is [`listening`].
 //! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
@@ -22,6 +22,7 @@ mod dirty;
 mod feed;
 mod glob;
 mod link;
+mod listening;
 mod own_thread;
 mod pace;
 mod read;

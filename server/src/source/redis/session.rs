@@ -184,9 +184,9 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
     }
     {
         // Once a second on the connection for what a person waits for, which nothing else keeps awake.
-        let (shared, client) = (shared.clone(), act.clone());
+        let (shared, client, dirty) = (shared.clone(), act.clone(), dirty.clone());
         tasks.spawn(async move {
-            match waiting::run(&shared, &client).await {
+            match waiting::run(&shared, &client, &dirty).await {
                 Ok(error) => Broken::Error(error),
                 Err(BoardGone) => Broken::BoardGone,
             }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value as Json;
 
-use super::{ALL, FoundLock, Raw, Stored, Value};
+use super::{ALL, FoundLock, Heard, Raw, Stored, Value};
 
 const FILES: &[(&str, &str)] = &[
     ("bull", include_str!("recorded/bull.jsonl")),
@@ -53,7 +53,13 @@ struct Seen {
 fn check(situation: &Json) -> Vec<String> {
     let dump: BTreeMap<Bytes, Raw> =
         list(&situation["keys"]).iter().map(raw).map(|raw| (raw.key.clone(), raw)).collect();
-    let found = found(&dump, situation["now_ms"].as_i64().unwrap());
+    let proven: BTreeSet<Bytes> = list(&situation["channels"])
+        .iter()
+        .map(|channel| bytes(&channel[0]))
+        .filter(|channel| super::is_proof(channel))
+        .filter_map(|channel| super::root_of_channel(&channel).map(Bytes::from))
+        .collect();
+    let found = found(&dump, &proven, situation["now_ms"].as_i64().unwrap());
     let mut problems = Vec::new();
     let mut explained: BTreeSet<Bytes> = BTreeSet::new();
     for expected in list(&situation["expect"]["locks"]) {
@@ -89,7 +95,14 @@ fn compare(expected: &Json, names: &[&str], keys: &BTreeSet<Bytes>, seen: &Seen)
             problems.push(format!("{what} is {is}, expected {want}"));
         }
     };
-    let first = &seen.locks[0].form;
+    // One hash may keep several locks, a field each.
+    let fields: BTreeSet<Bytes> =
+        list(&expected["holders"]).iter().filter_map(|holder| holder.get("field_b64").map(bytes)).collect();
+    let is_meant = |lock: &&FoundLock| fields.is_empty() || lock.part.as_ref().is_none_or(|part| fields.contains(part));
+    let locks: Vec<&FoundLock> = seen.locks.iter().filter(is_meant).collect();
+    let Some(first) = locks.first().map(|lock| &lock.form) else {
+        return vec![format!("none of the locks is of {fields:?}")];
+    };
     if !names.contains(&first.recognition.dialect) {
         differs("dialect", format!("{names:?}"), first.recognition.dialect.to_owned());
     }
@@ -99,7 +112,7 @@ fn compare(expected: &Json, names: &[&str], keys: &BTreeSet<Bytes>, seen: &Seen)
     differs("mode", said(&expected["mode"]), format!("{:?}", first.mode).to_lowercase());
     differs("state", said(&expected["state"]), first.state.word().to_owned());
     let holds: HashMap<Vec<u8>, u32> =
-        seen.locks.iter().flat_map(|lock| &lock.form.holds).map(|hold| (hold.token.to_vec(), hold.count)).collect();
+        locks.iter().flat_map(|lock| &lock.form.holds).map(|hold| (hold.token.to_vec(), hold.count)).collect();
     let mut wanted = BTreeSet::new();
     for holder in list(&expected["holders"]) {
         let token = bytes(&holder["token_b64"]).to_vec();
@@ -135,7 +148,7 @@ fn compare(expected: &Json, names: &[&str], keys: &BTreeSet<Bytes>, seen: &Seen)
 }
 
 /// The locks of a dump, by their roots, as a reading of all of its keys would find them.
-fn found(dump: &BTreeMap<Bytes, Raw>, now_ms: i64) -> BTreeMap<Bytes, Seen> {
+fn found(dump: &BTreeMap<Bytes, Raw>, proven: &BTreeSet<Bytes>, now_ms: i64) -> BTreeMap<Bytes, Seen> {
     let mut roots: BTreeMap<Bytes, bool> = BTreeMap::new();
     for key in dump.keys() {
         match super::root_of(key) {
@@ -149,9 +162,14 @@ fn found(dump: &BTreeMap<Bytes, Raw>, now_ms: i64) -> BTreeMap<Bytes, Seen> {
         let missing = || Raw { key: root.clone(), value: Value::Missing, ttl_ms: None };
         let raw = dump.get(&root).cloned().unwrap_or_else(missing);
         let look = led || raw.value != Value::Missing;
-        let beside = if look { super::beside(&raw) } else { Vec::new() };
+        let mut beside = if look { super::beside(&raw) } else { Vec::new() };
+        if led {
+            beside.extend(super::beside_led(&raw));
+        }
         let beside: Vec<Raw> = beside.iter().filter_map(|key| dump.get(&key[..]).cloned()).collect();
-        let locks = super::recognise(&Stored { root: &raw, beside: &beside, configured: false, now_ms });
+        let heard = Heard { is_listened_for: proven.contains(&root), ..Heard::default() };
+        let stored = Stored { root: &raw, beside: &beside, configured: false, now_ms };
+        let locks = super::recognise_heard(&stored, &heard);
         let Some(first) = locks.first() else { continue };
         let mut keys: BTreeSet<Bytes> = first.form.extra.iter().flat_map(|extra| extra.keys.iter().cloned()).collect();
         if keys.is_empty() {
