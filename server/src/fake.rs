@@ -365,6 +365,8 @@ pub(crate) fn status(name: &str) -> SourceStatus {
         missing_permissions: Vec::new(),
         not_locks: NotALock::default(),
         release_enabled: true,
+        server_started_at: None,
+        nodes: Vec::new(),
         as_of: now(),
     }
 }

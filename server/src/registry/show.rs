@@ -6,8 +6,8 @@ use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
     Basis, Bounds, DialectInfo, Event, FencingToken, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockId, Mode,
-    Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters, WaitersBasis, encode_token,
-    judge, missed_beats, words,
+    Quorum, Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters, WaitersBasis,
+    encode_token, judge, missed_beats, words,
 };
 
 use super::Registry;
@@ -28,6 +28,8 @@ impl Registry {
     pub fn lock(&self, record: &Record, now: Time, down: bool, with_stored: bool) -> Lock {
         let holders: Vec<Holder> = record.holds.iter().map(|hold| self.holder(record, hold, now)).collect();
         let earliest = record.holds.iter().min_by_key(|hold| hold.since);
+        let first = record.holds.first().map_or(&[][..], |hold| &hold.token);
+        let quorum = record.quorum().map(|quorum| quorum.shown(first, now));
         Lock {
             source: self.source_name(record.source).to_owned(),
             id: LockId::of_key(&record.key),
@@ -48,8 +50,9 @@ impl Registry {
             waiters: self.waiters(record),
             flags: flags(record, now, down || self.is_unseen_since_gap(record)),
             flag_notes: Vec::new(),
-            notes: record.extra.as_ref().map(|extra| extra.notes.clone()).unwrap_or_default(),
+            notes: notes(record, quorum.as_ref()),
             no_release: record.recognition.traits.no_release.map(str::to_owned),
+            quorum,
             stored: with_stored.then(|| stored(record)),
             as_of: Time(self.known_as_of(record)),
         }
@@ -293,6 +296,12 @@ fn name(record: &Record) -> String {
     }
 }
 
+/// What else its stored form says; and how it stands on several masters, for whoever reads only sentences.
+fn notes(record: &Record, quorum: Option<&Quorum>) -> Vec<String> {
+    let quorum = quorum.map(|quorum| quorum.says.clone());
+    quorum.into_iter().chain(record.extra.iter().flat_map(|extra| extra.notes.iter().cloned())).collect()
+}
+
 /// The keys that hold it.
 fn keys(record: &Record) -> Vec<Bytes> {
     match &record.extra {
@@ -454,5 +463,8 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
             Some("its deadline was pushed out; its value names nobody, so it may be another holder's now".to_owned()),
         ),
         Cause::ExpiryCut => ("expiry_cut", Some("its deadline was moved closer".to_owned())),
+        Cause::QuorumLost => {
+            ("quorum_lost", Some(format!("fewer than a majority of its masters have its token any more{after}")))
+        }
     }
 }

@@ -50,6 +50,8 @@ impl Status {
             missing_permissions: Vec::new(),
             not_locks: NotALock::default(),
             release_enabled: config.release_enabled,
+            server_started_at: None,
+            nodes: Vec::new(),
             as_of: now,
         });
         (Status { seen: tx, blind: AtomicBool::new(false) }, rx)
