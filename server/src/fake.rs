@@ -295,6 +295,7 @@ fn lock(key: &[u8], holders: Vec<Holder>) -> Lock {
         flag_notes: Vec::new(),
         notes: Vec::new(),
         no_release: None,
+        quorum: None,
         stored: None,
         // A second old, until it is looked at.
         as_of: now().plus(-1_000),

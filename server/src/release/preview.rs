@@ -203,14 +203,15 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
         warn("never_renews", format!("{never_renews}: silence does not mean that the holder is dead"));
     }
     if let Some(quorum) = &lock.quorum {
-        let away: Vec<&QuorumNode> = quorum.nodes.iter().filter(|node| node.state == OnNode::Unreachable).collect();
+        let silent = |node: &&QuorumNode| matches!(node.state, OnNode::Unreachable | OnNode::Unread);
+        let away: Vec<&QuorumNode> = quorum.nodes.iter().filter(silent).collect();
         if !away.is_empty() {
             let names: Vec<&str> = away.iter().map(|node| node.node.as_str()).collect();
             let lapses = match holder.lease.ttl_ms {
                 Some(ttl) => format!("it lapses there by itself in about {}", words::duration(ttl.max(0))),
                 None => "without an expiry it stays there until it is released again".to_owned(),
             };
-            let text = format!("{} cannot be reached: if the token stands there, {lapses}", names.join(", "));
+            let text = format!("not read: {}; if the token stands there, {lapses}", names.join(", "));
             warn("unreachable_masters", text);
         }
     }

@@ -478,6 +478,7 @@ impl Merge {
             Command::Look { keys, done: None } => {
                 let now = clock::now();
                 for key in keys {
+                    self.expect(&key);
                     match self.table.lapses_at(&key, &self.nodes, now) {
                         Some(at) if self.later.len() < MAX_WAITING => {
                             self.later.push(Reverse((at.0 + LOOK_AFTER_MS, key)));
@@ -488,6 +489,9 @@ impl Merge {
                 self.send_looks();
             }
             Command::Look { keys, done: Some(done) } => {
+                for key in &keys {
+                    self.expect(key);
+                }
                 tokio::spawn(look(self.masters.clone(), self.asks.clone(), keys, done));
             }
             Command::Together { keys } => {
@@ -535,6 +539,12 @@ impl Merge {
         }
         let slots: Vec<Slot> = ask.keys.iter().filter_map(|key| self.table.find(key)).collect();
         self.tell(&slots, true, false, Some(ask.done)).await
+    }
+
+    fn expect(&mut self, key: &[u8]) {
+        if let Some(slot) = self.table.expect(key) {
+            self.over.push_back((clock::now(), slot));
+        }
     }
 
     fn look_everywhere(&mut self, key: &Bytes) {

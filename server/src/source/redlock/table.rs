@@ -53,6 +53,8 @@ struct Entry {
     unsettled_since: Option<i64>,
     /// It waits to be told.
     queued: bool,
+    /// The board may know it although it was told of its end: while a release is being tried it takes note of none.
+    expected: bool,
 }
 
 /// What the board was told of a lock.
@@ -231,7 +233,8 @@ impl Table {
         let judgement = judge(&votes);
         let nothing = judgement.tokens.is_empty();
         let told = Told { standing: judgement.standing, votes: fingerprint(&votes) };
-        if (nothing && entry.told.is_none()) || (swept && entry.told == Some(told)) {
+        let still_nothing = nothing && entry.told.is_none() && !(entry.expected && entry.news.noticed);
+        if still_nothing || (swept && entry.told == Some(told)) {
             return Tell::Nothing;
         }
         let flips = entry.told.is_none_or(|before| before.standing != judgement.standing);
@@ -262,6 +265,7 @@ impl Table {
             (false, false) => Hint::None,
         };
         entry.told = (!nothing).then_some(told);
+        entry.expected = true;
         let sight = Sight {
             key: bytes::Bytes::copy_from_slice(&entry.key),
             seen,
@@ -271,6 +275,18 @@ impl Table {
             hint,
         };
         Tell::Sight { sight, scan }
+    }
+
+    /// The board asks for this lock: what is read of it must be told, even if it is nothing. Answers its slot if it was
+    /// not in the table.
+    pub(super) fn expect(&mut self, key: &[u8]) -> Option<Slot> {
+        if let Some(slot) = self.find(key) {
+            self.entries[slot].expected = true;
+            return None;
+        }
+        let slot = self.insert(key);
+        self.entries[slot].expected = true;
+        Some(slot)
     }
 
     /// Since when a decision against an owner waits for the other masters.
@@ -344,6 +360,7 @@ impl Table {
             told: None,
             unsettled_since: None,
             queued: false,
+            expected: false,
         });
         let (entries, hasher) = (&self.entries, &self.hasher);
         self.by_key
