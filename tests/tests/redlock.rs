@@ -74,11 +74,13 @@ impl Masters {
         self.servers[master].source()
     }
 
-    /// The lock, once so many masters are seen to have its first holder's token.
+    /// The lock, once so many masters are seen to have its first holder's token, and the board has taken note of whether
+    /// the source can be relied on.
     async fn until_votes(&self, key: &str, standing: Standing, votes: u32) -> Lock {
         let passes = |lock: &Lock| {
             let quorum = quorum(lock);
-            quorum.standing == standing && quorum.votes == votes
+            let is_stale = lock.flags.contains(&Flag::Stale);
+            quorum.standing == standing && quorum.votes == votes && is_stale == (standing == Standing::Undecided)
         };
         self.api.until_lock(&format!("{key} {standing:?} with {votes}"), key, passes).await
     }

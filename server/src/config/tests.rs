@@ -162,7 +162,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     );
     complains(
         "[[source]]\nkind = 'redlock'\nurls = ['redis://a', 'redis://:hunter2@b', 'redis://c', 'redis://:hunter2@b:6379/1']",
-        "lockkeeper.toml:3:52: `source.urls` is `b:6379/1`, expected a master that is not named before: each has one \
+        "lockkeeper.toml:3:57: `source.urls` is `b:6379/1`, expected a master that is not named before: each has one \
          vote",
     );
     complains(

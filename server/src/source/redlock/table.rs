@@ -516,3 +516,207 @@ fn fingerprint(votes: &[Vote]) -> u32 {
             }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use lockkeeper_model::Certainty;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::source::{DialectTraits, Recognition};
+
+    static STRING: Recognition = Recognition {
+        dialect: "string",
+        certainty: Certainty::Certain,
+        because: "a test",
+        traits: &DialectTraits::PLAIN,
+    };
+
+    const NODES: usize = 5;
+    const TTL: i64 = 10_000;
+
+    struct World {
+        table: Table,
+        nodes: [Node; NODES],
+    }
+
+    impl World {
+        /// Five masters that were seen whole.
+        fn new() -> World {
+            let names: Arc<[Box<str>]> = (1..=NODES).map(|n| format!("r{n}").into()).collect();
+            let seen = Node { reachable: true, complete: true, confirmed_at: Some(Time(0)), ..Node::UNKNOWN };
+            World { table: Table::new(names), nodes: [seen; NODES] }
+        }
+
+        fn shows(&mut self, node: usize, at: i64, seen: Seen) -> Folded {
+            self.shows_as(node, at, seen, false)
+        }
+
+        fn shows_as(&mut self, node: usize, at: i64, seen: Seen, scan: bool) -> Folded {
+            let key = bytes::Bytes::from_static(b"k");
+            let (asked_at, read_at) = (Time(at), Time(at + 2));
+            let sight = Sight { key, seen, asked_at, read_at, noticed_at: None, hint: Hint::None };
+            self.table.fold(node, &self.nodes[node], sight, scan)
+        }
+
+        fn tell(&mut self, now: i64) -> Tell {
+            let Some(slot) = self.table.find(b"k") else { return Tell::Nothing };
+            self.table.tell(slot, &self.nodes, Time(now), false, false)
+        }
+
+        /// What the board is told, which must be something.
+        #[track_caller]
+        fn told(&mut self, now: i64) -> Sight {
+            match self.tell(now) {
+                Tell::Sight { sight, .. } => sight,
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn confirm(&mut self, at: i64) {
+            for node in &mut self.nodes {
+                node.confirmed_at = Some(Time(at));
+            }
+        }
+    }
+
+    fn held(token: &str, ttl_ms: i64) -> Seen {
+        Seen::Held(Form::exclusive(&STRING, token.as_bytes(), Some(ttl_ms)))
+    }
+
+    fn form(sight: &Sight) -> &Form {
+        match &sight.seen {
+            Seen::Held(form) => form,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_lock_is_told_of_when_a_majority_has_it_and_when_it_is_nowhere() {
+        let mut world = World::new();
+        for node in 0..2 {
+            world.shows(node, 1_000, held("a", TTL));
+            assert!(matches!(world.tell(1_003), Tell::Wait { .. }), "an acquire is under way");
+        }
+        world.shows(2, 1_000, held("a", TTL));
+        let sight = world.told(1_003);
+        assert_eq!((form(&sight).state, form(&sight).standing()), (LockState::Held, Standing::Owned));
+        let lasts = sight.read_at.0 + form(&sight).holds[0].ttl_ms.unwrap();
+        assert_eq!(lasts, 1_000 + TTL - TTL / 100 - 2);
+        for node in 0..2 {
+            world.shows(node, 2_000, Seen::Gone);
+            assert!(matches!(world.tell(2_003), Tell::Wait { .. }), "a release is under way");
+        }
+        world.shows(2, 2_000, Seen::Gone);
+        assert_eq!(world.told(2_003).seen, Seen::Gone);
+        let slot = world.table.find(b"k").unwrap();
+        assert!(world.table.is_over(slot));
+        world.table.remove(slot);
+        assert_eq!((world.table.find(b"k"), world.table.slots()), (None, 0));
+    }
+
+    #[test]
+    fn what_stands_on_a_minority_is_told_when_the_others_confirm_or_the_time_is_over() {
+        let mut world = World::new();
+        world.shows(0, 1_000, held("a", TTL));
+        assert!(matches!(world.tell(1_003), Tell::Wait { new: true }));
+        assert!(matches!(world.tell(1_100), Tell::Wait { new: false }));
+        world.confirm(1_002);
+        let sight = world.told(1_101);
+        assert_eq!((form(&sight).state, form(&sight).standing()), (LockState::NoQuorum, Standing::Nobody));
+        assert_eq!(form(&sight).extra.as_ref().unwrap().flags[..], [Flag::HalfLock]);
+
+        let mut world = World::new();
+        world.shows(0, 1_000, held("a", TTL));
+        assert!(matches!(world.tell(1_003), Tell::Wait { .. }));
+        assert_eq!(form(&world.told(1_003 + SETTLE_MS)).standing(), Standing::Nobody);
+    }
+
+    #[test]
+    fn what_was_read_before_changes_were_missed_has_no_vote() {
+        let mut world = World::new();
+        for node in 0..4 {
+            world.shows(node, 1_000, held("a", TTL));
+        }
+        assert_eq!(form(&world.told(1_003)).standing(), Standing::Owned);
+        for node in 0..2 {
+            world.nodes[node].missed(Time(1_500));
+        }
+        let slot = world.table.find(b"k").unwrap();
+        let Tell::Sight { sight, .. } = world.table.tell(slot, &world.nodes, Time(1_501), true, true) else { panic!() };
+        assert_eq!(form(&sight).standing(), Standing::Undecided);
+        // Nothing changed since: the round over all locks has nothing to tell.
+        assert!(matches!(world.table.tell(slot, &world.nodes, Time(1_502), true, true), Tell::Nothing));
+        world.shows(0, 1_600, held("a", TTL - 600));
+        assert_eq!(form(&world.told(1_603)).standing(), Standing::Owned);
+    }
+
+    #[test]
+    fn a_page_that_was_read_before_the_end_does_not_bring_a_lock_back() {
+        let mut world = World::new();
+        world.nodes[0].scan_began = Some(Time(500));
+        world.shows(0, 1_000, Seen::Gone);
+        assert_eq!(world.shows_as(0, 900, held("a", TTL), true), Folded::default());
+        assert!(matches!(world.tell(1_003), Tell::Nothing));
+    }
+
+    #[test]
+    fn the_board_is_told_of_an_end_again_where_it_asks() {
+        let mut world = World::new();
+        assert!(world.table.expect(b"k").is_some());
+        world.shows(1, 1_000, Seen::Gone);
+        assert_eq!(world.told(1_003).seen, Seen::Gone);
+        world.shows(1, 2_000, Seen::Gone);
+        assert_eq!(world.told(2_003).seen, Seen::Gone);
+    }
+
+    #[test]
+    fn reading_an_untouched_lease_again_does_not_push_it_out() {
+        let mut world = World::new();
+        for node in 0..NODES {
+            world.shows(node, 1_000, held("a", TTL));
+        }
+        let lasts = |sight: &Sight| sight.read_at.0 + form(sight).holds[0].ttl_ms.unwrap();
+        let first = lasts(&world.told(1_003));
+        for node in 0..NODES {
+            world.shows(node, 6_000, held("a", TTL - 5_000));
+        }
+        assert_eq!(lasts(&world.told(6_003)), first, "the drift is that of the lease, not of what is left");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_the_owner_is_on_a_majority_and_forms_are_as_many_as_tokens(
+            steps in proptest::collection::vec((0..NODES, 0u8..4, 1i64..40), 1..60)
+        ) {
+            let mut world = World::new();
+            let mut now = 1_000;
+            let mut there = [0u8; NODES];
+            for (node, token, pause) in steps {
+                now += pause;
+                // 0 is nothing.
+                let seen = if token == 0 { Seen::Gone } else { held(&token.to_string(), TTL) };
+                there[node] = token;
+                world.shows(node, now, seen);
+                now += 3;
+                if let Tell::Sight { sight, .. } = world.tell(now) {
+                    let votes = |token: u8| there.iter().filter(|&&other| other == token).count();
+                    match &sight.seen {
+                        Seen::Held(form) => {
+                            let tokens: Vec<u8> = form.holds.iter().map(|hold| hold.token[0] - b'0').collect();
+                            if form.standing() == Standing::Owned {
+                                prop_assert!(tokens.len() == 1 && votes(tokens[0]) >= quorum::majority(NODES));
+                            } else {
+                                let mut stand: Vec<u8> = there.iter().copied().filter(|&token| token != 0).collect();
+                                stand.sort_unstable();
+                                stand.dedup();
+                                prop_assert!(stand.iter().all(|token| tokens.contains(token)) && stand.len() == tokens.len());
+                            }
+                        }
+                        _ => prop_assert!(there.iter().all(|&token| token == 0)),
+                    }
+                }
+            }
+        }
+    }
+}
