@@ -88,6 +88,8 @@ pub(super) struct Merge {
     unsettled: VecDeque<(Time, Slot)>,
     /// Where the round over all locks is, while there is one.
     sweep: Option<Slot>,
+    /// One is to begin when no scan is under way any more.
+    sweep_due: bool,
     /// Leases whose guaranteed time is over and that stand until this moment.
     later: BinaryHeap<Reverse<(i64, Bytes)>>,
     /// Keys that a master had no room to be asked about yet.
@@ -134,6 +136,7 @@ impl Merge {
             flush_at: None,
             unsettled: VecDeque::new(),
             sweep: None,
+            sweep_due: false,
             later: BinaryHeap::new(),
             unsent: vec![VecDeque::new(); n],
             over: VecDeque::new(),
@@ -228,9 +231,7 @@ impl Merge {
                 for key in unmet {
                     self.look_on(i, key);
                 }
-                if self.nodes[i].scanned(began_at) {
-                    self.sweep = Some(0);
-                }
+                self.sweep_due |= self.nodes[i].scanned(began_at);
                 self.refresh(i);
                 self.weigh().await?;
             }
@@ -427,6 +428,9 @@ impl Merge {
             return self.report(Report::Gap { at, because }).await;
         }
         let scanning = self.nodes.iter().any(|node| node.reachable && !node.complete && node.scanning);
+        if !scanning && std::mem::take(&mut self.sweep_due) {
+            self.sweep = Some(0);
+        }
         if self.whole.complete || watched < needed || scanning {
             return Ok(());
         }

@@ -218,8 +218,14 @@ impl Table {
             ended => news.ended = ended,
         }
         news.noticed |= !scan;
-        // Without a feed that confirms it, the board has to be told that it was read again.
-        let quiet = scan && same && entry.told.is_some() && known.confirmed_at.is_some();
+        let quiet = scan
+            && match entry.told.map(|told| told.standing) {
+                // A vote more for what is decided: the round over all locks tells when the scan is done.
+                Some(Standing::Owned) if !known.complete => true,
+                // Without a feed that confirms it, the board has to be told that it was read again.
+                Some(_) => same && known.confirmed_at.is_some(),
+                None => false,
+            };
         let first = !quiet && !std::mem::replace(&mut entry.queued, true);
         Folded { dirty: first.then_some(slot), in_doubt: overlaps && !same && before.what != What::Never }
     }
