@@ -129,7 +129,7 @@ pub struct Collateral {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Warning {
     /// A stable word: `holder_alive`, `no_owner`, `shared_token`, `no_fencing`, `never_renews`, `came_back`, `not_live`,
-    /// `production`, `waiter_alive`, `waiter_not_proven_dead`.
+    /// `production`, `waiter_alive`, `waiter_not_proven_dead`, `unreachable_masters`.
     pub code: String,
     /// The sentence for the person.
     pub text: String,
@@ -176,6 +176,21 @@ pub struct ReleaseResult {
     pub woken: Option<i64>,
     /// What was seen afterwards; null when nothing was released, or nothing could be seen.
     pub after: Option<After>,
+    /// What happened on each of several independent masters; left out for a lock of one store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRelease>,
+}
+
+/// What became of a lock on one of several independent masters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeRelease {
+    /// The master's address, without credentials.
+    pub node: String,
+    /// What happened there.
+    pub outcome: Outcome,
+    /// The same in a sentence, with what to do where something is left.
+    pub detail: String,
 }
 
 /// What happened to one lock.

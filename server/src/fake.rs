@@ -325,6 +325,7 @@ fn lock(key: &[u8], holders: Vec<Holder>) -> Lock {
         flag_notes: Vec::new(),
         notes: Vec::new(),
         no_release: None,
+        quorum: None,
         stored: None,
         // A second old, until it is looked at.
         as_of: now().plus(-1_000),
@@ -397,6 +398,8 @@ pub(crate) fn status(name: &str) -> SourceStatus {
         eviction: None,
         replicas: None,
         release_enabled: true,
+        server_started_at: None,
+        nodes: Vec::new(),
         as_of: now(),
     }
 }

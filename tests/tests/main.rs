@@ -13,6 +13,7 @@ mod hostile;
 mod journeys;
 mod races;
 mod readme;
+mod redlock;
 mod release;
 mod start;
 mod stream;

@@ -1,7 +1,7 @@
 //! The rules: one sight against what was known.
 
 use bytes::Bytes;
-use lockkeeper_model::{Basis, Certainty, LockState, Mode, Time, TransitionKind};
+use lockkeeper_model::{Basis, Certainty, LockState, Mode, Standing, Time, TransitionKind};
 use smallvec::SmallVec;
 
 use super::history::{Cause, Entry, LoggedEvent};
@@ -121,6 +121,7 @@ impl Registry {
                 && at.0 - end.at <= AT_ONCE_MS
                 && form.holds.iter().all(|hold| hold.token != end.token)
         });
+        let has_owner = form.standing() == Standing::Owned;
         let uncounted = if form.recognition.traits.waiters_counted { UNCOUNTED } else { 0 };
         let holds = self.new_holds(form, sight, since);
         let slot = match ended {
@@ -134,6 +135,7 @@ impl Registry {
                 record.extra = form.extra.clone();
                 record.expiry_lost = false;
                 record.came_back = came_back;
+                record.has_owner = has_owner;
                 record.lease_over = false;
                 record.quiet = false;
                 record.starves = false;
@@ -157,6 +159,7 @@ impl Registry {
                 extra: form.extra.clone(),
                 expiry_lost: false,
                 came_back: false,
+                has_owner,
                 lease_over: false,
                 quiet: false,
                 starves: false,
@@ -192,7 +195,7 @@ impl Registry {
         for hold in &form.holds {
             self.token_came(slot, &hold.token, out);
         }
-        if observed {
+        if observed && has_owner {
             let cause = if came_back {
                 Cause::CameBack
             } else if scan {
@@ -222,6 +225,7 @@ impl Registry {
             || record.extra != form.extra;
         let names_nobody = form.state == LockState::UnknownHolder;
         let waited_before = record.waiting() > 0;
+        let (stood, stands) = (record.standing(), form.standing());
         record.recognition = form.recognition;
         record.mode = form.mode;
         record.state = form.state;
@@ -233,13 +237,27 @@ impl Registry {
         }
 
         let before: Vec<Hold> = record.holds.drain(..).collect();
+        let had_owner = record.has_owner;
+        // Not decided: whoever had it may have it still.
+        let has_owner = match stands {
+            Standing::Owned => true,
+            Standing::Nobody => false,
+            Standing::Undecided => {
+                had_owner && form.holds.iter().any(|hold| before.iter().any(|old| old.token == hold.token))
+            }
+        };
+        record.has_owner = has_owner;
         let freed = record.rare.as_ref().and_then(|rare| rare.releasing.clone()).filter(|release| release.freed);
         // Released from here, and taken by another, or by the same again, before it was looked at.
         let forced = |hold: &Hold| {
             freed.as_ref().is_some_and(|release| release.token == hold.token && sight.asked_at.0 >= release.at)
         };
+        // A token that stood on a minority and comes to own the lock takes it now.
         let taken_anew = |old: &Hold, seen: &source::Hold| {
-            sight.hint == Hint::New || forced(old) || stamp(&old.extra) != stamp(&seen.extra)
+            sight.hint == Hint::New
+                || forced(old)
+                || stamp(&old.extra) != stamp(&seen.extra)
+                || (has_owner && !had_owner)
         };
         let mut holds: SmallVec<[Hold; 1]> = SmallVec::new();
         let mut happened: SmallVec<[Happened; 2]> = SmallVec::new();
@@ -251,7 +269,16 @@ impl Registry {
                 Some(old) if !taken_anew(old, hold) => {
                     left.retain(|other| other.token != old.token);
                     let mut kept = old.clone();
-                    let mut what = update(&mut kept, hold, sight, at, looked_before);
+                    // The lease of an owner and what is left of a leftover are not measured alike.
+                    let comparable = stood == Standing::Owned && stands == Standing::Owned;
+                    let mut what = if comparable {
+                        update(&mut kept, hold, sight, at, looked_before)
+                    } else {
+                        adopt(&mut kept, hold, sight);
+                        (had_owner && !has_owner).then_some((TransitionKind::Released, Cause::QuorumLost))
+                    };
+                    let held_ms =
+                        what.filter(|(kind, _)| *kind == TransitionKind::Released).map(|_| (at.0 - kept.since).max(0));
                     if names_nobody && matches!(what, Some((TransitionKind::Renewed, _))) {
                         // Its value names nobody: another may have it now. Nothing that was seen before binds it.
                         what = Some((TransitionKind::LeaseChanged, Cause::RenewedOrTakenAnew));
@@ -268,17 +295,20 @@ impl Registry {
                         self.next_generation += 1;
                     }
                     changed |= what.is_some();
-                    happened.extend(what.map(|(kind, cause)| Happened::of(kind, cause, &kept.token)));
+                    happened.extend(
+                        what.map(|(kind, cause)| Happened { held_ms, ..Happened::of(kind, cause, &kept.token) }),
+                    );
                     holds.push(kept);
                 }
                 _ => came.push(hold),
             }
         }
 
-        // Of several holders nobody can say whose place another took.
+        // Of several holders nobody can say whose place another took; what was a leftover ended no hold, and what is one
+        // begins none.
         let one_each = before.len() <= 1 && form.holds.len() <= 1;
-        let handed_over = one_each && !left.is_empty() && !came.is_empty();
-        for old in &left {
+        let handed_over = one_each && had_owner && has_owner && !left.is_empty() && !came.is_empty();
+        for old in left.iter().filter(|_| had_owner) {
             let lapsed = old.expires < at.0;
             let again = came.iter().any(|new| *new.token == *old.token);
             // A hand-over tells both ends in one line, except where the former lease had run out.
@@ -306,7 +336,7 @@ impl Registry {
                 min: since_min.min(at.0),
                 max: sight.read_at.0,
             };
-            let previous = left.first().copied().filter(|_| one_each);
+            let previous = left.first().copied().filter(|_| one_each && had_owner);
             let lapsed = previous.is_some_and(|old| old.expires < at.0);
             let kind = match previous {
                 Some(old) if !lapsed && !forced(old) && *old.token != *new.token => TransitionKind::HandedOver,
@@ -320,6 +350,11 @@ impl Registry {
                 true => Cause::BetweenLooks,
                 false => Cause::Unwatched,
             };
+            if !has_owner || stands != Standing::Owned {
+                let generation = self.new_generation();
+                holds.push(new_hold(new, sight, since, generation, form.recognition.traits));
+                continue;
+            }
             happened.push(Happened {
                 previous: previous.map(|old| old.token.clone()),
                 held_ms: previous.filter(|_| kind == TransitionKind::HandedOver).map(|old| (at.0 - old.since).max(0)),
@@ -387,6 +422,8 @@ impl Registry {
         let source = record.source;
         let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
         let holds = std::mem::take(&mut record.holds);
+        // What is left over of a lock ends no hold when it goes.
+        let had_owner = std::mem::take(&mut record.has_owner);
         record.there = false;
         record.extra = None;
         let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take()).filter(|release| release.freed);
@@ -419,7 +456,7 @@ impl Registry {
                 token: hold.token.clone(),
             };
             last = Some((end, cause));
-            if let Some((end, cause)) = &last {
+            if let Some((end, cause)) = last.as_ref().filter(|_| had_owner) {
                 self.happened(slot, end.transition, Time(end.at), &end.token.clone(), None, *cause, end.held_ms, out);
             }
         }
@@ -488,6 +525,7 @@ impl Registry {
             extra: None,
             expiry_lost: false,
             came_back: false,
+            has_owner: false,
             lease_over: false,
             quiet: false,
             starves: false,
@@ -584,9 +622,12 @@ impl Happened {
 
 /// The bounds of the lease's end: the store counted its TTL at some moment between asking and reading.
 fn lease_bounds(hold: &source::Hold, sight: &Sight) -> (i64, i64) {
+    let early = hold.extra.as_ref().map_or(0, |extra| i64::from(extra.ends_early_ms));
     match hold.ttl_ms {
         // PTTL rounds; one millisecond on the late side keeps the upper bound an upper bound.
-        Some(ttl) => (sight.asked_at.0.saturating_add(ttl), sight.read_at.0.saturating_add(ttl).saturating_add(1)),
+        Some(ttl) => {
+            (sight.asked_at.0.saturating_add(ttl - early), sight.read_at.0.saturating_add(ttl).saturating_add(1))
+        }
         None => (NEVER, NEVER),
     }
 }
@@ -621,6 +662,15 @@ fn new_hold(
         generation,
         extra: hold.extra.clone(),
     }
+}
+
+/// The same token at a later look that cannot be compared with the one before.
+fn adopt(kept: &mut Hold, seen: &source::Hold, sight: &Sight) {
+    let (min, max) = lease_bounds(seen, sight);
+    kept.count = seen.count;
+    kept.extra.clone_from(&seen.extra);
+    kept.expires = max;
+    kept.expires_before_ms = if max == NEVER { 0 } else { width(max - min) };
 }
 
 /// The same token at a later look: what happened, if anything.

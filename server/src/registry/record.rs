@@ -1,10 +1,11 @@
 use std::hash::{Hash as _, Hasher as _};
 
-use lockkeeper_model::{Basis, LockState, Mode, Time, TransitionKind};
+use lockkeeper_model::{Basis, LockState, Mode, Standing, Time, TransitionKind};
 use smallvec::SmallVec;
 
 use super::contention::Contention;
 use super::history::Ring;
+use crate::source::redlock::Quorum;
 use crate::source::{Extra, HoldExtra, Queue, Queued, Recognition, SourceId};
 
 /// Names a record while it exists.
@@ -39,6 +40,8 @@ pub struct Record {
     pub expiry_lost: bool,
     /// The token that was released came back.
     pub came_back: bool,
+    /// Those it lists have it, as far as was told: only on several masters can a token be there without being a holder's.
+    pub(super) has_owner: bool,
     /// A scan after a gap did not meet it: if it is gone, it went while nobody was looking.
     pub(super) unwatched: bool,
     /// Its lease is over, and the store has not confirmed the end.
@@ -192,6 +195,16 @@ impl Record {
     #[must_use]
     pub fn names_nobody(&self) -> bool {
         self.state == LockState::UnknownHolder
+    }
+
+    /// Whether those it lists have it.
+    pub(super) fn standing(&self) -> Standing {
+        self.quorum().map_or(Standing::Owned, Quorum::standing)
+    }
+
+    /// How it stands on several independent masters.
+    pub(super) fn quorum(&self) -> Option<&Quorum> {
+        self.extra.as_ref()?.quorum.as_deref()
     }
 
     /// Those who wait, where the store keeps them.

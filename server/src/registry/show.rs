@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
     Basis, Bounds, Connection, DialectInfo, Event, FencingToken, Holder, Identity, Lease, LeaseKind, Lock, LockId,
-    LockState, Mode, Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters,
+    LockState, Mode, Quorum, Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters,
     WaitersBasis, encode_token, judge, missed_beats, words,
 };
 
@@ -29,6 +29,8 @@ impl Registry {
         let flags = self.flags(record, now, around);
         let holders: Vec<Holder> = record.holds.iter().map(|hold| self.holder(record, hold, now)).collect();
         let earliest = record.holds.iter().min_by_key(|hold| hold.since);
+        let first = record.holds.first().map_or(&[][..], |hold| &hold.token);
+        let quorum = record.quorum().map(|quorum| quorum.shown(first, now));
         Lock {
             source: self.source_name(record.source).to_owned(),
             id: LockId::of_key(&record.key),
@@ -50,8 +52,9 @@ impl Registry {
             contention: record.contention().map(|contention| contention.shown(self.waiters_known(record).1)),
             flag_notes: if with_stored { self.flag_notes(record, &flags) } else { Vec::new() },
             flags,
-            notes: record.extra.as_ref().map(|extra| extra.notes.clone()).unwrap_or_default(),
+            notes: notes(record, quorum.as_ref()),
             no_release: record.recognition.traits.no_release.map(str::to_owned),
+            quorum,
             stored: with_stored.then(|| stored(record)),
             as_of: Time(self.known_as_of(record)),
         }
@@ -368,6 +371,12 @@ fn name(record: &Record) -> String {
     }
 }
 
+/// What else its stored form says; and how it stands on several masters, for whoever reads only sentences.
+fn notes(record: &Record, quorum: Option<&Quorum>) -> Vec<String> {
+    let quorum = quorum.map(|quorum| quorum.says.clone());
+    quorum.into_iter().chain(record.extra.iter().flat_map(|extra| extra.notes.iter().cloned())).collect()
+}
+
 /// The keys that hold it.
 fn keys(record: &Record) -> Vec<Bytes> {
     match &record.extra {
@@ -525,5 +534,8 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
             Some("its deadline was pushed out; its value names nobody, so it may be another holder's now".to_owned()),
         ),
         Cause::ExpiryCut => ("expiry_cut", Some("its deadline was moved closer".to_owned())),
+        Cause::QuorumLost => {
+            ("quorum_lost", Some(format!("fewer than a majority of its masters have its token any more{after}")))
+        }
     }
 }

@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lockkeeper_model::{
-    Action, After, AfterState, Holder, Lock, LockId, LockState, Mode, Outcome, ReleaseAnswer, ReleaseRequest,
-    ReleaseResult, TransitionKind, words,
+    Action, After, AfterState, Holder, Lock, LockId, LockState, Mode, NodeRelease, Outcome, ReleaseAnswer,
+    ReleaseRequest, ReleaseResult, TransitionKind, words,
 };
 use tokio::time::Instant;
 
@@ -149,6 +149,10 @@ impl ReleaseDesk {
         let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order))
             .await
             .unwrap_or_else(|_| ReleaseReply::Unknown { because: "the store did not answer in time".to_owned() });
+        let (reply, nodes) = match reply {
+            ReleaseReply::OnNodes { whole, nodes } => (*whole, nodes),
+            whole => (whole, Vec::new()),
+        };
         let freed = matches!(reply, ReleaseReply::Released { .. });
         if ends_a_hold {
             self.board.released(source.id, key.clone(), freed).await?;
@@ -158,10 +162,10 @@ impl ReleaseDesk {
             Action::EvictWaiter => ("taken out of the queue", "nobody is in its queue any more", "done"),
         };
 
-        Ok(match reply {
+        let result = match reply {
             ReleaseReply::Released { woken } => {
                 let after = self.watch(source, &key, &token, &others, &mut events).await?;
-                let detail = told(what, woken, after.as_ref());
+                let detail = told(what, woken, after.as_ref()) + &elsewhere(&nodes);
                 ReleaseResult { woken, after, ..answer(Outcome::Released, detail) }
             }
             ReleaseReply::ChangedHands => {
@@ -180,7 +184,11 @@ impl ReleaseDesk {
                 Outcome::Unknown,
                 format!("{because}: it may or may not have been {done}, look at the lock before trying again"),
             ),
-        })
+            ReleaseReply::Partial { because } => answer(Outcome::Partial, because + &elsewhere(&nodes)),
+            // The masters' own answers are not nested.
+            ReleaseReply::OnNodes { .. } => answer(Outcome::Unknown, "look at the lock".to_owned()),
+        };
+        Ok(ReleaseResult { nodes, ..result })
     }
 
     /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`]. `before` are the holds that were there
@@ -312,7 +320,27 @@ fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Di
 }
 
 fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> ReleaseResult {
-    ReleaseResult { source: source.to_owned(), id, outcome, detail, holder_now: None, woken: None, after: None }
+    ReleaseResult {
+        source: source.to_owned(),
+        id,
+        outcome,
+        detail,
+        holder_now: None,
+        woken: None,
+        after: None,
+        nodes: Vec::new(),
+    }
+}
+
+/// The masters where it was not freed, and what becomes of it there.
+fn elsewhere(nodes: &[NodeRelease]) -> String {
+    let left = nodes.iter().filter(|node| {
+        matches!(
+            node.outcome,
+            Outcome::Failed | Outcome::Unknown | Outcome::Refused | Outcome::Signalled | Outcome::Partial
+        )
+    });
+    left.map(|node| format!("; {}: {}", node.node, node.detail)).collect()
 }
 
 fn told(what: &str, woken: Option<i64>, after: Option<&After>) -> String {

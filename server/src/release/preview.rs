@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use lockkeeper_model::{
-    Action, Collateral, Flag, Holder, Lock, Mode, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
-    SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
+    Action, Collateral, Flag, Holder, Lock, Mode, OnNode, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
+    QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning, words,
 };
 
 use super::ticket::BoundHold;
@@ -167,7 +167,7 @@ fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock
         name: lock.name.clone(),
         generation: holder.generation.clone(),
         holder: holder.clone(),
-        strength: Strength::Atomic,
+        strength: if lock.quorum.is_some() { Strength::Quorum } else { Strength::Atomic },
         told: traits.told,
         told_because: traits.told_because.to_owned(),
         plan: plan(lock, traits),
@@ -218,7 +218,15 @@ fn explain_eviction(held: &Held, waiter: &Holder, status: &SourceStatus) -> Prev
 }
 
 fn plan(lock: &Lock, traits: &DialectTraits) -> String {
-    let Waiters { count: Some(count @ 1..), basis, .. } = &lock.waiters else { return traits.release.to_owned() };
+    let mut plan = traits.release.to_owned();
+    if let Some(quorum) = &lock.quorum {
+        plan.push_str(&format!(
+            " This is done on each of its {} masters by itself; the lock is free when {} of them are without the token.",
+            quorum.nodes.len(),
+            quorum.needed
+        ));
+    }
+    let Waiters { count: Some(count @ 1..), basis, .. } = &lock.waiters else { return plan };
     let basis = match basis {
         WaitersBasis::Exact => "counted by the store",
         WaitersBasis::Inferred => "inferred",
@@ -227,7 +235,7 @@ fn plan(lock: &Lock, traits: &DialectTraits) -> String {
         WaitersBasis::Unknown => "unknown",
     };
     let waiters = if *count == 1 { "1 waiter".to_owned() } else { format!("{count} waiters") };
-    format!("{} {waiters} ({basis}) may take it next.", traits.release)
+    format!("{plan} {waiters} ({basis}) may take it next.")
 }
 
 fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &SourceStatus) -> Vec<Warning> {
@@ -267,6 +275,19 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
         && holder.verdict != Verdict::Alive
     {
         warn("never_renews", format!("{never_renews}: silence does not mean that the holder is dead"));
+    }
+    if let Some(quorum) = &lock.quorum {
+        let silent = |node: &&QuorumNode| matches!(node.state, OnNode::Unreachable | OnNode::Unread);
+        let away: Vec<&QuorumNode> = quorum.nodes.iter().filter(silent).collect();
+        if !away.is_empty() {
+            let names: Vec<&str> = away.iter().map(|node| node.node.as_str()).collect();
+            let lapses = match holder.lease.ttl_ms {
+                Some(ttl) => format!("it lapses there by itself in about {}", words::duration(ttl.max(0))),
+                None => "without an expiry it stays there until it is released again".to_owned(),
+            };
+            let text = format!("not read: {}; if the token stands there, {lapses}", names.join(", "));
+            warn("unreachable_masters", text);
+        }
     }
     if lock.flags.contains(&Flag::CameBack) {
         warn("came_back", "the same token came back after an earlier release: its client takes it again".to_owned());

@@ -4,12 +4,13 @@
 //! [`Command`]s: look again at these keys, release exactly this hold.
 
 pub mod redis;
+pub mod redlock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lockkeeper_model::{Certainty, Flag, Identity, LockState, Mode, SourceStatus, Time, Told};
+use lockkeeper_model::{Certainty, Flag, Identity, LockState, Mode, NodeRelease, SourceStatus, Standing, Time, Told};
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -89,6 +90,13 @@ impl Form {
         }
     }
 
+    /// Whether those it lists have it. Only on several masters can a token be there without being a holder's.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let quorum = self.extra.as_ref().and_then(|extra| extra.quorum.as_ref());
+        quorum.map_or(Standing::Owned, |quorum| quorum.standing())
+    }
+
     /// The rare parts, made if there were none.
     pub fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
@@ -114,6 +122,8 @@ pub struct Extra {
     pub notes: Vec<String>,
     /// How it lies in the store, where that does not follow from its holds.
     pub entries: Vec<Entry>,
+    /// How it stands on several independent masters.
+    pub quorum: Option<Box<redlock::Quorum>>,
 }
 
 /// Those who wait, as the store keeps them.
@@ -185,6 +195,8 @@ pub struct HoldExtra {
     pub stamp: Option<Bytes>,
     /// The store keeps one expiry for all holders: a later end does not say that this one renewed.
     pub shares_lease: bool,
+    /// The lease may end so many milliseconds earlier than `ttl_ms` says: it is known from several masters that differ.
+    pub ends_early_ms: u32,
 }
 
 /// What of a source's condition bears on every lock in it.
@@ -459,6 +471,18 @@ pub enum ReleaseReply {
     Unknown {
         /// Why, in words.
         because: String,
+    },
+    /// Freed on some masters, and it may still stand on a majority.
+    Partial {
+        /// Why, in words.
+        because: String,
+    },
+    /// What it came to on several independent masters, and what happened on each.
+    OnNodes {
+        /// The whole: any of the others.
+        whole: Box<ReleaseReply>,
+        /// Each master, in the order of the configuration.
+        nodes: Vec<NodeRelease>,
     },
 }
 

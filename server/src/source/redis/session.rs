@@ -276,8 +276,14 @@ async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes
 async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> {
     shared.pacer.count(1);
     let info: Result<String, Error> = info(client, "server").await;
+    let mut started_at = None;
     let version = match info {
-        Ok(info) => field(&info, "redis_version").map(str::to_owned),
+        Ok(info) => {
+            started_at = field(&info, "uptime_in_seconds")
+                .and_then(|uptime| uptime.parse::<i64>().ok())
+                .map(|seconds| clock::now().plus(seconds.saturating_mul(-1_000)));
+            field(&info, "redis_version").map(str::to_owned)
+        }
         Err(error) => match refused_command(&error) {
             Some(command) => {
                 shared.status.missing(&command, "how busy the store is is not known, so the budget always holds");
@@ -296,7 +302,10 @@ async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> 
             ));
         }
     }
-    shared.status.update(|status| status.server_version = version);
+    shared.status.update(|status| {
+        status.server_version = version;
+        status.server_started_at = started_at;
+    });
     Ok(())
 }
 

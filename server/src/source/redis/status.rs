@@ -52,6 +52,8 @@ impl Status {
             eviction: None,
             replicas: None,
             release_enabled: config.release_enabled,
+            server_started_at: None,
+            nodes: Vec::new(),
             as_of: now,
         });
         (Status { seen: tx, blind: AtomicBool::new(false) }, rx)
