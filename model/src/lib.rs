@@ -26,7 +26,7 @@ pub use release::{
     Action, After, AfterState, Collateral, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
     ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
 };
-pub use source::{Budget, Coverage, FeedKind, MissingPermission, NotALock, SourceState, SourceStatus};
+pub use source::{Budget, Coverage, FeedKind, MissingPermission, NotALock, SlotRange, SourceState, SourceStatus};
 pub use time::{Time, TimeError};
 pub use transition::{Event, TransitionKind};
 pub use verdict::{Signs, Verdict, judge, missed_beats};

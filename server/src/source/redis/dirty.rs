@@ -67,6 +67,12 @@ impl Dirty {
         Ok(())
     }
 
+    /// Puts back what was taken out and could not be read.
+    pub(crate) fn put_back(&self, wanted: Wanted) -> Result<(), Overflow> {
+        self.put(&wanted.key, wanted.noticed_at, wanted.ended)?;
+        if wanted.new { self.put(&wanted.key, wanted.noticed_at, Hint::New) } else { Ok(()) }
+    }
+
     /// The oldest keys, and how many have been taken out by now. Empty when nothing waits.
     pub(crate) fn take(&self, most: usize) -> (Vec<Wanted>, u64) {
         let mut queue = self.lock();

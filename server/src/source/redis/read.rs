@@ -328,6 +328,10 @@ impl Reader {
             ));
             return Ok(());
         }
+        // It is on another node, which is for the caller to find out.
+        if super::trouble::is_elsewhere(error) {
+            return Ok(());
+        }
         // It became something else between two commands: that is noticed, and read again.
         if *error.kind() == ErrorKind::InvalidArgument { Ok(()) } else { Err(error.clone()) }
     }

@@ -10,7 +10,7 @@ use fred::error::Error;
 use fred::interfaces::{ClientLike, ServerInterface};
 use fred::types::{ClusterHash, CustomCommand};
 use lockkeeper_model::{FeedKind, SourceState};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::connect::For;
@@ -21,8 +21,7 @@ use super::pace::{Own, Purpose};
 use super::read::{Reader, Wanted};
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
-use super::{BoardGone, Shared, connect, release, waiting};
-use crate::clock;
+use super::{BoardGone, Shared, Topology, connect, elsewhere, release, waiting};
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
 /// Changed keys are given this long to change again before they are read: a hand-over is then one reading, and a person
@@ -37,6 +36,10 @@ const GATHER_CROWDED: Duration = Duration::from_millis(8);
 /// is nobody whom that could keep waiting.
 const CHANGES_AT_ONCE: usize = 500;
 const CHANGES_AT_ONCE_ALONE: usize = 2_000;
+
+/// Keys that are on no node of the cluster for the moment, or that a cluster that is down does not show, are read again
+/// after this long: slots are taken over, and primaries replaced, within a second or so.
+const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// Connections for the readings of a scan: two, so that two cores can take replies apart.
 const VALUE_CONNECTIONS: usize = 2;
@@ -69,7 +72,8 @@ pub(super) enum End {
 pub(super) async fn run(shared: &Shared, orders: &mut mpsc::Receiver<Command>) -> End {
     let mut session = match open(shared).await {
         Ok(session) => session,
-        Err(trouble) => return End::Lost { trouble, proven: false },
+        Err(Unopened::Trouble(trouble)) => return End::Lost { trouble, proven: false },
+        Err(Unopened::BoardGone) => return End::BoardGone,
     };
     // What was ordered of the connection before is not done on this one: the person was looking at another moment.
     while let Ok(order) = orders.try_recv() {
@@ -109,21 +113,39 @@ struct Session {
     _thread: OwnThread,
 }
 
-async fn open(shared: &Shared) -> Result<Session, Trouble> {
+/// Why there is no session.
+enum Unopened {
+    Trouble(Trouble),
+    BoardGone,
+}
+
+impl From<Trouble> for Unopened {
+    fn from(trouble: Trouble) -> Unopened {
+        Unopened::Trouble(trouble)
+    }
+}
+
+impl From<BoardGone> for Unopened {
+    fn from(_: BoardGone) -> Unopened {
+        Unopened::BoardGone
+    }
+}
+
+async fn open(shared: &Shared) -> Result<Session, Unopened> {
     let trouble = |error: Error| Trouble::of(&error);
     let thread = OwnThread::start().map_err(|error| Trouble {
         problem: format!("a thread for the feed could not be started: {error}"),
         hint: Some("look at the limits on this process".to_owned()),
     })?;
-    let mut connections = vec![thread.connect(&shared.config, For::Feed).await.map_err(trouble)?];
+    let mut connections = vec![thread.connect(&shared.endpoint, For::Feed).await.map_err(trouble)?];
     let feed = connections[0].client();
     check_version(shared, &feed).await?;
     for purpose in [For::Act, For::Changes, For::Names].into_iter().chain([For::Values; VALUE_CONNECTIONS]) {
-        connections.push(connect::connect(&shared.config, purpose).await.map_err(trouble)?);
+        connections.push(shared.connect(purpose).await.map_err(trouble)?);
     }
     let mut clients = connections[1..].iter().map(connect::Connection::client);
     let (Some(act), Some(changes), Some(names)) = (clients.next(), clients.next(), clients.next()) else {
-        return Err(Trouble { problem: "a connection is missing".to_owned(), hint: None });
+        return Err(Trouble { problem: "a connection is missing".to_owned(), hint: None }.into());
     };
     let values: Vec<Client> = clients.collect();
     // Before anything is sent in numbers, so that the store's own average is of others.
@@ -137,10 +159,10 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         "watching source `{}` by {}: {}", shared.config.name, chosen.kind.word(), chosen.because
     );
     shared.status.update(|status| {
-        status.topology = Some("standalone".to_owned());
         status.feed = Some(chosen.kind);
         status.feed_because = Some(chosen.because.clone());
     });
+    shared.whole.opened(shared.node).await?;
     shared.status.enter(SourceState::Scanning, None);
     shared.status.sees_again();
 
@@ -148,35 +170,31 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         pacer: shared.pacer.clone(),
         status: shared.status.clone(),
         scope: shared.scope.clone(),
-        may_script: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+        // A script over keys of several slots is refused by a cluster.
+        may_script: Arc::new(std::sync::atomic::AtomicBool::new(shared.elsewhere.is_none())),
     };
     let dirty = Arc::new(Dirty::default());
     let progress = Arc::new(Progress::default());
-    let rescan = Arc::new(Notify::new());
     let proven = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut tasks = JoinSet::new();
     {
-        let (shared, client, dirty, progress, rescan) =
-            (shared.clone(), feed, dirty.clone(), progress.clone(), rescan.clone());
+        let (shared, client, dirty, progress) = (shared.clone(), feed, dirty.clone(), progress.clone());
         let kind = chosen.kind;
-        tasks.spawn_on(
-            async move { feed::pump(&shared, &client, kind, &dirty, &progress, &rescan).await },
-            thread.runtime(),
-        );
+        tasks.spawn_on(async move { feed::pump(&shared, &client, kind, &dirty, &progress).await }, thread.runtime());
     }
     {
         let (shared, client, reader, dirty) = (shared.clone(), changes.clone(), reader.clone(), dirty.clone());
         tasks.spawn(async move { read_changes(&shared, &client, &reader, &dirty, &progress).await });
     }
     {
-        let (shared, reader, rescan, proven) = (shared.clone(), reader.clone(), rescan.clone(), proven.clone());
+        let (shared, reader, dirty, proven) = (shared.clone(), reader.clone(), dirty.clone(), proven.clone());
         let feed = chosen.clone();
-        tasks.spawn(async move { scan_again(&shared, &names, &values, &reader, &feed, &rescan, &proven).await });
+        tasks.spawn(async move { scan_again(&shared, &names, &values, &reader, &feed, &dirty, &proven).await });
     }
     {
         let (shared, client, dirty) = (shared.clone(), changes.clone(), dirty.clone());
         let kind = chosen.kind;
-        tasks.spawn(async move { vital_signs(&shared, &client, kind, &dirty, &rescan).await });
+        tasks.spawn(async move { vital_signs(&shared, &client, kind, &dirty).await });
     }
     {
         // Once a second on the connection for what a person waits for, which nothing else keeps awake.
@@ -225,8 +243,7 @@ impl Session {
             Command::Release { order, done } => {
                 let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
                 tokio::spawn(async move {
-                    shared.pacer.count(1);
-                    let reply = release::run(&client, &order).await;
+                    let reply = release::run_on_owner(&shared, &client, &order).await;
                     // So that the board knows even without a feed; if it fails, the next scan tells.
                     let _ = look(&shared, &reader, &client, vec![order.key]).await;
                     // The attempt was made whether or not anybody still listens; it is in the log.
@@ -245,10 +262,10 @@ async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes
     }
     let asked = keys.len();
     let wanted = keys.into_iter().map(Wanted::of).collect();
-    match reader.read(client, wanted, Purpose::Change).await {
+    match elsewhere::read(shared, reader, client, wanted, Purpose::Change).await {
         // A key that may not be read is missing among the sights.
-        Ok(sights) if sights.len() == asked => {
-            shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
+        Ok(found) if found.sights.len() == asked => {
+            shared.report_and_wait(Report::Sights { sights: found.sights, scan: false }).await.is_ok()
         }
         _ => false,
     }
@@ -257,8 +274,12 @@ async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes
 async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> {
     shared.pacer.count(1);
     let info: Result<String, Error> = info(client, "server").await;
+    let mut mode = None;
     let version = match info {
-        Ok(info) => field(&info, "redis_version").map(str::to_owned),
+        Ok(info) => {
+            mode = field(&info, "redis_mode").map(str::to_owned);
+            field(&info, "redis_version").map(str::to_owned)
+        }
         Err(error) => match refused_command(&error) {
             Some(command) => {
                 shared.status.missing(&command, "how busy the store is is not known, so the budget always holds");
@@ -277,16 +298,32 @@ async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> 
             ));
         }
     }
+    let is_cluster = matches!(shared.config.topology, Topology::Cluster { .. });
+    match mode.as_deref() {
+        Some("cluster") if !is_cluster => {
+            return Err(Trouble::new(
+                "this Redis is one node of a cluster, and has only some of its keys",
+                "watch the whole: redis-cluster://host:port",
+            ));
+        }
+        Some("sentinel") => {
+            return Err(Trouble::new(
+                "this is a sentinel, which has no keys",
+                "watch the primary that it knows: redis-sentinel://host:port/name",
+            ));
+        }
+        _ => {}
+    }
     shared.status.update(|status| status.server_version = version);
     Ok(())
 }
 
-async fn info(client: &Client, section: &'static str) -> Result<String, Error> {
+pub(super) async fn info(client: &Client, section: &'static str) -> Result<String, Error> {
     let info = CustomCommand::new_static("INFO", ClusterHash::Random, false);
     client.custom(info, vec![section]).await
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
@@ -302,12 +339,26 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
         if wanted.is_empty() {
             continue;
         }
-        let sights = match reader.read(client, wanted, Purpose::Change).await {
-            Ok(sights) => sights,
+        let found = match elsewhere::read(shared, reader, client, wanted, Purpose::Change).await {
+            Ok(found) => found,
             Err(error) => return Broken::Error(error),
         };
-        if shared.report(Report::Sights { sights, scan: false }).await.is_err() {
+        if shared.report(Report::Sights { sights: found.sights, scan: false }).await.is_err() {
             return Broken::BoardGone;
+        }
+        if !found.unread.is_empty() {
+            // Nothing is confirmed before they have been read.
+            for unread in found.unread {
+                if dirty.put_back(unread).is_err() {
+                    let because = "more keys could not be read than can wait";
+                    if feed::missed(shared, 1, because).await.is_err() {
+                        return Broken::BoardGone;
+                    }
+                    break;
+                }
+            }
+            tokio::time::sleep(READ_AGAIN).await;
+            continue;
         }
         if let Some(at) = progress.reported(taken)
             && feed::confirm(shared, at).await.is_err()
@@ -324,12 +375,13 @@ async fn scan_again(
     values: &[Client],
     reader: &Reader,
     feed: &feed::Chosen,
-    rescan: &Notify,
+    dirty: &Arc<Dirty>,
     proven: &std::sync::atomic::AtomicBool,
 ) -> Broken {
     loop {
         let began = tokio::time::Instant::now();
-        let scanned = scan::run(shared, names, values, reader).await;
+        let round = shared.whole.begin_scan(shared.node).await;
+        let scanned = scan::run(shared, names, values, reader, dirty).await;
         match scanned {
             Ok(Scanned::Complete { began_at }) => {
                 proven.store(true, Ordering::Relaxed);
@@ -357,8 +409,8 @@ async fn scan_again(
             Duration::from_millis(u64::try_from(shared.config.reconcile_ms).unwrap_or(u64::MAX))
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = rescan.notified() => shared.status.enter(SourceState::Scanning, None),
+            () = tokio::time::sleep(pause) => shared.whole.reconcile(round),
+            () = shared.whole.missed_after(round) => shared.status.enter(SourceState::Scanning, None),
         }
     }
 }
@@ -396,15 +448,6 @@ const KEEP_AWAKE: Duration = Duration::from_secs(15);
 
 /// Fewer keys than known locks for this long mean that the store was cleared.
 const VANISHED_FOR: Duration = Duration::from_millis(500);
-
-/// Everything may be another now: says so, and has everything scanned again.
-async fn missed_all(shared: &Shared, because: &str, rescan: &Notify) -> Result<(), BoardGone> {
-    let at = clock::now();
-    shared.status.gap(at, because, 0);
-    shared.report(Report::Gap { at, because: because.to_owned() }).await?;
-    rescan.notify_one();
-    Ok(())
-}
 
 /// How often a whole database was cleared or exchanged since the store began to count.
 fn times_cleared(stats: &str) -> u64 {
@@ -462,7 +505,7 @@ fn load(last: Option<&Sample>, now: &Sample) -> Load {
 
 /// Learns how busy the store is, and notices when its keys vanish without a word: clearing a whole database is
 /// announced by no notice that reaches us.
-async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &Dirty, rescan: &Notify) -> Broken {
+async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &Dirty) -> Broken {
     let mut last: Option<Sample> = None;
     let mut suspicious_since = None;
     let mut cleared_before: Option<u64> = None;
@@ -487,7 +530,7 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
         let was_cleared = cleared_before.replace(cleared).is_some_and(|before| cleared > before);
         if was_cleared {
             let because = "`FLUSHALL`, `FLUSHDB` or `SWAPDB` was run";
-            if missed_all(shared, because, rescan).await.is_err() {
+            if feed::missed(shared, 0, because).await.is_err() {
                 return Broken::BoardGone;
             }
         }
@@ -505,7 +548,12 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
                 Ok(keys) => {
                     let known = shared.locks.load(Ordering::Relaxed);
                     // Without a feed every lock that ended is still known until the next scan.
-                    vanished = kind != FeedKind::Polling && keys + (dirty.len() as u64) < known;
+                    vanished = kind != FeedKind::Polling
+                        && shared
+                            .whole
+                            .keys(shared.node, keys)
+                            .await
+                            .is_some_and(|all| all + (dirty.len() as u64) < known);
                     shared.status.update(|status| {
                         if status.coverage.complete {
                             status.coverage.total_keys = Some(keys);
@@ -525,7 +573,7 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
         let since = vanished.then(|| *suspicious_since.get_or_insert(now.at));
         if since.is_some_and(|since| now.at.duration_since(since) >= VANISHED_FOR) {
             let because = "the store has fewer keys than known locks: it may have been cleared";
-            if missed_all(shared, because, rescan).await.is_err() {
+            if feed::missed(shared, 0, because).await.is_err() {
                 return Broken::BoardGone;
             }
             suspicious_since = None;

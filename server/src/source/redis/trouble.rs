@@ -49,6 +49,38 @@ impl Trouble {
             _ if said("max number of clients") => {
                 Trouble::new("Redis has no room for another connection", "raise its `maxclients`")
             }
+            ErrorKind::Tls => Trouble::new(
+                format!("TLS cannot be spoken: {}", words::shown(details)),
+                "see `tls` under the source in lockkeeper.toml",
+            ),
+            _ if said("UnknownIssuer") => Trouble::new(
+                "the certificate of Redis is not signed by an authority that is trusted here",
+                "name the authority's certificate: tls = { ca = \"…\" }",
+            ),
+            _ if said("CertificateRequired") || said("certificate required") => Trouble::new(
+                "Redis wants a certificate from its clients, and none is configured",
+                "name it and its key: tls = { cert = \"…\", key = \"…\" }",
+            ),
+            _ if said("NotValidForName") => Trouble::new(
+                "the certificate of Redis is for another name than the one that was dialled",
+                "name the one that it bears: tls = { server_name = \"…\" }",
+            ),
+            _ if said("invalid peer certificate") || said("InvalidCertificate") => Trouble::new(
+                format!("the certificate of Redis is not accepted: {}", calm(details)),
+                "renew it, or see `tls` under the source in lockkeeper.toml",
+            ),
+            _ if said("received fatal alert") || said("AlertReceived") => Trouble::new(
+                format!("Redis refused to speak TLS with us: {}", calm(details)),
+                "see that the certificate under `tls` is signed by an authority that Redis trusts",
+            ),
+            _ if said("InvalidContentType") || said("corrupt message") => Trouble::new(
+                "what answers at this address does not speak TLS",
+                "use the port for TLS, or the URL without it: redis://",
+            ),
+            ErrorKind::Cluster => Trouble::new(
+                format!("the cluster does not serve this key now: {}", words::shown(details)),
+                "slots are moving, or a primary is missing; try again when the source is live",
+            ),
             ErrorKind::Timeout => Trouble::new(
                 "Redis does not answer",
                 "it is frozen, overloaded or cut off; the connection is tried again and again",
@@ -87,6 +119,11 @@ pub(crate) fn refused_command(error: &Error) -> Option<String> {
     // Redis 6: "NOPERM this user has no permissions to run the 'scan' command or its subcommand"; 7 names the user, too.
     let command = details.split('\'').nth(1).unwrap_or("?");
     Some(command.replace('|', " ").to_ascii_uppercase())
+}
+
+/// Whether the error says that a key is, or may be, on another node of the cluster: nothing was done.
+pub(crate) fn is_elsewhere(error: &Error) -> bool {
+    ["MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN "].iter().any(|word| error.details().starts_with(word))
 }
 
 /// Whether the connection itself is the trouble, as against one command on it.

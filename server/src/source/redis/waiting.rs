@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::Error;
-use fred::interfaces::{ClientLike, PubsubInterface};
+use fred::interfaces::ClientLike;
 use fred::types::{ClusterHash, CustomCommand, Value as Reply};
 
 use super::dialect::{CHANNEL_PREFIX, lock_of_channel};
@@ -24,11 +24,13 @@ const CHANNELS_AT_ONCE: usize = 500;
 
 /// Counts again and again. Ends only when the connection is lost or the server ends.
 pub(super) async fn run(shared: &Shared, client: &Client) -> Result<Error, BoardGone> {
+    // Until the store says that it does not know them.
+    let mut may_shard = shared.elsewhere.is_some();
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        match count(shared, client).await {
+        match count(shared, client, &mut may_shard).await {
             Ok(counts) => shared.report(Report::Waiting { counts, at: clock::now() }).await?,
             Err(error) => match refused_command(&error) {
                 Some(command) => {
@@ -42,9 +44,29 @@ pub(super) async fn run(shared: &Shared, client: &Client) -> Result<Error, Board
     }
 }
 
-async fn count(shared: &Shared, client: &Client) -> Result<Vec<(Bytes, WaitersSeen)>, Error> {
+async fn count(shared: &Shared, client: &Client, may_shard: &mut bool) -> Result<Vec<(Bytes, WaitersSeen)>, Error> {
+    let mut counts = count_kind(shared, client, "CHANNELS", "NUMSUB").await?;
+    if *may_shard {
+        // Channels that belong to a slot, since Redis 7.
+        match count_kind(shared, client, "SHARDCHANNELS", "SHARDNUMSUB").await {
+            Ok(more) => counts.extend(more),
+            Err(error) if error.details().to_ascii_lowercase().contains("unknown") => *may_shard = false,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(counts)
+}
+
+/// Counts those who listen on channels of one kind.
+async fn count_kind(
+    shared: &Shared,
+    client: &Client,
+    channels: &'static str,
+    listeners: &'static str,
+) -> Result<Vec<(Bytes, WaitersSeen)>, Error> {
     shared.pacer.count(1);
-    let channels: Reply = client.pubsub_channels(format!("{CHANNEL_PREFIX}*")).await?;
+    let pubsub = CustomCommand::new_static("PUBSUB", ClusterHash::Random, false);
+    let channels: Reply = client.custom(pubsub, vec![channels.to_owned(), format!("{CHANNEL_PREFIX}*")]).await?;
     let channels: Vec<Bytes> = match channels {
         Reply::Array(channels) => channels.into_iter().filter_map(Reply::into_bytes).collect(),
         other => other.into_bytes().into_iter().collect(),
@@ -53,7 +75,7 @@ async fn count(shared: &Shared, client: &Client) -> Result<Vec<(Bytes, WaitersSe
     for some in channels.chunks(CHANNELS_AT_ONCE) {
         shared.pacer.count(1);
         let numsub = CustomCommand::new_static("PUBSUB", ClusterHash::Random, false);
-        let mut arguments: Vec<Reply> = vec!["NUMSUB".into()];
+        let mut arguments: Vec<Reply> = vec![listeners.into()];
         arguments.extend(some.iter().map(|channel| Reply::Bytes(channel.clone())));
         let reply: Reply = client.custom(numsub, arguments).await?;
         let mut parts: Vec<Reply> = match reply {
