@@ -109,6 +109,12 @@ impl RedisServer {
         self.signal("-CONT");
     }
 
+    /// Whether it was not ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// Ends it at once.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {

@@ -4,6 +4,7 @@
 
 mod accessibility;
 mod clients;
+mod cluster;
 mod contract;
 mod demo;
 mod faults;
@@ -12,5 +13,7 @@ mod journeys;
 mod races;
 mod readme;
 mod release;
+mod sentinel;
 mod start;
 mod stream;
+mod tls;

@@ -37,6 +37,9 @@ const GATHER_CROWDED: Duration = Duration::from_millis(8);
 const CHANGES_AT_ONCE: usize = 500;
 const CHANGES_AT_ONCE_ALONE: usize = 2_000;
 
+/// Times are in whole milliseconds, and only a scan that began after something was missed makes up for it.
+const AFTER_A_GAP: Duration = Duration::from_millis(1);
+
 /// Keys that are on no node of the cluster for the moment, or that a cluster that is down does not show, are read again
 /// after this long: slots are taken over, and primaries replaced, within a second or so.
 const READ_AGAIN: Duration = Duration::from_millis(100);
@@ -381,6 +384,7 @@ async fn scan_again(
     loop {
         let began = tokio::time::Instant::now();
         let round = shared.whole.begin_scan(shared.node).await;
+        tokio::time::sleep(AFTER_A_GAP).await;
         let scanned = scan::run(shared, names, values, reader, dirty).await;
         match scanned {
             Ok(Scanned::Complete { began_at }) => {

@@ -53,7 +53,7 @@ impl Trouble {
                 format!("TLS cannot be spoken: {}", words::shown(details)),
                 "see `tls` under the source in lockkeeper.toml",
             ),
-            _ if said("UnknownIssuer") => Trouble::new(
+            _ if said("UnknownIssuer") || said("BadSignature") => Trouble::new(
                 "the certificate of Redis is not signed by an authority that is trusted here",
                 "name the authority's certificate: tls = { ca = \"…\" }",
             ),
@@ -65,12 +65,16 @@ impl Trouble {
                 "the certificate of Redis is for another name than the one that was dialled",
                 "name the one that it bears: tls = { server_name = \"…\" }",
             ),
-            _ if said("invalid peer certificate") || said("InvalidCertificate") => Trouble::new(
-                format!("the certificate of Redis is not accepted: {}", calm(details)),
+            _ if said("InvalidCertificate(Expired") => Trouble::new(
+                "the certificate of Redis has expired",
+                "renew it; or see that this machine's clock is right",
+            ),
+            _ if said("InvalidCertificate(") => Trouble::new(
+                format!("the certificate of Redis is not accepted: {}", within(details, "InvalidCertificate(")),
                 "renew it, or see `tls` under the source in lockkeeper.toml",
             ),
-            _ if said("received fatal alert") || said("AlertReceived") => Trouble::new(
-                format!("Redis refused to speak TLS with us: {}", calm(details)),
+            _ if said("AlertReceived(") => Trouble::new(
+                format!("Redis refused to speak TLS with us: {}", within(details, "AlertReceived(")),
                 "see that the certificate under `tls` is signed by an authority that Redis trusts",
             ),
             _ if said("InvalidContentType") || said("corrupt message") => Trouble::new(
@@ -102,6 +106,12 @@ fn calm(details: &str) -> String {
     let message = details.split("message: \"").nth(1).and_then(|rest| rest.split('"').next());
     let words = message.unwrap_or_else(|| details.split(" (os error").next().unwrap_or(details));
     words::shown(&words.trim_start_matches("IO Error: ").to_lowercase())
+}
+
+/// The TLS library's own word for what is wrong, which follows `opening`.
+fn within(details: &str, opening: &str) -> String {
+    let rest = details.split(opening).nth(1).unwrap_or_default();
+    words::shown(rest.split([')', '(', ' ']).next().unwrap_or_default())
 }
 
 /// Stands for a command where keys are refused, not a command.

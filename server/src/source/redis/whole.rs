@@ -85,11 +85,9 @@ impl Whole {
         self.reports.send(Batch { source: self.source, report, folded }).await.map_err(|_| BoardGone)
     }
 
-    /// A node is to be watched.
+    /// A node is to be watched. If others were watched before, a gap has been told.
     pub(super) async fn add(&self, node: NodeId) {
-        let mut combined = self.combined.lock().await;
-        let missed_scan = combined.ended > 0;
-        combined.nodes.insert(node, Node { missed_scan, ..Node::default() });
+        self.combined.lock().await.nodes.insert(node, Node::default());
     }
 
     /// A node is not watched any more.
