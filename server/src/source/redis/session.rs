@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fred::clients::Client;
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, ServerInterface};
 use fred::types::{ClusterHash, CustomCommand};
 use lockkeeper_model::{FeedKind, SourceState};
@@ -135,7 +135,15 @@ impl From<BoardGone> for Unopened {
 }
 
 async fn open(shared: &Shared) -> Result<Session, Unopened> {
-    let trouble = |error: Error| Trouble::of(&error);
+    let is_tls = shared.endpoint.tls.is_some();
+    let trouble = |error: Error| match error.kind() {
+        // A Redis that does not speak TLS waits for the end of a line that never comes.
+        ErrorKind::Timeout if is_tls => Trouble::new(
+            "Redis does not answer, or does not speak TLS at this port",
+            "use the port for TLS, or the URL without it: redis://",
+        ),
+        _ => Trouble::of(&error),
+    };
     let thread = OwnThread::start().map_err(|error| Trouble {
         problem: format!("a thread for the feed could not be started: {error}"),
         hint: Some("look at the limits on this process".to_owned()),
