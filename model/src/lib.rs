@@ -18,8 +18,8 @@ pub mod words;
 
 pub use id::{LockId, LockIdError, encode_token};
 pub use lock::{
-    Basis, Bounds, Certainty, DialectInfo, FencingToken, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockState,
-    Mode, Renewals, Stored, StoredEntry, Waiters, WaitersBasis,
+    Basis, Bounds, Certainty, Contention, DialectInfo, FencingToken, Flag, FlagNote, Holder, Identity, Lease,
+    LeaseKind, Lock, LockState, Mode, Renewals, Stored, StoredEntry, Waiter, Waiters, WaitersBasis,
 };
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
 pub use release::{
@@ -29,7 +29,7 @@ pub use release::{
 pub use source::{Budget, Coverage, FeedKind, MissingPermission, NotALock, SlotRange, SourceState, SourceStatus};
 pub use time::{Time, TimeError};
 pub use transition::{Event, TransitionKind};
-pub use verdict::{Signs, Verdict, judge, missed_beats};
+pub use verdict::{Connection, Signs, Verdict, judge, missed_beats};
 
 use serde::{Deserialize, Serialize};
 

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{LockId, Time, Verdict};
+use crate::{Connection, LockId, Time, Verdict};
 
 /// One named mutual exclusion in one source, as the public contract describes it.
 ///
@@ -35,8 +35,20 @@ pub struct Lock {
     pub generation: String,
     /// Who is trying to get it.
     pub waiters: Waiters,
+    /// What went on around it in the last minutes; null where nothing was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contention: Option<Contention>,
     /// What is dangerous about it.
     pub flags: Vec<Flag>,
+    /// What each flag is, why it matters and what to do. Only in answers about one lock.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flag_notes: Vec<FlagNote>,
+    /// What else its stored form says, one sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Why a release is not offered; null where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_release: Option<String>,
     /// How it lies in the store, as last read. Only in answers about one lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,
@@ -72,6 +84,23 @@ pub enum LockState {
     NoQuorum,
     /// It is held, and its form does not say by whom.
     UnknownHolder,
+}
+
+impl LockState {
+    /// Every state.
+    pub const ALL: [LockState; 4] =
+        [LockState::Held, LockState::WaitingOnly, LockState::NoQuorum, LockState::UnknownHolder];
+
+    /// The word on the wire.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            LockState::Held => "held",
+            LockState::WaitingOnly => "waiting_only",
+            LockState::NoQuorum => "no_quorum",
+            LockState::UnknownHolder => "unknown_holder",
+        }
+    }
 }
 
 /// How sure a judgement about the dialect is.
@@ -136,6 +165,9 @@ pub struct Holder {
     pub renewals: Renewals,
     /// The number by which the resource can refuse a late holder, where the library keeps one.
     pub fencing_token: Option<FencingToken>,
+    /// Its connection to the store, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
     /// Whether it lives.
     pub verdict: Verdict,
     /// What the verdict rests on, one sentence a line.
@@ -160,6 +192,34 @@ pub struct Identity {
     pub client_name: Option<String>,
     /// Store user of its connection.
     pub user: Option<String>,
+    /// Client instance, where the token names one that several locks share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// Network card or random node of a UUID of version 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The moment that the token carries, on its holder's clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_time: Option<Time>,
+    /// What the caller wrote beside the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<String>,
+}
+
+impl Identity {
+    /// Nothing is known.
+    pub const NOBODY: Identity = Identity {
+        host: None,
+        pid: None,
+        thread: None,
+        client_addr: None,
+        client_name: None,
+        user: None,
+        instance: None,
+        node: None,
+        token_time: None,
+        metadata: None,
+    };
 }
 
 /// A moment known by its bounds; exact when both are equal.
@@ -257,7 +317,41 @@ pub struct Waiters {
     /// How long somebody has been waiting without a break, at least.
     pub longest_wait_ms: Option<i64>,
     /// Those that can be told apart.
-    pub list: Vec<String>,
+    pub list: Vec<Waiter>,
+}
+
+/// One who is trying to get a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Waiter {
+    /// What names it, as stored; null where it is not UTF-8 or nothing names it.
+    pub token: Option<String>,
+    /// The same bytes in standard base64; null where nothing names it.
+    pub token_b64: Option<String>,
+    /// Who that is, as far as known.
+    pub identity: Identity,
+    /// When the store may drop it from the queue.
+    pub expires_at: Option<Time>,
+    /// Whether its place in the queue is proven to be abandoned; null where nothing tells.
+    pub abandoned: Option<bool>,
+}
+
+/// What went on around a lock, over the last minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Contention {
+    /// Over how long, in milliseconds.
+    pub over_ms: i64,
+    /// The time that all who waited have waited together, in milliseconds; null where nobody could be counted.
+    pub blocked_ms: Option<i64>,
+    /// How that is known.
+    pub blocked_basis: WaitersBasis,
+    /// How often one let go and another took it, as watched.
+    pub hand_overs: u32,
+    /// Attempts to take it, in samples and reports; null where none were seen.
+    pub attempts: Option<u32>,
+    /// Attempts that were refused, likewise.
+    pub refusals: Option<u32>,
 }
 
 /// How a number of waiters is known.
@@ -288,6 +382,42 @@ pub enum Flag {
     ExpiryLost,
     /// Its value names nobody: compare-and-delete protects nobody.
     NoOwner,
+    /// Its token stands in other locks too, or is used again: a match does not prove the same hold.
+    SharedToken,
+    /// Its value is a deadline: the key may stand while nobody holds it.
+    DeadlineAsValue,
+    /// Its library unlocks without comparing: a late unlock frees the next holder's lock.
+    UnsafeUnlock,
+    /// Its library takes the lock again after a deletion: a release does not last.
+    ComesBack,
+    /// Its renewals stopped: the holder is dead or stalled.
+    RenewalStopped,
+    /// Its lease is hours long and not renewed: a crash stalls everybody for as long.
+    LongLease,
+    /// Its lease ran out under a living holder: two may have been inside.
+    LeaseTooShort,
+    /// One holder keeps it for many leases while others wait.
+    HeldWhileWaiting,
+    /// Somebody queues and nobody holds it.
+    QueueWithoutHolder,
+    /// It lists holders whose time is over.
+    DeadMember,
+    /// A waiting writer keeps readers out.
+    WriterWaiting,
+    /// It may only be kept for its minimal time after the work is done.
+    KeptAfterWork,
+    /// Fewer of its keys stand than make the lock.
+    HalfLock,
+    /// Those who wait for it try hundreds of times a second.
+    PollStorm,
+    /// The store may drop it to save memory.
+    Evictable,
+    /// The store has asynchronous replicas: a failover can lose it.
+    Replicated,
+    /// It was taken or renewed around a failover: it may be lost or have two holders.
+    FailedOver,
+    /// It is stored in a form that no known version of its library writes.
+    Unrecognised,
     /// Its lease is over and the store has not confirmed the end.
     LeaseOver,
     /// The same token came back after a release.
@@ -298,8 +428,32 @@ pub enum Flag {
 
 impl Flag {
     /// Every flag, in the order in which they are shown.
-    pub const ALL: [Flag; 6] =
-        [Flag::NoExpiry, Flag::ExpiryLost, Flag::NoOwner, Flag::LeaseOver, Flag::CameBack, Flag::Stale];
+    pub const ALL: [Flag; 24] = [
+        Flag::NoExpiry,
+        Flag::ExpiryLost,
+        Flag::NoOwner,
+        Flag::SharedToken,
+        Flag::DeadlineAsValue,
+        Flag::UnsafeUnlock,
+        Flag::ComesBack,
+        Flag::RenewalStopped,
+        Flag::LongLease,
+        Flag::LeaseTooShort,
+        Flag::HeldWhileWaiting,
+        Flag::QueueWithoutHolder,
+        Flag::DeadMember,
+        Flag::WriterWaiting,
+        Flag::KeptAfterWork,
+        Flag::HalfLock,
+        Flag::PollStorm,
+        Flag::Evictable,
+        Flag::Replicated,
+        Flag::FailedOver,
+        Flag::Unrecognised,
+        Flag::LeaseOver,
+        Flag::CameBack,
+        Flag::Stale,
+    ];
 
     /// The word on the wire.
     #[must_use]
@@ -308,11 +462,43 @@ impl Flag {
             Flag::NoExpiry => "no-expiry",
             Flag::ExpiryLost => "expiry-lost",
             Flag::NoOwner => "no-owner",
+            Flag::SharedToken => "shared-token",
+            Flag::DeadlineAsValue => "deadline-as-value",
+            Flag::UnsafeUnlock => "unsafe-unlock",
+            Flag::ComesBack => "comes-back",
+            Flag::RenewalStopped => "renewal-stopped",
+            Flag::LongLease => "long-lease",
+            Flag::LeaseTooShort => "lease-too-short",
+            Flag::HeldWhileWaiting => "held-while-waiting",
+            Flag::QueueWithoutHolder => "queue-without-holder",
+            Flag::DeadMember => "dead-member",
+            Flag::WriterWaiting => "writer-waiting",
+            Flag::KeptAfterWork => "kept-after-work",
+            Flag::HalfLock => "half-lock",
+            Flag::PollStorm => "poll-storm",
+            Flag::Evictable => "evictable",
+            Flag::Replicated => "replicated",
+            Flag::FailedOver => "failed-over",
+            Flag::Unrecognised => "unrecognised",
             Flag::LeaseOver => "lease-over",
             Flag::CameBack => "came-back",
             Flag::Stale => "stale",
         }
     }
+}
+
+/// A flag, explained for the person who has to act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct FlagNote {
+    /// The flag.
+    pub flag: Flag,
+    /// What is so, about this lock.
+    pub what: String,
+    /// Why it matters.
+    pub why: String,
+    /// What to do.
+    pub todo: String,
 }
 
 /// How a lock lies in the store, as last read.
@@ -332,6 +518,9 @@ pub struct Stored {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StoredEntry {
+    /// The key, in the form of a lock id, where that is not the lock's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The field or member, in the form of a lock id; null for a plain value.
     pub field: Option<String>,
     /// The value; null where it is not UTF-8.

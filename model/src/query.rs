@@ -41,8 +41,10 @@ pub struct Question {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SortKey {
-    /// Number of waiters, then how long somebody has been waiting.
+    /// How long all who waited in the last minutes have waited together, then the number of waiters.
     #[default]
+    Blocked,
+    /// Number of waiters, then how long somebody has been waiting.
     Waiters,
     /// When the present holder got it, as far as known.
     HeldSince,
@@ -56,13 +58,14 @@ pub enum SortKey {
 
 impl SortKey {
     /// Every key, in the order in which they are offered.
-    pub const ALL: [SortKey; 5] =
-        [SortKey::Waiters, SortKey::HeldSince, SortKey::TimeLeft, SortKey::Name, SortKey::LastChange];
+    pub const ALL: [SortKey; 6] =
+        [SortKey::Blocked, SortKey::Waiters, SortKey::HeldSince, SortKey::TimeLeft, SortKey::Name, SortKey::LastChange];
 
     /// The word in URLs.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            SortKey::Blocked => "blocked",
             SortKey::Waiters => "waiters",
             SortKey::HeldSince => "held_since",
             SortKey::TimeLeft => "time_left",
@@ -75,7 +78,7 @@ impl SortKey {
     #[must_use]
     pub fn natural_order(self) -> Order {
         match self {
-            SortKey::Waiters | SortKey::LastChange => Order::Desc,
+            SortKey::Blocked | SortKey::Waiters | SortKey::LastChange => Order::Desc,
             SortKey::HeldSince | SortKey::TimeLeft | SortKey::Name => Order::Asc,
         }
     }

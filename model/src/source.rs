@@ -60,6 +60,12 @@ pub struct SourceStatus {
     pub missing_permissions: Vec<MissingPermission>,
     /// Keys that were in the way of a pattern and are no locks.
     pub not_locks: NotALock,
+    /// What the store drops when its memory is full, as it says itself; null where nothing, or where it does not say.
+    #[serde(default)]
+    pub eviction: Option<String>,
+    /// Replicas that copy it with a delay; null where the store does not say.
+    #[serde(default)]
+    pub replicas: Option<u32>,
     /// Whether releasing is switched on for it.
     pub release_enabled: bool,
     /// When this was true.

@@ -37,8 +37,26 @@ const GRACE_OF_PERIOD: f64 = 0.5;
 /// Without a rhythm, one renewal speaks for its holder as long as this share of the lease that it bought.
 const ONE_RENEWAL_SPEAKS_FOR: f64 = 0.5;
 
+/// What is known of the connection of a holder, where its token or identity names one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Connection {
+    /// The name that the connection gave itself, by which it was matched.
+    pub name: String,
+    /// Its network address, while it is open.
+    pub addr: Option<String>,
+    /// When it last sent a command, while it is open.
+    pub spoke_at: Option<Time>,
+    /// Since when no connection of that name has been open.
+    pub closed_at: Option<Time>,
+}
+
+/// An open connection speaks for its holder if it sent a command within this time, in milliseconds: most clients ping
+/// or work at least once a minute.
+const SPEAKS_FOR_MS: i64 = 60_000;
+
 /// What is known of one hold, for [`judge`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signs {
     /// The renewals so far; `missed` is ignored, it is what this module finds out.
     pub renewals: Renewals,
@@ -48,6 +66,8 @@ pub struct Signs {
     pub expires_at: Option<Time>,
     /// Since when the hold has been watched.
     pub watched_since: Option<Time>,
+    /// Its holder's connection, where one is known.
+    pub connection: Option<Connection>,
 }
 
 /// How many beats are overdue at `now`; `None` without a rhythm.
@@ -64,6 +84,28 @@ pub fn missed_beats(renewals: &Renewals, now: Time) -> Option<u32> {
 /// The verdict on a holder at `now`, with the sentences that it rests on. Never a bare word.
 #[must_use]
 pub fn judge(signs: &Signs, now: Time) -> (Verdict, Vec<String>) {
+    let (verdict, mut evidence) = judge_lease(signs, now);
+    let Some(connection) = &signs.connection else { return (verdict, evidence) };
+    let name = words::shown(&connection.name);
+    let ago = |at: Time| words::duration(now.since(at));
+    let verdict = match (connection.closed_at, connection.spoke_at) {
+        (Some(closed_at), _) => {
+            evidence.push(format!("its connection `{name}` closed {} ago and has not come back", ago(closed_at)));
+            // Renewals can come from another connection of the same process.
+            if verdict == Verdict::Alive { verdict } else { Verdict::Gone }
+        }
+        (None, Some(spoke_at)) => {
+            let addr = connection.addr.as_deref().map(|addr| format!(" ({})", words::shown(addr))).unwrap_or_default();
+            evidence.push(format!("its connection `{name}`{addr} is open and spoke {} ago", ago(spoke_at)));
+            let speaks = now.since(spoke_at) <= SPEAKS_FOR_MS;
+            if verdict == Verdict::Unknown && speaks { Verdict::Alive } else { verdict }
+        }
+        (None, None) => verdict,
+    };
+    (verdict, evidence)
+}
+
+fn judge_lease(signs: &Signs, now: Time) -> (Verdict, Vec<String>) {
     if let Some(end) = signs.expires_at
         && end < now
     {
@@ -117,7 +159,29 @@ mod tests {
             lease_ms: Some(30_000),
             expires_at: Some(Time(1_000_000)),
             watched_since: Some(Time(0)),
+            connection: None,
         }
+    }
+
+    #[test]
+    fn a_connection_that_closed_is_gone_unless_renewals_go_on() {
+        let closed =
+            Connection { name: "worker-7".to_owned(), addr: None, spoke_at: None, closed_at: Some(Time(3_000)) };
+        let silent = Signs { connection: Some(closed.clone()), ..signs(0, None, None) };
+        let (verdict, evidence) = judge(&silent, Time(5_000));
+        assert_eq!(verdict, Verdict::Gone);
+        assert_eq!(evidence[1], "its connection `worker-7` closed 2.0 s ago and has not come back");
+        let beating = Signs { connection: Some(closed), ..signs(3, Some(4_000), Some(10_000)) };
+        assert_eq!(judge(&beating, Time(5_000)).0, Verdict::Alive);
+        let open = Connection {
+            name: "worker-7".to_owned(),
+            addr: Some("10.0.0.4:51234".to_owned()),
+            spoke_at: Some(Time(4_000)),
+            closed_at: None,
+        };
+        let open = Signs { connection: Some(open), ..signs(0, None, None) };
+        assert_eq!(judge(&open, Time(5_000)).0, Verdict::Alive);
+        assert_eq!(judge(&open, Time(65_000)).0, Verdict::Unknown);
     }
 
     #[test]

@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Basis, Certainty, Event, Flag, Lock, LockId, LockState, Mode, Question, Renewals, Signs, SourceStatus, Time,
-    TransitionKind, Verdict, WaitersBasis,
+    Basis, Certainty, Connection, Event, Flag, Lock, LockId, LockState, Mode, Question, Renewals, Signs, SourceStatus,
+    Time, TransitionKind, Verdict, WaitersBasis,
 };
 
 /// The version of these frames. A viewer that meets another one asks for a reload.
@@ -189,12 +189,18 @@ pub struct Row {
     pub renewed_at: Option<i64>,
     /// Their rhythm.
     pub period_ms: Option<i64>,
+    /// The first holder's connection, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
     /// Waiters; `None`: unknown.
     pub waiters: Option<u32>,
     /// How that is known.
     pub waiters_basis: WaitersBasis,
     /// Since when somebody has been waiting without a break.
     pub waiting_since: Option<i64>,
+    /// The time that all who waited in the last minutes have waited together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked_ms: Option<i64>,
     /// What is dangerous.
     pub flags: Vec<Flag>,
     /// The lock's generation.
@@ -218,6 +224,7 @@ impl Row {
                 lease_ms: self.lease_ms,
                 expires_at: self.expires_at.map(Time),
                 watched_since: Some(Time(self.since_not_after)),
+                connection: self.connection.clone(),
             },
             now,
         )

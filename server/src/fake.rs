@@ -16,7 +16,7 @@ use lockkeeper_model::{
 use tokio::sync::{mpsc, watch};
 
 use crate::board::{Ask, Board, Found, Held, Listing, Subscription, Viewer};
-use crate::source::{Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId};
+use crate::source::{Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target};
 
 /// The moment at which everything in this world is true.
 pub(crate) fn now() -> Time {
@@ -24,22 +24,15 @@ pub(crate) fn now() -> Time {
 }
 
 pub(crate) static TRAITS: DialectTraits = DialectTraits {
-    stored_as: "string",
     strip_prefix: "lock:",
-    told: Told::AtRenewal,
     told_because: "its next renewal fails",
     release: "The key is deleted only if its value is still this token.",
-    token_is_one_use: true,
-    waiters_counted: false,
     waiters_because: "its waiters poll",
-    never_renews: None,
-    companions: |_| Vec::new(),
-    identity: |_| Identity::default(),
+    ..DialectTraits::PLAIN
 };
 
 pub(crate) static SHARED_TOKEN_TRAITS: DialectTraits = DialectTraits {
     stored_as: "hash",
-    strip_prefix: "",
     told: Told::Never,
     told_because: "nothing tells it",
     release: "The field is deleted, which wakes its waiters.",
@@ -47,8 +40,7 @@ pub(crate) static SHARED_TOKEN_TRAITS: DialectTraits = DialectTraits {
     waiters_counted: true,
     waiters_because: "connections subscribed to its channel",
     never_renews: Some("this library never renews"),
-    companions: |_| Vec::new(),
-    identity: |_| Identity::default(),
+    ..DialectTraits::PLAIN
 };
 
 /// What the world is like, and what was asked of it.
@@ -147,10 +139,13 @@ impl World {
             .iter()
             .map(|(token, _)| ReleaseOrder {
                 key: key.clone(),
+                keys: vec![key.clone()],
                 dialect: "redis-py",
                 token: Bytes::copy_from_slice(token),
+                mode: Mode::Exclusive,
                 count: 1,
                 expires_not_after: Some(now().plus(30_000)),
+                target: Target::Holder,
             })
             .collect();
         let held = Held { lock: lock(&key, holds), traits, orders };
@@ -175,6 +170,7 @@ async fn store(world: Arc<Mutex<World>>, mut orders: mpsc::Receiver<Command>) {
     while let Some(order) = orders.recv().await {
         let mut world = world.lock().unwrap();
         match order {
+            Command::Together { .. } => {}
             Command::Look { done, .. } => {
                 world.asked.push("look".to_owned());
                 if let Some(change) = world.before_look.pop_front() {
@@ -255,6 +251,7 @@ pub(crate) fn holder(token: &[u8], generation: &str) -> Holder {
         lease: lease(),
         renewals: Renewals::default(),
         fencing_token: None,
+        connection: None,
         verdict: Verdict::Unknown,
         evidence: Vec::new(),
         generation: generation.to_owned(),
@@ -295,7 +292,11 @@ fn lock(key: &[u8], holders: Vec<Holder>) -> Lock {
             longest_wait_ms: None,
             list: Vec::new(),
         },
+        contention: None,
         flags: Vec::new(),
+        flag_notes: Vec::new(),
+        notes: Vec::new(),
+        no_release: None,
         stored: None,
         // A second old, until it is looked at.
         as_of: now().plus(-1_000),
@@ -366,6 +367,8 @@ pub(crate) fn status(name: &str) -> SourceStatus {
         budget: Budget { commands_per_second: 50_000 },
         missing_permissions: Vec::new(),
         not_locks: NotALock::default(),
+        eviction: None,
+        replicas: None,
         release_enabled: true,
         as_of: now(),
     }

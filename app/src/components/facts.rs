@@ -32,16 +32,13 @@ pub(crate) struct Sentence {
 
 /// The verdict on a holder at `now`.
 pub(crate) fn verdict_on(holder: &Holder, now: Time) -> (Verdict, Vec<String>) {
-    // The store's word on a connection outweighs what silence suggests.
-    if holder.verdict == Verdict::Gone {
-        return (holder.verdict, holder.evidence.clone());
-    }
     let bought = holder.renewals.last_at.zip(holder.lease.expires_at).map(|(last, end)| end.since(last));
     let signs = Signs {
         renewals: holder.renewals,
         lease_ms: bought,
         expires_at: holder.lease.expires_at,
         watched_since: holder.held_since.not_after,
+        connection: holder.connection.clone(),
     };
     judge(&signs, now)
 }
@@ -149,10 +146,26 @@ pub(crate) fn lock_facts(lock: &Lock) -> Vec<(&'static str, String)> {
     facts.push(("Mode", format!("{}{permits}", say::mode(lock.mode))));
     facts.push(("Waiters", waiters(&lock.waiters)));
     if !lock.waiters.list.is_empty() {
-        let list: Vec<String> = lock.waiters.list.iter().map(|waiter| shown(waiter)).collect();
+        let list: Vec<String> = lock
+            .waiters
+            .list
+            .iter()
+            .map(|waiter| match (&waiter.token, &waiter.token_b64) {
+                (Some(token), _) => shown(token),
+                (None, Some(b64)) => format!("b64:{}", shown(b64)),
+                (None, None) => "somebody".to_owned(),
+            })
+            .collect();
         facts.push((if lock.waiters.ordered { "In this order" } else { "Namely" }, list.join(", ")));
     }
-    facts.extend(lock.flags.iter().map(|flag| ("Flag", say::flag_meaning(*flag).to_owned())));
+    for flag in &lock.flags {
+        facts.push(match lock.flag_notes.iter().find(|note| note.flag == *flag) {
+            Some(note) => ("Flag", format!("{} {} {}", shown(&note.what), shown(&note.why), shown(&note.todo))),
+            None => ("Flag", say::flag_meaning(*flag)),
+        });
+    }
+    facts.extend(lock.notes.iter().map(|note| ("Noted", shown(note))));
+    facts.extend(lock.no_release.iter().map(|because| ("No release", shown(because))));
     let keys: Vec<String> = lock.keys.iter().map(|key| shown(key.as_str())).collect();
     facts.push((if keys.len() == 1 { "Key" } else { "Keys" }, keys.join(", ")));
     if let Some(stored) = &lock.stored

@@ -58,7 +58,7 @@ impl Column {
             Column::Holder | Column::Alive => None,
             Column::HeldFor => Some(SortKey::HeldSince),
             Column::Lease => Some(SortKey::TimeLeft),
-            Column::Waiting => Some(SortKey::Waiters),
+            Column::Waiting => Some(SortKey::Blocked),
         }
     }
 
@@ -318,12 +318,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_order_but_the_latest_change_has_a_column_and_ages_run_against_moments() {
+    fn orders_have_a_column_where_one_shows_them_and_ages_run_against_moments() {
         for key in SortKey::ALL {
-            assert_eq!(Column::ALL.iter().any(|c| c.sort() == Some(key)), key != SortKey::LastChange, "{key:?}");
+            let elsewhere = matches!(key, SortKey::LastChange | SortKey::Waiters);
+            assert_eq!(Column::ALL.iter().any(|c| c.sort() == Some(key)), !elsewhere, "{key:?}");
         }
         assert_eq!(Column::HeldFor.aria_sort(SortKey::HeldSince, Order::Asc), Some("descending"));
         assert_eq!(Column::Lock.aria_sort(SortKey::Name, Order::Asc), Some("ascending"));
-        assert_eq!(Column::Lock.aria_sort(SortKey::Waiters, Order::Asc), None);
+        assert_eq!(Column::Lock.aria_sort(SortKey::Blocked, Order::Asc), None);
     }
 }

@@ -175,24 +175,20 @@ pub(crate) fn waiters_basis(basis: WaitersBasis) -> &'static str {
 }
 
 /// A flag in the table: `None` where another column already says it.
-pub(crate) fn flag_tag(flag: Flag) -> Option<&'static str> {
+pub(crate) fn flag_tag(flag: Flag) -> Option<String> {
     match flag {
         Flag::NoExpiry | Flag::LeaseOver | Flag::Stale => None,
-        Flag::ExpiryLost => Some("expiry lost"),
-        Flag::NoOwner => Some("no owner"),
-        Flag::CameBack => Some("came back"),
+        flag => Some(flag.word().replace('-', " ")),
     }
 }
 
-/// A flag in the drawer, with what it means.
-pub(crate) fn flag_meaning(flag: Flag) -> &'static str {
+/// A flag in the drawer, with what it means. What the server says of it is better: this is for what it did not explain.
+pub(crate) fn flag_meaning(flag: Flag) -> String {
     match flag {
-        Flag::NoExpiry => "no expiry: if its holder crashes, it stays locked until somebody releases it",
-        Flag::ExpiryLost => "expiry lost: it had an expiry and something removed it",
-        Flag::NoOwner => "no owner: its value names nobody, so comparing it before a release protects nobody",
-        Flag::LeaseOver => "lease over: its time has run out and the store has not confirmed the end yet",
-        Flag::CameBack => "came back: the same token took it again after a release",
-        Flag::Stale => "old: its source cannot be reached, this is the last known state",
+        Flag::NoExpiry => "no expiry: if its holder crashes, it stays locked until somebody releases it".to_owned(),
+        Flag::LeaseOver => "lease over: its time has run out and the store has not confirmed the end yet".to_owned(),
+        Flag::Stale => "old: its source cannot be reached, this is the last known state".to_owned(),
+        flag => flag.word().replace('-', " "),
     }
 }
 

@@ -197,6 +197,7 @@ fn Choice(
 
 fn sort_said(key: SortKey) -> &'static str {
     match key {
+        SortKey::Blocked => "blocked time",
         SortKey::Waiters => "waiters",
         SortKey::HeldSince => "held for",
         SortKey::TimeLeft => "time left",
@@ -208,8 +209,8 @@ fn sort_said(key: SortKey) -> &'static str {
 /// What comes first, in words: an arrow alone leaves open what it points at.
 fn end_said(key: SortKey, order: Order) -> &'static str {
     match (key, order) {
-        (SortKey::Waiters, Order::Desc) => "most first",
-        (SortKey::Waiters, Order::Asc) => "fewest first",
+        (SortKey::Blocked | SortKey::Waiters, Order::Desc) => "most first",
+        (SortKey::Blocked | SortKey::Waiters, Order::Asc) => "fewest first",
         (SortKey::HeldSince, Order::Asc) => "longest first",
         (SortKey::HeldSince, Order::Desc) => "newest first",
         (SortKey::TimeLeft, Order::Asc) => "soonest first",

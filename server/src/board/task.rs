@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Ask, Board, EventFilter, Found, Held, Listing, SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer};
 use crate::clock;
 use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Registry};
-use crate::source::{Batch, Command, SourceHandle, SourceId};
+use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
 use crate::view::{FRAME_MS, Views};
 
 /// Asks that may wait. Each is answered in microseconds; more waiting than this means that the machine is overloaded,
@@ -76,6 +76,7 @@ struct Condition {
     state: Option<SourceState>,
     feed: Option<FeedKind>,
     complete: bool,
+    around: Surroundings,
 }
 
 struct Subscriber {
@@ -195,13 +196,22 @@ impl Task {
         for &slot in &changes.dirty {
             self.views.change(&self.registry, slot);
         }
-        self.unflushed |= !changes.dirty.is_empty() || !changes.events.is_empty();
+        if changes.repaint {
+            self.views.repaint();
+        }
+        self.unflushed |= changes.repaint || !changes.dirty.is_empty() || !changes.events.is_empty();
         for logged in &changes.events {
             self.publish(logged);
             if self.log.len() == LOG_EVENTS {
                 self.log.pop_front();
             }
             self.log.push_back(logged.clone());
+        }
+        for (source, keys) in &changes.together {
+            if let Some(handle) = self.sources.get(usize::from(source.0)) {
+                // Without room they stay two rows until one of them changes.
+                let _ = handle.commands.try_send(Command::Together { keys: keys.clone() });
+            }
         }
         for (source, key) in &changes.look {
             if let Some(looks) = self.unsent_looks.get_mut(usize::from(source.0)) {
@@ -272,7 +282,7 @@ impl Task {
             let locks = slots
                 .into_iter()
                 .filter_map(|slot| self.registry.record(slot))
-                .map(|record| self.registry.lock(record, now, self.is_down(record.source), false))
+                .map(|record| self.registry.lock(record, now, self.around(record.source), false))
                 .collect();
             drop(waiting.answer.send(Listing { as_of: now, total, locks }));
         }
@@ -283,7 +293,7 @@ impl Task {
         let (events, events_cut) = record.map(|record| self.registry.timeline(record)).unwrap_or_default();
         let held = record.filter(|record| !record.is_ended()).map(|record| {
             Box::new(Held {
-                lock: self.registry.lock(record, now, self.is_down(source), true),
+                lock: self.registry.lock(record, now, self.around(source), true),
                 traits: record.recognition.traits,
                 orders: Registry::release_orders(record),
             })
@@ -379,8 +389,8 @@ impl Task {
                 (_, Err(error)) => self.views.tell(viewer, &ServerFrame::Refused { detail: error.to_string() }),
             },
         }
-        let down = downs(&self.conditions);
-        self.views.flush_viewer(&self.registry, viewer, now, &|source| is_down(&down, source));
+        let conditions = self.conditions.clone();
+        self.views.flush_viewer(&self.registry, viewer, now, &|source| around(&conditions, source));
         self.unflushed = true;
     }
 
@@ -391,13 +401,24 @@ impl Task {
             .iter()
             .map(|source| {
                 let status = source.status.borrow();
-                Condition { state: Some(status.state), feed: status.feed, complete: status.coverage.complete }
+                let evicts = |what: &str| status.eviction.as_deref().is_some_and(|policy| policy.starts_with(what));
+                Condition {
+                    state: Some(status.state),
+                    feed: status.feed,
+                    complete: status.coverage.complete,
+                    around: Surroundings {
+                        down: status.state == SourceState::Down,
+                        evicts_all: evicts("allkeys"),
+                        evicts_volatile: evicts("volatile"),
+                        replicated: status.replicas.is_some_and(|replicas| replicas > 0),
+                    },
+                }
             })
             .collect();
         let changed = conditions != self.conditions;
         // Which rows are stale depends on both.
-        let look = |conditions: &[Condition]| -> Vec<(bool, bool)> {
-            conditions.iter().map(|c| (c.state == Some(SourceState::Down), c.complete)).collect()
+        let look = |conditions: &[Condition]| -> Vec<(Surroundings, bool)> {
+            conditions.iter().map(|condition| (condition.around, condition.complete)).collect()
         };
         let look_changed = look(&conditions) != look(&self.conditions);
         self.conditions = conditions;
@@ -420,13 +441,13 @@ impl Task {
     }
 
     fn flush(&mut self, now: Time) {
-        let down = downs(&self.conditions);
+        let conditions = self.conditions.clone();
         self.flushed_at = now;
-        self.unflushed = self.views.flush(&self.registry, now, &|source| is_down(&down, source));
+        self.unflushed = self.views.flush(&self.registry, now, &|source| around(&conditions, source));
     }
 
-    fn is_down(&self, source: SourceId) -> bool {
-        is_down(&downs(&self.conditions), source)
+    fn around(&self, source: SourceId) -> Surroundings {
+        around(&self.conditions, source)
     }
 
     fn source_id(&self, name: &str) -> Option<SourceId> {
@@ -446,12 +467,8 @@ impl Subscriber {
     }
 }
 
-fn downs(conditions: &[Condition]) -> Vec<bool> {
-    conditions.iter().map(|condition| condition.state == Some(SourceState::Down)).collect()
-}
-
-fn is_down(downs: &[bool], source: SourceId) -> bool {
-    downs.get(usize::from(source.0)).copied().unwrap_or(false)
+fn around(conditions: &[Condition], source: SourceId) -> Surroundings {
+    conditions.get(usize::from(source.0)).map_or_else(Surroundings::default, |condition| condition.around)
 }
 
 /// The server's clock as the runtime's.

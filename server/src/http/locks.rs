@@ -74,7 +74,7 @@ pub(super) struct LockEventsAnswer {
         ("dialect" = Option<String>, Query, description = "only this dialect"),
         ("state" = Option<String>, Query, description = "`held`, `waiting`, `waiting_only`, `no_quorum` or `unknown_holder`"),
         ("flag" = Option<String>, Query, description = "only with this flag, `no-expiry` for example"),
-        ("sort" = Option<SortKey>, Query, description = "what to order by; default `waiters`"),
+        ("sort" = Option<SortKey>, Query, description = "what to order by; default `blocked`"),
         ("order" = Option<Order>, Query, description = "which end comes first; default: the one that matters more"),
         ("offset" = Option<u64>, Query, description = "answers before the page; default 0"),
         ("limit" = Option<u32>, Query, description = "answers on the page, at most 1000; default 100"),

@@ -1,7 +1,7 @@
 //! The rules: one sight against what was known.
 
 use bytes::Bytes;
-use lockkeeper_model::{Basis, Certainty, Identity, Mode, Time, Told, TransitionKind};
+use lockkeeper_model::{Basis, Certainty, LockState, Mode, Time, TransitionKind};
 use smallvec::SmallVec;
 
 use super::history::{Cause, Entry, LoggedEvent};
@@ -20,6 +20,13 @@ const CLOCK_JITTER_MS: i64 = 15;
 /// …and by this share of the time between them: clocks of two machines that are being slewed run apart by up to one
 /// part in a thousand.
 const CLOCK_DRIFT_DIVISOR: i64 = 1_000;
+
+/// A queue of waiters is looked at again after this time, in milliseconds: a dead one leaves it without a word.
+pub(super) const QUEUE_AGAIN_MS: i64 = 1_000;
+
+/// A lock that is taken within this time after its lease ran out was waited for, in milliseconds: the poll of the
+/// slowest known library.
+const AT_ONCE_MS: i64 = 1_000;
 
 /// Renewals this much closer together than the known rhythm are a second renewal of the same beat (a retry, or two
 /// threads) and do not change the rhythm.
@@ -59,6 +66,8 @@ impl Registry {
             (Seen::Gone, None) if !scan && self.known(source).scan_began.is_some() => self.absent(source, sight),
             (Seen::Gone, None) => {}
             (Seen::Gone, Some(slot)) => self.gone(slot, sight, scan, out),
+            (Seen::PartOfAnother, None) => {}
+            (Seen::PartOfAnother, Some(slot)) => self.withdraw(slot, sight, out),
             (Seen::Held(form), None) => self.appeared(source, None, sight, form, scan, out),
             (Seen::Held(form), Some(slot)) if self.records[slot as usize].is_ended() => {
                 self.appeared(source, Some(slot), sight, form, scan, out);
@@ -101,24 +110,34 @@ impl Registry {
         let (came_back, previous) = match ended.and_then(|slot| self.records[slot as usize].end()) {
             Some(end) => (
                 end.transition == TransitionKind::Forced
-                    && !form.no_owner
+                    && form.state != LockState::UnknownHolder
                     && form.holds.iter().any(|hold| *hold.token == *end.token),
                 Some(end.token.clone()),
             ),
             None => (false, None),
         };
+        let lapsed = ended.and_then(|slot| self.records[slot as usize].end()).is_some_and(|end| {
+            end.transition == TransitionKind::Expired
+                && at.0 - end.at <= AT_ONCE_MS
+                && form.holds.iter().all(|hold| hold.token != end.token)
+        });
         let uncounted = if form.recognition.traits.waiters_counted { UNCOUNTED } else { 0 };
         let holds = self.new_holds(form, sight, since);
         let slot = match ended {
             Some(slot) => {
                 let record = &mut self.records[slot as usize];
+                record.there = true;
                 record.holds = holds;
                 record.recognition = form.recognition;
                 record.mode = form.mode;
-                record.no_owner = form.no_owner;
+                record.state = form.state;
+                record.extra = form.extra.clone();
                 record.expiry_lost = false;
                 record.came_back = came_back;
                 record.lease_over = false;
+                record.quiet = false;
+                record.starves = false;
+                record.failed_over = false;
                 record.waiters = uncounted;
                 if let Some(rare) = &mut record.rare {
                     rare.ended = None;
@@ -132,11 +151,16 @@ impl Registry {
                 key: sight.key.as_ref().into(),
                 recognition: form.recognition,
                 mode: form.mode,
+                there: true,
+                state: form.state,
                 holds,
-                no_owner: form.no_owner,
+                extra: form.extra.clone(),
                 expiry_lost: false,
                 came_back: false,
                 lease_over: false,
+                quiet: false,
+                starves: false,
+                failed_over: false,
                 unwatched: false,
                 waiters: uncounted,
                 waiting_since: 0,
@@ -151,6 +175,9 @@ impl Registry {
         let record = &mut self.records[slot as usize];
         record.read(sight.asked_at, sight.read_at);
         record.last_change = at.0;
+        if let Some(rare) = &mut record.rare {
+            rare.lapses = if lapsed { rare.lapses.saturating_add(1) } else { 0 };
+        }
         let deadline = record.first_deadline();
         let known = self.known_mut(source);
         known.locks += 1;
@@ -160,6 +187,10 @@ impl Registry {
         }
         if let Some(deadline) = deadline {
             self.wake(slot, deadline);
+        }
+        self.watch_on(slot, sight, false, out);
+        for hold in &form.holds {
+            self.token_came(slot, &hold.token, out);
         }
         if observed {
             let cause = if came_back {
@@ -185,10 +216,21 @@ impl Registry {
         let since_min = if complete { record.asked_at() } else { i64::MIN };
         record.read(sight.asked_at, sight.read_at);
         record.unwatched = false;
-        let form_changed = record.recognition != form.recognition || record.no_owner != form.no_owner;
+        let form_changed = record.recognition != form.recognition
+            || record.state != form.state
+            || record.mode != form.mode
+            || record.extra != form.extra;
+        let names_nobody = form.state == LockState::UnknownHolder;
+        let waited_before = record.waiting() > 0;
         record.recognition = form.recognition;
         record.mode = form.mode;
-        record.no_owner = form.no_owner;
+        record.state = form.state;
+        if record.extra != form.extra {
+            if form.extra.as_ref().is_some_and(|extra| extra.queue.is_some()) && record.waiting() == 0 {
+                record.waiting_since = at.0;
+            }
+            record.extra = form.extra.clone();
+        }
 
         let before: Vec<Hold> = record.holds.drain(..).collect();
         let freed = record.rare.as_ref().and_then(|rare| rare.releasing.clone()).filter(|release| release.freed);
@@ -208,7 +250,7 @@ impl Registry {
                     left.retain(|other| other.token != old.token);
                     let mut kept = old.clone();
                     let mut what = update(&mut kept, hold, sight, at, looked_before);
-                    if form.no_owner && matches!(what, Some((TransitionKind::Renewed, _))) {
+                    if names_nobody && matches!(what, Some((TransitionKind::Renewed, _))) {
                         // Its value names nobody: another may have it now. Nothing that was seen before binds it.
                         what = Some((TransitionKind::LeaseChanged, Cause::RenewedOrTakenAnew));
                         kept = Hold {
@@ -241,6 +283,8 @@ impl Registry {
                     () if forced(old) => (TransitionKind::Forced, Cause::Release),
                     () if lapsed => (TransitionKind::Expired, Cause::Deadline),
                     () if again => (TransitionKind::Released, Cause::TakenAnew),
+                    () if came.is_empty() && old.expires == NEVER => (TransitionKind::Released, Cause::NoDeadline),
+                    () if came.is_empty() => (TransitionKind::Released, Cause::BeforeDeadline),
                     () => (TransitionKind::Released, Cause::BetweenLooks),
                 };
                 happened.push(Happened {
@@ -262,7 +306,7 @@ impl Registry {
                 Some(old) if !lapsed && !forced(old) && *old.token != *new.token => TransitionKind::HandedOver,
                 _ => TransitionKind::Acquired,
             };
-            let back = !form.no_owner && previous.is_some_and(|old| forced(old) && old.token == new.token);
+            let back = !names_nobody && previous.is_some_and(|old| forced(old) && old.token == new.token);
             came_back |= back;
             let cause = match complete {
                 _ if back => Cause::CameBack,
@@ -275,9 +319,12 @@ impl Registry {
                 ..Happened::of(kind, cause, &new.token)
             });
             let generation = self.new_generation();
-            holds.push(new_hold(new, sight, since, generation));
+            holds.push(new_hold(new, sight, since, generation, form.recognition.traits));
         }
         let hands_changed = !left.is_empty() || !came.is_empty();
+        for old in &left {
+            self.token_left(slot, &old.token);
+        }
         let record = &mut self.records[slot as usize];
         let had_expiry = before.iter().any(|hold| hold.expires != NEVER);
         record.holds = holds;
@@ -285,6 +332,8 @@ impl Registry {
             record.expiry_lost = false;
             record.came_back = came_back;
             record.lease_over = false;
+            record.quiet = false;
+            record.failed_over = false;
             if let Some(rare) = &mut record.rare {
                 rare.releasing = None;
             }
@@ -300,6 +349,13 @@ impl Registry {
         let deadline = record.first_deadline();
         if let Some(deadline) = deadline {
             self.wake(slot, deadline);
+        }
+        self.watch_on(slot, sight, waited_before, out);
+        for new in &came {
+            self.token_came(slot, &new.token, out);
+        }
+        if handed_over && let Some(contention) = self.contention_mut(slot) {
+            contention.handed_over(at.0);
         }
         if !happened.is_empty() {
             self.remember_beginning(slot, &before);
@@ -324,8 +380,13 @@ impl Registry {
         let source = record.source;
         let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
         let holds = std::mem::take(&mut record.holds);
+        record.there = false;
+        record.extra = None;
         let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take()).filter(|release| release.freed);
         self.remember_beginning(slot, &holds);
+        for hold in &holds {
+            self.token_left(slot, &hold.token);
+        }
         let mut last: Option<(End, Cause)> = None;
         for hold in &holds {
             let overdue = hold.expires_min() <= sight.read_at.0;
@@ -366,6 +427,46 @@ impl Registry {
         out.dirty.push(slot);
     }
 
+    /// What was shown as a lock is a part of another one: it is not shown any more, and nothing happened.
+    fn withdraw(&mut self, slot: Slot, sight: &Sight, out: &mut Changes) {
+        let record = &mut self.records[slot as usize];
+        record.read(sight.asked_at, sight.read_at);
+        if record.is_ended() {
+            return;
+        }
+        record.there = false;
+        record.extra = None;
+        record.waiters = 0;
+        record.times_ended = record.times_ended.wrapping_add(1);
+        let (source, times) = (record.source, record.times_ended);
+        let holds = std::mem::take(&mut record.holds);
+        for hold in &holds {
+            self.token_left(slot, &hold.token);
+        }
+        self.ended.push_back((sight.read_at.0, slot, times));
+        self.known_mut(source).locks -= 1;
+        out.dirty.push(slot);
+    }
+
+    /// Has a lock looked at again whose waiters the store keeps, because some of them leave without a word; and whose
+    /// rhythm is known, when a beat is missed.
+    fn watch_on(&mut self, slot: Slot, sight: &Sight, waited_before: bool, out: &mut Changes) {
+        let record = &mut self.records[slot as usize];
+        let beat = record.beat_due();
+        if record.quiet && beat.is_some_and(|due| due > sight.read_at.0) {
+            record.quiet = false;
+            out.dirty.push(slot);
+        }
+        let queued = record.queue().is_some();
+        if let Some(due) = beat.filter(|due| *due > sight.read_at.0) {
+            self.wake(slot, due);
+        }
+        if queued {
+            self.wake(slot, sight.read_at.0.saturating_add(QUEUE_AGAIN_MS));
+            self.count_waiting(slot, waited_before, sight.read_at.0, out);
+        }
+    }
+
     /// A key that was never known as a lock and is none now.
     fn absent(&mut self, source: SourceId, sight: &Sight) {
         let slot = self.insert(Record {
@@ -374,11 +475,16 @@ impl Registry {
             key: sight.key.as_ref().into(),
             recognition: &ABSENT,
             mode: Mode::Exclusive,
+            there: false,
+            state: LockState::Held,
             holds: SmallVec::new(),
-            no_owner: false,
+            extra: None,
             expiry_lost: false,
             came_back: false,
             lease_over: false,
+            quiet: false,
+            starves: false,
+            failed_over: false,
             unwatched: false,
             waiters: 0,
             waiting_since: 0,
@@ -397,7 +503,7 @@ impl Registry {
             .iter()
             .map(|hold| {
                 let generation = self.new_generation();
-                new_hold(hold, sight, since, generation)
+                new_hold(hold, sight, since, generation, form.recognition.traits)
             })
             .collect()
     }
@@ -434,6 +540,7 @@ fn is_awaited(record: &Record, sight: &Sight) -> bool {
     let ends = match &sight.seen {
         Seen::Gone => !record.is_ended(),
         Seen::Held(form) => !form.holds.iter().any(|hold| hold.token == release.token),
+        Seen::PartOfAnother => false,
     };
     ends && !release.freed && sight.read_at.0 - release.at < AWAIT_RELEASE_MS
 }
@@ -443,19 +550,7 @@ static ABSENT: Recognition = Recognition {
     dialect: "",
     certainty: Certainty::Ambiguous,
     because: "",
-    traits: &DialectTraits {
-        stored_as: "none",
-        strip_prefix: "",
-        told: Told::Never,
-        told_because: "",
-        release: "",
-        token_is_one_use: false,
-        waiters_counted: false,
-        waiters_because: "",
-        never_renews: None,
-        companions: |_| Vec::new(),
-        identity: |_| Identity::default(),
-    },
+    traits: &DialectTraits { stored_as: "none", ..DialectTraits::PLAIN },
 };
 
 /// When a hold began, as far as known.
@@ -489,8 +584,20 @@ fn lease_bounds(hold: &source::Hold, sight: &Sight) -> (i64, i64) {
     }
 }
 
-fn new_hold(hold: &source::Hold, sight: &Sight, since: Since, generation: u64) -> Hold {
+fn new_hold(
+    hold: &source::Hold,
+    sight: &Sight,
+    mut since: Since,
+    generation: u64,
+    traits: &'static DialectTraits,
+) -> Hold {
     let (min, max) = lease_bounds(hold, sight);
+    // What was watched is better known than what a token says by its holder's clock.
+    if since.basis == Basis::FirstSeen
+        && let Some(at) = (traits.taken_at)(&hold.token).filter(|at| at.0 <= since.max)
+    {
+        since = Since { basis: Basis::Reported, min: at.0, max: at.0 };
+    }
     Hold {
         token: hold.token.clone(),
         count: hold.count,
@@ -504,6 +611,7 @@ fn new_hold(hold: &source::Hold, sight: &Sight, since: Since, generation: u64) -
         renewed_at: 0,
         period_ms: 0,
         generation,
+        extra: hold.extra.clone(),
     }
 }
 
@@ -519,6 +627,9 @@ fn update(
     let drift = CLOCK_JITTER_MS + sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR;
     let re_entered = kept.count != seen.count;
     kept.count = seen.count;
+    if kept.extra != seen.extra {
+        kept.extra.clone_from(&seen.extra);
+    }
     let (known_min, known_max) = (kept.expires_min(), kept.expires);
     let lease = if min == NEVER && known_max == NEVER {
         None

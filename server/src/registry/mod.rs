@@ -5,8 +5,13 @@
 //! - [`record`]: what is kept of one lock, small enough for a million of them.
 //! - [`fold`]: the rules, one sight against what was known.
 //! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
+//! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
+//! - [`flags`]: what is dangerous, and what to do about it.
 //! - [`show`]: a record in the words of the contract and of the app.
 
+mod clients;
+mod contention;
+mod flags;
 mod fold;
 mod history;
 mod record;
@@ -15,7 +20,7 @@ mod show;
 pub(crate) mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::BuildHasher;
 
 use bytes::Bytes;
@@ -45,6 +50,16 @@ const LOOK_AFTER_DEADLINE_MS: i64 = 2;
 /// Deadlines of locks that are gone, beyond as many as there are locks.
 const SPARE_DEADLINES: usize = 1_024;
 
+/// Locks whose contention is kept, per source: some fifteen megabytes. More locks than this are not contended at once.
+const MAX_CONTENDED: usize = 100_000;
+
+/// How often what went on too long ago is left out, in milliseconds.
+const ROLL_EVERY_MS: i64 = 10_000;
+
+/// Where nothing is known of how far a new primary had copied the old one, what was written so long before it took over
+/// is taken to be copied, in milliseconds: a replica that lags more than this is not elected by default.
+const COPIED_WITHIN_MS: i64 = 10_000;
+
 /// What one application of a report changed.
 #[derive(Debug, Default)]
 pub struct Changes {
@@ -54,6 +69,10 @@ pub struct Changes {
     pub events: Vec<LoggedEvent>,
     /// Keys to read again, because something is in doubt.
     pub look: Vec<(SourceId, Bytes)>,
+    /// Locks with one token that is used once: they are one lock.
+    pub together: Vec<(SourceId, Vec<Bytes>)>,
+    /// What is shown of many locks may be another now, although none changed.
+    pub repaint: bool,
 }
 
 impl Changes {
@@ -62,6 +81,8 @@ impl Changes {
         self.dirty.clear();
         self.events.clear();
         self.look.clear();
+        self.together.clear();
+        self.repaint = false;
     }
 }
 
@@ -81,7 +102,19 @@ struct Known {
     waiting: Option<Vec<Slot>>,
     /// Taken since the source last counted those who wait.
     uncounted: Vec<Slot>,
+    /// With something to say of the last minutes, and when what is too long ago was last left out.
+    contended: Vec<Slot>,
+    rolled_at: i64,
+    clients: clients::Clients,
     locks: u64,
+}
+
+/// Where a token stands.
+#[derive(Clone, Copy, Debug)]
+struct Stand {
+    /// One of the locks; [`Slot::MAX`] when that is not known any more.
+    one: Slot,
+    locks: u32,
 }
 
 /// Every lock of every source.
@@ -90,6 +123,8 @@ pub struct Registry {
     sources: Vec<Known>,
     records: Slab<Record>,
     by_key: HashTable<Slot>,
+    /// In how many locks a token stands, by its hash with its source; only tokens that can stand in several.
+    tokens: HashMap<u64, Stand, DefaultHashBuilder>,
     hasher: DefaultHashBuilder,
     /// Moments at which a lock must be looked at again. At most one live entry per lock: see `Record::wake_at`.
     deadlines: BinaryHeap<Reverse<(i64, Slot)>>,
@@ -119,11 +154,15 @@ impl Registry {
                     gaps: VecDeque::new(),
                     waiting: None,
                     uncounted: Vec::new(),
+                    contended: Vec::new(),
+                    rolled_at: 0,
+                    clients: clients::Clients::default(),
                     locks: 0,
                 })
                 .collect(),
             records: Slab::new(),
             by_key: HashTable::new(),
+            tokens: HashMap::default(),
             hasher: DefaultHashBuilder::default(),
             deadlines: BinaryHeap::new(),
             ended: VecDeque::new(),
@@ -149,7 +188,12 @@ impl Registry {
             Report::Gap { at, because } => self.gap(source, at, because, out),
             Report::Waiting { counts, at } => self.waiting(source, &counts, at, out),
             Report::WaitingUnknown => self.waiting_unknown(source, out),
-            Report::Confirmed { at } => self.known_mut(source).confirmed_at = Some(at),
+            Report::Confirmed { at } => {
+                self.known_mut(source).confirmed_at = Some(at);
+                self.roll(source, at, out);
+            }
+            Report::Clients { clients, at } => out.repaint |= self.known_mut(source).clients.saw(clients, at),
+            Report::FailedOver { at, copied_until } => self.failed_over(source, at, copied_until, out),
         }
     }
 
@@ -189,15 +233,36 @@ impl Registry {
                 continue;
             }
             record.wake_at = i64::MAX;
+            let mut next = i64::MAX;
+            let over = |at: i64| at.saturating_add(LOOK_AFTER_DEADLINE_MS) <= now.0;
+            if record.queue().is_some() {
+                let again = record.as_of + fold::QUEUE_AGAIN_MS;
+                if over(again) {
+                    out.look.push((record.source, Bytes::copy_from_slice(&record.key)));
+                } else {
+                    next = next.min(again);
+                }
+            }
             match record.first_deadline() {
-                Some(deadline) if deadline.saturating_add(LOOK_AFTER_DEADLINE_MS) <= now.0 => {
+                Some(deadline) if over(deadline) => {
                     record.lease_over = true;
                     out.look.push((record.source, Bytes::copy_from_slice(&record.key)));
                     // The row now says "over, not confirmed".
                     out.dirty.push(slot);
                 }
-                Some(deadline) => self.wake(slot, deadline),
+                Some(deadline) => next = next.min(deadline),
                 None => {}
+            }
+            match record.beat_due() {
+                Some(due) if !record.quiet && over(due) => {
+                    record.quiet = true;
+                    out.dirty.push(slot);
+                }
+                Some(due) if !record.quiet => next = next.min(due),
+                _ => {}
+            }
+            if next != i64::MAX {
+                self.wake(slot, next);
             }
         }
     }
@@ -297,6 +362,57 @@ impl Registry {
         slot
     }
 
+    fn token_hash(&self, source: SourceId, token: &[u8]) -> u64 {
+        self.hasher.hash_one((source.0, token))
+    }
+
+    /// Whether a token stands in several locks of a source.
+    fn stands_elsewhere(&self, source: SourceId, token: &[u8]) -> bool {
+        self.tokens.get(&self.token_hash(source, token)).is_some_and(|stand| stand.locks > 1)
+    }
+
+    /// Takes note of a lock's token; says when another lock has the same where a token is used once.
+    fn token_came(&mut self, slot: Slot, token: &[u8], out: &mut Changes) {
+        let record = &self.records[slot as usize];
+        let (source, traits) = (record.source, record.recognition.traits);
+        if traits.token_is_one_use && !traits.may_span_keys {
+            return;
+        }
+        let hash = self.token_hash(source, token);
+        let Some(stand) = self.tokens.get_mut(&hash) else {
+            self.tokens.insert(hash, Stand { one: slot, locks: 1 });
+            return;
+        };
+        stand.locks = stand.locks.saturating_add(1);
+        let twin = std::mem::replace(&mut stand.one, slot);
+        let Some(other) = self.records.get(twin as usize).filter(|_| twin != slot) else { return };
+        if other.source == source && other.holds.iter().any(|hold| *hold.token == *token) {
+            out.dirty.push(twin);
+            if traits.may_span_keys {
+                let keys = [twin, slot].map(|slot| Bytes::copy_from_slice(&self.records[slot as usize].key));
+                out.together.push((source, keys.into()));
+            }
+        }
+    }
+
+    /// A token is not in this lock any more.
+    fn token_left(&mut self, slot: Slot, token: &[u8]) {
+        let record = &self.records[slot as usize];
+        let traits = record.recognition.traits;
+        if traits.token_is_one_use && !traits.may_span_keys {
+            return;
+        }
+        let hash = self.token_hash(record.source, token);
+        if let Some(stand) = self.tokens.get_mut(&hash) {
+            stand.locks -= 1;
+            if stand.locks == 0 {
+                self.tokens.remove(&hash);
+            } else if stand.one == slot {
+                stand.one = Slot::MAX;
+            }
+        }
+    }
+
     fn remove(&mut self, slot: Slot) {
         let Some(record) = self.records.try_remove(slot as usize) else { return };
         self.history_entries -= record.history().map_or(0, |ring| ring.len());
@@ -357,6 +473,7 @@ impl Registry {
                 continue;
             }
             now_waiting.push(slot);
+            let counted_before = record.waiting() > 0;
             if record.waiters != seen.count {
                 if record.waiting() == 0 {
                     record.waiting_since = at.0;
@@ -364,6 +481,7 @@ impl Registry {
                 record.waiters = seen.count;
                 out.dirty.push(slot);
             }
+            self.count_waiting(slot, counted_before, at.0, out);
         }
         now_waiting.sort_unstable();
         for slot in before.unwrap_or_default() {
@@ -371,8 +489,11 @@ impl Registry {
                 && let Some(record) = self.records.get_mut(slot as usize)
                 && record.source == source
                 && record.waiting() != 0
+                && record.queue().is_none()
             {
-                record.waiters = 0;
+                self.count_waiting(slot, true, at.0, out);
+                self.records[slot as usize].waiters = 0;
+                self.records[slot as usize].starves = false;
                 out.dirty.push(slot);
             }
         }
@@ -413,6 +534,79 @@ impl Registry {
             record.source == source && !record.is_ended() && record.recognition.traits.waiters_counted
         });
         out.dirty.extend(affected.map(|(slot, _)| slot as Slot));
+    }
+
+    /// Those who wait for a lock were counted: adds up how long they have waited together. `before`: some had waited at
+    /// the count before.
+    fn count_waiting(&mut self, slot: Slot, before: bool, at: i64, out: &mut Changes) {
+        let record = &mut self.records[slot as usize];
+        let waiting = record.waiting();
+        let starves = flags::starves(record, at);
+        if starves != record.starves {
+            record.starves = starves;
+            out.dirty.push(slot);
+        }
+        let Some(contention) = self.contention_mut(slot) else { return };
+        let blocked = contention.blocked_ms();
+        if before {
+            contention.waited(waiting, at);
+        } else {
+            contention.begin(at);
+        }
+        // A person sees seconds.
+        if contention.blocked_ms() / 1_000 != blocked / 1_000 {
+            out.dirty.push(slot);
+        }
+    }
+
+    /// What goes on around a lock, kept from now on; `None` where it goes on around too many.
+    fn contention_mut(&mut self, slot: Slot) -> Option<&mut contention::Contention> {
+        let record = &mut self.records[slot as usize];
+        let rare = record.rare.get_or_insert_default();
+        if rare.contention.is_none() {
+            let contended = &mut self.sources[usize::from(record.source.0)].contended;
+            if contended.len() >= MAX_CONTENDED {
+                return None;
+            }
+            contended.push(slot);
+        }
+        Some(rare.contention.get_or_insert_default())
+    }
+
+    /// Now and then, leaves out what went on too long ago.
+    fn roll(&mut self, source: SourceId, now: Time, out: &mut Changes) {
+        let known = &mut self.sources[usize::from(source.0)];
+        if now.0 - known.rolled_at < ROLL_EVERY_MS {
+            return;
+        }
+        known.rolled_at = now.0;
+        let records = &mut self.records;
+        known.contended.retain(|&slot| {
+            let rare = records.get_mut(slot as usize).filter(|record| record.source == source);
+            let Some(rare) = rare.and_then(|record| record.rare.as_mut()) else { return false };
+            let Some(contention) = &mut rare.contention else { return false };
+            let blocked = contention.blocked_ms();
+            let keep = contention.forget(now.0);
+            if contention.blocked_ms() != blocked {
+                out.dirty.push(slot);
+            }
+            if !keep {
+                rare.contention = None;
+            }
+            keep
+        });
+    }
+
+    /// Marks the locks that the new server may not know as they were.
+    fn failed_over(&mut self, source: SourceId, at: Time, copied_until: Option<Time>, out: &mut Changes) {
+        let since = copied_until.map_or(at.0 - COPIED_WITHIN_MS, |copied| copied.0);
+        for (slot, record) in &mut self.records {
+            let touched = |hold: &Hold| hold.since >= since || hold.renewed().is_some_and(|at| at >= since);
+            if record.source == source && record.holds.iter().any(touched) {
+                record.failed_over = true;
+                out.dirty.push(slot as Slot);
+            }
+        }
     }
 
     fn next_seq(&mut self) -> u64 {

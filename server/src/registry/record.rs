@@ -1,8 +1,9 @@
-use lockkeeper_model::{Basis, Flag, Mode, Time, TransitionKind};
+use lockkeeper_model::{Basis, LockState, Mode, Time, TransitionKind};
 use smallvec::SmallVec;
 
+use super::contention::Contention;
 use super::history::Ring;
-use crate::source::{Recognition, SourceId};
+use crate::source::{Extra, HoldExtra, Queue, Recognition, SourceId};
 
 /// Names a record while it exists.
 pub type Slot = u32;
@@ -24,10 +25,14 @@ pub struct Record {
     pub recognition: &'static Recognition,
     /// How many may hold it together.
     pub mode: Mode,
+    /// It is there: held, or waited for.
+    pub(super) there: bool,
+    /// What is so of it as a whole, while it is there.
+    pub state: LockState,
     /// Who holds it; empty once it ended.
     pub holds: SmallVec<[Hold; 1]>,
-    /// Its value names nobody.
-    pub no_owner: bool,
+    /// What only some forms have.
+    pub extra: Option<Box<Extra>>,
     /// It had an expiry and lost it.
     pub expiry_lost: bool,
     /// The token that was released came back.
@@ -36,6 +41,12 @@ pub struct Record {
     pub(super) unwatched: bool,
     /// Its lease is over, and the store has not confirmed the end.
     pub(super) lease_over: bool,
+    /// A holder that renewed regularly has missed a beat.
+    pub(super) quiet: bool,
+    /// One holder keeps it for many leases while others wait.
+    pub(super) starves: bool,
+    /// It was taken or renewed when the new primary may not have seen it.
+    pub(super) failed_over: bool,
     /// Known waiters; 0 where they are not counted, and [`UNCOUNTED`] until they were counted for the first time.
     pub(super) waiters: u32,
     /// Since when there were some without a break; meaningless while `waiters` is 0.
@@ -63,6 +74,10 @@ pub(super) struct Rare {
     pub(super) releasing: Option<Releasing>,
     /// Its transitions.
     pub(super) history: Ring,
+    /// How often its lease ran out and another took it at once, in a row.
+    pub(super) lapses: u8,
+    /// What went on around it in the last minutes.
+    pub(super) contention: Option<Box<Contention>>,
 }
 
 /// A release from here.
@@ -115,6 +130,8 @@ pub struct Hold {
     pub period_ms: u32,
     /// Changes when the hold begins anew.
     pub generation: u64,
+    /// What only some holds have.
+    pub extra: Option<Box<HoldExtra>>,
 }
 
 /// Nobody has counted those who wait for this hold yet.
@@ -141,6 +158,12 @@ impl Hold {
         if self.expires == NEVER { NEVER } else { self.expires - i64::from(self.expires_before_ms) }
     }
 
+    /// When a beat of its renewals is missed.
+    fn beat_due(&self) -> Option<i64> {
+        let period = i64::from(self.period_ms);
+        (self.renewals > 0 && period > 0).then(|| self.renewed_at.saturating_add(period + period / 2))
+    }
+
     /// The last renewal, if one was seen.
     #[must_use]
     pub fn renewed(&self) -> Option<i64> {
@@ -149,10 +172,22 @@ impl Hold {
 }
 
 impl Record {
-    /// Nobody holds it now.
+    /// It is not there any more.
     #[must_use]
     pub fn is_ended(&self) -> bool {
-        self.holds.is_empty()
+        !self.there
+    }
+
+    /// Its value names nobody, so that equal values prove nothing.
+    #[must_use]
+    pub fn names_nobody(&self) -> bool {
+        self.state == LockState::UnknownHolder
+    }
+
+    /// Those who wait, where the store keeps them.
+    #[must_use]
+    pub fn queue(&self) -> Option<&Queue> {
+        self.extra.as_ref()?.queue.as_ref()
     }
 
     /// Changes with every change of holders.
@@ -166,7 +201,11 @@ impl Record {
     /// Those who are known to wait.
     #[must_use]
     pub fn waiting(&self) -> u32 {
-        if self.waiters == UNCOUNTED { 0 } else { self.waiters }
+        match self.queue() {
+            Some(queue) => queue.count,
+            None if self.waiters == UNCOUNTED => 0,
+            None => self.waiters,
+        }
     }
 
     /// How it ended, while it is not held.
@@ -207,18 +246,27 @@ impl Record {
         self.holds.iter().map(|hold| hold.expires).min().filter(|&at| at != NEVER)
     }
 
-    /// What is dangerous about it, apart from what its source and the moment add.
+    /// How often its lease ran out and another took it at once.
     #[must_use]
-    pub fn has_flag(&self, flag: Flag) -> bool {
-        match flag {
-            Flag::NoExpiry => !self.is_ended() && self.expires() == NEVER,
-            Flag::ExpiryLost => self.expiry_lost,
-            Flag::NoOwner => self.no_owner,
-            Flag::CameBack => self.came_back,
-            Flag::LeaseOver => self.lease_over && !self.is_ended(),
-            // Depends on the source; it is added where a lock is shown.
-            Flag::Stale => false,
-        }
+    pub fn lapses(&self) -> u8 {
+        self.rare.as_ref().map_or(0, |rare| rare.lapses)
+    }
+
+    /// Somebody holds it, and nothing ends that.
+    #[must_use]
+    pub fn no_expiry(&self) -> bool {
+        !self.holds.is_empty() && self.expires() == NEVER
+    }
+
+    /// When a beat of its renewals is missed, unless it comes before.
+    pub(super) fn beat_due(&self) -> Option<i64> {
+        self.holds.iter().filter_map(Hold::beat_due).min()
+    }
+
+    /// Contention over the last minutes, if there was any.
+    #[must_use]
+    pub fn contention(&self) -> Option<&Contention> {
+        self.rare.as_ref()?.contention.as_deref()
     }
 
     /// Names the row that shows it within one run.

@@ -5,15 +5,15 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
-    Basis, Bounds, DialectInfo, Event, Flag, Holder, Identity, Lease, LeaseKind, Lock, LockId, LockState, Renewals,
-    Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiters, WaitersBasis, encode_token, judge,
-    missed_beats, words,
+    Basis, Bounds, Connection, DialectInfo, Event, FencingToken, Holder, Identity, Lease, LeaseKind, Lock, LockId,
+    Mode, Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters, WaitersBasis,
+    encode_token, judge, missed_beats, words,
 };
 
 use super::Registry;
 use super::history::{Cause, Entry, LoggedEvent};
 use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED};
-use crate::source::ReleaseOrder;
+use crate::source::{ClientSeen, Queued, ReleaseOrder, Surroundings, Target};
 
 impl Registry {
     /// A generation in its public, opaque form.
@@ -23,18 +23,19 @@ impl Registry {
         format!("{:016x}", generation.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ self.salt)
     }
 
-    /// The lock as the contract describes it. `down`: its source does not answer.
+    /// The lock as the contract describes it; `with_stored` with all that is only told of one lock.
     #[must_use]
-    pub fn lock(&self, record: &Record, now: Time, down: bool, with_stored: bool) -> Lock {
+    pub fn lock(&self, record: &Record, now: Time, around: Surroundings, with_stored: bool) -> Lock {
+        let flags = self.flags(record, now, around);
         let holders: Vec<Holder> = record.holds.iter().map(|hold| self.holder(record, hold, now)).collect();
         let earliest = record.holds.iter().min_by_key(|hold| hold.since);
         Lock {
             source: self.source_name(record.source).to_owned(),
             id: LockId::of_key(&record.key),
             name: name(record),
-            keys: vec![LockId::of_key(&record.key)],
+            keys: keys(record).iter().map(|key| LockId::of_key(key)).collect(),
             mode: record.mode,
-            state: state(record),
+            state: record.state,
             dialect: DialectInfo {
                 name: record.recognition.dialect.to_owned(),
                 certainty: record.recognition.certainty,
@@ -43,17 +44,21 @@ impl Registry {
             held_since: earliest.map_or(Bounds { not_before: None, not_after: None, basis: Basis::FirstSeen }, since),
             lease: lease(record.expires(), now),
             holders,
-            permits: None,
+            permits: record.extra.as_ref().and_then(|extra| extra.permits),
             generation: self.generation(record.generation()),
             waiters: self.waiters(record),
-            flags: flags(record, now, down || self.is_unseen_since_gap(record)),
+            contention: record.contention().map(|contention| contention.shown(self.waiters_known(record).1)),
+            flag_notes: if with_stored { self.flag_notes(record, &flags) } else { Vec::new() },
+            flags,
+            notes: record.extra.as_ref().map(|extra| extra.notes.clone()).unwrap_or_default(),
+            no_release: record.recognition.traits.no_release.map(str::to_owned),
             stored: with_stored.then(|| stored(record)),
             as_of: Time(self.known_as_of(record)),
         }
     }
 
     /// It was last read before something was missed, and has not been read again.
-    fn is_unseen_since_gap(&self, record: &Record) -> bool {
+    pub(super) fn is_unseen_since_gap(&self, record: &Record) -> bool {
         let known = self.known(record.source);
         !known.complete && known.gaps.back().is_some_and(|(gap, _)| record.as_of < gap.0)
     }
@@ -74,17 +79,22 @@ impl Registry {
             .iter()
             .map(|hold| ReleaseOrder {
                 key: Bytes::copy_from_slice(&record.key),
+                keys: keys(record),
                 dialect: record.recognition.dialect,
                 token: Bytes::copy_from_slice(&hold.token),
+                mode: mode(record, hold),
                 count: hold.count,
                 expires_not_after: (hold.expires != NEVER).then_some(Time(hold.expires)),
+                target: Target::Holder,
             })
             .collect()
     }
 
     /// The lock as the table shows it.
     #[must_use]
-    pub fn row(&self, slot: Slot, record: &Record, now: Time, down: bool) -> Row {
+    pub fn row(&self, slot: Slot, record: &Record, now: Time, around: Surroundings) -> Row {
+        // What is so of every lock of a store is said of the store.
+        let around = Surroundings { down: around.down, ..Surroundings::default() };
         let first = record.holds.first();
         let earliest = record.holds.iter().min_by_key(|hold| hold.since);
         let token = first.map(|hold| encode_token(&hold.token));
@@ -102,7 +112,7 @@ impl Registry {
             dialect: record.recognition.dialect.to_owned(),
             certainty: record.recognition.certainty,
             mode: record.mode,
-            state: state(record),
+            state: record.state,
             holders: u32::try_from(record.holds.len()).unwrap_or(u32::MAX),
             token,
             token_b64,
@@ -116,10 +126,14 @@ impl Registry {
             renewals: first.map_or(0, |hold| hold.renewals),
             renewed_at: first.and_then(Hold::renewed),
             period_ms: first.map(|hold| i64::from(hold.period_ms)).filter(|&ms| ms > 0),
+            connection: first.and_then(|hold| self.connection(record, hold)).map(|(connection, _)| connection),
             waiters,
             waiters_basis,
             waiting_since: Some(record.waiting_since).filter(|_| record.waiting() > 0),
-            flags: flags(record, now, down || self.is_unseen_since_gap(record)),
+            blocked_ms: record
+                .contention()
+                .map(|contention| i64::try_from(contention.blocked_ms()).unwrap_or(i64::MAX)),
+            flags: self.flags(record, now, around),
             generation: self.generation(record.generation()),
             as_of: self.known_as_of(record),
         }
@@ -192,6 +206,15 @@ impl Registry {
         id.strip_prefix(&self.run())?.strip_prefix('-')?.parse().ok()
     }
 
+    /// The connection of a holder, where one is known.
+    fn connection(&self, record: &Record, hold: &Hold) -> Option<(Connection, Option<&ClientSeen>)> {
+        if record.names_nobody() {
+            return None;
+        }
+        let identity = (record.recognition.traits.identity)(&hold.token);
+        self.known(record.source).clients.of(&hold.token, &identity, hold.since)
+    }
+
     /// A holder as the contract describes it.
     fn holder(&self, record: &Record, hold: &Hold, now: Time) -> Holder {
         let (token, token_b64) = encode_token(&hold.token);
@@ -202,15 +225,26 @@ impl Registry {
             missed: None,
         };
         renewals.missed = missed_beats(&renewals, now);
+        let connection = self.connection(record, hold);
         let (verdict, mut evidence) = judge(
             &Signs {
                 renewals,
                 lease_ms: Some(i64::from(hold.lease_ms)).filter(|&ms| ms > 0),
                 expires_at: Some(hold.expires).filter(|&at| at != NEVER).map(Time),
                 watched_since: Some(Time(hold.since)),
+                connection: connection.as_ref().map(|(connection, _)| connection.clone()),
             },
             now,
         );
+        let mut identity = (record.recognition.traits.identity)(&hold.token);
+        if let Some((connection, client)) = &connection {
+            identity.client_name = Some(connection.name.clone());
+            identity.client_addr = client.map(|client| client.addr.to_string());
+            identity.user = client.map(|client| client.user.to_string());
+        }
+        if let Some(asked_at) = identity.token_time {
+            evidence.push(format!("its token was made at {asked_at}, by its holder's clock"));
+        }
         if verdict == Verdict::Unknown
             && let Some(never) = record.recognition.traits.never_renews
         {
@@ -219,14 +253,18 @@ impl Registry {
         Holder {
             token,
             token_b64,
-            mode: record.mode,
+            mode: mode(record, hold),
             count: hold.count,
-            identity: (record.recognition.traits.identity)(&hold.token),
+            identity,
             held_since: since(hold),
             lease: lease(hold.expires, now),
             renewals,
-            // No family that is understood so far keeps one.
-            fencing_token: None,
+            fencing_token: hold
+                .extra
+                .as_ref()
+                .and_then(|extra| extra.fencing.as_ref())
+                .map(|value| FencingToken { kind: "counter".to_owned(), value: value.to_string() }),
+            connection: connection.map(|(connection, _)| connection),
             verdict,
             evidence,
             generation: self.generation(hold.generation),
@@ -236,6 +274,9 @@ impl Registry {
     /// The number of waiters, and how it is known.
     #[must_use]
     pub fn waiters_known(&self, record: &Record) -> (Option<u32>, WaitersBasis) {
+        if let Some(queue) = record.queue() {
+            return (Some(queue.count), WaitersBasis::Exact);
+        }
         let counted = record.recognition.traits.waiters_counted && self.known(record.source).waiting.is_some();
         if counted && record.waiters != UNCOUNTED {
             (Some(record.waiters), WaitersBasis::Inferred)
@@ -250,21 +291,29 @@ impl Registry {
         Waiters {
             count,
             basis,
-            because: if traits.waiters_counted && count.is_none() {
+            because: if record.queue().is_some() {
+                "the store keeps those who wait".to_owned()
+            } else if traits.waiters_counted && count.is_none() {
                 "its waiters could be counted by `PUBSUB`, which has not answered".to_owned()
             } else {
                 traits.waiters_because.to_owned()
             },
-            ordered: false,
+            ordered: record.queue().is_some_and(|queue| queue.ordered),
             // They are counted at moments, not followed one by one.
             longest_wait_ms: None,
-            list: Vec::new(),
+            list: record
+                .queue()
+                .map(|queue| queue.waiters.iter().map(|queued| waiter(record, queued)).collect())
+                .unwrap_or_default(),
         }
     }
 }
 
 /// What a person calls the lock: the key without what the library adds. A key that is not UTF-8 keeps its id.
 fn name(record: &Record) -> String {
+    if let Some(name) = record.extra.as_ref().and_then(|extra| extra.name.as_ref()) {
+        return name.to_string();
+    }
     let id = LockId::of_key(&record.key);
     let text = id.as_str();
     match text.strip_prefix(record.recognition.traits.strip_prefix) {
@@ -273,8 +322,27 @@ fn name(record: &Record) -> String {
     }
 }
 
-fn state(record: &Record) -> LockState {
-    if record.no_owner { LockState::UnknownHolder } else { LockState::Held }
+/// The keys that hold it.
+fn keys(record: &Record) -> Vec<Bytes> {
+    match &record.extra {
+        Some(extra) if !extra.keys.is_empty() => extra.keys.clone(),
+        _ => vec![Bytes::copy_from_slice(&record.key)],
+    }
+}
+
+fn mode(record: &Record, hold: &Hold) -> Mode {
+    hold.extra.as_ref().and_then(|extra| extra.mode).unwrap_or(record.mode)
+}
+
+fn waiter(record: &Record, queued: &Queued) -> Waiter {
+    let named = (!queued.token.is_empty()).then(|| encode_token(&queued.token));
+    Waiter {
+        token: named.as_ref().and_then(|(text, _)| text.clone()),
+        token_b64: named.map(|(_, b64)| b64),
+        identity: (record.recognition.traits.identity)(&queued.token),
+        expires_at: queued.expires_at_ms.map(Time),
+        abandoned: queued.abandoned,
+    }
 }
 
 fn since(hold: &Hold) -> Bounds {
@@ -289,36 +357,33 @@ fn lease(expires: i64, now: Time) -> Lease {
     }
 }
 
-fn flags(record: &Record, now: Time, down: bool) -> Vec<Flag> {
-    Flag::ALL
-        .into_iter()
-        .filter(|&flag| match flag {
-            Flag::LeaseOver => !record.is_ended() && record.expires() < now.0,
-            Flag::Stale => down,
-            flag => record.has_flag(flag),
-        })
-        .collect()
-}
-
 fn stored(record: &Record) -> Stored {
     let traits = record.recognition.traits;
     let plain = traits.stored_as == "string";
-    let entries = record
-        .holds
-        .iter()
-        .map(|hold| {
+    let extra = record.extra.as_deref();
+    let raw = extra.map(|extra| &extra.entries).filter(|entries| !entries.is_empty());
+    let entries = raw.into_iter().flatten().map(|entry| StoredEntry {
+        key: entry.key.as_ref().map(|key| LockId::of_key(key).as_str().to_owned()),
+        field: entry.field.as_ref().map(|field| LockId::of_key(field).as_str().to_owned()),
+        value_b64: STANDARD.encode(&entry.value),
+        value: String::from_utf8(entry.value.to_vec()).ok(),
+    });
+    let follows = record.holds.iter().filter(|_| raw.is_none());
+    let entries = entries
+        .chain(follows.map(|hold| {
             let value: Vec<u8> = if plain { hold.token.to_vec() } else { hold.count.to_string().into_bytes() };
             StoredEntry {
+                key: None,
                 field: (!plain).then(|| LockId::of_key(&hold.token).as_str().to_owned()),
                 value_b64: STANDARD.encode(&value),
                 value: String::from_utf8(value).ok(),
             }
-        })
+        }))
         .collect();
     Stored {
         kind: traits.stored_as.to_owned(),
         entries,
-        companions: (traits.companions)(&record.key).iter().map(|key| LockId::of_key(key)).collect(),
+        companions: extra.iter().flat_map(|extra| &extra.companions).map(|key| LockId::of_key(key)).collect(),
     }
 }
 

@@ -3,28 +3,16 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use lockkeeper_model::{Certainty, Identity, Mode, Time, Told};
+use lockkeeper_model::{Certainty, LockState, Mode, Time};
 use proptest::prelude::*;
 use smallvec::smallvec;
 
 use super::{Changes, Registry};
-use crate::source::{DialectTraits, Form, Hint, Hold, Recognition, Report, Seen, Sight, SourceId};
+use crate::source::{DialectTraits, Form, Hint, Hold, Recognition, Report, Seen, Sight, SourceId, Surroundings};
 
 const SOURCE: SourceId = SourceId(0);
 
-static TRAITS: DialectTraits = DialectTraits {
-    stored_as: "string",
-    strip_prefix: "lock:",
-    told: Told::AtRenewal,
-    told_because: "",
-    release: "",
-    token_is_one_use: true,
-    waiters_counted: true,
-    waiters_because: "",
-    never_renews: None,
-    companions: |_| Vec::new(),
-    identity: |_| Identity::default(),
-};
+static TRAITS: DialectTraits = DialectTraits { strip_prefix: "lock:", waiters_counted: true, ..DialectTraits::PLAIN };
 
 static SEEN: Recognition =
     Recognition { dialect: "token", certainty: Certainty::Certain, because: "test", traits: &TRAITS };
@@ -64,15 +52,14 @@ impl World {
 
     pub(crate) fn sight(&self, key: &str, hint: Hint) -> Sight {
         let seen = self.store.get(key).map_or(Seen::Gone, |(token, count, expires)| {
+            let ttl_ms = expires.map(|at| at - self.now);
+            let nobody = NOBODY.contains(&token.as_str());
             Seen::Held(Form {
                 recognition: &SEEN,
                 mode: Mode::Exclusive,
-                holds: smallvec![Hold {
-                    token: token.as_bytes().into(),
-                    count: *count,
-                    ttl_ms: expires.map(|at| at - self.now),
-                }],
-                no_owner: NOBODY.contains(&token.as_str()),
+                state: if nobody { LockState::UnknownHolder } else { LockState::Held },
+                holds: smallvec![Hold { count: *count, ..Hold::new(token.as_bytes(), ttl_ms) }],
+                extra: None,
             })
         });
         Sight {
@@ -329,7 +316,8 @@ fn a_gap_in_the_middle_of_a_scan_is_not_closed_by_its_end() {
     world.now += 5;
     world.apply(Report::ScanEnded { began_at });
     let slot = world.registry.find(SOURCE, b"a").unwrap();
-    let lock = world.registry.lock(world.registry.record(slot).unwrap(), Time(world.now), false, false);
+    let lock =
+        world.registry.lock(world.registry.record(slot).unwrap(), Time(world.now), Surroundings::default(), false);
     assert!(lock.flags.contains(&lockkeeper_model::Flag::Stale), "{:?}", lock.flags);
     world.scan();
     assert_eq!(world.events, ["gap *  (gap)", "lost a w1 (unwatched)"]);

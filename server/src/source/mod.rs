@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lockkeeper_model::{Certainty, Mode, SourceStatus, Time, Told};
+use lockkeeper_model::{Certainty, Flag, Identity, LockState, Mode, SourceStatus, Time, Told};
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -17,10 +17,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub u16);
 
-/// What one reading of one key showed.
+/// What one reading of one lock showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sight {
-    /// The lock's key.
+    /// The lock's id as bytes: its key, for nearly all.
     pub key: Bytes,
     /// What was there.
     pub seen: Seen,
@@ -37,10 +37,12 @@ pub struct Sight {
 /// What was there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// A lock that is held.
+    /// A lock.
     Held(Form),
     /// Nothing, or nothing that is a lock any more.
     Gone,
+    /// What is there belongs to a lock that is shown under another id: it was never a lock by itself.
+    PartOfAnother,
 }
 
 /// What the store itself said of a change.
@@ -59,17 +61,92 @@ pub enum Hint {
     New,
 }
 
-/// A held lock as its dialect understands it.
+/// A lock as its dialect understands what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Form {
     /// Which library family, and how sure that is.
     pub recognition: &'static Recognition,
     /// How many may hold it together.
     pub mode: Mode,
+    /// What is so of it as a whole.
+    pub state: LockState,
     /// Who holds it, in the order of the store.
     pub holds: SmallVec<[Hold; 1]>,
-    /// Its value names nobody.
-    pub no_owner: bool,
+    /// What only some forms have.
+    pub extra: Option<Box<Extra>>,
+}
+
+impl Form {
+    /// A lock with one holder and nothing else to say of it.
+    #[must_use]
+    pub fn exclusive(recognition: &'static Recognition, token: &[u8], ttl_ms: Option<i64>) -> Form {
+        Form {
+            recognition,
+            mode: Mode::Exclusive,
+            state: LockState::Held,
+            holds: smallvec::smallvec![Hold::new(token, ttl_ms)],
+            extra: None,
+        }
+    }
+
+    /// The rare parts, made if there were none.
+    pub fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
+}
+
+/// What only some [`Form`]s have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// What people call it, where that is not its key without the family's prefix.
+    pub name: Option<Box<str>>,
+    /// The keys that hold it, where those are not just its id.
+    pub keys: Vec<Bytes>,
+    /// Keys that are there, belong to it and are no locks.
+    pub companions: Vec<Bytes>,
+    /// How many may hold a semaphore together, where that is recorded.
+    pub permits: Option<u32>,
+    /// Those who wait, where the store keeps them.
+    pub queue: Option<Queue>,
+    /// What its form shows to be dangerous.
+    pub flags: SmallVec<[Flag; 2]>,
+    /// What else its form says, one sentence each.
+    pub notes: Vec<String>,
+    /// How it lies in the store, where that does not follow from its holds.
+    pub entries: Vec<Entry>,
+}
+
+/// Those who wait, as the store keeps them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Whether they are served in this order.
+    pub ordered: bool,
+    /// How many there are; more than `waiters` where only the first were read.
+    pub count: u32,
+    /// The first of them.
+    pub waiters: Vec<Queued>,
+}
+
+/// One who waits, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queued {
+    /// What names it; empty where nothing does.
+    pub token: Box<[u8]>,
+    /// When it may be dropped from the queue, in milliseconds of the epoch.
+    pub expires_at_ms: Option<i64>,
+    /// Whether it is proven to be away.
+    pub abandoned: Option<bool>,
+}
+
+/// One value of a stored form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, where that is not the lock's id.
+    pub key: Option<Bytes>,
+    /// The field or member.
+    pub field: Option<Bytes>,
+    /// The value or score.
+    pub value: Bytes,
 }
 
 /// One holder's part of a [`Form`].
@@ -77,10 +154,55 @@ pub struct Form {
 pub struct Hold {
     /// The token as stored. Boxed exactly: the registry keeps it as it comes.
     pub token: Box<[u8]>,
-    /// The re-entry count; 1 where the library does not count.
+    /// The re-entry count, or the permits that it has; 1 where the library does not count.
     pub count: u32,
     /// What is left of the lease at the moment of the reading, in milliseconds; `None` without expiry.
     pub ttl_ms: Option<i64>,
+    /// What only some holds have.
+    pub extra: Option<Box<HoldExtra>>,
+}
+
+impl Hold {
+    /// A hold that is entered once and has nothing else to say.
+    #[must_use]
+    pub fn new(token: &[u8], ttl_ms: Option<i64>) -> Hold {
+        Hold { token: token.into(), count: 1, ttl_ms, extra: None }
+    }
+}
+
+/// What only some [`Hold`]s have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HoldExtra {
+    /// How it holds the lock, where that is not the lock's mode.
+    pub mode: Option<Mode>,
+    /// The number by which the resource can refuse a late holder.
+    pub fencing: Option<Box<str>>,
+}
+
+/// What of a source's condition bears on every lock in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Surroundings {
+    /// It does not answer, or may have been missed something: what is shown is old.
+    pub down: bool,
+    /// It drops any key when its memory is full.
+    pub evicts_all: bool,
+    /// It drops keys with an expiry when its memory is full.
+    pub evicts_volatile: bool,
+    /// It is copied with a delay.
+    pub replicated: bool,
+}
+
+/// A connection of a client to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientSeen {
+    /// The name that it gave itself.
+    pub name: Box<str>,
+    /// Its network address.
+    pub addr: Box<str>,
+    /// The store's user.
+    pub user: Box<str>,
+    /// For how long it has said nothing, in milliseconds.
+    pub idle_ms: i64,
 }
 
 /// What the store counts of those who wait.
@@ -116,18 +238,53 @@ pub struct DialectTraits {
     pub told_because: &'static str,
     /// What a release does beyond deleting, for example how waiters are woken.
     pub release: &'static str,
+    /// Why a release is not offered; `None` where it is.
+    pub no_release: Option<&'static str>,
+    /// How the library's own unlock can free another's lock; `None` where it compares.
+    pub unsafe_unlock: Option<&'static str>,
+    /// How the library takes the lock again after a release; `None` where it does not.
+    pub comes_back: Option<&'static str>,
     /// A token names one acquisition and never another: where false, equal tokens do not prove the same hold.
     pub token_is_one_use: bool,
+    /// One lock may be several keys with one token, whose names do not tell.
+    pub may_span_keys: bool,
     /// Whether [`Report::Waiting`] counts those who wait.
     pub waiters_counted: bool,
     /// What that number counts, or why there is none.
     pub waiters_because: &'static str,
     /// Why renewals cannot be expected; `None` where the library may renew.
     pub never_renews: Option<&'static str>,
-    /// Prefixes of the keys that belong to a lock and are none; the lock's name follows.
-    pub companions: fn(key: &[u8]) -> Vec<Vec<u8>>,
-    /// The thread or process that a token names, for [`lockkeeper_model::Identity`].
-    pub identity: fn(token: &[u8]) -> lockkeeper_model::Identity,
+    /// What is left of the lease at least, in milliseconds, while its renewals work; `None` where that is not fixed.
+    pub renewal_keeps_ms: Option<i64>,
+    /// What a token says of its holder.
+    pub identity: fn(token: &[u8]) -> Identity,
+    /// When the lock was taken, if its token says it, on its holder's clock.
+    pub taken_at: fn(token: &[u8]) -> Option<Time>,
+}
+
+impl DialectTraits {
+    /// A string with a token under its bare name, freed by comparing and deleting, whose waiters poll. Families begin
+    /// with this and say what is different.
+    pub const PLAIN: DialectTraits = DialectTraits {
+        stored_as: "string",
+        strip_prefix: "",
+        told: Told::AtRenewal,
+        told_because: "The store does not tell it. A library that renews or unlocks by comparing finds out then; until \
+                       then it goes on as if it had the lock.",
+        release: "The key is deleted only if its value is still exactly this token and its expiry was not pushed out \
+                  since.",
+        no_release: None,
+        unsafe_unlock: None,
+        comes_back: None,
+        token_is_one_use: true,
+        may_span_keys: false,
+        waiters_counted: false,
+        waiters_because: "those who wait for it poll, which leaves no trace in Redis",
+        never_renews: None,
+        renewal_keeps_ms: None,
+        identity: |_| Identity::NOBODY,
+        taken_at: |_| None,
+    };
 }
 
 impl PartialEq for DialectTraits {
@@ -175,6 +332,20 @@ pub enum Report {
     },
     /// The waiters of a family cannot be counted any more.
     WaitingUnknown,
+    /// Every named connection that is open.
+    Clients {
+        /// They.
+        clients: Vec<ClientSeen>,
+        /// When.
+        at: Time,
+    },
+    /// Another server took over from the one that was watched.
+    FailedOver {
+        /// When that was noticed.
+        at: Time,
+        /// What was written before this moment is known to be on the new server; `None`: nothing is known of that.
+        copied_until: Option<Time>,
+    },
     /// Every change before `at` has been reported.
     Confirmed {
         /// The moment.
@@ -203,6 +374,11 @@ pub enum Command {
         /// Told once the board knows what was there; dropped if that could not be found out.
         done: Option<oneshot::Sender<()>>,
     },
+    /// These keys are one lock, because one token that is used once stands in all of them: show them as one.
+    Together {
+        /// The keys.
+        keys: Vec<Bytes>,
+    },
     /// Free exactly this hold.
     Release {
         /// Which.
@@ -215,17 +391,33 @@ pub enum Command {
 /// Names exactly one hold, with all that must still be true of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReleaseOrder {
-    /// The lock's key.
+    /// The lock's id as bytes.
     pub key: Bytes,
+    /// The keys that hold it; the first is what the family calls the lock's key.
+    pub keys: Vec<Bytes>,
     /// The dialect's name, which chooses the script.
     pub dialect: &'static str,
     /// The exact token.
     pub token: Bytes,
-    /// The exact re-entry count.
+    /// How it is held.
+    pub mode: Mode,
+    /// The exact re-entry count, or the permits that it has.
     pub count: u32,
     /// The lease ends no later than this; `None`: it has no expiry. A later end means that it was renewed or taken
     /// again unseen.
     pub expires_not_after: Option<Time>,
+    /// What to do with whom.
+    pub target: Target,
+}
+
+/// Whom a [`ReleaseOrder`] is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The holder with that token loses its hold.
+    #[default]
+    Holder,
+    /// The waiter with that token, at the head of the queue of a lock that nobody holds, loses its place.
+    Waiter,
 }
 
 /// What became of a [`ReleaseOrder`].

@@ -1,6 +1,6 @@
 //! A question's filters, made ready to be asked of a million locks.
 
-use lockkeeper_model::{Flag, Question};
+use lockkeeper_model::{Flag, LockState, Question};
 use memchr::memmem::Finder;
 
 use crate::registry::{Record, Registry};
@@ -12,9 +12,7 @@ pub(crate) struct Filter {
     source: Option<String>,
     dialect: Option<String>,
     waiting: bool,
-    unknown_holder: Option<bool>,
-    /// States that no lock of these sources can be in.
-    nothing: bool,
+    state: Option<&'static str>,
     flag: Option<Flag>,
     everything: bool,
 }
@@ -31,12 +29,7 @@ impl Filter {
             source: question.source.clone(),
             dialect: question.dialect.clone(),
             waiting: state == Some("waiting"),
-            unknown_holder: match state {
-                Some("held") => Some(false),
-                Some("unknown_holder") => Some(true),
-                _ => None,
-            },
-            nothing: matches!(state, Some("waiting_only" | "no_quorum")),
+            state: LockState::ALL.into_iter().map(LockState::word).find(|word| Some(*word) == state),
             flag: question.flag.as_deref().and_then(|word| Flag::ALL.into_iter().find(|flag| flag.word() == word)),
             everything: question.is_unfiltered(),
         }
@@ -47,10 +40,9 @@ impl Filter {
         if self.everything {
             return true;
         }
-        !self.nothing
-            && self.unknown_holder.is_none_or(|wanted| record.no_owner == wanted)
+        self.state.is_none_or(|wanted| record.state.word() == wanted)
             && (!self.waiting || record.waiting() > 0)
-            && self.flag.is_none_or(|flag| record.has_flag(flag))
+            && self.flag.is_none_or(|flag| registry.has_flag(record, flag))
             && self.dialect.as_deref().is_none_or(|name| record.recognition.dialect == name)
             && self.source.as_deref().is_none_or(|name| registry.source_name(record.source) == name)
             && self.words.iter().all(|word| {

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use lockkeeper_model::{Flag, Order, SortKey};
+use lockkeeper_model::{Order, SortKey};
 
 use crate::registry::{Record, Registry, Slot};
 
@@ -10,6 +10,8 @@ use crate::registry::{Record, Registry, Slot};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
     waiters: u32,
+    /// Seconds that all who waited in the last minutes have waited together.
+    blocked_s: u32,
     waiting_since_s: u32,
     since: i64,
     expires: i64,
@@ -25,6 +27,9 @@ impl Keys {
     pub(crate) fn of(record: &Record, version: u32) -> Keys {
         Keys {
             waiters: record.waiting(),
+            blocked_s: record
+                .contention()
+                .map_or(0, |contention| u32::try_from(contention.blocked_ms() / 1_000).unwrap_or(u32::MAX)),
             waiting_since_s: if record.waiting() == 0 { u32::MAX } else { seconds(record.waiting_since) },
             since: record.since(),
             expires: record.expires(),
@@ -32,13 +37,14 @@ impl Keys {
             version,
             held: !record.is_ended(),
             waiting: record.waiting() > 0 && !record.is_ended(),
-            no_expiry: record.has_flag(Flag::NoExpiry),
+            no_expiry: record.no_expiry(),
         }
     }
 
     /// A number that orders by this key; ties are broken by name.
     pub(crate) fn rank(&self, sort: SortKey, order: Order) -> u64 {
         let rank = match sort {
+            SortKey::Blocked => u64::from(self.blocked_s) << 32 | u64::from(self.waiters),
             SortKey::Waiters => u64::from(self.waiters) << 32 | u64::from(u32::MAX - self.waiting_since_s),
             SortKey::HeldSince => ascending(self.since),
             SortKey::TimeLeft => ascending(self.expires),

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use lockkeeper_model::wire::Facets;
 use lockkeeper_model::{Question, Time};
 
-pub use viewers::{Down, FRAME_MS};
+pub use viewers::{Around, FRAME_MS};
 
 use crate::registry::{Registry, Slot};
 use answer::Answer;

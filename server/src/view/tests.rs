@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::Views;
 use crate::registry::tests::{Step, World, play, steps};
+use crate::source::Surroundings;
 
 /// What a viewer's screen shows.
 #[derive(Debug, Default)]
@@ -85,21 +86,21 @@ proptest! {
         for step in &steps {
             play(&mut world, step);
             note(&mut world, &mut views);
-            views.flush(&world.registry, Time(world.now), &|_| false);
+            views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
             // A slow viewer lets frames pile up until some are dropped.
             if !slow {
                 screen.read(&mut frames);
             }
         }
         screen.read(&mut frames);
-        views.flush(&world.registry, Time(world.now), &|_| false);
+        views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
         screen.read(&mut frames);
 
         let (tx, mut fresh_frames) = mpsc::channel(2);
         let mut fresh = Screen::default();
         views.connect(2, tx);
         views.ask(&world.registry, 2, 9, &question, offset, limit, Time(world.now));
-        views.flush(&world.registry, Time(world.now), &|_| false);
+        views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
         fresh.read(&mut fresh_frames);
         let shown = |screen: &Screen| {
             screen
@@ -140,13 +141,13 @@ fn an_ended_row_is_told_with_how_it_ended() {
     let (tx, mut frames) = mpsc::channel(4);
     views.connect(1, tx);
     views.ask(&world.registry, 1, 1, &Question::default(), 0, 10, Time(world.now));
-    views.flush(&world.registry, Time(world.now), &|_| false);
+    views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
     frames.try_recv().unwrap();
     world.wait(840);
     play(&mut world, &Step::Delete(1));
     play(&mut world, &Step::Notice(1));
     note(&mut world, &mut views);
-    views.flush(&world.registry, Time(world.now), &|_| false);
+    views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
     let ServerFrame::Delta { ended, total, .. } = serde_json::from_slice(&frames.try_recv().unwrap()).unwrap() else {
         panic!("not a delta");
     };

@@ -10,14 +10,14 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::{AnswerId, Views};
 use crate::registry::{Registry, Slot};
-use crate::source::SourceId;
+use crate::source::{SourceId, Surroundings};
 
 /// The least time between two frames of one window, in milliseconds: thirty a second, which is as fast as a person
 /// sees rows change.
 pub const FRAME_MS: i64 = 33;
 
 /// Whether a source does not answer.
-pub type Down<'a> = &'a dyn Fn(SourceId) -> bool;
+pub type Around<'a> = &'a dyn Fn(SourceId) -> Surroundings;
 
 #[derive(Debug, Default)]
 pub(super) struct Viewers {
@@ -162,25 +162,25 @@ impl Views {
 
     /// Tells every viewer what changed in its window since it was last told. Says whether somebody still waits: for
     /// room in its queue, or for very many new answers to be put in order.
-    pub fn flush(&mut self, registry: &Registry, now: Time, down: Down<'_>) -> bool {
+    pub fn flush(&mut self, registry: &Registry, now: Time, around: Around<'_>) -> bool {
         let mut waiting = false;
         let places: Vec<Place> = self.viewers.windows.keys().copied().collect();
         for place in places {
-            waiting |= self.flush_window(registry, place, now, down);
+            waiting |= self.flush_window(registry, place, now, around);
         }
-        waiting |= self.flush_followed(registry, now, down);
+        waiting |= self.flush_followed(registry, now, around);
         waiting
     }
 
     /// Answers one viewer at once.
-    pub fn flush_viewer(&mut self, registry: &Registry, viewer: u64, now: Time, down: Down<'_>) {
+    pub fn flush_viewer(&mut self, registry: &Registry, viewer: u64, now: Time, around: Around<'_>) {
         if let Some(place) = self.viewers.viewers.get(&viewer).and_then(|viewer| viewer.place) {
-            self.flush_window(registry, place, now, down);
+            self.flush_window(registry, place, now, around);
         }
-        self.flush_followed(registry, now, down);
+        self.flush_followed(registry, now, around);
     }
 
-    fn flush_window(&mut self, registry: &Registry, place: Place, now: Time, down: Down<'_>) -> bool {
+    fn flush_window(&mut self, registry: &Registry, place: Place, now: Time, around: Around<'_>) -> bool {
         let (answer_id, offset, limit) = place;
         let Some(answer) = self.answers.get_mut(&answer_id) else { return false };
         answer.settle(registry, &self.keys, now, false);
@@ -193,7 +193,7 @@ impl Views {
         };
         let Some(window) = self.viewers.windows.get_mut(&place) else { return false };
         let row = |shown: &Shown| {
-            registry.record(shown.slot).map(|record| registry.row(shown.slot, record, now, down(record.source)))
+            registry.record(shown.slot).map(|record| registry.row(shown.slot, record, now, around(record.source)))
         };
         let unsettled = answer.unsettled();
         let mut delta = None;
@@ -266,7 +266,7 @@ impl Views {
     }
 
     /// Says whether somebody could not be told yet.
-    fn flush_followed(&mut self, registry: &Registry, now: Time, down: Down<'_>) -> bool {
+    fn flush_followed(&mut self, registry: &Registry, now: Time, around: Around<'_>) -> bool {
         let mut waiting = false;
         let mut gone = Vec::new();
         for (&id, viewer) in &mut self.viewers.viewers {
@@ -284,7 +284,7 @@ impl Views {
                 id: LockId::of_key(&followed.key),
                 lock: record
                     .filter(|record| !record.is_ended())
-                    .map(|record| Box::new(registry.lock(record, now, down(record.source), true))),
+                    .map(|record| Box::new(registry.lock(record, now, around(record.source), true))),
                 events,
                 events_cut,
             };

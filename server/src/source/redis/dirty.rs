@@ -7,7 +7,7 @@ use bytes::Bytes;
 use lockkeeper_model::Time;
 use tokio::sync::Notify;
 
-use super::read::Wanted;
+use super::assemble::Wanted;
 use crate::source::Hint;
 
 /// Keys that may wait. Beyond that the oldest way is cheaper and certain: scan everything again.
@@ -65,12 +65,6 @@ impl Dirty {
         drop(queue);
         self.more.notify_one();
         Ok(())
-    }
-
-    /// Puts back what was taken out and could not be read.
-    pub(crate) fn put_back(&self, wanted: Wanted) -> Result<(), Overflow> {
-        self.put(&wanted.key, wanted.noticed_at, wanted.ended)?;
-        if wanted.new { self.put(&wanted.key, wanted.noticed_at, Hint::New) } else { Ok(()) }
     }
 
     /// The oldest keys, and how many have been taken out by now. Empty when nothing waits.

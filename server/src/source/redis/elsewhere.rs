@@ -3,9 +3,9 @@
 //! While slots move, a node answers `MOVED` or `ASK` with the address of another one. A key that is on neither for the
 //! moment, or in a cluster that is down, is not gone: it is read again later, and until then nothing is confirmed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use fred::clients::Client;
@@ -14,13 +14,14 @@ use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::{ClusterHash, CustomCommand, Value as Reply};
 use tokio::sync::{Mutex, Notify};
 
-use super::Shared;
 use super::connect::{self, Connection, For};
+use super::dialect::Raw;
+use super::dirty::Dirty;
 use super::endpoint::Address;
-use super::pace::Purpose;
-use super::read::{Reader, Wanted};
-use super::trouble::is_elsewhere;
-use crate::source::Sight;
+use super::read::Keys;
+use super::trouble::{is_elsewhere, is_of_connection};
+use super::{Shared, feed};
+use crate::source::Hint;
 
 /// Other nodes to which a connection is kept; when there are more, all are made anew.
 const MAX_CONNECTIONS: usize = 64;
@@ -63,33 +64,6 @@ pub(super) struct Elsewhere {
     hurry: Arc<Notify>,
 }
 
-/// What was found, and what is to be read again later.
-pub(super) struct Found {
-    pub(super) sights: Vec<Sight>,
-    pub(super) unread: Vec<Wanted>,
-}
-
-/// Reads keys on this node, and those that are elsewhere there. An error means that the connection to this node is lost.
-pub(super) async fn read(
-    shared: &Shared,
-    reader: &Reader,
-    client: &Client,
-    wanted: Vec<Wanted>,
-    purpose: Purpose,
-) -> Result<Found, Error> {
-    let Some(elsewhere) = &shared.elsewhere else {
-        return Ok(Found { sights: reader.read(client, wanted, purpose).await?, unread: Vec::new() });
-    };
-    let mut found = Found { sights: reader.read(client, wanted.clone(), purpose).await?, unread: Vec::new() };
-    let missing = without(wanted, &found.sights);
-    if !missing.is_empty() {
-        let (there, unread) = locate(shared, client, &shared.endpoint.address, missing).await?;
-        found.unread = unread;
-        elsewhere.follow(shared, reader, there, purpose, &mut found).await;
-    }
-    Ok(found)
-}
-
 impl Elsewhere {
     pub(super) fn new(hurry: Arc<Notify>) -> Elsewhere {
         Elsewhere { connections: Mutex::default(), hurry }
@@ -99,126 +73,150 @@ impl Elsewhere {
     pub(super) fn look_at_topology(&self) {
         self.hurry.notify_one();
     }
+}
 
-    async fn follow(
-        &self,
-        shared: &Shared,
-        reader: &Reader,
-        mut there: BTreeMap<Redirect, Vec<Wanted>>,
-        purpose: Purpose,
-        found: &mut Found,
-    ) {
-        let mut connections = self.connections.lock().await;
-        for _ in 0..MAX_HOPS {
-            if there.is_empty() {
-                return;
-            }
-            self.look_at_topology();
-            let mut further: BTreeMap<Redirect, Vec<Wanted>> = BTreeMap::new();
-            for (redirect, keys) in std::mem::take(&mut there) {
-                let (address, is_asking) = match redirect {
-                    Redirect::Moved(address) => (address, false),
-                    Redirect::Ask(address) => (address, true),
-                };
-                let again = keys.clone();
-                match read_at(&mut connections, shared, reader, &address, is_asking, keys, purpose).await {
-                    Ok((sights, moved, unread)) => {
-                        found.sights.extend(sights);
-                        found.unread.extend(unread);
-                        for (redirect, keys) in moved {
-                            further.entry(redirect).or_default().extend(keys);
+/// The node of a cluster where keys are looked for first.
+pub(crate) struct Here {
+    shared: Shared,
+    /// Where keys wait that could not be read anywhere.
+    dirty: Arc<Dirty>,
+    /// How many those were so far.
+    unread: AtomicU64,
+}
+
+/// Keys by where they are.
+type There = BTreeMap<Redirect, Vec<Bytes>>;
+
+impl Here {
+    pub(super) fn new(shared: Shared, dirty: Arc<Dirty>) -> Here {
+        Here { shared, dirty, unread: AtomicU64::new(0) }
+    }
+
+    /// How many keys could so far not be read anywhere, and wait again.
+    pub(super) fn unread(&self) -> u64 {
+        self.unread.load(Ordering::Relaxed)
+    }
+
+    /// Reads keys that this node did not show wherever they are. What can be read nowhere waits to be read again. An
+    /// error means that the connection to this node is lost.
+    pub(super) async fn follow(&self, keys: &Keys, client: &Client, missing: Vec<Bytes>) -> Result<Vec<Raw>, Error> {
+        let Some(elsewhere) = &self.shared.elsewhere else { return Ok(Vec::new()) };
+        let mut raws = Vec::new();
+        let (mut there, mut unread) = self.locate(client, &self.shared.endpoint.address, missing).await?;
+        if !there.is_empty() {
+            let mut connections = elsewhere.connections.lock().await;
+            for _ in 0..MAX_HOPS {
+                if there.is_empty() {
+                    break;
+                }
+                elsewhere.look_at_topology();
+                for (redirect, names) in std::mem::take(&mut there) {
+                    let (address, is_asking) = match redirect {
+                        Redirect::Moved(address) => (address, false),
+                        Redirect::Ask(address) => (address, true),
+                    };
+                    match self.read_at(&mut connections, keys, &address, is_asking, &names).await {
+                        Ok((some, further, not)) => {
+                            raws.extend(some);
+                            unread.extend(not);
+                            for (redirect, names) in further {
+                                there.entry(redirect).or_default().extend(names);
+                            }
                         }
-                    }
-                    Err(_) => {
-                        connections.remove(&address);
-                        found.unread.extend(again);
+                        Err(_) => {
+                            connections.remove(&address);
+                            unread.extend(names);
+                        }
                     }
                 }
             }
-            there = further;
         }
-        found.unread.extend(there.into_values().flatten());
+        unread.extend(there.into_values().flatten());
+        self.wait_again(unread).await;
+        Ok(raws)
+    }
+
+    async fn read_at(
+        &self,
+        connections: &mut HashMap<Address, Connection>,
+        keys: &Keys,
+        address: &Address,
+        is_asking: bool,
+        names: &[Bytes],
+    ) -> Result<(Vec<Raw>, There, Vec<Bytes>), Error> {
+        if !connections.contains_key(address) {
+            if connections.len() >= MAX_CONNECTIONS {
+                connections.clear();
+            }
+            let endpoint = self.shared.endpoint.at(address.clone());
+            connections.insert(address.clone(), connect::connect(&endpoint, For::Values).await?);
+        }
+        let Some(client) = connections.get(address).map(Connection::client) else { return Ok(Default::default()) };
+        let mut raws = Vec::new();
+        if is_asking {
+            // `ASKING` holds for one command, so each key is read by one script. Where scripts are not permitted, a key
+            // cannot be read before its slot has moved.
+            for name in names {
+                self.shared.pacer.count(1);
+                let _: Reply = client.custom(asking(), Vec::<Reply>::new()).await?;
+                raws.extend(keys.by_script_each(&client, std::slice::from_ref(name)).await?);
+            }
+            let unread = without(names.to_vec(), &raws);
+            return Ok((raws, There::new(), unread));
+        }
+        raws.extend(keys.one_by_one(&client, names).await?);
+        let (further, unread) = self.locate(&client, address, without(names.to_vec(), &raws)).await?;
+        Ok((raws, further, unread))
+    }
+
+    /// Asks the node at `asked` where keys are that it did not show. Those to which access is refused are left out.
+    async fn locate(&self, client: &Client, asked: &Address, names: Vec<Bytes>) -> Result<(There, Vec<Bytes>), Error> {
+        let (mut there, mut unread) = (There::new(), Vec::new());
+        if names.is_empty() {
+            return Ok((there, unread));
+        }
+        self.shared.pacer.count(names.len() as u64);
+        let pipeline = client.pipeline();
+        for name in &names {
+            // In a pipeline these only queue; what can fail is reported by `try_all`.
+            let _: () = pipeline.pttl(name.clone()).await?;
+        }
+        for (name, answer) in names.into_iter().zip(pipeline.try_all::<Reply>().await) {
+            match answer {
+                Err(error) => match Redirect::of(&error, asked) {
+                    Some(redirect) => there.entry(redirect).or_default().push(name),
+                    None if is_elsewhere(&error) => unread.push(name),
+                    None if is_of_connection(&error) => return Err(error),
+                    None => {}
+                },
+                // What may not be read has been said already.
+                Ok(_) if self.shared.status.is_blind() => {}
+                // It is here after all.
+                Ok(_) => unread.push(name),
+            }
+        }
+        Ok((there, unread))
+    }
+
+    async fn wait_again(&self, unread: Vec<Bytes>) {
+        for name in &unread {
+            if self.dirty.put(name, None, Hint::None).is_err() {
+                // The end of the server shows elsewhere.
+                let _ = feed::missed(&self.shared, 1, "more keys could not be read than can wait").await;
+                break;
+            }
+        }
+        self.unread.fetch_add(unread.len() as u64, Ordering::Relaxed);
     }
 }
 
-type Read = (Vec<Sight>, BTreeMap<Redirect, Vec<Wanted>>, Vec<Wanted>);
-
-async fn read_at(
-    connections: &mut HashMap<Address, Connection>,
-    shared: &Shared,
-    reader: &Reader,
-    address: &Address,
-    is_asking: bool,
-    keys: Vec<Wanted>,
-    purpose: Purpose,
-) -> Result<Read, Error> {
-    if !connections.contains_key(address) {
-        if connections.len() >= MAX_CONNECTIONS {
-            connections.clear();
-        }
-        let endpoint = shared.endpoint.at(address.clone());
-        connections.insert(address.clone(), connect::connect(&endpoint, For::Values).await?);
-    }
-    let Some(client) = connections.get(address).map(Connection::client) else { return Ok(Read::default()) };
-    let mut sights = Vec::new();
-    if is_asking {
-        // `ASKING` holds for one command, so each key is read by one script. What takes more than one command cannot be
-        // read before its slot has moved.
-        let reader = Reader { may_script: Arc::new(AtomicBool::new(true)), ..reader.clone() };
-        for key in &keys {
-            shared.pacer.count(1);
-            let _: Reply = client.custom(asking(), Vec::<Reply>::new()).await?;
-            sights.extend(reader.read(&client, vec![key.clone()], purpose).await?);
-        }
-        let unread = without(keys, &sights);
-        return Ok((sights, BTreeMap::new(), unread));
-    }
-    sights.extend(reader.read(&client, keys.clone(), purpose).await?);
-    let missing = without(keys, &sights);
-    let (moved, unread) =
-        if missing.is_empty() { Default::default() } else { locate(shared, &client, address, missing).await? };
-    Ok((sights, moved, unread))
-}
-
-/// Asks a node where keys are that it did not show. Those to which access is refused are left out.
-async fn locate(
-    shared: &Shared,
-    client: &Client,
-    asked: &Address,
-    keys: Vec<Wanted>,
-) -> Result<(BTreeMap<Redirect, Vec<Wanted>>, Vec<Wanted>), Error> {
-    shared.pacer.count(keys.len() as u64);
-    let pipeline = client.pipeline();
-    for one in &keys {
-        // In a pipeline these only queue; what can fail is reported by `try_all`.
-        let _: () = pipeline.pttl(one.key.clone()).await?;
-    }
-    let mut there: BTreeMap<Redirect, Vec<Wanted>> = BTreeMap::new();
-    let mut unread = Vec::new();
-    for (one, answer) in keys.into_iter().zip(pipeline.try_all::<Reply>().await) {
-        match answer {
-            Err(error) => match Redirect::of(&error, asked) {
-                Some(redirect) => there.entry(redirect).or_default().push(one),
-                None if is_elsewhere(&error) => unread.push(one),
-                None if super::trouble::is_of_connection(&error) => return Err(error),
-                None => {}
-            },
-            // What may not be read has been said already.
-            Ok(_) if shared.status.is_blind() => {}
-            // It is here after all.
-            Ok(_) => unread.push(one),
-        }
-    }
-    Ok((there, unread))
-}
-
-/// Those of which there is no sight.
-fn without(wanted: Vec<Wanted>, sights: &[Sight]) -> Vec<Wanted> {
-    if wanted.len() == sights.len() {
+/// Those that were not read.
+pub(super) fn without(names: Vec<Bytes>, raws: &[Raw]) -> Vec<Bytes> {
+    if names.len() == raws.len() {
         return Vec::new();
     }
-    let seen: HashSet<&Bytes> = sights.iter().map(|sight| &sight.key).collect();
-    wanted.into_iter().filter(|one| !seen.contains(&one.key)).collect()
+    let read: std::collections::HashSet<&Bytes> = raws.iter().map(|raw| &raw.key).collect();
+    names.into_iter().filter(|name| !read.contains(name)).collect()
 }
 
 #[cfg(test)]

@@ -340,7 +340,7 @@ async fn take(shared: &Shared, notice: Notice, dirty: &Dirty) -> Result<(), Brok
             let mut overflowed = 0;
             for key in &keys {
                 let key = key.as_bytes();
-                if shared.scope.has(key) && !shared.scope.is_no_lock(key) && dirty.put(key, Some(now), hint).is_err() {
+                if shared.wants(key) && !shared.scope.is_no_lock(key) && dirty.put(key, Some(now), hint).is_err() {
                     overflowed += 1;
                 }
             }

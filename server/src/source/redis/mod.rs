@@ -15,13 +15,15 @@
 //! - [`own_thread`]: where the feed is listened to, so that it can blink.
 //! - [`dirty`]: keys that changed and wait to be read.
 //! - [`scan`]: finding what exists.
-//! - [`read`]: reading keys with bounds; [`dialect`] understands what was read. [`elsewhere`] reads those that are on
-//!   another node of a cluster by now.
+//! - [`read`]: reading keys with bounds; [`elsewhere`] reads those that are on another node of a cluster by now.
+//!   [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
 //! - [`scope`]: which keys are looked at at all.
 //! - [`waiting`]: counting those who wait, where Redis knows.
+//! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
+mod assemble;
 mod connect;
 mod dialect;
 mod dirty;
@@ -40,6 +42,7 @@ mod scope;
 mod session;
 mod status;
 mod supervisor;
+mod surroundings;
 mod tls;
 mod topology;
 mod trouble;
@@ -55,6 +58,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Batch, Report, SourceHandle, SourceId};
+use assemble::Memory;
 use connect::{Connection, For};
 use elsewhere::Elsewhere;
 use endpoint::Endpoint;
@@ -154,6 +158,7 @@ struct Shared {
     scope: Arc<Scope>,
     /// The other nodes of a cluster.
     elsewhere: Option<Arc<Elsewhere>>,
+    memory: Arc<Memory>,
     /// How many locks the board knows of this source.
     locks: Arc<AtomicU64>,
 }
@@ -175,6 +180,13 @@ impl Shared {
     /// A connection to this node.
     async fn connect(&self, purpose: For) -> Result<Connection, fred::error::Error> {
         connect::connect(&self.endpoint, purpose).await
+    }
+}
+
+impl Shared {
+    /// Whether a key can belong to a lock that is to be looked at: by its own name, or by that of its root.
+    fn wants(&self, key: &[u8]) -> bool {
+        self.scope.has(key) || dialect::root_of(key).is_some_and(|root| self.scope.has(&root))
     }
 }
 

@@ -152,6 +152,9 @@ fn combine(config: &RedisConfig, view: &View, past: &Past, nodes: &[Seen], is_wh
     status.own_commands_per_second = statuses().map(|status| status.own_commands_per_second).sum();
     status.other_commands_per_second =
         if nodes.is_empty() { None } else { statuses().map(|status| status.other_commands_per_second).sum() };
+    status.eviction = statuses().find_map(|status| status.eviction.clone());
+    status.replicas = if nodes.is_empty() { None } else { statuses().map(|status| status.replicas).sum() };
+    status.budget.commands_per_second *= nodes.len().max(1) as u64;
     for missing in statuses().flat_map(|status| &status.missing_permissions) {
         if !status.missing_permissions.iter().any(|known| known.permission == missing.permission) {
             status.missing_permissions.push(missing.clone());

@@ -1,149 +1,218 @@
-//! Reading keys, with bounds: what is a lock is read whole, what is none is never loaded.
+//! Reading keys of any type, with bounds: what could be a lock is read whole, what could not is never loaded.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, HashesInterface, KeysInterface, LuaInterface};
+use fred::interfaces::{ClientLike, KeysInterface, LuaInterface};
 use fred::types::{ClusterHash, CustomCommand, Key, Value as Reply};
-use lockkeeper_model::{Time, words};
+use lockkeeper_model::words;
 
-use super::dialect::{self, StoredKey, Value};
+use super::dialect::{Raw, Value};
+use super::elsewhere::{Here, without};
 use super::pace::{Pacer, Purpose};
-use super::scope::Scope;
 use super::status::Status;
-use super::trouble::{Trouble, is_of_connection, refused_command};
-use crate::clock;
-use crate::source::{Hint, Seen, Sight};
+use super::topology::slot_of;
+use super::trouble::{Trouble, is_elsewhere, is_of_connection, refused_command};
 
 /// The longest value of a string that can be a token, in bytes. Known libraries write at most some hundred; a longer
 /// value is said to be no lock without being loaded.
 const MAX_TOKEN_BYTES: usize = 1_024;
 
-/// The most fields of a hash that can be a lock. A lock with more holders than this is none that a person could act on.
-const MAX_HASH_FIELDS: i64 = 64;
+/// The most fields, members or elements of a key that is read. A lock with more holders or waiters than this is shown
+/// with the first of them.
+pub(crate) const MAX_ITEMS: i64 = 256;
 
-/// The most memory of a hash that can be a lock, in bytes, as `MEMORY USAGE` counts it: fields and values of
-/// [`MAX_HASH_FIELDS`] holders with room to spare.
-const MAX_HASH_BYTES: i64 = 32 * 1024;
+/// The most memory of a hash, set, list or sorted set that is read, in bytes, as `MEMORY USAGE` counts it:
+/// [`MAX_ITEMS`] of the longest known fields and values with room to spare.
+const MAX_BYTES: i64 = 128 * 1024;
 
-/// A key to read, and why.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted {
-    pub(crate) key: Bytes,
-    pub(crate) noticed_at: Option<Time>,
-    /// The last end that the store announced since the last reading.
-    pub(crate) ended: Hint,
-    /// The store announced that the key is new.
-    pub(crate) new: bool,
-}
+/// Fields of a large hash that are looked through for those that are locks: a few milliseconds of the store's time.
+const MAX_SEARCHED_FIELDS: i64 = 4_096;
 
-impl Wanted {
-    /// A key to read for no particular reason.
-    pub(crate) fn of(key: Bytes) -> Wanted {
-        Wanted { key, noticed_at: None, ended: Hint::None, new: false }
-    }
-}
-
-/// Reads value and remaining life of many strings in one step of the store, at a fraction of the work that a command for
-/// each takes on this side. Nothing else comes between the two readings of a key. What is no string answers `false`;
-/// any other error is the answer. Numbers are passed as text because Lua writes them with seventeen digits.
-const READ_STRINGS: &str = r"
-local call, try, keys, most, out = redis.call, redis.pcall, KEYS, ARGV[1], {}
+/// Reads value and remaining life of many keys in one step of the store, at a fraction of the work that a command for
+/// each takes on this side. Nothing else comes between the two readings of a key. Strings come as they are, other types
+/// as `{type, size, items}`, or `{type, size}` when they are too large. Any error but a wrong type is the answer.
+/// Numbers are passed as text because Lua writes them with seventeen digits.
+const READ: &str = r"
+local call, try, keys, out = redis.call, redis.pcall, KEYS, {}
+local most_bytes, most_items, most_memory = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local sizes = {hash = 'HLEN', zset = 'ZCARD', set = 'SCARD', list = 'LLEN'}
 for i = 1, #keys do
-  local value = try('GETRANGE', keys[i], '0', most)
+  local key = keys[i]
+  local value = try('GETRANGE', key, '0', most_bytes)
   if type(value) == 'table' then
     if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
-    value = false
+    local kind = call('TYPE', key).ok
+    value = {kind}
+    if sizes[kind] then
+      local size = call(sizes[kind], key)
+      value[2] = size
+      if (size <= most_items or kind == 'list') and call('MEMORY', 'USAGE', key, 'SAMPLES', ARGV[2]) <= most_memory then
+        if kind == 'hash' then value[3] = call('HGETALL', key)
+        elseif kind == 'zset' then value[3] = call('ZRANGE', key, 0, -1, 'WITHSCORES')
+        elseif kind == 'set' then value[3] = call('SMEMBERS', key)
+        else value[3] = call('LRANGE', key, 0, most_items - 1) end
+      end
+    end
   end
   out[2 * i - 1] = value
-  out[2 * i] = call('PTTL', keys[i])
+  out[2 * i] = call('PTTL', key)
 end
 return out
 ";
 
-/// Reads keys of one source.
+/// Reads keys of one store.
 #[derive(Clone)]
-pub(crate) struct Reader {
+pub(crate) struct Keys {
     pub(crate) pacer: Arc<Pacer>,
     pub(crate) status: Arc<Status>,
-    pub(crate) scope: Arc<Scope>,
     /// Whether the credential may run scripts, as far as known.
     pub(crate) may_script: Arc<AtomicBool>,
+    /// Set for a node of a cluster, where a key can be on another node.
+    pub(crate) here: Option<Arc<Here>>,
 }
 
-enum Stored {
-    Form(Loaded),
-    Gone,
-    Not(String),
-}
-
-/// An owned value of a type that a lock can have.
-enum Loaded {
-    String(Bytes),
-    Hash(Vec<(Bytes, Bytes)>),
-}
-
-impl Reader {
-    /// What is stored under each key. An error means that the connection is lost and nothing is known.
-    pub(crate) async fn read(
-        &self,
-        client: &Client,
-        wanted: Vec<Wanted>,
-        purpose: Purpose,
-    ) -> Result<Vec<Sight>, Error> {
-        let commands = wanted.len() as u64 * 2;
+impl Keys {
+    /// What is stored under each key; keys that may not be read are missing. An error means that the connection is lost
+    /// and nothing is known.
+    pub(crate) async fn read(&self, client: &Client, keys: &[Bytes], purpose: Purpose) -> Result<Vec<Raw>, Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let commands = keys.len() as u64 * 2;
         self.pacer.take(commands, purpose).await;
-        let asked_at = clock::now();
-        let mut replies = self.read_strings(client, &wanted).await?.into_iter();
+        let raws = match &self.here {
+            // A script over keys of several slots is refused by a cluster.
+            Some(here) => {
+                let mut raws = self.one_by_one(client, keys).await?;
+                let missing = without(keys.to_vec(), &raws);
+                if !missing.is_empty() {
+                    raws.extend(here.follow(self, client, missing).await?);
+                }
+                raws
+            }
+            None => match self.by_script(client, keys).await? {
+                Some(raws) => raws,
+                None => self.one_by_one(client, keys).await?,
+            },
+        };
         self.pacer.answered(commands);
-        let read_at = clock::now();
-
-        let mut sights = Vec::with_capacity(wanted.len());
-        let mut hashes = Vec::new();
-        for one in wanted {
-            let (value, ttl) = match (replies.next(), replies.next()) {
-                (Some(Ok(Reply::Null | Reply::Boolean(false))), _) => {
-                    hashes.push(one);
-                    continue;
-                }
-                (Some(Err(error)), _) if *error.kind() == ErrorKind::InvalidArgument => {
-                    hashes.push(one);
-                    continue;
-                }
-                (Some(Err(error)), _) | (_, Some(Err(error))) => {
-                    self.failed(&error)?;
-                    continue;
-                }
-                (Some(Ok(value)), Some(Ok(ttl))) => {
-                    (value.into_bytes().unwrap_or_default(), ttl.as_i64().unwrap_or(-2))
-                }
-                _ => continue,
-            };
-            let stored = match ttl {
-                -2 => Stored::Gone,
-                _ if value.len() > MAX_TOKEN_BYTES => {
-                    Stored::Not(format!("a string longer than {}", words::bytes(MAX_TOKEN_BYTES as u64)))
-                }
-                _ => Stored::Form(Loaded::String(value)),
-            };
-            sights.push(self.sight(one, stored, ttl, asked_at, read_at));
-        }
-        if !hashes.is_empty() {
-            self.read_hashes(client, hashes, purpose, &mut sights).await?;
-        }
-        Ok(sights)
+        Ok(in_order_of(keys, raws))
     }
 
-    /// Value and remaining life of each key, one after the other.
-    async fn read_strings(&self, client: &Client, wanted: &[Wanted]) -> Result<Vec<Result<Reply, Error>>, Error> {
-        if self.may_script.load(Ordering::Relaxed) {
-            let keys: Vec<Key> = wanted.iter().map(|one| Key::from(one.key.clone())).collect();
-            let most = MAX_TOKEN_BYTES.to_string();
-            match client.eval::<Reply, _, _, _>(READ_STRINGS, keys, vec![most]).await {
-                Ok(Reply::Array(replies)) => return Ok(replies.into_iter().map(Ok).collect()),
+    /// How many keys could so far not be read anywhere, and wait again.
+    pub(crate) fn unread(&self) -> u64 {
+        self.here.as_ref().map_or(0, |here| here.unread())
+    }
+
+    /// Whether two keys can belong to one lock: a cluster lets no script see keys of two slots at once.
+    pub(crate) fn can_belong_together(&self, one: &[u8], other: &[u8]) -> bool {
+        self.here.is_none() || slot_of(one) == slot_of(other)
+    }
+
+    /// Fields of a hash whose names match a pattern, and their values; `None` where it is too large to be looked
+    /// through.
+    pub(crate) async fn fields(
+        &self,
+        client: &Client,
+        key: &Bytes,
+        pattern: &str,
+        purpose: Purpose,
+    ) -> Result<Option<Vec<(Bytes, Bytes)>>, Error> {
+        let ask = |name: &'static str, arguments: Vec<Reply>| {
+            let command = CustomCommand::new_static(name, ClusterHash::FirstKey, false);
+            client.custom::<Reply, _>(command, arguments)
+        };
+        self.pacer.take(1, purpose).await;
+        let size = ask("HLEN", vec![key.clone().into()]).await;
+        self.pacer.answered(1);
+        match size {
+            Ok(size) if size.as_i64().is_some_and(|size| size <= MAX_SEARCHED_FIELDS) => {}
+            Ok(_) => return Ok(None),
+            Err(error) => {
+                self.failed(&error)?;
+                return Ok(None);
+            }
+        }
+        let (mut cursor, mut found) = (Bytes::from_static(b"0"), Vec::new());
+        // A hash that grows meanwhile is given up, not followed.
+        for _ in 0..MAX_SEARCHED_FIELDS {
+            self.pacer.take(1, purpose).await;
+            let arguments: Vec<Reply> =
+                vec![key.clone().into(), cursor.into(), "MATCH".into(), pattern.into(), "COUNT".into(), 500.into()];
+            let reply = ask("HSCAN", arguments).await;
+            self.pacer.answered(1);
+            let mut parts = match reply {
+                Ok(Reply::Array(parts)) if parts.len() == 2 => parts,
+                Ok(_) => return Ok(None),
+                Err(error) => {
+                    self.failed(&error)?;
+                    return Ok(None);
+                }
+            };
+            found.extend(parts.pop().map(pairs).unwrap_or_default());
+            let Some(next) = parts.pop().and_then(Reply::into_bytes) else { return Ok(None) };
+            if found.len() as i64 > MAX_ITEMS {
+                return Ok(None);
+            }
+            if next.as_ref() == b"0" {
+                return Ok(Some(found));
+            }
+            cursor = next;
+        }
+        Ok(None)
+    }
+
+    async fn by_script(&self, client: &Client, keys: &[Bytes]) -> Result<Option<Vec<Raw>>, Error> {
+        if !self.may_script.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let names: Vec<Key> = keys.iter().map(|key| Key::from(key.clone())).collect();
+        let bounds = vec![MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
+        match client.eval::<Reply, _, _, _>(READ, names, bounds).await {
+            Ok(Reply::Array(replies)) if replies.len() == 2 * keys.len() => {
+                let mut replies = replies.into_iter();
+                let mut raws = Vec::with_capacity(keys.len());
+                for key in keys {
+                    let (value, ttl) = (replies.next().unwrap_or(Reply::Null), replies.next());
+                    raws.push(raw(key, value, ttl.and_then(|ttl| ttl.as_i64()).unwrap_or(-2)));
+                }
+                Ok(Some(raws))
+            }
+            Ok(_) => Err(Error::new(ErrorKind::Protocol, "a script was answered in a way that is not understood")),
+            Err(error) if is_of_connection(&error) => Err(error),
+            // Refused, or one of its commands was: the commands by themselves find out which.
+            Err(error) => {
+                self.may_script.store(false, Ordering::Relaxed);
+                if let Some(command) = refused_command(&error).filter(|command| command.starts_with("EVAL")) {
+                    self.status.missing(&command, "reading takes more of Lockkeeper's own time; nothing is hidden");
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The same by one script for each key, side by side; keys that are elsewhere are missing.
+    pub(super) async fn by_script_each(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
+        let pipeline = client.pipeline();
+        for key in keys {
+            let eval = CustomCommand::new_static("EVAL", ClusterHash::Random, false);
+            let mut arguments: Vec<Reply> = vec![READ.into(), 1.into(), key.clone().into()];
+            let bounds = [MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
+            arguments.extend(bounds.into_iter().map(Reply::from));
+            let _: () = pipeline.custom(eval, arguments).await?;
+        }
+        let mut raws = Vec::with_capacity(keys.len());
+        for (key, reply) in keys.iter().zip(pipeline.try_all::<Reply>().await) {
+            match reply {
+                Ok(Reply::Array(mut replies)) if replies.len() == 2 => {
+                    let ttl = replies.pop().and_then(|ttl| ttl.as_i64()).unwrap_or(-2);
+                    raws.push(raw(key, replies.pop().unwrap_or(Reply::Null), ttl));
+                }
                 Ok(_) => {
                     return Err(Error::new(
                         ErrorKind::Protocol,
@@ -151,166 +220,87 @@ impl Reader {
                     ));
                 }
                 Err(error) if is_of_connection(&error) => return Err(error),
-                // Refused, or one of its commands was: the commands by themselves find out which.
-                Err(error) => {
-                    self.may_script.store(false, Ordering::Relaxed);
-                    if let Some(command) = refused_command(&error).filter(|command| command.starts_with("EVAL")) {
-                        self.status.missing(&command, "reading takes more of Lockkeeper's own time; nothing is hidden");
-                    }
-                }
+                Err(error) if is_elsewhere(&error) => {}
+                // As above.
+                Err(_) => self.may_script.store(false, Ordering::Relaxed),
             }
         }
+        Ok(raws)
+    }
+
+    /// The same by single commands: strings first, then what is none.
+    pub(super) async fn one_by_one(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
         let pipeline = client.pipeline();
-        for one in wanted {
+        for key in keys {
             // In a pipeline these only queue; what can fail is reported by `try_all`.
-            let _: () = pipeline.getrange(one.key.clone(), 0, MAX_TOKEN_BYTES).await?;
-            let _: () = pipeline.pttl(one.key.clone()).await?;
-        }
-        Ok(pipeline.try_all::<Reply>().await)
-    }
-
-    /// Keys that hold no string: a hash is measured first, and read if it can be a lock.
-    async fn read_hashes(
-        &self,
-        client: &Client,
-        wanted: Vec<Wanted>,
-        purpose: Purpose,
-        sights: &mut Vec<Sight>,
-    ) -> Result<(), Error> {
-        let commands = wanted.len() as u64 * 2;
-        self.pacer.take(commands, purpose).await;
-        let asked_at = clock::now();
-        let pipeline = client.pipeline();
-        for one in &wanted {
-            let _: () = pipeline.hlen(one.key.clone()).await?;
-            let usage = CustomCommand::new_static("MEMORY", ClusterHash::FirstKey, false);
-            let arguments: Vec<Reply> =
-                vec!["USAGE".into(), one.key.clone().into(), "SAMPLES".into(), MAX_HASH_FIELDS.into()];
-            let _: () = pipeline.custom(usage, arguments).await?;
+            let _: () = pipeline.getrange(key.clone(), 0, MAX_TOKEN_BYTES).await?;
+            let _: () = pipeline.pttl(key.clone()).await?;
         }
         let mut replies = pipeline.try_all::<Reply>().await.into_iter();
-        self.pacer.answered(commands);
-        let measured_at = clock::now();
-        let mut small = Vec::new();
-        for one in wanted {
-            let (fields, bytes) = (replies.next(), replies.next());
-            let fields = match fields {
-                Some(Ok(fields)) => fields.as_i64().unwrap_or(0),
-                Some(Err(error)) if *error.kind() == ErrorKind::InvalidArgument => {
-                    let not = Stored::Not("neither a string nor a hash".to_owned());
-                    sights.push(self.sight(one, not, -1, asked_at, measured_at));
-                    continue;
-                }
-                Some(Err(error)) => {
-                    self.failed(&error)?;
-                    continue;
-                }
-                None => continue,
-            };
-            let bytes = match bytes {
-                Some(Ok(bytes)) => bytes.as_i64().unwrap_or(0),
-                Some(Err(error)) => {
-                    self.failed(&error)?;
-                    continue;
-                }
-                None => continue,
-            };
-            let stored = match fields {
-                0 => Stored::Gone,
-                _ if fields > MAX_HASH_FIELDS => {
-                    Stored::Not(format!("a hash with {} fields", words::count(fields.unsigned_abs())))
-                }
-                _ if bytes > MAX_HASH_BYTES => {
-                    Stored::Not(format!("a hash of about {}", words::bytes(bytes.unsigned_abs())))
-                }
-                _ => {
-                    small.push(one);
-                    continue;
-                }
-            };
-            sights.push(self.sight(one, stored, -2, asked_at, measured_at));
+        let (mut raws, mut others) = (Vec::with_capacity(keys.len()), Vec::new());
+        for key in keys {
+            match (replies.next(), replies.next()) {
+                (Some(Ok(value)), Some(Ok(ttl))) => raws.push(raw(key, value, ttl.as_i64().unwrap_or(-2))),
+                (Some(Err(error)), _) if *error.kind() == ErrorKind::InvalidArgument => others.push(key),
+                (Some(Err(error)), _) | (_, Some(Err(error))) => self.failed(&error)?,
+                _ => {}
+            }
         }
-        if small.is_empty() {
-            return Ok(());
+        if self.here.is_some() && self.may_script.load(Ordering::Relaxed) {
+            let names: Vec<Bytes> = others.iter().map(|&key| key.clone()).collect();
+            let by_script = self.by_script_each(client, &names).await?;
+            others.retain(|&key| !by_script.iter().any(|raw| raw.key == *key));
+            raws.extend(by_script);
+            if self.may_script.load(Ordering::Relaxed) {
+                // The rest is elsewhere.
+                others.clear();
+            }
         }
-        let commands = small.len() as u64 * 2;
-        self.pacer.take(commands, purpose).await;
-        let asked_at = clock::now();
-        let pipeline = client.pipeline();
-        for one in &small {
-            let _: () = pipeline.hgetall(one.key.clone()).await?;
-            let _: () = pipeline.pttl(one.key.clone()).await?;
+        for key in others {
+            if let Some(other) = self.one(client, key).await? {
+                raws.push(other);
+            }
         }
-        let mut replies = pipeline.try_all::<Reply>().await.into_iter();
-        self.pacer.answered(commands);
-        let read_at = clock::now();
-        for one in small {
-            let (fields, ttl) = (replies.next(), replies.next());
-            let (fields, ttl) = match (fields, ttl) {
-                (Some(Ok(fields)), Some(Ok(ttl))) => (fields, ttl.as_i64().unwrap_or(-2)),
-                (Some(Err(error)), _) | (_, Some(Err(error))) => {
-                    // It may have become something else in between; then it is noticed and read again.
-                    self.failed(&error)?;
-                    continue;
-                }
-                _ => continue,
-            };
-            let stored = if ttl == -2 { Stored::Gone } else { Stored::Form(Loaded::Hash(pairs(fields))) };
-            sights.push(self.sight(one, stored, ttl, asked_at, read_at));
-        }
-        Ok(())
+        Ok(raws)
     }
 
-    fn sight(&self, wanted: Wanted, stored: Stored, ttl: i64, asked_at: Time, read_at: Time) -> Sight {
-        let form = match &stored {
-            Stored::Gone => None,
-            Stored::Not(because) => {
-                self.note_not_a_lock(&wanted.key, because.clone());
-                None
-            }
-            Stored::Form(value) => {
-                let form = dialect::recognise(&StoredKey {
-                    key: &wanted.key,
-                    value: match value {
-                        Loaded::String(value) => Value::String(value),
-                        Loaded::Hash(fields) => Value::Hash(fields),
-                    },
-                    ttl_ms: (ttl >= 0).then_some(ttl),
-                    configured: self.scope.is_configured(),
-                    now_ms: read_at.0,
-                });
-                if form.is_none() {
-                    let kind = match value {
-                        Loaded::String(_) => "a string in a form",
-                        Loaded::Hash(_) => "a hash in a form",
-                    };
-                    self.note_not_a_lock(&wanted.key, format!("{kind} that no known library stores"));
-                }
-                form
+    /// A key that holds no string, by single commands; `None` where one of them is not allowed.
+    async fn one(&self, client: &Client, key: &Bytes) -> Result<Option<Raw>, Error> {
+        let ask = async |name: &'static str, mut arguments: Vec<Reply>| -> Result<Option<Reply>, Error> {
+            let at = usize::from(name == "MEMORY");
+            arguments.insert(at, key.clone().into());
+            let command = CustomCommand::new_static(name, ClusterHash::FirstKey, false);
+            match client.custom::<Reply, _>(command, arguments).await {
+                Ok(reply) => Ok(Some(reply)),
+                Err(error) => self.failed(&error).map(|()| None),
             }
         };
-        let hint = match &form {
-            None => wanted.ended,
-            Some(_) if wanted.new => Hint::New,
-            Some(_) => Hint::None,
+        let Some(kind) = ask("TYPE", vec![]).await?.and_then(|kind| kind.into_string()) else { return Ok(None) };
+        let (size, items): (&'static str, (&'static str, Vec<Reply>)) = match kind.as_str() {
+            "hash" => ("HLEN", ("HGETALL", vec![])),
+            "zset" => ("ZCARD", ("ZRANGE", vec![0.into(), (-1).into(), "WITHSCORES".into()])),
+            "set" => ("SCARD", ("SMEMBERS", vec![])),
+            "list" => ("LLEN", ("LRANGE", vec![0.into(), (MAX_ITEMS - 1).into()])),
+            other => {
+                let not = vec![Reply::String(other.into())];
+                return Ok(Some(raw(key, Reply::Array(not), -1)));
+            }
         };
-        Sight {
-            key: wanted.key,
-            seen: form.map_or(Seen::Gone, Seen::Held),
-            asked_at,
-            read_at,
-            noticed_at: wanted.noticed_at,
-            hint,
+        let Some(size) = ask(size, vec![]).await?.and_then(|size| size.as_i64()) else { return Ok(None) };
+        let usage = vec!["USAGE".into(), "SAMPLES".into(), MAX_ITEMS.into()];
+        let Some(bytes) = ask("MEMORY", usage).await?.map(|bytes| bytes.as_i64().unwrap_or(0)) else {
+            return Ok(None);
+        };
+        let mut parts = vec![Reply::String(kind.as_str().into()), size.into()];
+        if (size <= MAX_ITEMS || kind == "list") && bytes <= MAX_BYTES {
+            match ask(items.0, items.1).await? {
+                // RESP3 gives scores as pairs and maps as maps; the script gives flat lists.
+                Some(reply) => parts.push(flat(reply)),
+                None => return Ok(None),
+            }
         }
-    }
-
-    /// Where an operator said that it is one, that is news; elsewhere it is what most keys are.
-    fn note_not_a_lock(&self, key: &[u8], because: String) {
-        if self.scope.is_configured() {
-            self.status.not_a_lock(key, because);
-        } else {
-            self.scope.learn_no_lock(key);
-        }
+        let Some(ttl) = ask("PTTL", vec![]).await? else { return Ok(None) };
+        Ok(Some(raw(key, Reply::Array(parts), ttl.as_i64().unwrap_or(-2))))
     }
 
     /// One command failed: if that is for lack of permission, says so and goes on without.
@@ -318,7 +308,12 @@ impl Reader {
         if let Some(command) = refused_command(error) {
             let costs = match command.as_str() {
                 "GETRANGE" | "PTTL" => "locks that are strings cannot be read",
-                "HLEN" | "MEMORY USAGE" | "HGETALL" => "locks that are hashes (Redisson) cannot be read",
+                "HLEN" | "HGETALL" => "locks that are hashes (Redisson) cannot be read",
+                "ZCARD" | "ZRANGE" => "locks that are sorted sets (semaphores, Symfony) cannot be read",
+                "MEMORY USAGE" | "TYPE" => "locks that are no strings (Redisson, semaphores) cannot be read",
+                "SCARD" | "SMEMBERS" => "locks that are sets (.NET readers) cannot be read",
+                "LLEN" | "LRANGE" => "queues of those who wait cannot be read",
+                "HSCAN" => "locks that are fields of a large hash (huey) cannot be read",
                 _ => "some locks cannot be read",
             };
             self.status.missing(&command, costs);
@@ -329,7 +324,7 @@ impl Reader {
             return Ok(());
         }
         // It is on another node, which is for the caller to find out.
-        if super::trouble::is_elsewhere(error) {
+        if is_elsewhere(error) {
             return Ok(());
         }
         // It became something else between two commands: that is noticed, and read again.
@@ -337,16 +332,98 @@ impl Reader {
     }
 }
 
+/// What was read, in the order in which it was asked for.
+fn in_order_of(keys: &[Bytes], raws: Vec<Raw>) -> Vec<Raw> {
+    if raws.iter().zip(keys).all(|(raw, key)| raw.key == *key) {
+        return raws;
+    }
+    let mut by_key: HashMap<Bytes, Raw> = raws.into_iter().map(|raw| (raw.key.clone(), raw)).collect();
+    keys.iter().filter_map(|key| by_key.remove(key)).collect()
+}
+
+/// Understands a reply of [`READ`] for one key.
+fn raw(key: &Bytes, value: Reply, ttl: i64) -> Raw {
+    let value = match value {
+        _ if ttl == -2 => Value::Missing,
+        Reply::Array(parts) => items(parts),
+        value => {
+            let value = value.into_bytes().unwrap_or_default();
+            if value.len() > MAX_TOKEN_BYTES {
+                Value::Not(format!("a string longer than {}", words::bytes(MAX_TOKEN_BYTES as u64)))
+            } else {
+                Value::String(value)
+            }
+        }
+    };
+    Raw { key: key.clone(), value, ttl_ms: (ttl >= 0).then_some(ttl) }
+}
+
+fn items(parts: Vec<Reply>) -> Value {
+    let mut parts = parts.into_iter();
+    let kind = parts.next().and_then(|kind| kind.into_string()).unwrap_or_default();
+    let Some(size) = parts.next().and_then(|size| size.as_i64()) else {
+        return if kind == "none" { Value::Missing } else { Value::Not(format!("a {}", words::shown(&kind))) };
+    };
+    if size == 0 {
+        return Value::Missing;
+    }
+    let said = match kind.as_str() {
+        "hash" => "a hash with",
+        "zset" => "a sorted set with",
+        "set" => "a set with",
+        _ => "a list with",
+    };
+    let Some(items) = parts.next() else {
+        let hash = kind == "hash";
+        return Value::TooLarge { because: format!("{said} {} entries", words::count(size.unsigned_abs())), hash };
+    };
+    match kind.as_str() {
+        "hash" => Value::Hash(pairs(items)),
+        "zset" => Value::ZSet(pairs(items).into_iter().map(|(member, score)| (member, number(&score))).collect()),
+        "set" => Value::Set(list(items)),
+        _ => Value::List { items: list(items), total: u32::try_from(size).unwrap_or(u32::MAX) },
+    }
+}
+
+fn number(text: &[u8]) -> f64 {
+    std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(f64::NAN)
+}
+
+fn list(reply: Reply) -> Vec<Bytes> {
+    match reply {
+        Reply::Array(items) => items.into_iter().map(|item| item.into_bytes().unwrap_or_default()).collect(),
+        one => one.into_bytes().into_iter().collect(),
+    }
+}
+
+/// Pairs and maps as one flat list.
+fn flat(reply: Reply) -> Reply {
+    match reply {
+        Reply::Map(map) => Reply::Array(
+            map.inner().into_iter().flat_map(|(field, value)| [Reply::Bytes(field.into_bytes()), value]).collect(),
+        ),
+        Reply::Array(items) => Reply::Array(
+            items
+                .into_iter()
+                .flat_map(|item| match item {
+                    Reply::Array(pair) => pair,
+                    one => vec![one],
+                })
+                .collect(),
+        ),
+        other => other,
+    }
+}
+
 /// A map or a flat array of fields and values.
 fn pairs(reply: Reply) -> Vec<(Bytes, Bytes)> {
-    match reply {
-        Reply::Map(map) => map
-            .inner()
-            .into_iter()
-            .map(|(field, value)| (field.into_bytes(), value.into_bytes().unwrap_or_default()))
-            .collect(),
+    let bytes = |value: Reply| match value {
+        Reply::Double(score) => Bytes::from(score.to_string()),
+        other => other.into_bytes().unwrap_or_default(),
+    };
+    match flat(reply) {
         Reply::Array(items) => {
-            let mut items = items.into_iter().map(|item| item.into_bytes().unwrap_or_default());
+            let mut items = items.into_iter().map(bytes);
             let mut pairs = Vec::new();
             while let (Some(field), Some(value)) = (items.next(), items.next()) {
                 pairs.push((field, value));

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
-use super::dirty::Dirty;
+use super::assemble::{Reader, Wanted};
+use super::glob;
 use super::pace::Purpose;
-use super::read::{Reader, Wanted};
 use super::trouble::refused_command;
-use super::{BoardGone, Shared, elsewhere, feed, glob};
+use super::{BoardGone, Shared};
 use crate::clock;
 use crate::source::Report;
 
@@ -45,13 +45,7 @@ pub(super) enum Scanned {
 }
 
 /// Scans once. `names` is the connection for pages, `values` are those for readings.
-pub(super) async fn run(
-    shared: &Shared,
-    names: &Client,
-    values: &[Client],
-    reader: &Reader,
-    dirty: &Arc<Dirty>,
-) -> Result<Scanned, Error> {
+pub(super) async fn run(shared: &Shared, names: &Client, values: &[Client], reader: &Reader) -> Result<Scanned, Error> {
     let began_at = clock::now();
     if shared.report(Report::ScanBegan { at: began_at }).await.is_err() {
         return Ok(Scanned::BoardGone);
@@ -79,22 +73,13 @@ pub(super) async fn run(
     let waiting = Arc::new(Mutex::new(waiting));
     let mut readers = JoinSet::new();
     for i in 0..PIPELINES {
-        let (shared, reader, dirty, waiting) = (shared.clone(), reader.clone(), dirty.clone(), waiting.clone());
+        let (shared, reader, waiting) = (shared.clone(), reader.clone(), waiting.clone());
         let client = values[i % values.len()].clone();
         readers.spawn(async move {
             loop {
                 let batch = waiting.lock().await.recv().await;
                 let Some(batch) = batch else { return Ok(()) };
-                let found = elsewhere::read(&shared, &reader, &client, batch, Purpose::Scan).await.map_err(Some)?;
-                let sights = found.sights;
-                for unread in found.unread {
-                    // Then more is missing than can be kept: another scan begins.
-                    if dirty.put_back(unread).is_err() {
-                        let because = "more keys could not be read than can wait";
-                        feed::missed(&shared, 1, because).await.map_err(|BoardGone| None)?;
-                        break;
-                    }
-                }
+                let sights = reader.read(&client, batch, Purpose::Scan).await.map_err(Some)?;
                 shared.report(Report::Sights { sights, scan: true }).await.map_err(|BoardGone| None)?;
             }
         });
@@ -163,7 +148,7 @@ async fn pages(shared: &Shared, client: &Client, batches: mpsc::Sender<Vec<Wante
         shared.status.update(|status| status.coverage.scanned_keys += u64::from(page));
         for name in names {
             let Some(key) = name.into_bytes() else { continue };
-            if shared.scope.has(&key) {
+            if shared.wants(&key) {
                 batch.push(Wanted::of(key));
                 if batch.len() == READ_AT_ONCE {
                     let full = std::mem::replace(&mut batch, Vec::with_capacity(READ_AT_ONCE));

@@ -13,15 +13,17 @@ use lockkeeper_model::{FeedKind, SourceState};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::assemble::{Reader, Wanted};
 use super::connect::For;
 use super::dirty::Dirty;
+use super::elsewhere::Here;
 use super::feed::{self, Broken, Progress};
 use super::own_thread::OwnThread;
 use super::pace::{Own, Purpose};
-use super::read::{Reader, Wanted};
+use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
-use super::{BoardGone, Shared, Topology, connect, elsewhere, release, waiting};
+use super::{BoardGone, Shared, Topology, connect, release, surroundings, waiting};
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
 /// Changed keys are given this long to change again before they are read: a hand-over is then one reading, and a person
@@ -177,14 +179,17 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     shared.status.enter(SourceState::Scanning, None);
     shared.status.sees_again();
 
-    let reader = Reader {
-        pacer: shared.pacer.clone(),
-        status: shared.status.clone(),
-        scope: shared.scope.clone(),
-        // A script over keys of several slots is refused by a cluster.
-        may_script: Arc::new(std::sync::atomic::AtomicBool::new(shared.elsewhere.is_none())),
-    };
     let dirty = Arc::new(Dirty::default());
+    let reader = Reader {
+        keys: Keys {
+            pacer: shared.pacer.clone(),
+            status: shared.status.clone(),
+            may_script: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+            here: shared.elsewhere.is_some().then(|| Arc::new(Here::new(shared.clone(), dirty.clone()))),
+        },
+        scope: shared.scope.clone(),
+        memory: shared.memory.clone(),
+    };
     let progress = Arc::new(Progress::default());
     let proven = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut tasks = JoinSet::new();
@@ -198,9 +203,9 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
         tasks.spawn(async move { read_changes(&shared, &client, &reader, &dirty, &progress).await });
     }
     {
-        let (shared, reader, dirty, proven) = (shared.clone(), reader.clone(), dirty.clone(), proven.clone());
+        let (shared, reader, proven) = (shared.clone(), reader.clone(), proven.clone());
         let feed = chosen.clone();
-        tasks.spawn(async move { scan_again(&shared, &names, &values, &reader, &feed, &dirty, &proven).await });
+        tasks.spawn(async move { scan_again(&shared, &names, &values, &reader, &feed, &proven).await });
     }
     {
         let (shared, client, dirty) = (shared.clone(), changes.clone(), dirty.clone());
@@ -212,6 +217,15 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
         let (shared, client) = (shared.clone(), act.clone());
         tasks.spawn(async move {
             match waiting::run(&shared, &client).await {
+                Ok(error) => Broken::Error(error),
+                Err(BoardGone) => Broken::BoardGone,
+            }
+        });
+    }
+    {
+        let (shared, client) = (shared.clone(), act.clone());
+        tasks.spawn(async move {
+            match surroundings::run(&shared, &client).await {
                 Ok(error) => Broken::Error(error),
                 Err(BoardGone) => Broken::BoardGone,
             }
@@ -246,7 +260,9 @@ impl Session {
             }
             // Whoever ordered it was told meanwhile that it is not known what came of it: it must not happen later.
             Command::Release { done, .. } if done.is_closed() => {}
-            Command::Release { order, done } if !shared.scope.has(&order.key) => {
+            // It was remembered before it was passed on.
+            Command::Together { keys } => self.obey(shared, Command::Look { keys, done: None }),
+            Command::Release { order, done } if !shared.scope.has(&shared.memory.root_of(&order.key)) => {
                 let because = "its key is not among those that are watched".to_owned();
                 let _ = done.send(ReleaseReply::Failed { because });
                 drop(order);
@@ -268,15 +284,14 @@ impl Session {
 /// Reads keys now and waits until the board knows. Says whether it does; a failure ends the session elsewhere.
 async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) -> bool {
     // A key that no pattern names is no lock, whatever it holds.
-    if keys.iter().any(|key| !shared.scope.has(key)) {
+    if keys.iter().any(|key| !shared.scope.has(&shared.memory.root_of(key))) {
         return false;
     }
-    let asked = keys.len();
-    let wanted = keys.into_iter().map(Wanted::of).collect();
-    match elsewhere::read(shared, reader, client, wanted, Purpose::Change).await {
+    let wanted = keys.iter().cloned().map(Wanted::of).collect();
+    match reader.read(client, wanted, Purpose::Change).await {
         // A key that may not be read is missing among the sights.
-        Ok(found) if found.sights.len() == asked => {
-            shared.report_and_wait(Report::Sights { sights: found.sights, scan: false }).await.is_ok()
+        Ok(sights) if keys.iter().all(|key| sights.iter().any(|sight| sight.key == *key)) => {
+            shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
         }
         _ => false,
     }
@@ -350,24 +365,16 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
         if wanted.is_empty() {
             continue;
         }
-        let found = match elsewhere::read(shared, reader, client, wanted, Purpose::Change).await {
-            Ok(found) => found,
+        let unread_before = reader.keys.unread();
+        let sights = match reader.read(client, wanted, Purpose::Change).await {
+            Ok(sights) => sights,
             Err(error) => return Broken::Error(error),
         };
-        if shared.report(Report::Sights { sights: found.sights, scan: false }).await.is_err() {
+        if shared.report(Report::Sights { sights, scan: false }).await.is_err() {
             return Broken::BoardGone;
         }
-        if !found.unread.is_empty() {
-            // Nothing is confirmed before they have been read.
-            for unread in found.unread {
-                if dirty.put_back(unread).is_err() {
-                    let because = "more keys could not be read than can wait";
-                    if feed::missed(shared, 1, because).await.is_err() {
-                        return Broken::BoardGone;
-                    }
-                    break;
-                }
-            }
+        if reader.keys.unread() > unread_before {
+            // They are in the queue again, and nothing is confirmed before they have been read.
             tokio::time::sleep(READ_AGAIN).await;
             continue;
         }
@@ -386,14 +393,13 @@ async fn scan_again(
     values: &[Client],
     reader: &Reader,
     feed: &feed::Chosen,
-    dirty: &Arc<Dirty>,
     proven: &std::sync::atomic::AtomicBool,
 ) -> Broken {
     loop {
         let began = tokio::time::Instant::now();
         let round = shared.whole.begin_scan(shared.node).await;
         tokio::time::sleep(AFTER_A_GAP).await;
-        let scanned = scan::run(shared, names, values, reader, dirty).await;
+        let scanned = scan::run(shared, names, values, reader).await;
         match scanned {
             Ok(Scanned::Complete { began_at }) => {
                 proven.store(true, Ordering::Relaxed);

@@ -43,6 +43,8 @@ pub(super) fn unknown(config: &RedisConfig, address: String) -> SourceStatus {
         budget: Budget { commands_per_second: config.commands_per_second },
         missing_permissions: Vec::new(),
         not_locks: NotALock::default(),
+        eviction: None,
+        replicas: None,
         release_enabled: config.release_enabled,
         as_of: now,
     }

@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::assemble::Memory;
 use super::elsewhere::Elsewhere;
 use super::endpoint::Address;
 use super::pace::Pacer;
@@ -40,6 +41,7 @@ pub(super) async fn run(
     let mut supervisor = Supervisor {
         changed: publisher.changed.clone(),
         elsewhere: config.topology.is_cluster().then(|| Arc::new(Elsewhere::new(hurry.clone()))),
+        memory: Arc::default(),
         nodes: BTreeMap::new(),
         next_node: 0,
         has_begun: false,
@@ -81,6 +83,7 @@ struct Supervisor {
     config: Arc<RedisConfig>,
     whole: Arc<Whole>,
     locks: Arc<AtomicU64>,
+    memory: Arc<Memory>,
     elsewhere: Option<Arc<Elsewhere>>,
     nodes: BTreeMap<Address, Node>,
     next_node: u64,
@@ -104,6 +107,9 @@ impl Supervisor {
             let at = clock::now();
             self.scene.send_modify(|scene| scene.past.gap(at, &because));
             self.leave(&former, &because).await?;
+            if matches!(self.config.topology, Topology::Sentinel { .. }) {
+                self.whole.failed_over().await?;
+            }
         }
         for address in new {
             self.has_begun = true;
@@ -144,6 +150,7 @@ impl Supervisor {
             status: Arc::new(status),
             pacer: Arc::new(Pacer::new(self.config.commands_per_second)),
             scope: Arc::new(Scope::new(self.config.patterns.clone())),
+            memory: self.memory.clone(),
             elsewhere: self.elsewhere.clone(),
             locks: self.locks.clone(),
         };
@@ -170,6 +177,10 @@ impl Supervisor {
                 }
             },
             Command::Look { keys, done } => self.look(keys, done),
+            Command::Together { keys } => {
+                self.memory.together(&keys);
+                self.look(keys, None);
+            }
         }
     }
 
@@ -213,7 +224,7 @@ impl Supervisor {
 
     fn owner(&self, key: &[u8]) -> Option<&Node> {
         let scene = self.scene.borrow();
-        self.nodes.get(scene.view.owner(key)?)
+        self.nodes.get(scene.view.owner(&self.memory.root_of(key))?)
     }
 }
 

@@ -10,7 +10,7 @@ use fred::error::Error;
 use fred::interfaces::ClientLike;
 use fred::types::{ClusterHash, CustomCommand, Value as Reply};
 
-use super::dialect::{CHANNEL_PREFIX, lock_of_channel};
+use super::dialect;
 use super::trouble::refused_command;
 use super::{BoardGone, Shared};
 use crate::clock;
@@ -61,16 +61,18 @@ async fn count(shared: &Shared, client: &Client, may_shard: &mut bool) -> Result
 async fn count_kind(
     shared: &Shared,
     client: &Client,
-    channels: &'static str,
+    named: &'static str,
     listeners: &'static str,
 ) -> Result<Vec<(Bytes, WaitersSeen)>, Error> {
-    shared.pacer.count(1);
-    let pubsub = CustomCommand::new_static("PUBSUB", ClusterHash::Random, false);
-    let channels: Reply = client.custom(pubsub, vec![channels.to_owned(), format!("{CHANNEL_PREFIX}*")]).await?;
-    let channels: Vec<Bytes> = match channels {
-        Reply::Array(channels) => channels.into_iter().filter_map(Reply::into_bytes).collect(),
-        other => other.into_bytes().into_iter().collect(),
-    };
+    let mut channels: Vec<Bytes> = Vec::new();
+    for prefix in dialect::channels() {
+        shared.pacer.count(1);
+        let pubsub = CustomCommand::new_static("PUBSUB", ClusterHash::Random, false);
+        match client.custom::<Reply, _>(pubsub, vec![named.to_owned(), format!("{prefix}*")]).await? {
+            Reply::Array(some) => channels.extend(some.into_iter().filter_map(Reply::into_bytes)),
+            other => channels.extend(other.into_bytes()),
+        }
+    }
     let mut counts = Vec::new();
     for some in channels.chunks(CHANNELS_AT_ONCE) {
         shared.pacer.count(1);
@@ -88,9 +90,9 @@ async fn count_kind(
         for pair in parts.chunks_exact_mut(2) {
             let count = pair[1].as_i64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
             if let Some(channel) = pair[0].take().into_bytes()
-                && let Some(key) = lock_of_channel(&channel)
+                && let Some(root) = dialect::root_of_channel(&channel)
             {
-                counts.push((Bytes::copy_from_slice(key), WaitersSeen { count }));
+                counts.push((Bytes::from(root), WaitersSeen { count }));
             }
         }
     }

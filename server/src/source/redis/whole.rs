@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::BoardGone;
 use crate::clock;
-use crate::source::{Batch, Report, SourceId, WaitersSeen};
+use crate::source::{Batch, ClientSeen, Report, SourceId, WaitersSeen};
 
 /// Names a node within one run. Numbers are not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +102,11 @@ impl Whole {
         self.send(Report::Gap { at: clock::now(), because: because.to_owned() }, None).await?;
         self.rescan();
         Ok(())
+    }
+
+    /// Another server took over. How much of what was written last it knows is not known.
+    pub(super) async fn failed_over(&self) -> Result<(), BoardGone> {
+        self.send(Report::FailedOver { at: clock::now(), copied_until: None }, None).await
     }
 
     /// A node answers. What happened on it while others were scanned is not known.
@@ -215,6 +220,7 @@ struct Node {
     missed_scan: bool,
     confirmed: Option<Time>,
     waiting: Waiting,
+    clients: Vec<ClientSeen>,
     keys: Option<u64>,
 }
 
@@ -274,11 +280,16 @@ impl Combined {
                 known.waiting = Waiting::Counted(counts);
                 self.waiting(at)
             }
+            Report::Clients { clients, at } => {
+                known.clients = clients;
+                let clients = self.nodes.values().flat_map(|node| node.clients.iter().cloned()).collect();
+                vec![Report::Clients { clients, at }]
+            }
             Report::WaitingUnknown => {
                 known.waiting = Waiting::Unknown;
                 vec![Report::WaitingUnknown]
             }
-            Report::Sights { .. } | Report::Gap { .. } => vec![report],
+            Report::Sights { .. } | Report::Gap { .. } | Report::FailedOver { .. } => vec![report],
         }
     }
 
@@ -352,7 +363,7 @@ mod tests {
                     format!("waiting {}", counts.join(" "))
                 }
                 Report::WaitingUnknown => "unknown".to_owned(),
-                Report::Sights { .. } => "sights".to_owned(),
+                other => format!("{other:?}"),
             })
             .collect()
     }

@@ -2,46 +2,217 @@
 //!
 //! A new family is one file and one line in [`ALL`]. What each stores, and how it lets go, is taken from the libraries'
 //! sources and from watching them run; each file names the libraries that it speaks for.
+//!
+//! A family says three things about keys: which key is the root of a lock when another of its keys is met
+//! ([`Dialect::root_of`]), which keys are to be read beside a root ([`Dialect::beside`]), and what locks all of that is
+//! ([`Dialect::recognise`]). It never reads anything itself.
 
 mod python_redis_lock;
 mod redisson;
+mod shape;
 mod token;
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
-pub(crate) use redisson::{CHANNEL_PREFIX, lock_of_channel};
+use smallvec::SmallVec;
 
 use crate::source::{Form, ReleaseOrder};
 
 /// One family's way of storing locks.
 pub(crate) trait Dialect: Sync {
-    /// The name that [`crate::source::Recognition`] carries.
-    fn name(&self) -> &'static str;
+    /// The names that its [`crate::source::Recognition`]s carry.
+    fn names(&self) -> &'static [&'static str];
 
-    /// Understands what is stored under a key as a held lock, or says that it is none of this family's.
-    fn recognise(&self, stored: &StoredKey<'_>) -> Option<Form>;
+    /// The types of the keys that are roots of its locks.
+    fn kinds(&self) -> &'static [Kind];
+
+    /// The root of the lock to which a key belongs by its name alone; `None` where it is a root itself or not this
+    /// family's.
+    fn root_of(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let _ = key;
+        None
+    }
+
+    /// Keys that this family writes, that belong to no lock by their name and are none, whatever a pattern says.
+    fn is_never_a_lock(&self, key: &[u8]) -> bool {
+        let _ = key;
+        false
+    }
+
+    /// Keys to read beside a root, so that all of the lock is known. The root's value may be missing: then another of
+    /// the lock's keys led here, or it had some before.
+    fn beside(&self, root: &Raw) -> Vec<Vec<u8>> {
+        let _ = root;
+        Vec::new()
+    }
+
+    /// Understands what is stored under a root and beside it as locks; empty where it is none of this family's.
+    fn recognise(&self, stored: &Stored<'_>) -> Found;
 
     /// The script that frees exactly one hold, with its keys and arguments, when it runs at `now_ms` or later.
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script;
+
+    /// The channels on which those who wait for a lock of this family listen, as prefixes of their names.
+    fn channels(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The root of the lock to which a channel belongs.
+    fn root_of_channel(&self, channel: &[u8]) -> Option<Vec<u8>> {
+        let _ = channel;
+        None
+    }
+
+    /// The fields of a hash, as a pattern, that can be locks even where the hash itself is too large to be read.
+    fn fields(&self, key: &[u8]) -> Option<&'static str> {
+        let _ = key;
+        None
+    }
+}
+
+/// Locks that were recognised under one root. Each has an id of its own where it is not the only one there.
+pub(crate) type Found = SmallVec<[FoundLock; 1]>;
+
+/// A lock that was recognised.
+#[derive(Debug)]
+pub(crate) struct FoundLock {
+    /// Its field, where it is one of several under its root.
+    pub(crate) part: Option<Bytes>,
+    /// What it is.
+    pub(crate) form: Form,
+}
+
+/// The only lock under its root.
+pub(crate) fn whole(form: Form) -> Found {
+    smallvec::smallvec![FoundLock { part: None, form }]
+}
+
+/// Nothing that this family knows.
+pub(crate) fn none() -> Found {
+    SmallVec::new()
+}
+
+/// The type of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Missing,
+    String,
+    Hash,
+    List,
+    Set,
+    ZSet,
 }
 
 /// What is stored under one key, read with bounds.
-#[derive(Debug)]
-pub(crate) struct StoredKey<'a> {
-    pub(crate) key: &'a [u8],
-    pub(crate) value: Value<'a>,
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Raw {
+    pub(crate) key: Bytes,
+    pub(crate) value: Value,
     /// What is left of its life, in milliseconds; `None` without expiry.
     pub(crate) ttl_ms: Option<i64>,
+}
+
+#[cfg(test)]
+impl Raw {
+    pub(crate) fn string(key: &str, value: &[u8], ttl_ms: Option<i64>) -> Raw {
+        Raw { key: Bytes::copy_from_slice(key.as_bytes()), value: Value::String(Bytes::copy_from_slice(value)), ttl_ms }
+    }
+
+    pub(crate) fn hash(key: &str, fields: &[(&str, &str)], ttl_ms: Option<i64>) -> Raw {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        let fields = fields.iter().map(|(field, value)| (bytes(field), bytes(value))).collect();
+        Raw { key: bytes(key), value: Value::Hash(fields), ttl_ms }
+    }
+}
+
+/// A value, read with bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    Missing,
+    String(Bytes),
+    Hash(Vec<(Bytes, Bytes)>),
+    /// The first items, and how many there are.
+    List {
+        items: Vec<Bytes>,
+        total: u32,
+    },
+    Set(Vec<Bytes>),
+    /// Members with their scores.
+    ZSet(Vec<(Bytes, f64)>),
+    /// It was not read, because it is too large to be a lock.
+    TooLarge {
+        because: String,
+        hash: bool,
+    },
+    /// It is of another type.
+    Not(String),
+}
+
+impl Value {
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        match self {
+            Value::Missing => Some(Kind::Missing),
+            Value::String(_) => Some(Kind::String),
+            Value::Hash(_) => Some(Kind::Hash),
+            Value::List { .. } => Some(Kind::List),
+            Value::Set(_) => Some(Kind::Set),
+            Value::ZSet(_) => Some(Kind::ZSet),
+            Value::TooLarge { .. } | Value::Not(_) => None,
+        }
+    }
+}
+
+/// A root with what was read beside it.
+#[derive(Debug)]
+pub(crate) struct Stored<'a> {
+    pub(crate) root: &'a Raw,
+    /// What [`Dialect::beside`] asked for, in no order.
+    pub(crate) beside: &'a [Raw],
     /// An operator's pattern says that what is here is a lock.
     pub(crate) configured: bool,
     /// The server's clock, in milliseconds, to test times inside tokens against.
     pub(crate) now_ms: i64,
 }
 
-/// A value of a type that a lock can have.
-#[derive(Debug)]
-pub(crate) enum Value<'a> {
-    String(&'a [u8]),
-    Hash(&'a [(Bytes, Bytes)]),
+impl<'a> Stored<'a> {
+    pub(crate) fn key(&self) -> &'a [u8] {
+        &self.root.key
+    }
+
+    pub(crate) fn ttl_ms(&self) -> Option<i64> {
+        self.root.ttl_ms
+    }
+
+    /// The root's value, if it is a string.
+    pub(crate) fn string(&self) -> Option<&'a [u8]> {
+        match &self.root.value {
+            Value::String(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The root's fields, if it is a hash.
+    pub(crate) fn hash(&self) -> Option<&'a [(Bytes, Bytes)]> {
+        match &self.root.value {
+            Value::Hash(fields) => Some(fields),
+            _ => None,
+        }
+    }
+
+    /// The root's members with their scores, if it is a sorted set.
+    #[allow(dead_code)]
+    pub(crate) fn zset(&self) -> Option<&'a [(Bytes, f64)]> {
+        match &self.root.value {
+            Value::ZSet(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    /// What was read beside the root under this name, if it is there.
+    pub(crate) fn beside(&self, key: &[u8]) -> Option<&'a Raw> {
+        self.beside.iter().find(|raw| *raw.key == *key && raw.value != Value::Missing)
+    }
 }
 
 /// A script for `EVAL`. It answers an array that begins with one of the words of [`super::release`].
@@ -52,40 +223,88 @@ pub(crate) struct Script {
     pub(crate) arguments: Vec<Vec<u8>>,
 }
 
-/// Every family, the more particular first: the first that recognises a key has it.
+/// Every family, the more particular first: the first that recognises a root has it.
 const ALL: &[&dyn Dialect] = &[&redisson::Redisson, &python_redis_lock::PythonRedisLock, &token::Token];
 
-/// The lock that is stored under a key, if any family recognises it.
-pub(crate) fn recognise(stored: &StoredKey<'_>) -> Option<Form> {
-    if is_companion(stored.key) {
-        return None;
+/// The families whose roots are of one type each, in the order of [`ALL`], so that a key is shown only to those.
+static BY_KIND: LazyLock<[Vec<&'static dyn Dialect>; 6]> = LazyLock::new(|| {
+    [Kind::Missing, Kind::String, Kind::Hash, Kind::List, Kind::Set, Kind::ZSet]
+        .map(|kind| ALL.iter().copied().filter(|dialect| dialect.kinds().contains(&kind)).collect())
+});
+
+/// The locks that are stored under a root, if any family recognises them.
+pub(crate) fn recognise(stored: &Stored<'_>) -> Found {
+    let Some(kind) = stored.root.value.kind() else { return none() };
+    if ALL.iter().any(|dialect| dialect.is_never_a_lock(stored.key())) {
+        return none();
     }
-    ALL.iter().find_map(|dialect| dialect.recognise(stored))
+    let families = &BY_KIND[kind as usize];
+    families.iter().map(|dialect| dialect.recognise(stored)).find(|found| !found.is_empty()).unwrap_or_default()
+}
+
+/// The root of the lock to which a key belongs by its name alone; `None` where it is a root itself.
+pub(crate) fn root_of(key: &[u8]) -> Option<Vec<u8>> {
+    ALL.iter().find_map(|dialect| dialect.root_of(key))
+}
+
+/// Keys to read beside a root.
+pub(crate) fn beside(root: &Raw) -> Vec<Vec<u8>> {
+    let Some(kind) = root.value.kind() else { return Vec::new() };
+    BY_KIND[kind as usize].iter().flat_map(|dialect| dialect.beside(root)).collect()
+}
+
+/// The fields of a hash that can be locks even where it is too large to be read.
+pub(crate) fn fields(key: &[u8]) -> Option<&'static str> {
+    ALL.iter().find_map(|dialect| dialect.fields(key))
+}
+
+/// Every prefix of channels on which somebody may listen who waits.
+pub(crate) fn channels() -> impl Iterator<Item = &'static str> {
+    ALL.iter().flat_map(|dialect| dialect.channels().iter().copied())
+}
+
+/// The root of the lock to which a channel belongs.
+pub(crate) fn root_of_channel(channel: &[u8]) -> Option<Vec<u8>> {
+    ALL.iter().find_map(|dialect| dialect.root_of_channel(channel))
 }
 
 /// The family of that name.
 pub(crate) fn by_name(name: &str) -> Option<&'static dyn Dialect> {
-    ALL.iter().copied().find(|dialect| dialect.name() == name).or_else(|| {
-        // Names under which the string family shows what it recognised.
-        token::NAMES.contains(&name).then_some(&token::Token as &dyn Dialect)
-    })
+    ALL.iter().copied().find(|dialect| dialect.names().contains(&name))
 }
 
-/// Keys that belong to a lock and are none, whatever a pattern says.
-fn is_companion(key: &[u8]) -> bool {
-    const PREFIXES: [&[u8]; 5] = [
-        b"lock-signal:",
-        b"redisson_lock_queue:",
-        b"redisson_lock_timeout:",
-        b"redisson_lock_token:",
-        b"redisson_unlock_latch:",
-    ];
-    PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+/// The script for locks that are strings with the holder's token: all keys are compared, and then all deleted.
+pub(crate) fn compare_and_delete(order: &ReleaseOrder, now_ms: i64) -> Script {
+    Script {
+        code: COMPARE_AND_DELETE,
+        keys: order.keys.iter().map(|key| key.to_vec()).collect(),
+        arguments: vec![order.token.to_vec(), most_ttl(order, now_ms)],
+    }
 }
+
+/// Compares type, length, bytes and expiry of every key, then deletes them all. The length is compared first so that a
+/// value that grew large is not copied.
+const COMPARE_AND_DELETE: &str = r"
+local missing, most = 0, tonumber(ARGV[2])
+for _, key in ipairs(KEYS) do
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'none' then missing = missing + 1
+  elseif kind ~= 'string' or redis.call('STRLEN', key) ~= #ARGV[1] or redis.call('GET', key) ~= ARGV[1] then
+    return {'changed'}
+  else
+    local ttl = redis.call('PTTL', key)
+    if (most == -1 and ttl ~= -1) or (most ~= -1 and (ttl == -1 or ttl > most)) then return {'touched', ttl} end
+  end
+end
+if missing == #KEYS then return {'gone'} end
+if missing > 0 then return {'changed'} end
+for _, key in ipairs(KEYS) do redis.call('DEL', key) end
+return {'released', -1}
+";
 
 /// The remaining life that a hold may have at most when the script runs, as its argument: `-1` for a lock without
 /// expiry. The script runs later than `now_ms`, so a hold that nobody touched has no more than this left.
-fn most_ttl(order: &ReleaseOrder, now_ms: i64) -> Vec<u8> {
+pub(crate) fn most_ttl(order: &ReleaseOrder, now_ms: i64) -> Vec<u8> {
     match order.expires_not_after {
         Some(at) => (at.0 - now_ms).max(0).to_string().into_bytes(),
         None => b"-1".to_vec(),

@@ -2,11 +2,12 @@
 //!
 //! Source: ionelmc/python-redis-lock 4.0.1, `src/redis_lock/__init__.py`; formats seen running.
 
-use lockkeeper_model::{Certainty, Identity, Mode, Told};
-use smallvec::smallvec;
+use bytes::Bytes;
+use lockkeeper_model::Certainty;
 
-use super::{Dialect, Script, StoredKey, Value, most_ttl};
-use crate::source::{DialectTraits, Form, Hold, Recognition, ReleaseOrder};
+use super::shape::{could_be_chosen, is_token_shaped, names_nobody};
+use super::{Dialect, Found, Kind, Raw, Script, Stored, most_ttl, none, whole};
+use crate::source::{DialectTraits, Form, Recognition, ReleaseOrder};
 
 pub(super) struct PythonRedisLock;
 
@@ -18,20 +19,15 @@ const SIGNAL_PREFIX: &[u8] = b"lock-signal:";
 const TOKEN_CHARS: usize = 24;
 
 static TRAITS: DialectTraits = DialectTraits {
-    stored_as: "string",
     strip_prefix: "lock:",
-    told: Told::AtRenewal,
     told_because: "The store does not tell it. If it renews by itself, only its renewing thread ends and the program is \
                    not told; its own release raises an error. Until then it goes on as if it had the lock.",
     release: "The key is deleted only if its value is still exactly this token and its expiry was not pushed out since; \
               then one element is put on its signal list, which wakes one waiter, as the library does.",
     // A `Lock` object keeps its id from one acquire to the next.
     token_is_one_use: false,
-    waiters_counted: false,
     waiters_because: "those who wait block on its signal list; Redis does not say on which list a client blocks",
-    never_renews: None,
-    companions: |key| vec![signal(key)],
-    identity: |_| Identity::default(),
+    ..DialectTraits::PLAIN
 };
 
 static RANDOM_TOKEN: Recognition = Recognition {
@@ -49,32 +45,47 @@ static CHOSEN_TOKEN: Recognition = Recognition {
     traits: &TRAITS,
 };
 
+static SIGNALLED: Recognition = Recognition {
+    dialect: NAME,
+    certainty: Certainty::Likely,
+    because: "a value that the caller chose under `lock:`, and its signal list stands beside it",
+    traits: &TRAITS,
+};
+
 impl Dialect for PythonRedisLock {
-    fn name(&self) -> &'static str {
-        NAME
+    fn names(&self) -> &'static [&'static str] {
+        &[NAME]
     }
 
-    fn recognise(&self, stored: &StoredKey<'_>) -> Option<Form> {
-        let Value::String(token) = stored.value else { return None };
-        if !stored.key.starts_with(PREFIX) || stored.key.len() == PREFIX.len() {
-            return None;
-        }
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::String]
+    }
+
+    fn root_of(&self, key: &[u8]) -> Option<Vec<u8>> {
+        key.strip_prefix(SIGNAL_PREFIX).filter(|name| !name.is_empty()).map(|name| [PREFIX, name].concat())
+    }
+
+    fn beside(&self, root: &Raw) -> Vec<Vec<u8>> {
+        if is_under_prefix(&root.key) { vec![signal(&root.key)] } else { Vec::new() }
+    }
+
+    fn recognise(&self, stored: &Stored<'_>) -> Found {
+        let Some(token) = stored.string().filter(|_| is_under_prefix(stored.key())) else { return none() };
         let own = token.len() == TOKEN_CHARS
             && token.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
-        let chosen = !super::token::names_nobody(token)
-            && !super::token::is_token_shaped(token)
-            && super::token::could_be_chosen(token);
+        let signal = stored.beside(&signal(stored.key())).map(|raw| raw.key.clone());
+        let chosen = !names_nobody(token) && !is_token_shaped(token) && could_be_chosen(token);
         let recognition = match () {
             () if own => &RANDOM_TOKEN,
+            () if chosen && signal.is_some() => &SIGNALLED,
             () if chosen => &CHOSEN_TOKEN,
-            () => return None,
+            () => return none(),
         };
-        Some(Form {
-            recognition,
-            mode: Mode::Exclusive,
-            holds: smallvec![Hold { token: token.into(), count: 1, ttl_ms: stored.ttl_ms }],
-            no_owner: false,
-        })
+        let mut form = Form::exclusive(recognition, token, stored.ttl_ms());
+        if let Some(signal) = signal {
+            form.extra_mut().companions.push(Bytes::copy_from_slice(&signal));
+        }
+        whole(form)
     }
 
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script {
@@ -84,6 +95,10 @@ impl Dialect for PythonRedisLock {
             arguments: vec![order.token.to_vec(), most_ttl(order, now_ms)],
         }
     }
+}
+
+fn is_under_prefix(key: &[u8]) -> bool {
+    key.len() > PREFIX.len() && key.starts_with(PREFIX)
 }
 
 /// `lock:<name>` → `lock-signal:<name>`.
@@ -119,15 +134,14 @@ mod tests {
 
     #[test]
     fn only_keys_under_the_prefix_are_its_own() {
-        let seen = |key: &[u8], value: &[u8]| {
-            let value = Value::String(value);
-            PythonRedisLock
-                .recognise(&StoredKey { key, value, ttl_ms: None, configured: true, now_ms: 0 })
-                .map(|form| form.recognition.certainty)
+        let seen = |key: &str, value: &[u8]| {
+            let root = Raw::string(key, value, None);
+            let stored = Stored { root: &root, beside: &[], configured: true, now_ms: 0 };
+            PythonRedisLock.recognise(&stored).first().map(|found| found.form.recognition.certainty)
         };
-        assert_eq!(seen(b"lock:a", b"abcdefghijklmnopqrstuv+/"), Some(Certainty::Likely));
-        assert_eq!(seen(b"lock:a", b"worker-7"), Some(Certainty::Ambiguous));
-        assert_eq!(seen(b"lock:a", b"0f8e41d2a2c911ef8b0a0242ac120003"), None);
-        assert_eq!(seen(b"other", b"abcdefghijklmnopqrstuv+/"), None);
+        assert_eq!(seen("lock:a", b"abcdefghijklmnopqrstuv+/"), Some(Certainty::Likely));
+        assert_eq!(seen("lock:a", b"worker-7"), Some(Certainty::Ambiguous));
+        assert_eq!(seen("lock:a", b"0f8e41d2a2c911ef8b0a0242ac120003"), None);
+        assert_eq!(seen("other", b"abcdefghijklmnopqrstuv+/"), None);
     }
 }

@@ -5,25 +5,22 @@
 
 use std::str::FromStr;
 
-use lockkeeper_model::{Certainty, Identity, Mode, Told};
-use smallvec::smallvec;
+use lockkeeper_model::{Certainty, Identity};
 
-use super::{Dialect, Script, StoredKey, Value, most_ttl};
-use crate::source::{DialectTraits, Form, Hold, Recognition, ReleaseOrder};
+use super::{Dialect, Found, Kind, Script, Stored, most_ttl, none, whole};
+use crate::source::{DialectTraits, Form, Recognition, ReleaseOrder};
 
 pub(super) struct Redisson;
 
 const NAME: &str = "redisson";
 
 /// The channel on which an unlock is announced; the lock's name follows, in braces unless it has some itself.
-pub(crate) const CHANNEL_PREFIX: &str = "redisson_lock__channel:";
+const CHANNEL_PREFIX: &str = "redisson_lock__channel:";
 
 const UUID_CHARS: usize = 36;
 
 static TRAITS: DialectTraits = DialectTraits {
     stored_as: "hash",
-    strip_prefix: "",
-    told: Told::AtRenewal,
     told_because: "The store does not tell it. Its watchdog stops renewing without a word, and its own unlock raises an \
                    error. Until then it goes on as if it had the lock.",
     release: "The hash is deleted only if this field is still in it alone with exactly this count and its expiry was \
@@ -34,9 +31,8 @@ static TRAITS: DialectTraits = DialectTraits {
     waiters_counted: true,
     waiters_because: "connections that listen on its unlock channel: one for each waiting client, however many of its \
                       threads wait",
-    never_renews: None,
-    companions: |_| Vec::new(),
     identity,
+    ..DialectTraits::PLAIN
 };
 
 static RLOCK: Recognition = Recognition {
@@ -48,20 +44,39 @@ static RLOCK: Recognition = Recognition {
 };
 
 impl Dialect for Redisson {
-    fn name(&self) -> &'static str {
-        NAME
+    fn names(&self) -> &'static [&'static str] {
+        &[NAME]
     }
 
-    fn recognise(&self, stored: &StoredKey<'_>) -> Option<Form> {
-        let Value::Hash([(field, count)]) = stored.value else { return None };
-        parts(field)?;
-        let count = std::str::from_utf8(count).ok().and_then(|text| u32::from_str(text).ok())?;
-        Some(Form {
-            recognition: &RLOCK,
-            mode: Mode::Exclusive,
-            holds: smallvec![Hold { token: field.as_ref().into(), count, ttl_ms: stored.ttl_ms }],
-            no_owner: false,
-        })
+    fn kinds(&self) -> &'static [Kind] {
+        &[Kind::Hash]
+    }
+
+    fn is_never_a_lock(&self, key: &[u8]) -> bool {
+        [&b"redisson_unlock_latch:"[..], b"redisson_lock_queue:", b"redisson_lock_timeout:", b"redisson_lock_token:"]
+            .iter()
+            .any(|prefix| key.starts_with(prefix))
+    }
+
+    fn channels(&self) -> &'static [&'static str] {
+        &[CHANNEL_PREFIX]
+    }
+
+    fn root_of_channel(&self, channel: &[u8]) -> Option<Vec<u8>> {
+        lock_of_channel(channel).map(<[u8]>::to_vec)
+    }
+
+    fn recognise(&self, stored: &Stored<'_>) -> Found {
+        let Some([(field, count)]) = stored.hash() else { return none() };
+        if parts(field).is_none() {
+            return none();
+        }
+        let Some(count) = std::str::from_utf8(count).ok().and_then(|text| u32::from_str(text).ok()) else {
+            return none();
+        };
+        let mut form = Form::exclusive(&RLOCK, field, stored.ttl_ms());
+        form.holds[0].count = count;
+        whole(form)
     }
 
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script {
@@ -87,7 +102,12 @@ fn parts(field: &[u8]) -> Option<(&str, &str)> {
 }
 
 fn identity(token: &[u8]) -> Identity {
-    Identity { thread: parts(token).map(|(_, thread)| thread.to_owned()), ..Identity::default() }
+    match parts(token) {
+        Some((instance, thread)) => {
+            Identity { instance: Some(instance.to_owned()), thread: Some(thread.to_owned()), ..Identity::NOBODY }
+        }
+        None => Identity::NOBODY,
+    }
 }
 
 /// The unlock channel of a lock.
@@ -100,7 +120,7 @@ fn channel(key: &[u8]) -> Vec<u8> {
 }
 
 /// The lock to which an unlock channel belongs; `None` for the channel of one waiter in a fair queue.
-pub(crate) fn lock_of_channel(channel: &[u8]) -> Option<&[u8]> {
+fn lock_of_channel(channel: &[u8]) -> Option<&[u8]> {
     let name = channel.strip_prefix(CHANNEL_PREFIX.as_bytes())?;
     match (name.strip_prefix(b"{"), name.iter().rposition(|&byte| byte == b'}')) {
         (Some(inner), Some(end)) if end == name.len() - 1 => Some(&inner[..inner.len() - 1]),
@@ -127,18 +147,16 @@ return {'released', redis.call('PUBLISH', KEYS[2], '0')}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
+    use crate::source::redis::dialect::Raw;
 
     const FIELD: &str = "6f1a3c0e-1111-4222-8333-444455556666:42";
 
     #[test]
     fn a_field_with_uuid_and_thread_is_a_hold_and_anything_else_is_not() {
         let seen = |fields: &[(&str, &str)]| {
-            let fields: Vec<(Bytes, Bytes)> =
-                fields.iter().map(|(f, v)| (Bytes::from(f.to_string()), Bytes::from(v.to_string()))).collect();
-            let stored =
-                StoredKey { key: b"k", value: Value::Hash(&fields), ttl_ms: Some(9), configured: true, now_ms: 0 };
-            Redisson.recognise(&stored).map(|form| form.holds[0].count)
+            let root = Raw::hash("k", fields, Some(9));
+            let stored = Stored { root: &root, beside: &[], configured: true, now_ms: 0 };
+            Redisson.recognise(&stored).first().map(|found| found.form.holds[0].count)
         };
         assert_eq!(seen(&[(FIELD, "2")]), Some(2));
         assert_eq!(seen(&[(FIELD, "2"), ("mode", "read")]), None);

@@ -1,0 +1,126 @@
+//! What goes on around a lock: who hands it to whom, and how long others stood waiting, over the last minutes.
+
+use lockkeeper_model::{Contention as Shown, WaitersBasis};
+
+/// Minutes that are looked back on: an incident's beginning is still in view, and a lock that was busy before lunch is
+/// not at the top after it.
+pub(crate) const MINUTES: usize = 5;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// Counts by the minute, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contention {
+    /// The minute of the first bucket, since the epoch.
+    minute: i64,
+    buckets: [Bucket; MINUTES],
+    /// Those who waited until this moment have been counted.
+    counted_until: i64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bucket {
+    blocked_ms: u64,
+    hand_overs: u32,
+    attempts: u32,
+    refusals: u32,
+}
+
+impl Contention {
+    fn now(&mut self, now: i64) -> &mut Bucket {
+        let minute = now.div_euclid(MINUTE_MS);
+        let passed = usize::try_from(minute - self.minute).unwrap_or(0).min(MINUTES);
+        self.buckets.rotate_right(passed % MINUTES);
+        let fresh = if passed == MINUTES { MINUTES } else { passed };
+        self.buckets[..fresh].fill(Bucket::default());
+        self.minute = self.minute.max(minute);
+        &mut self.buckets[0]
+    }
+
+    /// So many have waited since the last count.
+    pub(super) fn waited(&mut self, waiters: u32, now: i64) {
+        let since = if self.counted_until == 0 { now } else { self.counted_until };
+        // A gap in the counting is not time that anybody was seen waiting in.
+        let ms = u64::try_from((now - since).clamp(0, MINUTE_MS)).unwrap_or(0);
+        self.now(now).blocked_ms += ms * u64::from(waiters);
+        self.counted_until = if waiters == 0 { 0 } else { now };
+    }
+
+    /// Begins to count those who wait.
+    pub(super) fn begin(&mut self, now: i64) {
+        self.counted_until = now;
+    }
+
+    /// One let go and another took it.
+    pub(super) fn handed_over(&mut self, now: i64) {
+        self.now(now).hand_overs += 1;
+    }
+
+    /// Attempts were seen or told of.
+    #[allow(dead_code)]
+    pub(super) fn tried(&mut self, attempts: u32, refusals: u32, now: i64) {
+        let bucket = self.now(now);
+        bucket.attempts = bucket.attempts.saturating_add(attempts);
+        bucket.refusals = bucket.refusals.saturating_add(refusals);
+    }
+
+    /// The time that all who waited have waited together, in milliseconds.
+    #[must_use]
+    pub fn blocked_ms(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.blocked_ms).sum()
+    }
+
+    /// Leaves out what is too long ago. Says whether anything is left.
+    pub(super) fn forget(&mut self, now: i64) -> bool {
+        self.now(now);
+        self.buckets.iter().any(|bucket| *bucket != Bucket::default())
+    }
+
+    /// In the words of the contract.
+    #[must_use]
+    pub fn shown(&self, waiters: WaitersBasis) -> Shown {
+        let sum = |of: fn(&Bucket) -> u32| self.buckets.iter().map(of).fold(0u32, u32::saturating_add);
+        let (attempts, refusals) = (sum(|bucket| bucket.attempts), sum(|bucket| bucket.refusals));
+        let known = |n: u32| (n > 0).then_some(n);
+        Shown {
+            over_ms: MINUTES as i64 * MINUTE_MS,
+            blocked_ms: match waiters {
+                WaitersBasis::Unknown if self.blocked_ms() == 0 => None,
+                _ => Some(i64::try_from(self.blocked_ms()).unwrap_or(i64::MAX)),
+            },
+            blocked_basis: waiters,
+            hand_overs: sum(|bucket| bucket.hand_overs),
+            attempts: known(attempts),
+            refusals: known(refusals),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_adds_up_and_is_forgotten_minute_by_minute() {
+        let start = 100 * MINUTE_MS;
+        let mut contention = Contention::default();
+        contention.begin(start);
+        contention.waited(3, start + 1_000);
+        contention.waited(3, start + 2_000);
+        contention.handed_over(start + 2_000);
+        assert_eq!(contention.blocked_ms(), 6_000);
+        contention.waited(1, start + MINUTE_MS);
+        assert_eq!(contention.blocked_ms(), 64_000);
+        assert!(contention.forget(start + 5 * MINUTE_MS));
+        assert_eq!(contention.blocked_ms(), 58_000);
+        assert!(!contention.forget(start + 6 * MINUTE_MS));
+    }
+
+    #[test]
+    fn a_gap_in_the_counting_is_not_waiting() {
+        let mut contention = Contention::default();
+        contention.begin(MINUTE_MS);
+        contention.waited(1, 60 * MINUTE_MS);
+        assert_eq!(contention.blocked_ms(), 60_000);
+    }
+}

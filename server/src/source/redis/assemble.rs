@@ -1,0 +1,427 @@
+//! From keys to locks: one lock may be several keys, and one key may carry several locks.
+//!
+//! A key that changed leads to the *root* of its lock. The root is read, then what its family wants to see beside it, and
+//! the families say what locks that is. What a root carried before is remembered here, so that a lock that left it is
+//! reported as gone.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use fred::clients::Client;
+use fred::error::Error;
+use lockkeeper_model::{Flag, LockState, Time};
+
+use super::dialect::{self, Found, Raw, Stored, Value};
+use super::pace::Purpose;
+use super::read::Keys;
+use super::scope::Scope;
+use crate::clock;
+use crate::source::{Form, Hint, Seen, Sight};
+
+/// Stands between a key and a field of it in the id of a lock that is one field of a hash.
+const PART: u8 = b'#';
+
+/// Roots that are remembered to carry several locks, or to be looked at even when nothing is left under them. More
+/// than any store of locks has; beyond it the next scan heals what was missed.
+const MAX_REMEMBERED: usize = 100_000;
+
+/// The most keys of one lock whose names do not tell that they belong together.
+const MAX_SPAN: usize = 64;
+
+/// A key to read, and why.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) key: Bytes,
+    pub(crate) noticed_at: Option<Time>,
+    /// The last end that the store announced since the last reading.
+    pub(crate) ended: Hint,
+    /// The store announced that the key is new.
+    pub(crate) new: bool,
+}
+
+impl Wanted {
+    /// A key to read for no particular reason.
+    pub(crate) fn of(key: Bytes) -> Wanted {
+        Wanted { key, noticed_at: None, ended: Hint::None, new: false }
+    }
+}
+
+/// What is remembered of roots from one reading to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    inner: Mutex<Remembered>,
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    /// The ids of the locks under a root that carries several.
+    parts: HashMap<Bytes, Vec<Bytes>>,
+    /// Those ids, back to their roots.
+    roots: HashMap<Bytes, Bytes>,
+    /// Roots whose lock can be there without them.
+    lingering: HashSet<Bytes>,
+    /// The keys of one lock that have one token, by each of them; the first is its id.
+    spans: HashMap<Bytes, Arc<[Bytes]>>,
+}
+
+impl Memory {
+    /// The key to read for a lock's id or for a key that belongs to a lock.
+    pub(crate) fn root_of(&self, id: &[u8]) -> Bytes {
+        if let Some(root) = self.lock().roots.get(id) {
+            return root.clone();
+        }
+        dialect::root_of(id).map_or_else(|| Bytes::copy_from_slice(id), Bytes::from)
+    }
+
+    fn lingers(&self, root: &[u8]) -> bool {
+        self.lock().lingering.contains(root)
+    }
+
+    fn span_of(&self, key: &[u8]) -> Option<Arc<[Bytes]>> {
+        self.lock().spans.get(key).cloned()
+    }
+
+    /// Takes note of the locks under a root; answers the ids of those that are not there any more.
+    fn note(&self, root: &Bytes, ids: &[Bytes], lingers: bool) -> Vec<Bytes> {
+        let mut inner = self.lock();
+        if lingers && inner.lingering.len() < MAX_REMEMBERED {
+            inner.lingering.insert(root.clone());
+        } else {
+            inner.lingering.remove(root);
+        }
+        let only_itself = matches!(ids, [] | [_]) && ids.iter().all(|id| id == root);
+        if only_itself && !inner.parts.contains_key(root) {
+            return Vec::new();
+        }
+        let before = inner.parts.remove(root).unwrap_or_default();
+        let left: Vec<Bytes> = before.into_iter().filter(|id| !ids.contains(id)).collect();
+        for id in &left {
+            inner.roots.remove(id);
+        }
+        if !only_itself && inner.roots.len() < MAX_REMEMBERED {
+            for id in ids {
+                inner.roots.insert(id.clone(), root.clone());
+            }
+            inner.parts.insert(root.clone(), ids.to_vec());
+        }
+        left
+    }
+
+    /// Takes note that these keys are one lock.
+    pub(crate) fn together(&self, keys: &[Bytes]) {
+        let mut inner = self.lock();
+        let mut all: Vec<Bytes> = keys.to_vec();
+        for key in keys {
+            if let Some(known) = inner.spans.get(key) {
+                all.extend(known.iter().cloned());
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        if all.len() > MAX_SPAN || inner.spans.len() + all.len() > MAX_REMEMBERED {
+            return;
+        }
+        let all: Arc<[Bytes]> = all.into();
+        for key in all.iter() {
+            inner.spans.insert(key.clone(), all.clone());
+        }
+    }
+
+    /// These keys are not one lock any more.
+    fn apart(&self, keys: &[Bytes]) {
+        let mut inner = self.lock();
+        for key in keys {
+            inner.spans.remove(key);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Remembered> {
+        // The sections under this lock only move memory; what a panic left behind is healed by the next scan.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads locks of one store.
+#[derive(Clone)]
+pub(crate) struct Reader {
+    pub(crate) keys: Keys,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) memory: Arc<Memory>,
+}
+
+/// A root that was read, with what led to it and what it is.
+struct Read {
+    wanted: Wanted,
+    found: Found,
+    /// Another of the lock's keys led here, or the lock can be there without it.
+    lingers: bool,
+}
+
+impl Reader {
+    /// What locks are stored under each key, or gone from under it. Keys that may not be read, and those whose lock no
+    /// pattern names, are missing. An error means that the connection is lost and nothing is known.
+    pub(crate) async fn read(
+        &self,
+        client: &Client,
+        wanted: Vec<Wanted>,
+        purpose: Purpose,
+    ) -> Result<Vec<Sight>, Error> {
+        let mut roots = self.roots(wanted);
+        let names: Vec<Bytes> = roots.iter().map(|read| read.wanted.key.clone()).collect();
+        let asked_at = clock::now();
+        let mut raws = self.keys.read(client, &names, purpose).await?;
+        let read_at = clock::now();
+        self.search_large(client, &mut raws, purpose).await?;
+        let beside = self.beside(client, &raws, &roots, purpose).await?;
+
+        let mut unread = Vec::new();
+        let mut raws = raws.into_iter().peekable();
+        for (i, read) in roots.iter_mut().enumerate() {
+            let Some(raw) = raws.next_if(|raw| raw.key == read.wanted.key) else {
+                unread.push(i);
+                continue;
+            };
+            read.found = self.recognise(&raw, &beside, read_at);
+        }
+        for i in unread.into_iter().rev() {
+            roots.remove(i);
+        }
+        let mut sights = Vec::with_capacity(roots.len());
+        for read in self.spans(roots, &mut sights, asked_at, read_at) {
+            self.tell(read, &mut sights, asked_at, read_at);
+        }
+        Ok(sights)
+    }
+
+    /// The roots to read for these keys, each once, with the other keys of locks that span several.
+    fn roots(&self, wanted: Vec<Wanted>) -> Vec<Read> {
+        let mut roots: Vec<Read> = Vec::with_capacity(wanted.len());
+        let mut places: HashMap<Bytes, usize> = HashMap::with_capacity(wanted.len());
+        let mut add = |wanted: Wanted, led: bool| {
+            if let Some(&place) = places.get(&wanted.key) {
+                let known: &mut Read = &mut roots[place];
+                known.lingers |= led;
+                known.wanted.noticed_at = known.wanted.noticed_at.or(wanted.noticed_at);
+                known.wanted.new |= wanted.new;
+                if wanted.ended != Hint::None {
+                    known.wanted.ended = wanted.ended;
+                }
+                return;
+            }
+            places.insert(wanted.key.clone(), roots.len());
+            let lingers = led || self.memory.lingers(&wanted.key);
+            roots.push(Read { wanted, found: dialect::none(), lingers });
+        };
+        for one in wanted {
+            let root = self.memory.root_of(&one.key);
+            if root != one.key && !self.scope.has(&root) {
+                continue;
+            }
+            let span = self.memory.span_of(&root);
+            let led = root != one.key;
+            // What the store said of another of its keys is not said of the lock.
+            add(if led { Wanted { noticed_at: one.noticed_at, ..Wanted::of(root) } } else { one }, led);
+            for key in span.iter().flat_map(|keys| keys.iter()) {
+                add(Wanted::of(key.clone()), false);
+            }
+        }
+        roots
+    }
+
+    /// Looks through hashes that are too large to be read for fields that are locks.
+    async fn search_large(&self, client: &Client, raws: &mut [Raw], purpose: Purpose) -> Result<(), Error> {
+        for raw in raws {
+            if let Value::TooLarge { hash: true, .. } = raw.value
+                && let Some(pattern) = dialect::fields(&raw.key)
+                && let Some(fields) = self.keys.fields(client, &raw.key, pattern, purpose).await?
+            {
+                raw.value = Value::Hash(fields);
+            }
+        }
+        Ok(())
+    }
+
+    /// What stands beside the roots that were read.
+    async fn beside(
+        &self,
+        client: &Client,
+        raws: &[Raw],
+        roots: &[Read],
+        purpose: Purpose,
+    ) -> Result<HashMap<Bytes, Vec<Raw>>, Error> {
+        let lingering: HashSet<&Bytes> =
+            roots.iter().filter(|read| read.lingers).map(|read| &read.wanted.key).collect();
+        let mut owners: Vec<(Bytes, usize)> = Vec::new();
+        let mut names: Vec<Bytes> = Vec::new();
+        for raw in raws {
+            // A key that is gone is nearly always a lock that was let go of, with nothing beside it.
+            if raw.value == Value::Missing && !lingering.contains(&raw.key) {
+                continue;
+            }
+            let mut keys = dialect::beside(raw);
+            keys.retain(|key| self.keys.can_belong_together(&raw.key, key));
+            if !keys.is_empty() {
+                owners.push((raw.key.clone(), keys.len()));
+                names.extend(keys.into_iter().map(Bytes::from));
+            }
+        }
+        let mut found = self.keys.read(client, &names, purpose).await?.into_iter().peekable();
+        let mut names = names.into_iter();
+        Ok(owners
+            .into_iter()
+            .map(|(root, n)| {
+                let beside = names.by_ref().take(n).filter_map(|name| found.next_if(|raw| raw.key == name)).collect();
+                (root, beside)
+            })
+            .collect())
+    }
+
+    fn recognise(&self, raw: &Raw, beside: &HashMap<Bytes, Vec<Raw>>, read_at: Time) -> Found {
+        let configured = self.scope.is_configured();
+        let beside = beside.get(&raw.key).map_or(&[][..], Vec::as_slice);
+        let found = dialect::recognise(&Stored { root: raw, beside, configured, now_ms: read_at.0 });
+        if found.is_empty() {
+            let because = match &raw.value {
+                Value::Missing => return found,
+                Value::TooLarge { because, .. } | Value::Not(because) => because.clone(),
+                Value::String(_) => "a string in a form that no known library stores".to_owned(),
+                Value::Hash(_) => "a hash in a form that no known library stores".to_owned(),
+                Value::List { .. } => "a list in a form that no known library stores".to_owned(),
+                Value::Set(_) => "a set in a form that no known library stores".to_owned(),
+                Value::ZSet(_) => "a sorted set in a form that no known library stores".to_owned(),
+            };
+            self.note_not_a_lock(&raw.key, because);
+        }
+        found
+    }
+
+    /// Puts together locks that have one token in several keys; answers the rest.
+    fn spans(&self, roots: Vec<Read>, sights: &mut Vec<Sight>, asked_at: Time, read_at: Time) -> Vec<Read> {
+        let token = |read: &Read| match &read.found[..] {
+            [only] if only.form.recognition.traits.may_span_keys => {
+                only.form.holds.first().map(|hold| hold.token.clone())
+            }
+            _ => None,
+        };
+        // Keys of one acquire change together, so that they are nearly always read together.
+        let mut by_token: HashMap<Box<[u8]>, Vec<Bytes>> = HashMap::new();
+        for read in &roots {
+            if let Some(token) = token(read) {
+                by_token.entry(token).or_default().push(read.wanted.key.clone());
+            }
+        }
+        for keys in by_token.values().filter(|keys| keys.len() > 1) {
+            self.memory.together(keys);
+        }
+        let mut rest = Vec::with_capacity(roots.len());
+        let mut spans: HashMap<Bytes, (Arc<[Bytes]>, Vec<Read>)> = HashMap::new();
+        for read in roots {
+            match self.memory.span_of(&read.wanted.key) {
+                Some(keys) => spans.entry(keys[0].clone()).or_insert_with(|| (keys, Vec::new())).1.push(read),
+                None => rest.push(read),
+            }
+        }
+        for (id, (keys, mut reads)) in spans {
+            let tokens: HashSet<Option<Box<[u8]>>> = reads.iter().map(token).collect();
+            let held = reads.iter().filter(|read| !read.found.is_empty()).count();
+            let foreign = tokens.iter().flatten().count() > 1 || reads.iter().any(|read| read.found.len() > 1);
+            if held == 0 || foreign || reads.len() < keys.len() {
+                // Over, or each is another's now, or not all of them could be read.
+                self.memory.apart(&keys);
+                rest.extend(reads);
+                continue;
+            }
+            let there: Vec<Bytes> =
+                reads.iter().filter(|read| !read.found.is_empty()).map(|read| read.wanted.key.clone()).collect();
+            let whole = there.len() == keys.len();
+            let said = reads.iter().find_map(|read| read.wanted.noticed_at);
+            let Some(place) = reads.iter().position(|read| !read.found.is_empty()) else { continue };
+            let first = reads.swap_remove(place);
+            let new = first.wanted.new;
+            let shortest = reads
+                .iter()
+                .chain([&first])
+                .filter_map(|read| Some(read.found.first()?.form.holds.first()?.ttl_ms))
+                .min_by_key(|ttl| ttl.unwrap_or(i64::MAX))
+                .flatten();
+            let Some(found) = first.found.into_iter().next() else { continue };
+            let mut form = found.form;
+            if let Some(hold) = form.holds.first_mut() {
+                hold.ttl_ms = shortest;
+            }
+            let extra = form.extra_mut();
+            extra.keys = there;
+            if !whole {
+                extra.flags.push(Flag::HalfLock);
+                extra.notes.push(format!(
+                    "it was {} keys with one token; {} of them are left",
+                    keys.len(),
+                    extra.keys.len()
+                ));
+            }
+            let sight = |key: &Bytes, seen: Seen| Sight {
+                key: key.clone(),
+                seen,
+                asked_at,
+                read_at,
+                noticed_at: said,
+                hint: if new { Hint::New } else { Hint::None },
+            };
+            sights.push(sight(&id, Seen::Held(form)));
+            sights.extend(keys.iter().filter(|key| **key != id).map(|key| sight(key, Seen::PartOfAnother)));
+        }
+        rest
+    }
+
+    /// Reports the locks under one root, and those that left it.
+    fn tell(&self, read: Read, sights: &mut Vec<Sight>, asked_at: Time, read_at: Time) {
+        let Read { wanted, found, .. } = read;
+        let root = wanted.key.clone();
+        let id = |part: &Option<Bytes>| match part {
+            Some(part) => Bytes::from([&root[..], &[PART], part].concat()),
+            None => root.clone(),
+        };
+        let ids: Vec<Bytes> = found.iter().map(|lock| id(&lock.part)).collect();
+        let lingers = found.iter().any(|lock| {
+            lock.form.state == LockState::WaitingOnly
+                || lock.form.extra.as_ref().is_some_and(|extra| extra.queue.is_some())
+        });
+        let gone = self.memory.note(&root, &ids, lingers);
+        let sight = |key: Bytes, seen: Seen, hint: Hint| Sight {
+            key,
+            seen,
+            asked_at,
+            read_at,
+            noticed_at: wanted.noticed_at,
+            hint,
+        };
+        if !ids.contains(&root) {
+            sights.push(sight(root.clone(), Seen::Gone, wanted.ended));
+        }
+        sights.extend(gone.into_iter().filter(|id| *id != root).map(|id| sight(id, Seen::Gone, Hint::None)));
+        for (lock, id) in found.into_iter().zip(ids) {
+            let new = wanted.new && lock.part.is_none();
+            let mut form: Form = lock.form;
+            if let Some(part) = &lock.part {
+                let extra = form.extra_mut();
+                if extra.keys.is_empty() {
+                    extra.keys.push(root.clone());
+                }
+                if extra.name.is_none() {
+                    extra.name = Some(lockkeeper_model::LockId::of_key(part).as_str().into());
+                }
+            }
+            sights.push(sight(id, Seen::Held(form), if new { Hint::New } else { Hint::None }));
+        }
+    }
+
+    /// Where an operator said that it is one, that is news; elsewhere it is what most keys are.
+    fn note_not_a_lock(&self, key: &[u8], because: String) {
+        if self.scope.is_configured() {
+            self.keys.status.not_a_lock(key, because);
+        } else {
+            self.scope.learn_no_lock(key);
+        }
+    }
+}

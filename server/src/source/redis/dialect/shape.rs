@@ -1,0 +1,126 @@
+//! What tokens look like, apart from whose they are.
+
+use lockkeeper_model::{Identity, Time};
+
+/// Without an operator's word, a value longer than this is no token. The longest that a known library writes by itself
+/// is a host name, a process id and 32 digits.
+pub(super) const MAX_GUESSED_TOKEN: usize = 128;
+
+/// A UUID's time is believed if it is at most this far in the future: clocks of hosts differ by seconds, not minutes.
+const CLOCK_SKEW_MS: i64 = 120_000;
+
+/// …and at most this old: a lock that was asked for a year ago is rather a random number.
+const OLDEST_ACQUIRE_MS: i64 = 366 * 86_400_000;
+
+/// A value that cannot tell one holder from another.
+pub(super) fn names_nobody(value: &[u8]) -> bool {
+    matches!(
+        value,
+        b"" | b"1" | b"0" | b"true" | b"TRUE" | b"True" | b"locked" | b"LOCKED" | b"lock" | b"ok" | b"OK" | b"yes"
+    )
+}
+
+/// A name by which people call locks.
+pub(super) fn has_lock_like_name(key: &[u8]) -> bool {
+    const WORDS: [&[u8]; 6] = [b"lock", b"mutex", b"lease", b"semaphore", b"leader", b"singleton"];
+    let lower = key.to_ascii_lowercase();
+    WORDS.iter().any(|word| memchr::memmem::find(&lower, word).is_some())
+}
+
+/// 36 characters: hex digits and dashes in their places.
+pub(super) fn is_dashed_uuid(token: &[u8]) -> bool {
+    token.len() == 36
+        && token.iter().enumerate().all(|(i, byte)| match i {
+            8 | 13 | 18 | 23 => *byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// A random UUID with dashes.
+#[allow(dead_code)]
+pub(super) fn is_uuid4(token: &[u8]) -> bool {
+    is_dashed_uuid(token) && token[14] == b'4'
+}
+
+/// All characters are lower-case hex digits, and there are so many.
+pub(super) fn is_lower_hex(token: &[u8], len: usize) -> bool {
+    token.len() == len && token.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// A UUID of version 1 as 32 hex digits, whose time is not in the future and not too old to be that of a lock.
+pub(super) fn is_timed_uuid1(token: &[u8], now_ms: i64) -> bool {
+    uuid1_time(token).is_some_and(|time| (now_ms - OLDEST_ACQUIRE_MS..=now_ms + CLOCK_SKEW_MS).contains(&time.0))
+}
+
+/// The time inside 32 hex digits that are a UUID of version 1 (RFC 9562 §5.1: 60 bits of 100 ns since 1582-10-15).
+pub(super) fn uuid1_time(token: &[u8]) -> Option<Time> {
+    if !is_lower_hex(token, 32)
+        || token[12] != b'1'
+        || !matches!(token[16].to_ascii_lowercase(), b'8' | b'9' | b'a' | b'b')
+    {
+        return None;
+    }
+    let text = std::str::from_utf8(token).ok()?;
+    let part = |range: std::ops::Range<usize>| u64::from_str_radix(&text[range], 16).unwrap_or(0);
+    let ticks = (part(13..16) << 48) | (part(8..12) << 32) | part(0..8);
+    Some(Time(i64::try_from(ticks / 10_000).unwrap_or(i64::MAX) - 12_219_292_800_000))
+}
+
+/// What such a UUID says of its maker: the node, a network card's address or a random number that is marked as such, and
+/// the time.
+pub(super) fn uuid1_identity(token: &[u8]) -> Identity {
+    let Some(time) = uuid1_time(token) else { return Identity::NOBODY };
+    let node: Vec<&str> = std::str::from_utf8(&token[20..32])
+        .map(|node| (0..6).map(|i| &node[2 * i..2 * i + 2]).collect())
+        .unwrap_or_default();
+    let random = node.first().and_then(|first| u8::from_str_radix(first, 16).ok()).is_some_and(|first| first & 1 == 1);
+    let node = node.join(":");
+    Identity {
+        node: Some(if random { format!("{node} (random)") } else { node }),
+        token_time: Some(time),
+        ..Identity::NOBODY
+    }
+}
+
+/// The token forms of known libraries: hex and dashed UUIDs, base64 of 16 or 18 bytes, 16 to 22 letters and digits, 20
+/// or 24 raw bytes, host_pid_hex.
+pub(super) fn is_token_shaped(token: &[u8]) -> bool {
+    let all = |allowed: fn(&u8) -> bool| token.iter().all(allowed);
+    let base64: fn(&u8) -> bool =
+        |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
+    let is_raw = || std::str::from_utf8(token).is_err();
+    match token.len() {
+        32 | 40 | 64 => all(u8::is_ascii_hexdigit),
+        36 => is_dashed_uuid(token),
+        16 => all(u8::is_ascii_alphanumeric),
+        20 => all(u8::is_ascii_alphanumeric) || is_raw(),
+        22 => all(base64),
+        24 => all(base64) || is_raw(),
+        len if len > 36 && len <= MAX_GUESSED_TOKEN => {
+            let (head, tail) = token.split_at(len - 32);
+            is_dashed_uuid(&token[..36]) || (head.ends_with(b"_") && tail.iter().all(u8::is_ascii_hexdigit))
+        }
+        _ => false,
+    }
+}
+
+/// A value that somebody may have chosen to name a holder: short, one word, no structure.
+pub(super) fn could_be_chosen(value: &[u8]) -> bool {
+    value.len() <= MAX_GUESSED_TOKEN
+        && value.iter().all(|byte| {
+            byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}' | b'[' | b']' | b'"' | b'<' | b'>' | b',')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_of_version_1_says_when_and_on_which_card_it_was_made() {
+        let identity = uuid1_identity(b"cd1cdc00e6bc11f08de90242ac120003");
+        assert_eq!(identity.token_time.unwrap().to_string(), "2026-01-01T02:51:41.794Z");
+        assert_eq!(identity.node.as_deref(), Some("02:42:ac:12:00:03"));
+        assert_eq!(uuid1_time(b"0f8e41d2a2c941ef8b0a0242ac120003"), None);
+    }
+}
