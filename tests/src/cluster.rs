@@ -1,7 +1,7 @@
 use fred::clients::Client;
 use fred::types::Value;
 
-use crate::{RedisServer, free_port, store, until};
+use crate::{Family, RedisServer, free_port, store, until};
 
 /// How long a node must be silent before it counts as gone, in milliseconds.
 const NODE_TIMEOUT_MS: &str = "1500";
@@ -91,19 +91,25 @@ impl Cluster {
     /// The URL of the whole, named by its first and its last node.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis-cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[0].port(), self.nodes[5].port())
+        self.url_as("")
     }
 
-    /// A name with this beginning whose lock `lock:<name>` is in a slot of primary `i` of the beginning.
+    /// The same for `user:password@`.
+    #[must_use]
+    pub fn url_as(&self, user_info: &str) -> String {
+        format!("redis-cluster://{user_info}127.0.0.1:{},127.0.0.1:{}", self.nodes[0].port(), self.nodes[5].port())
+    }
+
+    /// A name with this beginning for a lock of this family in a slot of primary `i` of the beginning.
     ///
     /// # Panics
     /// When there is none among the first thousand.
-    pub async fn name_on(&self, i: usize, beginning: &str) -> String {
+    pub async fn name_on(&self, i: usize, family: Family, beginning: &str) -> String {
         let client = self.running().client().await;
         let (first, last) = range(i);
         for n in 0..1_000 {
             let name = format!("{beginning}-{n}");
-            let slot: u16 = store(&client, "CLUSTER", ["KEYSLOT", &format!("lock:{name}")]).await;
+            let slot: u16 = store(&client, "CLUSTER", ["KEYSLOT", &family.key(&name)]).await;
             if (first..=last).contains(&slot) {
                 return name;
             }

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use lockkeeper_model::{Outcome, SlotRange, SourceState};
-use lockkeeper_tests::{Api, Cluster, Family, LockClient, Server, range};
+use fred::types::Value;
+use lockkeeper_model::{Flag, Outcome, SlotRange, SourceState};
+use lockkeeper_tests::{Api, Cluster, Family, LockClient, RedisServer, Server, range, store, until};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 const LEASE: Duration = Duration::from_secs(600);
 
@@ -12,7 +15,8 @@ const LEASE: Duration = Duration::from_secs(600);
 async fn watched(cluster: &Cluster) -> (Server, Api, Vec<LockClient>) {
     let mut holders = Vec::new();
     for i in 0..3 {
-        holders.push(take(cluster, i, "before").await);
+        let family = if i == 1 { Family::Redisson } else { Family::RedisPy };
+        holders.push(take(cluster, i, family, "before").await);
     }
     let server = Server::serve().redis(&cluster.url()).arg("--allow-release").start().await;
     let api = server.api();
@@ -23,9 +27,9 @@ async fn watched(cluster: &Cluster) -> (Server, Api, Vec<LockClient>) {
 }
 
 /// A lock on primary `i` of the beginning, taken there.
-async fn take(cluster: &Cluster, i: usize, name: &str) -> LockClient {
-    let name = cluster.name_on(i, name).await;
-    let holder = Family::RedisPy.client(&cluster.nodes[i].client().await, &name, Some(LEASE));
+async fn take(cluster: &Cluster, i: usize, family: Family, name: &str) -> LockClient {
+    let name = cluster.name_on(i, family, name).await;
+    let holder = family.client(&cluster.nodes[i].client().await, &name, Some(LEASE));
     assert!(holder.take().await);
     holder
 }
@@ -48,7 +52,7 @@ async fn locks_on_every_primary_are_listed_heard_of_and_freed() {
     for (i, holder) in holders.iter().enumerate() {
         is_released(&api, holder).await;
         assert!(!holder.release().await, "the former holder learns of it");
-        let heard = take(&cluster, i, "heard").await;
+        let heard = take(&cluster, i, Family::RedisPy, "heard").await;
         is_shown(&api, &heard).await;
         assert!(heard.release().await);
         api.until_story(&heard.key, &["acquired", "released"]).await;
@@ -90,7 +94,7 @@ async fn a_replica_that_takes_over_is_followed_and_slots_that_nobody_serves_are_
     let mut cluster = Cluster::with(&["--cluster-require-full-coverage", "no"]).await;
     let (_server, api, holders) = watched(&cluster).await;
     for node in &cluster.nodes[..3] {
-        let _: i64 = lockkeeper_tests::store(&node.client().await, "WAIT", ["1", "0"]).await;
+        let _: i64 = store(&node.client().await, "WAIT", ["1", "0"]).await;
     }
     let (first, last) = range(0);
     let lost = [SlotRange { first, last }];
@@ -102,7 +106,7 @@ async fn a_replica_that_takes_over_is_followed_and_slots_that_nobody_serves_are_
     assert!(source.last_gap.as_ref().is_some_and(|gap| gap.contains("new primary")), "{source:#?}");
     assert!(source.coverage.complete && source.coverage.uncovered_slots.is_empty(), "{source:#?}");
     let lock = is_shown(&api, &holders[0]).await;
-    assert!(lock.flags.is_empty(), "{lock:#?}");
+    assert!(!lock.flags.contains(&Flag::Stale), "{lock:#?}");
 
     cluster.nodes[3].kill();
     let source = api
@@ -114,13 +118,75 @@ async fn a_replica_that_takes_over_is_followed_and_slots_that_nobody_serves_are_
     assert!(problem.contains("5,461 of the cluster's 16,384 slots (0-5460)"), "{problem}");
     assert!(!source.coverage.complete && source.confirmed_at.is_none());
     // The others are watched as before, and what cannot be done is said.
-    let heard =
-        Family::RedisPy.client(&cluster.nodes[1].client().await, &cluster.name_on(1, "meanwhile").await, Some(LEASE));
-    assert!(heard.take().await);
+    let heard = take(&cluster, 1, Family::RedisPy, "meanwhile").await;
     is_released(&api, &heard).await;
     let answer = api.try_preview(&[&lock]).await;
     assert_ne!(answer.status, 200, "{answer:#?}");
 
     cluster.nodes[3].start_again().await;
     api.until_source("all to be watched again", |source| source.state == SourceState::Live).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_refuses_to_read_is_not_taken_for_an_empty_one() {
+    let mut cluster = Cluster::start().await;
+    let (_server, api, holders) = watched(&cluster).await;
+    cluster.nodes[0].kill();
+    cluster.nodes[3].kill();
+    let source = api
+        .until_source("the refusal", |source| {
+            source.state == SourceState::Degraded && !source.coverage.uncovered_slots.is_empty()
+        })
+        .await;
+    assert!(source.confirmed_at.is_none(), "{source:#?}");
+    // As soon as the others have noticed, they answer to no key at all.
+    let client = cluster.nodes[1].client().await;
+    until(
+        "the cluster to be down",
+        async || store::<Value>(&client, "CLUSTER", ["INFO"]).await.into_string().unwrap_or_default(),
+        |info| info.contains("cluster_state:fail"),
+    )
+    .await;
+    assert_eq!(api.locks("").await.total, 3, "what was known is still shown");
+    let lock = api.lock(&holders[1].key).await.unwrap();
+    let answer = api.try_preview(&[&lock]).await;
+    assert_ne!(answer.status, 200, "{answer:#?}");
+    cluster.nodes[0].start_again().await;
+    api.until_source("all to be watched again", |source| source.state == SourceState::Live).await;
+    // The one that came back had kept nothing.
+    until("what is there", async || api.locks("").await.total, |total| *total == 2).await;
+    is_released(&api, &holders[1]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_are_counted_over_all_nodes_and_on_channels_of_both_kinds() {
+    let cluster = Cluster::start().await;
+    let (_server, api, holders) = watched(&cluster).await;
+    let holder = &holders[1];
+    let mut waiting = Vec::new();
+    for (command, node) in [("SSUBSCRIBE", 1), ("SUBSCRIBE", 2)] {
+        let mut stream = TcpStream::connect(("127.0.0.1", cluster.nodes[node].port())).await.unwrap();
+        stream.write_all(format!("{command} {}\r\n", holder.signal()).as_bytes()).await.unwrap();
+        waiting.push(stream);
+    }
+    api.until_lock("two who wait", &holder.key, |lock| lock.waiters.count == Some(2)).await;
+    waiting.pop();
+    api.until_lock("one who waits", &holder.key, |lock| lock.waiters.count == Some(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_for_another_topology_is_answered_with_the_one_that_would_do() {
+    let cluster = Cluster::start().await;
+    let redis = RedisServer::start().await;
+    for (url, hint) in [
+        (format!("redis://127.0.0.1:{}", cluster.nodes[0].port()), "redis-cluster://"),
+        (format!("redis-cluster://127.0.0.1:{}", redis.port()), "redis://"),
+    ] {
+        let server = Server::serve().redis(&url).start().await;
+        let source = server
+            .api()
+            .until_source(hint, |source| source.hint.as_ref().is_some_and(|said| said.contains(hint)))
+            .await;
+        assert_eq!(source.state, SourceState::Down, "{source:#?}");
+    }
 }
