@@ -80,12 +80,26 @@ async fn a_lock_whose_slot_moves_stays_shown_and_can_be_freed() {
     assert_eq!(api.story(&moving.key).await.last(), Some(&"forced"));
     assert!(!api.story(&moving.key).await.contains(&"released"), "it was not let go of when it moved");
 
-    let moving = &holders[1];
+    // One that is read and freed while it is on its way.
+    let moving = &holders[2];
     cluster
-        .move_slot(&moving.key, 1, 2, async || {
+        .move_slot(&moving.key, 2, 1, async || {
             is_released(&api, moving).await;
         })
         .await;
+    assert_eq!(store::<i64>(&cluster.nodes[1].client().await, "EXISTS", [&*moving.key]).await, 0);
+
+    // A script that names more than the key cannot run on the way, and says so.
+    let moving = &holders[1];
+    cluster
+        .move_slot(&moving.key, 1, 2, async || {
+            let lock = is_shown(&api, moving).await;
+            let (_, answer) = api.release(&api.preview(&lock).await).await;
+            assert_eq!(answer.results[0].outcome, Outcome::Failed, "{answer:#?}");
+            assert!(answer.results[0].detail.contains("nothing was done; try again"), "{answer:#?}");
+        })
+        .await;
+    is_released(&api, moving).await;
     assert_eq!(api.until_live().await.gaps, 0);
 }
 

@@ -199,6 +199,10 @@ impl Here {
     }
 
     async fn wait_again(&self, unread: Vec<Bytes>) {
+        if unread.is_empty() {
+            return;
+        }
+        self.shared.status.set_unreadable(true);
         for name in &unread {
             if self.dirty.put(name, None, Hint::None).is_err() {
                 // The end of the server shows elsewhere.

@@ -1,6 +1,7 @@
 //! What is said of a source, put together from what is known of its nodes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lockkeeper_model::{Coverage, FeedKind, NotALock, SlotRange, SourceState, SourceStatus, Time, words};
@@ -29,6 +30,8 @@ pub(super) struct Watched {
     pub(super) id: NodeId,
     pub(super) address: Address,
     pub(super) status: watch::Receiver<SourceStatus>,
+    /// Whether there are keys that can be read on no node for the moment.
+    pub(super) unreadable: Arc<AtomicBool>,
 }
 
 /// What is left of nodes that are not watched any more, and what concerned none of them.
@@ -89,7 +92,8 @@ impl Publisher {
             let mut seen = Vec::with_capacity(nodes.len());
             for node in nodes {
                 let status = node.status.borrow().clone();
-                seen.push(Seen { address: node.address, phase: whole.phase(node.id).await, status });
+                let (phase, unreadable) = (whole.phase(node.id).await, node.unreadable.load(Ordering::Relaxed));
+                seen.push(Seen { address: node.address, phase, unreadable, status });
             }
             let new = combine(&config, &view, &past, &seen, is_whole);
             self.published.send_modify(|status| {
@@ -104,6 +108,7 @@ impl Publisher {
 struct Seen {
     address: Address,
     phase: Phase,
+    unreadable: bool,
     status: SourceStatus,
 }
 
@@ -114,7 +119,8 @@ fn combine(config: &RedisConfig, view: &View, past: &Past, nodes: &[Seen], is_wh
     let mut all = past.clone();
     statuses().for_each(|status| all.keep(status));
     let is_complete = is_whole && !nodes.is_empty() && statuses().all(|status| status.coverage.complete);
-    let is_known = is_complete && uncovered.is_empty() && nodes.iter().all(|node| node.phase == Phase::Open);
+    let is_known =
+        is_complete && uncovered.is_empty() && nodes.iter().all(|node| node.phase == Phase::Open && !node.unreadable);
     let slowest_feed =
         nodes.iter().filter_map(|node| Some((node.status.feed?, &node.status))).max_by_key(|(feed, _)| match feed {
             FeedKind::Tracking => 0,
@@ -202,6 +208,13 @@ fn state(view: &View, nodes: &[Seen], uncovered: &[SlotRange], is_whole: bool) -
     }
     if let Some(trouble) = &view.trouble {
         return (SourceState::Degraded, Some(trouble.clone()));
+    }
+    if let Some(node) = nodes.iter().find(|node| node.unreadable) {
+        let trouble = Trouble::new(
+            format!("some keys of primary {} can be read on no node of the cluster now", node.address),
+            "slots are moving, or the cluster is down; they are read again and again",
+        );
+        return (SourceState::Degraded, Some(trouble));
     }
     if let Some(node) = first(SourceState::Degraded) {
         return (SourceState::Degraded, named(node));

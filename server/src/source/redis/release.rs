@@ -93,6 +93,11 @@ fn failed(error: &Error) -> ReleaseReply {
         _ => ReleaseReply::Failed {
             because: match refused_command(error) {
                 Some(command) => format!("the credential may not run `{command}`"),
+                None if error.details().starts_with("TRYAGAIN") => {
+                    "its slot is moving to another node of the cluster, and not all that the script names is there yet; \
+                     nothing was done; try again in a moment"
+                        .to_owned()
+                }
                 None if error.details().starts_with("CROSSSLOT") => {
                     "the lock and the key that wakes its waiters are in different slots of the cluster, so no script can \
                      compare and free in one step; nothing was done"

@@ -180,6 +180,7 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     shared.status.sees_again();
 
     let dirty = Arc::new(Dirty::default());
+    shared.status.set_unreadable(false);
     let reader = Reader {
         keys: Keys {
             pacer: shared.pacer.clone(),
@@ -377,6 +378,9 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
             // They are in the queue again, and nothing is confirmed before they have been read.
             tokio::time::sleep(READ_AGAIN).await;
             continue;
+        }
+        if dirty.len() == 0 {
+            shared.status.set_unreadable(false);
         }
         if let Some(at) = progress.reported(taken)
             && feed::confirm(shared, at).await.is_err()

@@ -57,6 +57,7 @@ pub(crate) struct Status {
     /// Told of every change.
     changed: Arc<Notify>,
     blind: AtomicBool,
+    unreadable: Arc<AtomicBool>,
 }
 
 impl Status {
@@ -66,7 +67,7 @@ impl Status {
         changed: Arc<Notify>,
     ) -> (Status, watch::Receiver<SourceStatus>) {
         let (seen, receiver) = watch::channel(unknown(config, config.shown(address)));
-        (Status { seen, changed, blind: AtomicBool::new(false) }, receiver)
+        (Status { seen, changed, blind: AtomicBool::new(false), unreadable: Arc::default() }, receiver)
     }
 
     /// Changes the status.
@@ -137,6 +138,18 @@ impl Status {
     /// Whether some keys could not be read since the connection was made.
     pub(crate) fn is_blind(&self) -> bool {
         self.blind.load(Ordering::Relaxed)
+    }
+
+    /// Whether there are keys that can be read on no node of the cluster for the moment.
+    pub(super) fn unreadable(&self) -> Arc<AtomicBool> {
+        self.unreadable.clone()
+    }
+
+    /// Takes note of whether there are such keys.
+    pub(super) fn set_unreadable(&self, unreadable: bool) {
+        if self.unreadable.swap(unreadable, Ordering::Relaxed) != unreadable {
+            self.changed.notify_one();
+        }
     }
 
     /// A new connection may read what the one before could not.

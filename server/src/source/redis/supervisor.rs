@@ -17,11 +17,11 @@ use super::pace::Pacer;
 use super::publish::{Publisher, Scene, Watched};
 use super::scope::Scope;
 use super::status::Status;
-use super::topology::{self, Topology, View};
+use super::topology::{self, Topology, View, slot_of};
 use super::whole::{NodeId, Whole};
 use super::{BoardGone, RedisConfig, Shared, WAITING_COMMANDS, link};
 use crate::clock;
-use crate::source::{Command, ReleaseReply};
+use crate::source::{Among, Command, ReleaseReply};
 
 /// Watches until `stop`.
 pub(super) async fn run(
@@ -107,8 +107,8 @@ impl Supervisor {
             let at = clock::now();
             self.scene.send_modify(|scene| scene.past.gap(at, &because));
             self.leave(&former, &because).await?;
-            if matches!(self.config.topology, Topology::Sentinel { .. }) {
-                self.whole.failed_over().await?;
+            if !former.is_empty() && !new.is_empty() {
+                self.whole.failed_over(self.keys_of(former)).await?;
             }
         }
         for address in new {
@@ -138,10 +138,18 @@ impl Supervisor {
         self.whole.gap(because).await
     }
 
+    /// The locks that were on these nodes.
+    fn keys_of(&self, nodes: Vec<Address>) -> Among {
+        let Some(slots) = self.scene.borrow().view.slots.clone() else { return Among::all() };
+        let memory = self.memory.clone();
+        Among::those(move |id| slots.owner(slot_of(&memory.root_of(id))).is_some_and(|owner| nodes.contains(owner)))
+    }
+
     async fn start(&mut self, address: Address) {
         let id = NodeId(self.next_node);
         self.next_node += 1;
         let (status, seen) = Status::new(&self.config, &address, self.changed.clone());
+        let unreadable = status.unreadable();
         let shared = Shared {
             node: id,
             endpoint: Arc::new(self.config.node(address.clone())),
@@ -158,7 +166,7 @@ impl Supervisor {
         let (orders, waiting) = mpsc::channel(WAITING_COMMANDS);
         let stop = self.stop.child_token();
         let task = tokio::spawn(link::run(shared, waiting, stop.clone()));
-        let watched = Watched { id, address: address.clone(), status: seen };
+        let watched = Watched { id, address: address.clone(), status: seen, unreadable };
         self.nodes.insert(address, Node { id, orders, watched, stop, task });
     }
 

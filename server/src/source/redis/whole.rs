@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::BoardGone;
 use crate::clock;
-use crate::source::{Batch, ClientSeen, Report, SourceId, WaitersSeen};
+use crate::source::{Among, Batch, ClientSeen, Report, SourceId, WaitersSeen};
 
 /// Names a node within one run. Numbers are not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -105,8 +105,8 @@ impl Whole {
     }
 
     /// Another server took over. How much of what was written last it knows is not known.
-    pub(super) async fn failed_over(&self) -> Result<(), BoardGone> {
-        self.send(Report::FailedOver { at: clock::now(), copied_until: None }, None).await
+    pub(super) async fn failed_over(&self, among: Among) -> Result<(), BoardGone> {
+        self.send(Report::FailedOver { at: clock::now(), copied_until: None, among }, None).await
     }
 
     /// A node answers. What happened on it while others were scanned is not known.

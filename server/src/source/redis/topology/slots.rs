@@ -48,7 +48,7 @@ impl Slots {
     }
 
     /// Whose a slot is.
-    pub(super) fn owner(&self, slot: u16) -> Option<&Address> {
+    pub(in super::super) fn owner(&self, slot: u16) -> Option<&Address> {
         let after = self.ranges.partition_point(|(range, _)| range.first <= slot);
         let (range, owner) = self.ranges.get(after.checked_sub(1)?)?;
         (slot <= range.last).then_some(owner)
