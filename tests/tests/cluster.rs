@@ -107,6 +107,11 @@ async fn a_lock_whose_slot_moves_stays_shown_and_can_be_freed() {
 async fn a_replica_that_takes_over_is_followed_and_slots_that_nobody_serves_are_said_not_to_be_seen() {
     let mut cluster = Cluster::with(&["--cluster-require-full-coverage", "no"]).await;
     let (_server, api, holders) = watched(&cluster).await;
+    // Touched so shortly before that the replica may not have known it, for all that can be seen; and one elsewhere.
+    let touched = take(&cluster, 0, Family::RedisPy, "touched").await;
+    let untouched = take(&cluster, 2, Family::RedisPy, "touched").await;
+    is_shown(&api, &untouched).await;
+    is_shown(&api, &touched).await;
     for node in &cluster.nodes[..3] {
         let _: i64 = store(&node.client().await, "WAIT", ["1", "0"]).await;
     }
@@ -122,6 +127,12 @@ async fn a_replica_that_takes_over_is_followed_and_slots_that_nobody_serves_are_
     let lock = is_shown(&api, &holders[0]).await;
     assert!(!lock.flags.contains(&Flag::Stale), "{lock:#?}");
 
+    let lock = is_shown(&api, &touched).await;
+    assert!(lock.flags.contains(&Flag::FailedOver), "{lock:#?}");
+    let lock = is_shown(&api, &untouched).await;
+    assert!(!lock.flags.contains(&Flag::FailedOver), "{lock:#?}");
+
+    let lock = is_shown(&api, &holders[0]).await;
     cluster.nodes[3].kill();
     let source = api
         .until_source("slots that nobody serves", |source| {

@@ -283,7 +283,10 @@ impl Reader {
         let found = dialect::recognise(&Stored { root: raw, beside, configured, now_ms: read_at.0 });
         if found.is_empty() {
             let because = match &raw.value {
-                Value::Missing => return found,
+                Value::Missing => {
+                    self.scope.unlearn(&raw.key);
+                    return found;
+                }
                 Value::TooLarge { because, .. } | Value::Not(because) => because.clone(),
                 Value::String(_) => "a string in a form that no known library stores".to_owned(),
                 Value::Hash(_) => "a hash in a form that no known library stores".to_owned(),
@@ -292,6 +295,8 @@ impl Reader {
                 Value::ZSet(_) => "a sorted set in a form that no known library stores".to_owned(),
             };
             self.note_not_a_lock(&raw.key, because);
+        } else {
+            self.scope.unlearn(&raw.key);
         }
         found
     }
@@ -421,7 +426,7 @@ impl Reader {
         if self.scope.is_configured() {
             self.keys.status.not_a_lock(key, because);
         } else {
-            self.scope.learn_no_lock(key);
+            self.scope.learn_no_lock(key, clock::now());
         }
     }
 }

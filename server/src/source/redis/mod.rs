@@ -17,6 +17,7 @@
 //! - [`scan`]: finding what exists.
 //! - [`read`]: reading keys with bounds; [`elsewhere`] reads those that are on another node of a cluster by now.
 //!   [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
+//! - [`catalogue`]: the recognisers by themselves, to be measured and fed anything.
 //! - [`scope`]: which keys are looked at at all.
 //! - [`waiting`]: counting those who wait, where Redis knows.
 //! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
@@ -24,6 +25,7 @@
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
 mod assemble;
+pub mod catalogue;
 mod connect;
 mod dialect;
 mod dirty;

@@ -533,6 +533,10 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
     let mut cleared_before: Option<u64> = None;
     let mut may_size = true;
     loop {
+        for key in shared.scope.due(clock::now()) {
+            // A full queue means that a scan is due, which finds whatever there is to find.
+            let _ = dirty.put(&key, None, Hint::None);
+        }
         let held_back = shared.pacer.is_crowded() && dirty.len() > 0;
         tokio::time::sleep(if held_back { VITAL_SIGNS_HELD_BACK } else { VITAL_SIGNS }).await;
         shared.pacer.count(1);

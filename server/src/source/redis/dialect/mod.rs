@@ -8,6 +8,8 @@
 //! ([`Dialect::recognise`]). It never reads anything itself.
 
 mod python_redis_lock;
+#[cfg(test)]
+mod recorded;
 mod redisson;
 mod shape;
 mod token;

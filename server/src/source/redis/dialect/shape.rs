@@ -20,11 +20,55 @@ pub(super) fn names_nobody(value: &[u8]) -> bool {
     )
 }
 
-/// A name by which people call locks.
+/// A name by which people call locks: one of its words says so. `block`, `clock` and `release` do not.
 pub(super) fn has_lock_like_name(key: &[u8]) -> bool {
-    const WORDS: [&[u8]; 6] = [b"lock", b"mutex", b"lease", b"semaphore", b"leader", b"singleton"];
-    let lower = key.to_ascii_lowercase();
-    WORDS.iter().any(|word| memchr::memmem::find(&lower, word).is_some())
+    words(key).any(says_lock)
+}
+
+/// The words of a name: its runs of letters, cut before a capital that follows a small letter.
+fn words(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_cut = |i: usize| {
+        i == 0
+            || key[i - 1].is_ascii_alphabetic() != key[i].is_ascii_alphabetic()
+            || (key[i - 1].is_ascii_lowercase() && key[i].is_ascii_uppercase())
+    };
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        while from < key.len() {
+            let start = from;
+            let end = (start + 1..key.len()).find(|&i| is_cut(i)).unwrap_or(key.len());
+            from = end;
+            if key[start].is_ascii_alphabetic() {
+                return Some(&key[start..end]);
+            }
+        }
+        None
+    })
+}
+
+fn says_lock(word: &[u8]) -> bool {
+    const WHOLE: [&[u8]; 10] = [
+        b"mutex",
+        b"mutexes",
+        b"lease",
+        b"leases",
+        b"leader",
+        b"singleton",
+        b"semaphore",
+        b"semaphores",
+        b"singletonlock",
+        b"redlock",
+    ];
+    /// Words that end in `lock` and mean something else.
+    const OTHERS: [&[u8]; 8] =
+        [b"block", b"clock", b"unlock", b"flock", b"deadlock", b"gridlock", b"padlock", b"oclock"];
+    let is = |other: &&[u8]| word.eq_ignore_ascii_case(other);
+    let ends = |end: &[u8]| word.len() >= end.len() && word[word.len() - end.len()..].eq_ignore_ascii_case(end);
+    let singular = if ends(b"s") { &word[..word.len() - 1] } else { word };
+    WHOLE.iter().any(is)
+        || (singular.len() >= 4
+            && singular[singular.len() - 4..].eq_ignore_ascii_case(b"lock")
+            && !OTHERS.iter().any(|other| singular.eq_ignore_ascii_case(other)))
 }
 
 /// 36 characters: hex digits and dashes in their places.
@@ -115,6 +159,20 @@ pub(super) fn could_be_chosen(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_says_lock_by_a_word_and_not_by_accident() {
+        for name in
+            ["lock:a", "order-lock", "orderLock", "x:mutex:1", "LOCKS/a", "mylock", "redlock:x", "leader", "a_lock_b"]
+        {
+            assert!(has_lock_like_name(name.as_bytes()), "{name}");
+        }
+        for name in
+            ["block:height", "blocked:10.0.0.9", "clock:skew", "release:7", "leaderboard:eu", "unlock", "lockout:5", ""]
+        {
+            assert!(!has_lock_like_name(name.as_bytes()), "{name}");
+        }
+    }
 
     #[test]
     fn a_uuid_of_version_1_says_when_and_on_which_card_it_was_made() {
