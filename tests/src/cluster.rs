@@ -66,10 +66,10 @@ impl Cluster {
             let _: String = store(&clients[i], "CLUSTER", ["REPLICATE", &id]).await;
         }
         until_info(&clients, "cluster_state:ok").await;
-        for client in &clients[3..] {
+        for replica in &cluster.nodes[3..] {
             until(
                 "a replica to be in step",
-                async || store::<String>(client, "INFO", ["replication"]).await,
+                async || replica.info("replication").await.unwrap_or_default(),
                 |info| info.contains("master_link_status:up"),
             )
             .await;
@@ -139,10 +139,9 @@ impl Cluster {
 
     /// Waits until node `i` is a primary.
     pub async fn until_primary(&self, i: usize) {
-        let client = self.nodes[i].client().await;
         until(
             "the replica to take over",
-            async || store::<String>(&client, "INFO", ["replication"]).await,
+            async || self.nodes[i].info("replication").await.unwrap_or_default(),
             |info| info.contains("role:master"),
         )
         .await;

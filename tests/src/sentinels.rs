@@ -7,7 +7,7 @@ use fred::types::config::Config;
 use fred::types::{Builder, ClusterHash, CustomCommand};
 use tempfile::TempDir;
 
-use crate::{RedisServer, free_port, store, until, until_some};
+use crate::{RedisServer, free_port, until, until_some};
 
 /// How long a primary must be silent before it counts as gone, in milliseconds.
 const DOWN_AFTER_MS: u32 = 1_000;
@@ -43,10 +43,9 @@ impl Sentinels {
         let replica = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"];
         let servers = vec![primary, RedisServer::with(&replica).await, RedisServer::with(&replica).await];
         for replica in &servers[1..] {
-            let client = replica.client().await;
             until(
                 "a replica to be in step",
-                async || store::<String>(&client, "INFO", ["replication"]).await,
+                async || replica.info("replication").await.unwrap_or_default(),
                 |info| info.contains("master_link_status:up"),
             )
             .await;
@@ -75,8 +74,7 @@ impl Sentinels {
     pub async fn another_primary(&self, port: u16) -> &RedisServer {
         until_some("another primary", async || {
             for server in self.servers.iter().filter(|server| server.is_running() && server.port() != port) {
-                let info: String = store(&server.client().await, "INFO", ["replication"]).await;
-                if info.contains("role:master") {
+                if server.info("replication").await.is_some_and(|info| info.contains("role:master")) {
                     return Some(server);
                 }
             }

@@ -341,7 +341,7 @@ pub enum Report {
     },
     /// Another server took over from the one that was watched.
     FailedOver {
-        /// When that was noticed.
+        /// When the former one stopped answering, or the change was noticed.
         at: Time,
         /// What was written before this moment is known to be on the new server; `None`: nothing is known of that.
         copied_until: Option<Time>,

@@ -202,7 +202,7 @@ impl Here {
         if unread.is_empty() {
             return;
         }
-        self.shared.status.set_unreadable(true);
+        self.shared.status.keys_unreadable(true);
         for name in &unread {
             if self.dirty.put(name, None, Hint::None).is_err() {
                 // The end of the server shows elsewhere.

@@ -1,7 +1,6 @@
 //! What is said of a source, put together from what is known of its nodes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lockkeeper_model::{Coverage, FeedKind, NotALock, SlotRange, SourceState, SourceStatus, Time, words};
@@ -9,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::RedisConfig;
 use super::endpoint::Address;
-use super::status::{NAMED_NOT_LOCKS, unknown};
+use super::status::{NAMED_NOT_LOCKS, Unreadable, unknown};
 use super::topology::{SLOTS, View};
 use super::trouble::Trouble;
 use super::whole::{NodeId, Phase, Whole};
@@ -30,8 +29,7 @@ pub(super) struct Watched {
     pub(super) id: NodeId,
     pub(super) address: Address,
     pub(super) status: watch::Receiver<SourceStatus>,
-    /// Whether there are keys that can be read on no node for the moment.
-    pub(super) unreadable: Arc<AtomicBool>,
+    pub(super) unreadable: Arc<Unreadable>,
 }
 
 /// What is left of nodes that are not watched any more, and what concerned none of them.
@@ -92,7 +90,7 @@ impl Publisher {
             let mut seen = Vec::with_capacity(nodes.len());
             for node in nodes {
                 let status = node.status.borrow().clone();
-                let (phase, unreadable) = (whole.phase(node.id).await, node.unreadable.load(Ordering::Relaxed));
+                let (phase, unreadable) = (whole.phase(node.id).await, node.unreadable.any());
                 seen.push(Seen { address: node.address, phase, unreadable, status });
             }
             let new = combine(&config, &view, &past, &seen, is_whole);

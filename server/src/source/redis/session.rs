@@ -24,6 +24,7 @@ use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
 use super::{BoardGone, Shared, Topology, connect, release, surroundings, waiting};
+use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
 /// Changed keys are given this long to change again before they are read: a hand-over is then one reading, and a person
@@ -180,7 +181,7 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     shared.status.sees_again();
 
     let dirty = Arc::new(Dirty::default());
-    shared.status.set_unreadable(false);
+    shared.status.keys_unreadable(false);
     let reader = Reader {
         keys: Keys {
             pacer: shared.pacer.clone(),
@@ -350,6 +351,11 @@ pub(super) async fn info(client: &Client, section: &'static str) -> Result<Strin
     client.custom(info, vec![section]).await
 }
 
+pub(super) async fn cluster_info(client: &Client) -> Result<String, Error> {
+    let cluster = CustomCommand::new_static("CLUSTER", ClusterHash::Random, false);
+    client.custom(cluster, vec!["INFO"]).await
+}
+
 pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
@@ -380,7 +386,7 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
             continue;
         }
         if dirty.len() == 0 {
-            shared.status.set_unreadable(false);
+            shared.status.keys_unreadable(false);
         }
         if let Some(at) = progress.reported(taken)
             && feed::confirm(shared, at).await.is_err()
@@ -553,6 +559,16 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
             Err(error) if refused_command(&error).is_some() => 0,
             Err(error) => return Broken::Error(error),
         };
+        if shared.elsewhere.is_some() {
+            shared.pacer.count(1);
+            match cluster_info(client).await {
+                Ok(info) => {
+                    shared.status.all_unreadable(field(&info, "cluster_state").is_some_and(|state| state != "ok"))
+                }
+                Err(error) if refused_command(&error).is_some() => {}
+                Err(error) => return Broken::Error(error),
+            }
+        }
         let was_cleared = cleared_before.replace(cleared).is_some_and(|before| cleared > before);
         if was_cleared {
             let because = "`FLUSHALL`, `FLUSHDB` or `SWAPDB` was run";

@@ -57,7 +57,23 @@ pub(crate) struct Status {
     /// Told of every change.
     changed: Arc<Notify>,
     blind: AtomicBool,
-    unreadable: Arc<AtomicBool>,
+    unreadable: Arc<Unreadable>,
+}
+
+/// Whether a node of a cluster can be read for the moment.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    /// There are keys that no node shows.
+    keys: AtomicBool,
+    /// The node takes the cluster to be down, and shows none.
+    all: AtomicBool,
+}
+
+impl Unreadable {
+    /// Whether there are keys that cannot be read.
+    pub(super) fn any(&self) -> bool {
+        self.keys.load(Ordering::Relaxed) || self.all.load(Ordering::Relaxed)
+    }
 }
 
 impl Status {
@@ -140,14 +156,21 @@ impl Status {
         self.blind.load(Ordering::Relaxed)
     }
 
-    /// Whether there are keys that can be read on no node of the cluster for the moment.
-    pub(super) fn unreadable(&self) -> Arc<AtomicBool> {
+    /// Whether it can be read for the moment.
+    pub(super) fn unreadable(&self) -> Arc<Unreadable> {
         self.unreadable.clone()
     }
 
-    /// Takes note of whether there are such keys.
-    pub(super) fn set_unreadable(&self, unreadable: bool) {
-        if self.unreadable.swap(unreadable, Ordering::Relaxed) != unreadable {
+    /// Takes note of whether there are keys that no node of the cluster shows.
+    pub(super) fn keys_unreadable(&self, unreadable: bool) {
+        if self.unreadable.keys.swap(unreadable, Ordering::Relaxed) != unreadable {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes note of whether the node shows no keys at all.
+    pub(super) fn all_unreadable(&self, unreadable: bool) {
+        if self.unreadable.all.swap(unreadable, Ordering::Relaxed) != unreadable {
             self.changed.notify_one();
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
+use lockkeeper_model::{SourceState, Time};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -106,9 +107,10 @@ impl Supervisor {
             tracing::warn!(source.name = %self.config.name, "source `{}`: {because}", self.config.name);
             let at = clock::now();
             self.scene.send_modify(|scene| scene.past.gap(at, &because));
+            let lost_at = self.lost_at(&former).unwrap_or(at);
             self.leave(&former, &because).await?;
             if !former.is_empty() && !new.is_empty() {
-                self.whole.failed_over(self.keys_of(former)).await?;
+                self.whole.failed_over(lost_at, self.keys_of(former)).await?;
             }
         }
         for address in new {
@@ -136,6 +138,13 @@ impl Supervisor {
             self.whole.forget(node.id).await;
         }
         self.whole.gap(because).await
+    }
+
+    /// When the first of these nodes stopped answering, if one did.
+    fn lost_at(&self, nodes: &[Address]) -> Option<Time> {
+        let statuses =
+            nodes.iter().filter_map(|address| Some(self.nodes.get(address)?.watched.status.borrow().clone()));
+        statuses.filter(|status| status.state == SourceState::Down).map(|status| status.since).min()
     }
 
     /// The locks that were on these nodes.

@@ -104,9 +104,9 @@ impl Whole {
         Ok(())
     }
 
-    /// Another server took over. How much of what was written last it knows is not known.
-    pub(super) async fn failed_over(&self, among: Among) -> Result<(), BoardGone> {
-        self.send(Report::FailedOver { at: clock::now(), copied_until: None, among }, None).await
+    /// Another server took over from one that was lost at that moment. How much of what was written last it knows is not known.
+    pub(super) async fn failed_over(&self, lost_at: Time, among: Among) -> Result<(), BoardGone> {
+        self.send(Report::FailedOver { at: lost_at, copied_until: None, among }, None).await
     }
 
     /// A node answers. What happened on it while others were scanned is not known.

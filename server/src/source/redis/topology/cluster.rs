@@ -11,9 +11,9 @@ use tokio::sync::{Notify, watch};
 use super::super::RedisConfig;
 use super::super::connect::{self, Connection, For};
 use super::super::endpoint::Address;
-use super::super::session::field;
+use super::super::session::{cluster_info, field};
 use super::super::trouble::{Trouble, refused_command};
-use super::{ASK_EVERY, SLOTS, Slots, View, show};
+use super::{ASK_EVERY, SLOTS, Slots, View, in_time, show};
 
 /// What one node says of the whole.
 struct Picture {
@@ -34,12 +34,12 @@ pub(super) async fn watch(config: &RedisConfig, seeds: &[Address], views: &watch
         let current = views.borrow().clone();
         let candidates = candidates(&current, seeds);
         let picture = match &asked {
-            Some((address, connection)) => ask(&connection.client(), address).await,
+            Some((address, connection)) => in_time(ask(&connection.client(), address)).await,
             None => match candidates.get(turn % candidates.len().max(1)) {
                 None => return,
                 Some(address) => match connect::connect(&config.node(address.clone()), For::Topology).await {
                     Ok(connection) => {
-                        let picture = ask(&connection.client(), address).await;
+                        let picture = in_time(ask(&connection.client(), address)).await;
                         asked = Some((address.clone(), connection));
                         picture
                     }
@@ -114,7 +114,7 @@ fn trouble(error: &Error) -> Trouble {
 
 async fn ask(client: &Client, asked: &Address) -> Result<Picture, Error> {
     let cluster = CustomCommand::new_static("CLUSTER", ClusterHash::Random, false);
-    let info: Option<String> = match client.custom(cluster.clone(), vec!["INFO"]).await {
+    let info: Option<String> = match cluster_info(client).await {
         Ok(info) => Some(info),
         Err(error) if refused_command(&error).is_some() => None,
         Err(error) => return Err(error),

@@ -12,6 +12,7 @@ mod slots;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fred::error::{Error, ErrorKind};
 use tokio::sync::{Notify, watch};
 
 use super::RedisConfig;
@@ -22,6 +23,9 @@ pub(super) use slots::{SLOTS, Slots, slot_of};
 /// How often it is asked whether anything moved: a failover is then followed within a second of being decided, and the
 /// question costs less than a heartbeat.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+
+/// Who is asked answers in microseconds; one that takes this long is gone, and another one is asked.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 /// How a store is made up, and where to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +92,12 @@ pub(super) async fn watch(config: Arc<RedisConfig>, views: watch::Sender<View>, 
         Topology::Sentinel { sentinels, primary } => sentinel::watch(&config, sentinels, primary, &views).await,
         Topology::Cluster { seeds } => cluster::watch(&config, seeds, &views, &hurry).await,
     }
+}
+
+/// What was asked, or that no answer came in time.
+async fn in_time<T>(asking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let silence = |_| Err(Error::new(ErrorKind::Timeout, "no answer"));
+    tokio::time::timeout(ANSWER_WITHIN, asking).await.unwrap_or_else(silence)
 }
 
 /// Publishes a view if it is another one.

@@ -16,7 +16,7 @@ use super::super::connect::{self, For};
 use super::super::endpoint::{Address, Endpoint};
 use super::super::session::{field, info};
 use super::super::trouble::{Trouble, is_of_connection};
-use super::{ASK_EVERY, View, show};
+use super::{ASK_EVERY, View, in_time, show};
 
 /// Answers that may wait to be counted.
 const WAITING_ANSWERS: usize = 16;
@@ -139,7 +139,7 @@ async fn ask_while_connected(
     // Without permission for it, asking each second does.
     let _ = client.subscribe(MOVED).await;
     loop {
-        let answer = ask(&client, endpoint, primary).await?;
+        let answer = in_time(ask(&client, endpoint, primary)).await?;
         if answers.send((i, answer)).await.is_err() {
             return Ok(());
         }
