@@ -160,7 +160,9 @@ async fn a_cluster_that_refuses_to_read_is_not_taken_for_an_empty_one() {
     cluster.nodes[3].kill();
     let source = api
         .until_source("the refusal", |source| {
-            source.state == SourceState::Degraded && !source.coverage.uncovered_slots.is_empty()
+            let said =
+                source.problem.as_ref().is_some_and(|problem| problem.contains("the cluster says that it is down"));
+            source.state != SourceState::Live && said && !source.coverage.uncovered_slots.is_empty()
         })
         .await;
     assert!(source.confirmed_at.is_none(), "{source:#?}");

@@ -357,7 +357,9 @@ pub enum Report {
 
 /// Some of the locks of a source, by their ids.
 #[derive(Clone)]
-pub struct Among(Arc<dyn Fn(&[u8]) -> bool + Send + Sync>);
+pub struct Among(Arc<IdTest>);
+
+type IdTest = dyn Fn(&[u8]) -> bool + Send + Sync;
 
 impl Among {
     /// Those of which `has` says so.

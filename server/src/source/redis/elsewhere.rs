@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fred::clients::Client;
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, KeysInterface};
 use fred::types::{ClusterHash, CustomCommand, Value as Reply};
 use tokio::sync::{Mutex, Notify};
@@ -25,6 +26,9 @@ use crate::source::Hint;
 
 /// Other nodes to which a connection is kept; when there are more, all are made anew.
 const MAX_CONNECTIONS: usize = 64;
+
+/// How long a reading on another node may take, while others wait for theirs.
+const READ_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often a key is followed from node to node before it is left for later: it moves once, or is about to.
 pub(super) const MAX_HOPS: usize = 4;
@@ -115,7 +119,9 @@ impl Here {
                         Redirect::Moved(address) => (address, false),
                         Redirect::Ask(address) => (address, true),
                     };
-                    match self.read_at(&mut connections, keys, &address, is_asking, &names).await {
+                    let reading = self.read_at(&mut connections, keys, &address, is_asking, &names);
+                    let silence = |_| Err(Error::new(ErrorKind::Timeout, "no answer"));
+                    match tokio::time::timeout(READ_WITHIN, reading).await.unwrap_or_else(silence) {
                         Ok((some, further, not)) => {
                             raws.extend(some);
                             unread.extend(not);
@@ -226,7 +232,6 @@ pub(super) fn without(names: Vec<Bytes>, raws: &[Raw]) -> Vec<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fred::error::ErrorKind;
 
     #[test]
     fn redirections_are_understood() {

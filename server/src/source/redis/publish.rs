@@ -196,10 +196,12 @@ fn state(view: &View, nodes: &[Seen], uncovered: &[SlotRange], is_whole: bool) -
         return (SourceState::Down, Some(trouble.or_else(|| view.trouble.clone()).unwrap_or_else(not_yet)));
     }
     if !uncovered.is_empty() {
-        return (
-            SourceState::Degraded,
-            Some(not_covered(uncovered, nodes.iter().find(|node| node.phase == Phase::Lost))),
-        );
+        let lost = nodes.iter().find(|node| node.phase == Phase::Lost);
+        let mut trouble = not_covered(uncovered, lost);
+        if let Some(too) = &view.trouble {
+            trouble.problem = format!("{}; {}", trouble.problem, too.problem);
+        }
+        return (SourceState::Degraded, Some(trouble));
     }
     if let Some(node) = nodes.iter().find(|node| node.phase == Phase::Lost) {
         return (SourceState::Degraded, named(node));

@@ -9,6 +9,7 @@ use fred::types::{Key, Value as Reply};
 use super::connect::{self, For};
 use super::elsewhere::{MAX_HOPS, Redirect, asking};
 use super::endpoint::Address;
+use super::session::{cluster_info, field};
 use super::trouble::{Trouble, refused_command};
 use super::{Shared, dialect};
 use crate::clock;
@@ -17,6 +18,16 @@ use crate::source::{ReleaseOrder, ReleaseReply};
 /// Frees the hold on the node whose key it is. The script is sent again only to where a node of a cluster says that it
 /// belongs: such an answer means that nothing was done. Whatever else happens, it is not repeated.
 pub(super) async fn run_on_owner(shared: &Shared, client: &Client, order: &ReleaseOrder) -> ReleaseReply {
+    if shared.elsewhere.is_some() {
+        // What a cluster that is down says to a script cannot be told from silence, because the client then ends the
+        // connection.
+        shared.pacer.count(1);
+        let state = cluster_info(client).await.ok();
+        if state.is_some_and(|info| field(&info, "cluster_state").is_some_and(|state| state != "ok")) {
+            let because = format!("{}; nothing was done", Trouble::cluster_down().problem);
+            return ReleaseReply::Failed { because };
+        }
+    }
     shared.pacer.count(1);
     let mut attempt = attempt(client, order, &shared.endpoint.address, false).await;
     for _ in 0..MAX_HOPS {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, ServerInterface};
+use fred::interfaces::{ClientLike, EventInterface, ServerInterface};
 use fred::types::{ClusterHash, CustomCommand};
 use lockkeeper_model::{FeedKind, SourceState};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ use super::own_thread::OwnThread;
 use super::pace::{Own, Purpose};
 use super::read::Keys;
 use super::scan::{self, Scanned};
-use super::trouble::{Trouble, refused_command};
+use super::trouble::{Trouble, is_of_connection, refused_command};
 use super::{BoardGone, Shared, Topology, connect, release, surroundings, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
@@ -154,6 +154,7 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     let mut connections = vec![thread.connect(&shared.endpoint, For::Feed).await.map_err(trouble)?];
     let feed = connections[0].client();
     check_version(shared, &feed).await?;
+    check_cluster(shared, &feed).await?;
     for purpose in [For::Act, For::Changes, For::Names].into_iter().chain([For::Values; VALUE_CONNECTIONS]) {
         connections.push(shared.connect(purpose).await.map_err(trouble)?);
     }
@@ -237,6 +238,11 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
         let idle: Vec<Client> = connections[1..].iter().map(connect::Connection::client).collect();
         let shared = shared.clone();
         tasks.spawn(async move { keep_awake(&shared, &idle).await });
+    }
+    if shared.elsewhere.is_some() {
+        for connection in &connections {
+            tasks.spawn(end_of(connection.client()));
+        }
     }
     Ok(Session { tasks, reader, act, dirty, proven, _connections: connections, _thread: thread })
 }
@@ -349,6 +355,28 @@ async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> 
 pub(super) async fn info(client: &Client, section: &'static str) -> Result<String, Error> {
     let info = CustomCommand::new_static("INFO", ClusterHash::Random, false);
     client.custom(info, vec![section]).await
+}
+
+/// A cluster that is down shows no keys, and the client ends a connection on which it is told so: there is nothing to
+/// watch yet.
+async fn check_cluster(shared: &Shared, client: &Client) -> Result<(), Trouble> {
+    if shared.elsewhere.is_none() {
+        return Ok(());
+    }
+    shared.pacer.count(1);
+    match cluster_info(client).await {
+        Ok(info) if field(&info, "cluster_state").is_some_and(|state| state != "ok") => Err(Trouble::cluster_down()),
+        Err(error) if is_of_connection(&error) => Err(Trouble::of(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until a connection to a node of a cluster ends.
+async fn end_of(client: Client) -> Broken {
+    match client.error_rx().recv().await {
+        Ok((error, _)) => Broken::Error(error),
+        Err(_) => std::future::pending().await,
+    }
 }
 
 pub(super) async fn cluster_info(client: &Client) -> Result<String, Error> {
@@ -493,7 +521,7 @@ async fn keep_awake(shared: &Shared, clients: &[Client]) -> Broken {
         for client in clients {
             shared.pacer.count(1);
             match client.ping::<fred::types::Value>(None).await {
-                Err(error) if super::trouble::is_of_connection(&error) => return Broken::Error(error),
+                Err(error) if is_of_connection(&error) => return Broken::Error(error),
                 _ => {}
             }
         }

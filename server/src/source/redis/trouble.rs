@@ -15,6 +15,14 @@ impl Trouble {
         Trouble { problem: problem.into(), hint: Some(hint.into()) }
     }
 
+    /// No node of the cluster shows a key.
+    pub(crate) fn cluster_down() -> Trouble {
+        Trouble::new(
+            "the cluster says that it is down: its nodes refuse to read keys",
+            "`CLUSTER INFO` says why; `cluster-require-full-coverage no` would let the rest go on",
+        )
+    }
+
     /// Says what an error of the client means.
     pub(crate) fn of(error: &Error) -> Trouble {
         let details = error.details();
@@ -81,6 +89,7 @@ impl Trouble {
                 "what answers at this address does not speak TLS",
                 "use the port for TLS, or the URL without it: redis://",
             ),
+            ErrorKind::Cluster if said("CLUSTERDOWN") => Trouble::cluster_down(),
             ErrorKind::Cluster => Trouble::new(
                 format!("the cluster does not serve this key now: {}", words::shown(details)),
                 "slots are moving, or a primary is missing; try again when the source is live",

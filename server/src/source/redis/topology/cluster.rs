@@ -56,12 +56,7 @@ pub(super) async fn watch(config: &RedisConfig, seeds: &[Address], views: &watch
             Ok(picture) => {
                 older = 0;
                 newest_epoch = picture.epoch.unwrap_or(newest_epoch);
-                let trouble = (picture.is_ok == Some(false)).then(|| {
-                    Trouble::new(
-                        "the cluster says that it is down: its nodes refuse to read keys",
-                        "`CLUSTER INFO` says why; `cluster-require-full-coverage no` would let the rest go on",
-                    )
-                });
+                let trouble = (picture.is_ok == Some(false)).then(Trouble::cluster_down);
                 // It may be the only one that is cut off.
                 let ask_another = trouble.is_some();
                 let primaries = picture.slots.owners();
