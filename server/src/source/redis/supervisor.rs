@@ -269,11 +269,11 @@ mod tests {
 
     #[test]
     fn a_failover_is_told_with_both_addresses() {
-        let (a, b) = (Address::new("a", 1), Address::new("b", 2));
+        let (a, b) = (vec![Address::new("a", 1)], vec![Address::new("b", 2)]);
         let sentinel = Topology::Sentinel { sentinels: Vec::new(), primary: String::new() };
-        assert_eq!(because(&sentinel, &[a.clone()], &[b.clone()]), "failover from a:1 to b:2");
+        assert_eq!(because(&sentinel, &a, &b), "failover from a:1 to b:2");
         let cluster = Topology::Cluster { seeds: Vec::new() };
-        assert_eq!(because(&cluster, &[a.clone()], &[b.clone()]), "no primary any more: a:1; new primary: b:2");
-        assert_eq!(because(&cluster, &[], &[a, b]), "new primary: a:1, b:2");
+        assert_eq!(because(&cluster, &a, &b), "no primary any more: a:1; new primary: b:2");
+        assert_eq!(because(&cluster, &[], &[a, b].concat()), "new primary: a:1, b:2");
     }
 }
