@@ -28,7 +28,9 @@ pub use release::{
     Action, After, AfterState, Collateral, NodeRelease, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget,
     PreviewedLock, ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
 };
-pub use source::{Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, SourceState, SourceStatus};
+pub use source::{
+    Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, SlotRange, SourceState, SourceStatus,
+};
 pub use time::{Time, TimeError};
 pub use transition::{Event, TransitionKind};
 pub use verdict::{Connection, Signs, Verdict, judge, missed_beats};

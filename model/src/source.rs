@@ -158,7 +158,7 @@ impl FeedKind {
 }
 
 /// How much of a store was seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Coverage {
     /// Whether a whole scan was finished since the last gap.
@@ -175,6 +175,19 @@ pub struct Coverage {
     pub finished_at: Option<Time>,
     /// How long the last whole scan took.
     pub took_ms: Option<i64>,
+    /// Slots of a cluster that no primary serves which answers: locks in them are not seen. Always empty elsewhere.
+    #[serde(default)]
+    pub uncovered_slots: Vec<SlotRange>,
+}
+
+/// Hash slots of a cluster that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SlotRange {
+    /// The first.
+    pub first: u16,
+    /// The last, which is part of it.
+    pub last: u16,
 }
 
 /// The limit on what watching may cost a store.

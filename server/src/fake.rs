@@ -382,6 +382,7 @@ pub(crate) fn status(name: &str) -> SourceStatus {
             started_at: Some(now()),
             finished_at: Some(now()),
             took_ms: Some(3),
+            uncovered_slots: Vec::new(),
         },
         confirmed_at: None,
         lag_ms: None,

@@ -167,6 +167,16 @@ impl Api {
         words
     }
 
+    /// Waits until a lock's story ends with these words.
+    pub async fn until_story(&self, key: impl AsRef<[u8]>, words: &[&'static str]) {
+        until(
+            &format!("a story that ends with {words:?}"),
+            async || self.story(key.as_ref()).await,
+            |story| story.ends_with(words),
+        )
+        .await;
+    }
+
     /// What releasing this lock, as it is now, would do.
     pub async fn preview(&self, lock: &Lock) -> PreviewAnswer {
         let answer = self.try_preview(&[lock]).await;

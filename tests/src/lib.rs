@@ -7,20 +7,26 @@
 
 mod api;
 mod browser;
+mod cluster;
 mod locks;
 mod ports;
 mod proxy;
 mod redis_server;
+mod sentinels;
 mod server;
 mod stream;
+mod tls;
 mod wait;
 
 pub use api::{Answer, Api, Locks};
 pub use browser::Browser;
+pub use cluster::{Cluster, range};
 pub use locks::{Family, LockClient, store};
 pub use ports::free_port;
 pub use proxy::Proxy;
 pub use redis_server::RedisServer;
+pub use sentinels::{PRIMARY, Sentinels};
 pub use server::{Server, ServerBuilder};
 pub use stream::Viewer;
+pub use tls::Authority;
 pub use wait::{DEADLINE, until, until_some};

@@ -162,7 +162,12 @@ impl LockClient {
     }
 
     async fn script(&self, script: &str, args: &[String]) -> bool {
-        self.store.eval(script, vec![self.key.clone(), self.signal()], args.to_vec()).await.expect("a lock script")
+        // In a cluster all keys of a script must be in one slot, so none is named that is not used.
+        let mut keys = vec![self.key.clone()];
+        if self.family != Family::RedisPy {
+            keys.push(self.signal());
+        }
+        self.store.eval(script, keys, args.to_vec()).await.expect("a lock script")
     }
 }
 

@@ -99,6 +99,24 @@ impl RedisServer {
         client
     }
 
+    /// What it says of a section of `INFO`; `None` while it does not. On a connection of its own: a server that changes
+    /// its role closes those that it has.
+    pub async fn info(&self, section: &str) -> Option<String> {
+        let asking = async {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+            stream.write_all(format!("INFO {section}\r\n").as_bytes()).await.ok()?;
+            let mut said = Vec::new();
+            let mut part = [0; 4_096];
+            // The last line of every section of it is an empty one.
+            while !said.ends_with(b"\r\n\r\n") {
+                let n = stream.read(&mut part).await.ok().filter(|&n| n > 0)?;
+                said.extend_from_slice(&part[..n]);
+            }
+            String::from_utf8(said).ok()
+        };
+        tokio::time::timeout(Duration::from_secs(1), asking).await.ok()?
+    }
+
     /// Stops it as a machine that hangs does: connections stay open and nothing answers.
     pub fn freeze(&self) {
         self.signal("-STOP");
@@ -107,6 +125,12 @@ impl RedisServer {
     /// Lets it go on after [`Self::freeze`].
     pub fn thaw(&self) {
         self.signal("-CONT");
+    }
+
+    /// Whether it was not ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Ends it at once.

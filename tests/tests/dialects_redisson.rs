@@ -98,7 +98,7 @@ fn strings(value: Value) -> Vec<String> {
 }
 
 async fn message(messages: &mut Receiver<Message>) -> (String, String) {
-    let message = tokio::time::timeout(DEADLINE, messages.recv()).await.expect("a message in time").unwrap();
+    let message = tokio::time::timeout(DEADLINE, messages.recv()).await.unwrap().unwrap();
     (message.channel.to_string(), message.value.as_string().unwrap())
 }
 

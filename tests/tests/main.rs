@@ -4,6 +4,7 @@
 
 mod accessibility;
 mod clients;
+mod cluster;
 mod contract;
 mod demo;
 mod dialects_redisson;
@@ -15,5 +16,7 @@ mod races;
 mod readme;
 mod redlock;
 mod release;
+mod sentinel;
 mod start;
 mod stream;
+mod tls;

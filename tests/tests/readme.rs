@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockkeeper_model::{FeedKind, Outcome};
-use lockkeeper_tests::{Family, RedisServer, Server, store};
+use lockkeeper_tests::{Cluster, Family, RedisServer, Sentinels, Server, store};
 
 const README: &str = include_str!("../../README.md");
 const LEASE: Duration = Duration::from_secs(60);
@@ -16,7 +16,7 @@ fn rules() -> Vec<Vec<&'static str>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_users_of_the_readme_may_do_all_that_is_needed_and_no_more_is_asked_for() {
     let rules = rules();
-    let [watching, releasing] = rules.as_slice() else { panic!("{rules:?}") };
+    let [watching, releasing, ..] = rules.as_slice() else { panic!("{rules:?}") };
     let redis = RedisServer::start().await;
     let admin = redis.client().await;
     let url = redis.url_as("lockkeeper", "secret");
@@ -40,4 +40,52 @@ async fn the_users_of_the_readme_may_do_all_that_is_needed_and_no_more_is_asked_
         let (_, answer) = api.release(&api.preview(&lock).await).await;
         assert_eq!(answer.results[0].outcome, Outcome::Released, "{answer:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_of_the_readme_may_watch_a_cluster_and_follow_its_keys() {
+    let rules = rules();
+    let [watching, releasing, cluster_too, _] = rules.as_slice() else { panic!("{rules:?}") };
+    let cluster = Cluster::start().await;
+    for node in &cluster.nodes {
+        for rules in [watching, releasing, cluster_too] {
+            let _: String = store(&node.client().await, "ACL", rules.iter().copied()).await;
+        }
+    }
+    let name = cluster.name_on(0, Family::RedisPy, "held").await;
+    let holder = Family::RedisPy.client(&cluster.nodes[0].client().await, &name, Some(LEASE));
+    assert!(holder.take().await);
+    let url = cluster.url_as("lockkeeper:secret@");
+    let server = Server::serve().redis(&url).arg("--allow-release").start().await;
+    let api = server.api();
+    let source = api.until_live().await;
+    assert_eq!((source.feed, source.missing_permissions.as_slice()), (Some(FeedKind::Tracking), [].as_slice()));
+    cluster
+        .move_slot(&holder.key, 0, 1, async || {
+            let lock = api.until_lock("the lock", &holder.key, |_| true).await;
+            let (_, answer) = api.release(&api.preview(&lock).await).await;
+            assert_eq!(answer.results[0].outcome, Outcome::Released, "{answer:#?}");
+        })
+        .await;
+    assert_eq!(api.until_live().await.missing_permissions, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_user_of_the_readme_may_ask_the_sentinels() {
+    let rules = rules();
+    let [watching, _, _, asking] = rules.as_slice() else { panic!("{rules:?}") };
+    let sentinels = Sentinels::start().await;
+    for sentinel in sentinels.clients().await {
+        let _: String = store(&sentinel, "ACL", asking.iter().copied()).await;
+        let _: String = store(&sentinel, "ACL", ["SETUSER", "default", "-@all"]).await;
+    }
+    for server in &sentinels.servers {
+        let _: String = store(&server.client().await, "ACL", watching.iter().copied()).await;
+    }
+    let url = sentinels.url().replace("://", "://lockkeeper:secret@");
+    let user = "user = \"lockkeeper\", password = \"secret\"";
+    let server =
+        Server::serve().config(&format!("[[source]]\nurl = \"{url}\"\nsentinel = {{ {user} }}\n")).start().await;
+    let source = server.api().until_live().await;
+    assert_eq!((source.feed, source.missing_permissions.as_slice()), (Some(FeedKind::Tracking), [].as_slice()));
 }

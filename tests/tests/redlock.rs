@@ -92,7 +92,7 @@ impl Masters {
 }
 
 fn quorum(lock: &Lock) -> &Quorum {
-    lock.quorum.as_ref().expect("a quorum")
+    lock.quorum.as_ref().unwrap()
 }
 
 fn states(lock: &Lock) -> Vec<OnNode> {

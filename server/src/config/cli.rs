@@ -33,7 +33,8 @@ struct ServeArguments {
     #[arg(long, value_name = "FILE", env = "LOCKKEEPER_CONFIG")]
     config: Option<PathBuf>,
 
-    /// A Redis to watch, `redis://[[user]:password@]host[:port][/db]`; give it again for a second one. In the
+    /// A Redis to watch: `redis://[[user]:password@]host[:port][/db]`, `redis-sentinel://…host,host/primary[/db]` or
+    /// `redis-cluster://…host,host`, and `rediss…://` for TLS; give it again for a second one. In the
     /// environment, spaces separate several. Replaces the file's sources. Without any source:
     /// redis://127.0.0.1:6379.
     #[arg(long, value_name = "URL", env = "LOCKKEEPER_REDIS", hide_env_values = true)]

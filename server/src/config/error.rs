@@ -42,6 +42,14 @@ pub enum ConfigError {
         /// The thing.
         what: &'static str,
     },
+    /// A value that cannot be used as things are; its reason carries no secret.
+    #[error("{place} cannot be used: {because}")]
+    Unusable {
+        /// Where it was given.
+        place: Place,
+        /// Why.
+        because: String,
+    },
     /// A key that means nothing.
     #[error("{place} is not a key here, expected one of {expected}")]
     UnknownKey {

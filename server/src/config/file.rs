@@ -9,9 +9,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
+use crate::source::redis::Credentials;
 
 const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "release"];
-const SOURCE_KEYS: &[&str] = &["name", "kind", "url", "urls", "patterns", "environment", "budget", "feed", "reconcile"];
+const SOURCE_KEYS: &[&str] =
+    &["name", "kind", "url", "urls", "tls", "sentinel", "patterns", "environment", "budget", "feed", "reconcile"];
+const TLS_KEYS: &[&str] = &["ca", "cert", "key", "server_name"];
+const SENTINEL_KEYS: &[&str] = &["user", "password"];
 const BUDGET_KEYS: &[&str] = &["commands_per_second"];
 const RELEASE_KEYS: &[&str] = &["enabled"];
 
@@ -35,11 +39,30 @@ pub(super) struct SourceTable {
     pub(super) kind: Option<Given<String>>,
     pub(super) url: Option<Given<String>>,
     pub(super) urls: Option<Given<Vec<Given<String>>>>,
+    pub(super) tls: Option<TlsTable>,
+    pub(super) sentinel: Option<SentinelTable>,
     pub(super) patterns: Vec<Given<String>>,
     pub(super) environment: Option<Given<String>>,
     pub(super) commands_per_second: Option<Given<u64>>,
     pub(super) feed: Option<Given<String>>,
     pub(super) reconcile_ms: Option<Given<i64>>,
+}
+
+/// `tls = { … }` of a source.
+#[derive(Debug)]
+pub(super) struct TlsTable {
+    pub(super) place: Place,
+    pub(super) ca: Option<Given<PathBuf>>,
+    pub(super) cert: Option<Given<PathBuf>>,
+    pub(super) key: Option<Given<PathBuf>>,
+    pub(super) server_name: Option<Given<String>>,
+}
+
+/// `sentinel = { … }` of a source: what the sentinels want to be told, as against the store.
+#[derive(Debug)]
+pub(super) struct SentinelTable {
+    pub(super) place: Place,
+    pub(super) credentials: Credentials,
 }
 
 impl File {
@@ -86,6 +109,27 @@ fn source(mut table: Table<'_, '_>) -> Result<SourceTable, ConfigError> {
         commands_per_second = budget.whole_number("commands_per_second")?;
         budget.finish(BUDGET_KEYS)?;
     }
+    let mut tls = None;
+    if let Some((place, value)) = table.take("tls") {
+        let mut keys = table.nested(place.clone(), value, "a table such as `{ ca = \"ca.pem\" }`")?;
+        let path = |given: Option<Given<String>>| given.map(|given| given.map(PathBuf::from));
+        tls = Some(TlsTable {
+            place,
+            ca: path(keys.string("ca")?),
+            cert: path(keys.string("cert")?),
+            key: path(keys.string("key")?),
+            server_name: keys.string("server_name")?,
+        });
+        keys.finish(TLS_KEYS)?;
+    }
+    let mut sentinel = None;
+    if let Some((place, value)) = table.take("sentinel") {
+        let mut keys = table.nested(place.clone(), value, "a table such as `{ password = \"…\" }`")?;
+        let user = keys.string("user")?.map(|given| given.value);
+        let password = keys.string("password")?.map(|given| given.value);
+        sentinel = Some(SentinelTable { place, credentials: Credentials { user, password } });
+        keys.finish(SENTINEL_KEYS)?;
+    }
     let mut patterns = Vec::new();
     for (place, value) in table.list("patterns", "a list of strings")? {
         patterns.push(table.as_string(place, value)?);
@@ -101,6 +145,8 @@ fn source(mut table: Table<'_, '_>) -> Result<SourceTable, ConfigError> {
         kind: table.string("kind")?,
         url: table.string("url")?,
         urls: urls_at.map(|place| Given::new(urls, place)),
+        tls,
+        sentinel,
         patterns,
         environment: table.string("environment")?,
         commands_per_second,

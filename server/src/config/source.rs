@@ -3,9 +3,9 @@ use std::collections::HashSet;
 use lockkeeper_model::FeedKind;
 
 use super::error::{ConfigError, Given, Place};
-use super::file::SourceTable;
+use super::file::{SentinelTable, SourceTable, TlsTable};
 use super::url::StoreUrl;
-use crate::source::redis::RedisConfig;
+use crate::source::redis::{Credentials, RedisConfig, TlsFiles, Topology};
 use crate::source::redlock::{MAX_MASTERS, MIN_MASTERS, RedlockConfig};
 
 /// Commands a second that watching does not pass while anybody else uses the store: about half of what a small Redis
@@ -31,6 +31,10 @@ pub struct SourceConfig {
     pub url: StoreUrl,
     /// Key `urls`, with `kind = "redlock"`: every one of several independent masters. Default: none, it is one store.
     pub masters: Vec<StoreUrl>,
+    /// Key `tls`. Default: for `rediss…://` the authorities that the system trusts, and no certificate of our own.
+    pub tls: Option<TlsFiles>,
+    /// Key `sentinel`. Default: the sentinels want no password.
+    pub sentinel_credentials: Credentials,
     /// Key `patterns`, flag `--pattern`, variable `LOCKKEEPER_PATTERN`. Default: none, the built-in catalogue decides.
     pub patterns: Vec<String>,
     /// Key `environment`; `production` asks for more before a release. Default: none.
@@ -48,6 +52,8 @@ impl SourceConfig {
     pub(super) fn of_url(url: StoreUrl, patterns: Vec<String>) -> SourceConfig {
         SourceConfig {
             name: url.derived_name(),
+            tls: url.is_tls().then(TlsFiles::default),
+            sentinel_credentials: Credentials::default(),
             url,
             masters: Vec::new(),
             patterns,
@@ -71,7 +77,8 @@ impl SourceConfig {
     #[must_use]
     pub fn to_redlock(&self, release_enabled: bool, demo: bool) -> Option<RedlockConfig> {
         let master = |url: &StoreUrl| {
-            let one = SourceConfig { name: url.derived_name(), url: url.clone(), ..self.clone() };
+            let tls = self.tls.clone().filter(|_| url.is_tls()).or_else(|| url.is_tls().then(TlsFiles::default));
+            let one = SourceConfig { name: url.derived_name(), url: url.clone(), tls, ..self.clone() };
             one.to_redis(release_enabled, demo)
         };
         let masters: Vec<RedisConfig> = self.masters.iter().map(master).collect();
@@ -83,7 +90,11 @@ impl SourceConfig {
     pub fn to_redis(&self, release_enabled: bool, demo: bool) -> RedisConfig {
         RedisConfig {
             name: self.name.clone(),
-            url: self.url.expose().clone(),
+            topology: self.url.topology().clone(),
+            credentials: self.url.credentials().clone(),
+            sentinel_credentials: self.sentinel_credentials.clone(),
+            tls: self.tls.clone(),
+            database: self.url.database(),
             patterns: self.patterns.clone(),
             environment: self.environment.clone(),
             commands_per_second: self.commands_per_second,
@@ -181,6 +192,12 @@ fn from_table(table: SourceTable) -> Result<SourceConfig, ConfigError> {
     Ok(SourceConfig {
         name: quorum_name(&masters).unwrap_or(defaults.name),
         masters,
+        tls: table.tls.map(|tls| tls_files(tls, &defaults.url)).transpose()?.or(defaults.tls),
+        sentinel_credentials: table
+            .sentinel
+            .map(|sentinel| sentinel_credentials(sentinel, &defaults.url))
+            .transpose()?
+            .unwrap_or_default(),
         environment: table.environment.map(|environment| environment.value),
         commands_per_second: table.commands_per_second.map_or(defaults.commands_per_second, |given| given.value),
         feed: table.feed.map(feed).transpose()?.flatten(),
@@ -204,6 +221,13 @@ fn masters(urls: Given<Vec<Given<String>>>) -> Result<Vec<StoreUrl>, ConfigError
     let mut masters: Vec<StoreUrl> = Vec::with_capacity(urls.value.len());
     for given in &urls.value {
         let url = StoreUrl::parse(given)?;
+        if !matches!(url.topology(), Topology::Standalone(_)) {
+            return Err(ConfigError::Value {
+                place: given.place.clone(),
+                value: url.to_string(),
+                expected: "one independent server, `redis://…` or `rediss://…`".to_owned(),
+            });
+        }
         if masters.iter().any(|known| known.to_string() == url.to_string()) {
             return Err(ConfigError::Value {
                 place: given.place.clone(),
@@ -220,6 +244,42 @@ fn masters(urls: Given<Vec<Given<String>>>) -> Result<Vec<StoreUrl>, ConfigError
 fn quorum_name(masters: &[StoreUrl]) -> Option<String> {
     let (first, rest) = masters.split_first()?;
     Some(format!("{} and {} more", first.derived_name(), rest.len()))
+}
+
+/// Checks the files by reading them: they are read again for each connection, so that a renewed certificate is taken
+/// without a restart.
+fn tls_files(table: TlsTable, url: &StoreUrl) -> Result<TlsFiles, ConfigError> {
+    if !url.is_tls() {
+        return Err(ConfigError::Unusable {
+            place: table.place,
+            because: format!("`{url}` does not ask for TLS, as `rediss://` and `rediss-…://` do"),
+        });
+    }
+    let identity = match (&table.cert, &table.key) {
+        (Some(cert), Some(key)) => Some((cert.value.clone(), key.value.clone())),
+        (None, None) => None,
+        (Some(given), None) => {
+            return Err(ConfigError::Unusable { place: given.place.clone(), because: "`key` is missing".to_owned() });
+        }
+        (None, Some(given)) => {
+            return Err(ConfigError::Unusable { place: given.place.clone(), because: "`cert` is missing".to_owned() });
+        }
+    };
+    let ca = table.ca.as_ref().map(|ca| ca.value.clone());
+    let server_name = table.server_name.map(|name| name.value);
+    let files = TlsFiles { ca, identity, server_name };
+    files.load().map_err(|because| ConfigError::Unusable { place: table.place, because: because.to_string() })?;
+    Ok(files)
+}
+
+fn sentinel_credentials(table: SentinelTable, url: &StoreUrl) -> Result<Credentials, ConfigError> {
+    match url.topology() {
+        Topology::Sentinel { .. } => Ok(table.credentials),
+        _ => Err(ConfigError::Unusable {
+            place: table.place,
+            because: format!("`{url}` has no sentinels, as `redis-sentinel://` has"),
+        }),
+    }
 }
 
 fn feed(given: Given<String>) -> Result<Option<FeedKind>, ConfigError> {

@@ -32,7 +32,7 @@ fn nothing_given_watches_the_local_redis_read_only_and_listens_on_this_machine()
     assert_eq!(config.log_format, LogFormat::Text);
     let [source] = config.sources.as_slice() else { panic!("{config:?}") };
     assert_eq!(source.name, "127.0.0.1:6379");
-    assert_eq!(source.url.expose().as_str(), "redis://127.0.0.1:6379");
+    assert_eq!(source.url.to_string(), "redis://127.0.0.1:6379");
     assert_eq!((source.commands_per_second, source.reconcile_ms), (50_000, 300_000));
     assert_eq!((source.feed, source.patterns.len()), (None, 0));
 }
@@ -85,7 +85,7 @@ fn every_key_of_the_file_is_understood() {
     assert_eq!(orders.environment.as_deref(), Some("production"));
     assert_eq!((orders.commands_per_second, orders.reconcile_ms), (1_000, 300_000));
     assert_eq!(orders.feed, Some(FeedKind::Polling));
-    assert_eq!(orders.url.expose().password(), Some("hunter2"));
+    assert_eq!(orders.url.credentials().password.as_deref(), Some("hunter2"));
     assert_eq!((other.name.as_str(), other.reconcile_ms), ("127.0.0.1:6380/2", 90_000));
     assert_eq!(other.commands_per_second, DEFAULT_COMMANDS_PER_SECOND);
     assert!(!format!("{config:?}").contains("hunter2"));
@@ -129,8 +129,8 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
-        "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, patterns, \
-         environment, budget, feed, reconcile",
+        "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, tls, \
+         sentinel, patterns, environment, budget, feed, reconcile",
     );
     complains(
         "[[source]]\nurl = 'redis://a'\nbudget = { commands = 1 }",

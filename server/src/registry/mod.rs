@@ -32,7 +32,7 @@ pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent};
 pub use record::{Hold, Record, Slot};
 use record::{Releasing, UNCOUNTED};
 
-use crate::source::{Report, SourceId, WaitersSeen};
+use crate::source::{Among, Report, SourceId, WaitersSeen};
 
 /// Ended locks whose history is kept. A person looks back at minutes, not at weeks; this is some megabytes.
 const MAX_ENDED: usize = 20_000;
@@ -193,7 +193,7 @@ impl Registry {
                 self.roll(source, at, out);
             }
             Report::Clients { clients, at } => out.repaint |= self.known_mut(source).clients.saw(clients, at),
-            Report::FailedOver { at, copied_until } => self.failed_over(source, at, copied_until, out),
+            Report::FailedOver { at, copied_until, among } => self.failed_over(source, at, copied_until, &among, out),
         }
     }
 
@@ -598,11 +598,18 @@ impl Registry {
     }
 
     /// Marks the locks that the new server may not know as they were.
-    fn failed_over(&mut self, source: SourceId, at: Time, copied_until: Option<Time>, out: &mut Changes) {
+    fn failed_over(
+        &mut self,
+        source: SourceId,
+        at: Time,
+        copied_until: Option<Time>,
+        among: &Among,
+        out: &mut Changes,
+    ) {
         let since = copied_until.map_or(at.0 - COPIED_WITHIN_MS, |copied| copied.0);
         for (slot, record) in &mut self.records {
             let touched = |hold: &Hold| hold.since >= since || hold.renewed().is_some_and(|at| at >= since);
-            if record.source == source && record.holds.iter().any(touched) {
+            if record.source == source && record.holds.iter().any(touched) && among.has(&record.key) {
                 record.failed_over = true;
                 out.dirty.push(slot as Slot);
             }

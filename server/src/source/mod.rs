@@ -364,16 +364,49 @@ pub enum Report {
     },
     /// Another server took over from the one that was watched.
     FailedOver {
-        /// When that was noticed.
+        /// When the former one stopped answering, or the change was noticed.
         at: Time,
         /// What was written before this moment is known to be on the new server; `None`: nothing is known of that.
         copied_until: Option<Time>,
+        /// Whose keys it serves.
+        among: Among,
     },
     /// Every change before `at` has been reported.
     Confirmed {
         /// The moment.
         at: Time,
     },
+}
+
+/// Some of the locks of a source, by their ids.
+#[derive(Clone)]
+pub struct Among(Arc<IdTest>);
+
+type IdTest = dyn Fn(&[u8]) -> bool + Send + Sync;
+
+impl Among {
+    /// Those of which `has` says so.
+    pub fn those(has: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Among {
+        Among(Arc::new(has))
+    }
+
+    /// Every one.
+    #[must_use]
+    pub fn all() -> Among {
+        Among::those(|_| true)
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn has(&self, id: &[u8]) -> bool {
+        (self.0)(id)
+    }
+}
+
+impl std::fmt::Debug for Among {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Among")
+    }
 }
 
 /// A report with its source.

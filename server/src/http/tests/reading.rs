@@ -64,7 +64,7 @@ async fn a_bad_parameter_is_named_with_its_value_and_what_is_expected() {
         ("limit=1001", "`limit` is `1001`, expected a whole number up to 1000"),
         ("limit=-1", "`limit` is `-1`, expected a whole number up to 1000"),
         ("offset=x", "`offset` is `x`, expected a whole number up to 4294967295"),
-        ("sort=size", "`sort` is `size`, expected one of waiters, held_since, time_left, name, last_change"),
+        ("sort=size", "`sort` is `size`, expected one of blocked, waiters, held_since, time_left, name, last_change"),
         ("order=up", "`order` is `up`, expected one of asc, desc"),
         ("flag=x", "`flag` is `x`, expected one of no-expiry, expiry-lost, no-owner, lease-over, came-back"),
         ("q=a&q=b", "`q` is given twice"),

@@ -294,6 +294,7 @@ impl Reader {
             if lingering.contains(&raw.key) {
                 keys.extend(dialect::beside_led(raw));
             }
+            keys.retain(|key| self.keys.can_belong_together(&raw.key, key));
             if !keys.is_empty() {
                 owners.push((raw.key.clone(), keys.len()));
                 names.extend(keys.into_iter().map(Bytes::from));

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use fred::clients::Client;
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientInterface, ClientLike};
-use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, ServerConfig};
+use fred::types::config::{Config, ConnectionConfig, PerformanceConfig};
 use fred::types::{Builder, ConnectHandle, RespVersion};
-use percent_encoding::percent_decode_str;
 
-use super::{DEFAULT_PORT, RedisConfig};
+use super::endpoint::Endpoint;
 
 /// How long a connection may take, and each step of greeting the server. A frozen Redis still accepts connections: it
 /// is found out by its silence.
@@ -36,6 +35,7 @@ pub(super) enum For {
     Changes,
     Names,
     Values,
+    Topology,
 }
 
 /// A connection that ends when this is dropped. The client's own handle does not do that: its task would keep the socket
@@ -59,31 +59,21 @@ impl Drop for Connection {
 }
 
 /// A connection, ready to use. It is not re-established by itself: who holds it decides what a loss means.
-pub(super) async fn connect(config: &RedisConfig, purpose: For) -> Result<Connection, Error> {
-    let url = &config.url;
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let host = url.host_str().unwrap_or("127.0.0.1").trim_start_matches('[').trim_end_matches(']');
-    let client = Builder::from_config(Config {
-        fail_fast: true,
-        username: Some(decoded(url.username())).filter(|user| !user.is_empty()),
-        password: url.password().map(decoded),
-        server: ServerConfig::Centralized { server: Server::new(host, url.port().unwrap_or(DEFAULT_PORT)) },
-        version: RespVersion::RESP3,
-        database: Some(config.database()).filter(|&db| db != 0),
-        ..Config::default()
-    })
-    .with_performance_config(|performance: &mut PerformanceConfig| {
-        performance.default_command_timeout = COMMAND_TIMEOUT;
-        performance.broadcast_channel_capacity = if purpose == For::Feed { NOTICES } else { NO_NOTICES };
-    })
-    .with_connection_config(|connection: &mut ConnectionConfig| {
-        connection.connection_timeout = CONNECT_TIMEOUT;
-        connection.internal_command_timeout = CONNECT_TIMEOUT;
-        connection.max_command_attempts = 1;
-        connection.max_command_buffer_len = COMMAND_BUFFER;
-        connection.tcp.nodelay = Some(true);
-    })
-    .build()?;
+pub(super) async fn connect(endpoint: &Endpoint, purpose: For) -> Result<Connection, Error> {
+    let config = endpoint.to_config().map_err(|bad| Error::new(ErrorKind::Tls, bad.to_string()))?;
+    let client = Builder::from_config(Config { fail_fast: true, version: RespVersion::RESP3, ..config })
+        .with_performance_config(|performance: &mut PerformanceConfig| {
+            performance.default_command_timeout = COMMAND_TIMEOUT;
+            performance.broadcast_channel_capacity = if purpose == For::Feed { NOTICES } else { NO_NOTICES };
+        })
+        .with_connection_config(|connection: &mut ConnectionConfig| {
+            connection.connection_timeout = CONNECT_TIMEOUT;
+            connection.internal_command_timeout = CONNECT_TIMEOUT;
+            connection.max_command_attempts = 1;
+            connection.max_command_buffer_len = COMMAND_BUFFER;
+            connection.tcp.nodelay = Some(true);
+        })
+        .build()?;
     let task = client.init().await?;
     let connection = Connection { client, task };
     // The name is a courtesy to whoever reads CLIENT LIST; without permission for it the connection is as good.
@@ -93,6 +83,7 @@ pub(super) async fn connect(config: &RedisConfig, purpose: For) -> Result<Connec
         For::Changes => "changes",
         For::Names => "scan",
         For::Values => "values",
+        For::Topology => "topology",
     };
     let _ = connection.client.client_setname(format!("lockkeeper-{purpose}")).await;
     Ok(connection)

@@ -1,6 +1,5 @@
 //! What tells that a key changed.
 
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +11,6 @@ use fred::interfaces::{ClientLike, EventInterface, PubsubInterface, TrackingInte
 use fred::types::client::Invalidation;
 use fred::types::{ClusterHash, CustomCommand, Key, KeyspaceEvent, Value as Reply};
 use lockkeeper_model::{FeedKind, Time};
-use tokio::sync::Notify;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
@@ -94,7 +92,7 @@ async fn subscribe(shared: &Shared, client: &Client, prefixes: &[String]) -> Res
             "keyspace notifications are off (`notify-keyspace-events` is `{flags}`; `KEAn` would do)"
         )));
     }
-    let db = shared.config.database();
+    let db = shared.config.database;
     let narrow = has('K') && prefixes.iter().all(|prefix| !prefix.is_empty());
     let (channels, because): (Vec<String>, _) = if narrow {
         let patterns = &shared.config.patterns;
@@ -189,7 +187,6 @@ pub(super) async fn pump(
     kind: FeedKind,
     dirty: &Dirty,
     progress: &Progress,
-    rescan: &Arc<Notify>,
 ) -> Broken {
     let mut notices = Notices::of(client, kind);
     let mut beat = tokio::time::interval(HEARTBEAT);
@@ -204,7 +201,7 @@ pub(super) async fn pump(
                 biased;
                 pong = &mut ping => break pong,
                 notice = notices.next() => {
-                    if let Err(broken) = take(shared, notice, dirty, rescan).await {
+                    if let Err(broken) = take(shared, notice, dirty).await {
                         return broken;
                     }
                 }
@@ -219,7 +216,7 @@ pub(super) async fn pump(
         }
         // The answer came behind every notice that was sent before it; what of them is still in the channel goes first.
         while let Some(notice) = notices.waiting() {
-            if let Err(broken) = take(shared, notice, dirty, rescan).await {
+            if let Err(broken) = take(shared, notice, dirty).await {
                 return broken;
             }
         }
@@ -238,11 +235,11 @@ pub(super) async fn pump(
                 biased;
                 _ = beat.tick() => break,
                 notice = notices.next() => {
-                    if let Err(broken) = take(shared, notice, dirty, rescan).await {
+                    if let Err(broken) = take(shared, notice, dirty).await {
                         return broken;
                     }
                     while let Some(notice) = notices.waiting() {
-                        if let Err(broken) = take(shared, notice, dirty, rescan).await {
+                        if let Err(broken) = take(shared, notice, dirty).await {
                             return broken;
                         }
                     }
@@ -336,7 +333,7 @@ impl From<RecvError> for Notice {
     }
 }
 
-async fn take(shared: &Shared, notice: Notice, dirty: &Dirty, rescan: &Arc<Notify>) -> Result<(), Broken> {
+async fn take(shared: &Shared, notice: Notice, dirty: &Dirty) -> Result<(), Broken> {
     match notice {
         Notice::Changed(keys, hint) => {
             let now = clock::now();
@@ -349,21 +346,21 @@ async fn take(shared: &Shared, notice: Notice, dirty: &Dirty, rescan: &Arc<Notif
             }
             match overflowed {
                 0 => Ok(()),
-                n => missed(shared, n, "more keys changed than can wait to be read", rescan).await,
+                n => Ok(missed(shared, n, "more keys changed than can wait to be read").await?),
             }
         }
-        Notice::Missed(n) => missed(shared, n, "notices of changes came faster than they could be read", rescan).await,
+        Notice::Missed(n) => Ok(missed(shared, n, "notices of changes came faster than they could be read").await?),
         Notice::Closed => Err(Broken::Error(Error::new(ErrorKind::Canceled, "the feed was closed"))),
     }
 }
 
 /// Something was missed: says so, and has everything scanned again.
-async fn missed(shared: &Shared, count: u64, because: &str, rescan: &Arc<Notify>) -> Result<(), Broken> {
+pub(super) async fn missed(shared: &Shared, count: u64, because: &str) -> Result<(), BoardGone> {
     let at = clock::now();
     tracing::warn!(source.name = %shared.config.name, missed = count, "source `{}`: {because}", shared.config.name);
     shared.status.gap(at, because, count);
     shared.report(Report::Gap { at, because: because.to_owned() }).await?;
-    rescan.notify_one();
+    shared.whole.rescan();
     Ok(())
 }
 

@@ -21,13 +21,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Waits grow by this factor.
 const GROWTH: u32 = 2;
 
-/// Watches until `stop`.
+/// Watches one node until `stop`.
 pub(super) async fn run(shared: Shared, mut orders: mpsc::Receiver<Command>, stop: CancellationToken) {
     let mut backoff = Backoff::default();
     let mut was_watching = false;
     loop {
         let end = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
             end = session::run(&shared, &mut orders) => end,
         };
         let (trouble, proven) = match end {
@@ -48,12 +48,19 @@ pub(super) async fn run(shared: Shared, mut orders: mpsc::Receiver<Command>, sto
         } else {
             tracing::debug!(source.name = %shared.config.name, "no connection to source `{}`: {because}", shared.config.name);
         }
+        if let Err(BoardGone) = shared.whole.lost(shared.node).await {
+            return;
+        }
         was_watching = false;
         shared.status.enter(SourceState::Down, Some(trouble));
         let wait = backoff.next(rand::rng().random_range(0.0..1.0));
         if !refuse_orders(&mut orders, wait, &stop).await {
-            return;
+            break;
         }
+    }
+    orders.close();
+    while let Ok(order) = orders.try_recv() {
+        refuse(order);
     }
 }
 

@@ -1,12 +1,22 @@
 //! Redis, seen through fred. Nothing outside this folder (and the demo, which plays the lock clients) knows fred.
 //!
+//! A source is a set of nodes: one server, the primary of the moment, or every primary of a cluster.
+//!
+//! - [`topology`]: which nodes there are now, and which keys are whose.
+//! - [`supervisor`]: starts and stops watching nodes, and passes orders to the right one.
+//! - [`whole`]: what the nodes report, put together; [`publish`] does the same with what is said of them.
+//! - [`endpoint`], [`tls`]: what a connection needs to know; [`connect`] makes it.
+//!
+//! Of each node:
+//!
 //! - [`link`]: the loop around connections: dial, watch until something breaks, say what, wait, dial again.
 //! - [`session`]: one set of connections while they hold: scan, feed, readings, vital signs.
 //! - [`feed`]: what tells that a key changed: client tracking, keyspace notifications, or nothing.
 //! - [`own_thread`]: where the feed is listened to, so that it can blink.
 //! - [`dirty`]: keys that changed and wait to be read.
 //! - [`scan`]: finding what exists.
-//! - [`read`]: reading keys with bounds. [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
+//! - [`read`]: reading keys with bounds; [`elsewhere`] reads those that are on another node of a cluster by now.
+//!   [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
 //! - [`catalogue`]: the recognisers by themselves, to be measured and fed anything.
 //! - [`scope`]: which keys are looked at at all.
 //! - [`waiting`]: counting those who wait, where Redis knows, by who is [`listening`].
@@ -19,21 +29,28 @@ pub mod catalogue;
 mod connect;
 mod dialect;
 mod dirty;
+mod elsewhere;
+mod endpoint;
 mod feed;
 mod glob;
 mod link;
 mod listening;
 mod own_thread;
 mod pace;
+mod publish;
 mod read;
 mod release;
 mod scan;
 mod scope;
 mod session;
 mod status;
+mod supervisor;
 mod surroundings;
+mod tls;
+mod topology;
 mod trouble;
 mod waiting;
+mod whole;
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,27 +59,38 @@ use std::sync::atomic::AtomicU64;
 use lockkeeper_model::FeedKind;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 use super::{Batch, Report, SourceHandle, SourceId};
 use assemble::Memory;
+use connect::{Connection, For};
+use elsewhere::Elsewhere;
+use endpoint::Endpoint;
+pub use endpoint::{Address, Credentials};
 use pace::Pacer;
 use scope::Scope;
 use status::Status;
+pub use tls::{BadTls, TlsFiles};
+pub use topology::Topology;
+use whole::{NodeId, Whole};
 
 /// Orders that may wait for a source: releases are rare and looks come a thousand keys at a time.
 const WAITING_COMMANDS: usize = 256;
-
-/// The port where Redis listens unless told otherwise.
-const DEFAULT_PORT: u16 = 6379;
 
 /// How one Redis is to be watched.
 #[derive(Clone)]
 pub struct RedisConfig {
     /// Shown everywhere.
     pub name: String,
-    /// `redis://[[user]:password@]host[:port][/db]`. Carries the password: never printed.
-    pub url: Url,
+    /// How it is made up, and where to ask.
+    pub topology: Topology,
+    /// For every server that has keys.
+    pub credentials: Credentials,
+    /// For the sentinels.
+    pub sentinel_credentials: Credentials,
+    /// How TLS is spoken; `None`: it is not.
+    pub tls: Option<TlsFiles>,
+    /// The number of the database.
+    pub database: u8,
     /// Key patterns; empty: the built-in catalogue decides.
     pub patterns: Vec<String>,
     /// `production` asks for more before a release.
@@ -80,18 +108,33 @@ pub struct RedisConfig {
 }
 
 impl RedisConfig {
-    /// Host, port and database, without credentials.
-    #[must_use]
-    pub fn address(&self) -> String {
-        let db = match self.database() {
-            0 => String::new(),
-            db => format!("/{db}"),
-        };
-        format!("{}:{}{db}", self.url.host_str().unwrap_or("127.0.0.1"), self.url.port().unwrap_or(DEFAULT_PORT))
+    /// A server that has keys.
+    fn node(&self, address: Address) -> Endpoint {
+        let (credentials, tls) = (self.credentials.clone(), self.tls.clone());
+        Endpoint { address, credentials, tls, database: self.database }
     }
 
-    fn database(&self) -> u8 {
-        self.url.path().trim_start_matches('/').parse().unwrap_or(0)
+    /// A server that only knows where those are.
+    fn sentinel(&self, address: Address) -> Endpoint {
+        Endpoint { address, credentials: self.sentinel_credentials.clone(), tls: self.tls.clone(), database: 0 }
+    }
+
+    /// Where one server is, without credentials, with the database unless it is the first.
+    fn shown(&self, address: &Address) -> String {
+        match self.database {
+            0 => address.to_string(),
+            database => format!("{address}/{database}"),
+        }
+    }
+
+    /// Where the source is while no server of it is known.
+    fn first_address(&self) -> String {
+        match &self.topology {
+            Topology::Standalone(address) => self.shown(address),
+            Topology::Sentinel { sentinels: several, .. } | Topology::Cluster { seeds: several } => {
+                several.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            }
+        }
     }
 }
 
@@ -99,21 +142,25 @@ impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
             .field("name", &self.name)
-            .field("address", &self.address())
+            .field("topology", &self.topology)
             .field("patterns", &self.patterns)
             .finish_non_exhaustive()
     }
 }
 
-/// What all parts of one source share.
+/// What all parts that watch one node share.
 #[derive(Clone)]
 struct Shared {
-    id: SourceId,
+    node: NodeId,
     config: Arc<RedisConfig>,
-    reports: mpsc::Sender<Batch>,
+    endpoint: Arc<Endpoint>,
+    whole: Arc<Whole>,
+    /// Of this node.
     status: Arc<Status>,
     pacer: Arc<Pacer>,
     scope: Arc<Scope>,
+    /// The other nodes of a cluster.
+    elsewhere: Option<Arc<Elsewhere>>,
     memory: Arc<Memory>,
     /// How many locks the board knows of this source.
     locks: Arc<AtomicU64>,
@@ -125,14 +172,17 @@ struct BoardGone;
 
 impl Shared {
     async fn report(&self, report: Report) -> Result<(), BoardGone> {
-        self.reports.send(Batch { source: self.id, report, folded: None }).await.map_err(|_| BoardGone)
+        self.whole.report(self.node, report).await
     }
 
     /// Reports, and waits until the board knows it.
     async fn report_and_wait(&self, report: Report) -> Result<(), BoardGone> {
-        let (folded, known) = tokio::sync::oneshot::channel();
-        self.reports.send(Batch { source: self.id, report, folded: Some(folded) }).await.map_err(|_| BoardGone)?;
-        known.await.map_err(|_| BoardGone)
+        self.whole.report_and_wait(self.node, report).await
+    }
+
+    /// A connection to this node.
+    async fn connect(&self, purpose: For) -> Result<Connection, fred::error::Error> {
+        connect::connect(&self.endpoint, purpose).await
     }
 }
 
@@ -146,19 +196,10 @@ impl Shared {
 /// Starts watching. Never fails: what is wrong is in the status.
 pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, stop: CancellationToken) -> SourceHandle {
     let (commands, orders) = mpsc::channel(WAITING_COMMANDS);
-    let (status, seen) = Status::new(&config);
     let locks = Arc::new(AtomicU64::new(0));
     let name = config.name.as_str().into();
-    let shared = Shared {
-        id,
-        reports,
-        status: Arc::new(status),
-        pacer: Arc::new(Pacer::new(config.commands_per_second)),
-        scope: Arc::new(Scope::new(config.patterns.clone())),
-        memory: Arc::default(),
-        locks: locks.clone(),
-        config: Arc::new(config),
-    };
-    tokio::spawn(link::run(shared, orders, stop));
-    SourceHandle { id, name, status: seen, commands, locks }
+    let whole = Arc::new(Whole::new(id, reports));
+    let (publisher, status) = publish::Publisher::new(&config);
+    tokio::spawn(supervisor::run(Arc::new(config), whole, locks.clone(), publisher, orders, stop));
+    SourceHandle { id, name, status, commands, locks }
 }

@@ -10,8 +10,8 @@ use fred::error::{Error, ErrorKind};
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::RedisConfig;
 use super::connect::{self, Connection, For};
+use super::endpoint::Endpoint;
 
 /// The thread. It ends, with all that runs on it, when this is dropped.
 pub(super) struct OwnThread {
@@ -35,9 +35,9 @@ impl OwnThread {
     }
 
     /// A connection that is read on this thread.
-    pub(super) async fn connect(&self, config: &RedisConfig, purpose: For) -> Result<Connection, Error> {
-        let config = config.clone();
-        let connecting = self.runtime.spawn(async move { connect::connect(&config, purpose).await });
+    pub(super) async fn connect(&self, endpoint: &Endpoint, purpose: For) -> Result<Connection, Error> {
+        let endpoint = endpoint.clone();
+        let connecting = self.runtime.spawn(async move { connect::connect(&endpoint, purpose).await });
         connecting.await.unwrap_or_else(|error| Err(Error::new(ErrorKind::Unknown, error.to_string())))
     }
 }

@@ -1,5 +1,6 @@
 //! Reading keys of any type, with bounds: what could be a lock is read whole, what could not is never loaded.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,9 +12,11 @@ use fred::types::{ClusterHash, CustomCommand, Key, Value as Reply};
 use lockkeeper_model::words;
 
 use super::dialect::{Raw, Value};
+use super::elsewhere::{Here, without};
 use super::pace::{Pacer, Purpose};
 use super::status::Status;
-use super::trouble::{Trouble, is_of_connection, refused_command};
+use super::topology::slot_of;
+use super::trouble::{Trouble, is_elsewhere, is_of_connection, refused_command};
 
 /// The longest value of a string that can be a token, in bytes. Known libraries write at most some hundred; a longer
 /// value is said to be no lock without being loaded.
@@ -69,6 +72,8 @@ pub(crate) struct Keys {
     pub(crate) status: Arc<Status>,
     /// Whether the credential may run scripts, as far as known.
     pub(crate) may_script: Arc<AtomicBool>,
+    /// Set for a node of a cluster, where a key can be on another node.
+    pub(crate) here: Option<Arc<Here>>,
 }
 
 impl Keys {
@@ -80,12 +85,33 @@ impl Keys {
         }
         let commands = keys.len() as u64 * 2;
         self.pacer.take(commands, purpose).await;
-        let raws = match self.by_script(client, keys).await? {
-            Some(raws) => raws,
-            None => self.one_by_one(client, keys).await?,
+        let raws = match &self.here {
+            // A script over keys of several slots is refused by a cluster.
+            Some(here) => {
+                let mut raws = self.one_by_one(client, keys).await?;
+                let missing = without(keys.to_vec(), &raws);
+                if !missing.is_empty() {
+                    raws.extend(here.follow(self, client, missing).await?);
+                }
+                raws
+            }
+            None => match self.by_script(client, keys).await? {
+                Some(raws) => raws,
+                None => self.one_by_one(client, keys).await?,
+            },
         };
         self.pacer.answered(commands);
-        Ok(raws)
+        Ok(in_order_of(keys, raws))
+    }
+
+    /// How many keys could so far not be read anywhere, and wait again.
+    pub(crate) fn unread(&self) -> u64 {
+        self.here.as_ref().map_or(0, |here| here.unread())
+    }
+
+    /// Whether two keys can belong to one lock: a cluster lets no script see keys of two slots at once.
+    pub(crate) fn can_belong_together(&self, one: &[u8], other: &[u8]) -> bool {
+        self.here.is_none() || slot_of(one) == slot_of(other)
     }
 
     /// Fields of a hash whose names match a pattern, and their values; `None` where it is too large to be looked
@@ -170,8 +196,40 @@ impl Keys {
         }
     }
 
+    /// The same by one script for each key, side by side; keys that are elsewhere are missing.
+    pub(super) async fn by_script_each(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
+        let pipeline = client.pipeline();
+        for key in keys {
+            let eval = CustomCommand::new_static("EVAL", ClusterHash::Random, false);
+            let mut arguments: Vec<Reply> = vec![READ.into(), 1.into(), key.clone().into()];
+            let bounds = [MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
+            arguments.extend(bounds.into_iter().map(Reply::from));
+            let _: () = pipeline.custom(eval, arguments).await?;
+        }
+        let mut raws = Vec::with_capacity(keys.len());
+        for (key, reply) in keys.iter().zip(pipeline.try_all::<Reply>().await) {
+            match reply {
+                Ok(Reply::Array(mut replies)) if replies.len() == 2 => {
+                    let ttl = replies.pop().and_then(|ttl| ttl.as_i64()).unwrap_or(-2);
+                    raws.push(raw(key, replies.pop().unwrap_or(Reply::Null), ttl));
+                }
+                Ok(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Protocol,
+                        "a script was answered in a way that is not understood",
+                    ));
+                }
+                Err(error) if is_of_connection(&error) => return Err(error),
+                Err(error) if is_elsewhere(&error) => {}
+                // As above.
+                Err(_) => self.may_script.store(false, Ordering::Relaxed),
+            }
+        }
+        Ok(raws)
+    }
+
     /// The same by single commands: strings first, then what is none.
-    async fn one_by_one(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
+    pub(super) async fn one_by_one(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
         let pipeline = client.pipeline();
         for key in keys {
             // In a pipeline these only queue; what can fail is reported by `try_all`.
@@ -186,6 +244,16 @@ impl Keys {
                 (Some(Err(error)), _) if *error.kind() == ErrorKind::InvalidArgument => others.push(key),
                 (Some(Err(error)), _) | (_, Some(Err(error))) => self.failed(&error)?,
                 _ => {}
+            }
+        }
+        if self.here.is_some() && self.may_script.load(Ordering::Relaxed) {
+            let names: Vec<Bytes> = others.iter().map(|&key| key.clone()).collect();
+            let by_script = self.by_script_each(client, &names).await?;
+            others.retain(|&key| !by_script.iter().any(|raw| raw.key == *key));
+            raws.extend(by_script);
+            if self.may_script.load(Ordering::Relaxed) {
+                // The rest is elsewhere.
+                others.clear();
             }
         }
         for key in others {
@@ -255,9 +323,22 @@ impl Keys {
             ));
             return Ok(());
         }
+        // It is on another node, which is for the caller to find out.
+        if is_elsewhere(error) {
+            return Ok(());
+        }
         // It became something else between two commands: that is noticed, and read again.
         if *error.kind() == ErrorKind::InvalidArgument { Ok(()) } else { Err(error.clone()) }
     }
+}
+
+/// What was read, in the order in which it was asked for.
+fn in_order_of(keys: &[Bytes], raws: Vec<Raw>) -> Vec<Raw> {
+    if raws.iter().zip(keys).all(|(raw, key)| raw.key == *key) {
+        return raws;
+    }
+    let mut by_key: HashMap<Bytes, Raw> = raws.into_iter().map(|raw| (raw.key.clone(), raw)).collect();
+    keys.iter().filter_map(|key| by_key.remove(key)).collect()
 }
 
 /// Understands a reply of [`READ`] for one key.

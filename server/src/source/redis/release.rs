@@ -2,34 +2,125 @@
 
 use bytes::Bytes;
 use fred::clients::Client;
-use fred::error::ErrorKind;
-use fred::interfaces::LuaInterface;
+use fred::error::{Error, ErrorKind};
+use fred::interfaces::{ClientLike, LuaInterface};
 use fred::types::{Key, Value as Reply};
 
-use super::dialect;
+use super::connect::{self, For};
+use super::elsewhere::{MAX_HOPS, Redirect, asking};
+use super::endpoint::Address;
+use super::session::{cluster_info, field};
 use super::trouble::{Trouble, refused_command};
+use super::{Shared, dialect};
 use crate::clock;
 use crate::source::{ReleaseOrder, ReleaseReply};
 
-/// Runs the order's script. It is sent once: whatever happens, it is not repeated.
-pub(super) async fn run(client: &Client, order: &ReleaseOrder) -> ReleaseReply {
+/// Frees the hold on the node whose key it is. The script is sent again only to where a node of a cluster says that it
+/// belongs: such an answer means that nothing was done. Whatever else happens, it is not repeated.
+pub(super) async fn run_on_owner(shared: &Shared, client: &Client, order: &ReleaseOrder) -> ReleaseReply {
+    if shared.elsewhere.is_some() {
+        // What a cluster that is down says to a script cannot be told from silence, because the client then ends the
+        // connection.
+        shared.pacer.count(1);
+        let state = cluster_info(client).await.ok();
+        if state.is_some_and(|info| field(&info, "cluster_state").is_some_and(|state| state != "ok")) {
+            let because = format!("{}; nothing was done", Trouble::cluster_down().problem);
+            return ReleaseReply::Failed { because };
+        }
+    }
+    shared.pacer.count(1);
+    let mut attempt = attempt(client, order, &shared.endpoint.address, false).await;
+    for _ in 0..MAX_HOPS {
+        let (address, is_asking) = match attempt {
+            Attempt::Made(reply) => return reply,
+            Attempt::Elsewhere(Redirect::Moved(address)) => (address, false),
+            Attempt::Elsewhere(Redirect::Ask(address)) => (address, true),
+        };
+        if let Some(elsewhere) = &shared.elsewhere {
+            elsewhere.look_at_topology();
+        }
+        let connection = match connect::connect(&shared.endpoint.at(address.clone()), For::Act).await {
+            Ok(connection) => connection,
+            Err(error) => {
+                let because = format!("its key moved to {address}: {}", Trouble::of(&error).problem);
+                return ReleaseReply::Failed { because };
+            }
+        };
+        shared.pacer.count(1);
+        attempt = self::attempt(&connection.client(), order, &address, is_asking).await;
+    }
+    match attempt {
+        Attempt::Made(reply) => reply,
+        Attempt::Elsewhere(_) => {
+            let because = "its key is moving from node to node; nothing was done".to_owned();
+            ReleaseReply::Failed { because }
+        }
+    }
+}
+
+/// What came of sending a script.
+enum Attempt {
+    Made(ReleaseReply),
+    /// Nothing was done: the key is there.
+    Elsewhere(Redirect),
+}
+
+/// Sends the order's script once, to the node at `asked`.
+async fn attempt(client: &Client, order: &ReleaseOrder, asked: &Address, is_asking: bool) -> Attempt {
+    if is_asking {
+        // This connection is used for nothing else, so that the script is the next command.
+        let ready: Result<Reply, Error> = client.custom(asking(), Vec::<Reply>::new()).await;
+        if let Err(error) = ready {
+            return Attempt::Made(ReleaseReply::Failed { because: Trouble::of(&error).problem });
+        }
+    }
+    match run(client, order).await {
+        Err(error) => match Redirect::of(&error, asked) {
+            Some(redirect) => Attempt::Elsewhere(redirect),
+            None => Attempt::Made(failed(&error)),
+        },
+        Ok(reply) => Attempt::Made(reply),
+    }
+}
+
+/// Runs the order's script on this node. It is sent once. An error is the node's answer, or the loss of it.
+async fn run(client: &Client, order: &ReleaseOrder) -> Result<ReleaseReply, Error> {
     let Some(dialect) = dialect::by_name(order.dialect) else {
-        return ReleaseReply::Failed { because: format!("no way is known to release a lock of `{}`", order.dialect) };
+        let because = format!("no way is known to release a lock of `{}`", order.dialect);
+        return Ok(ReleaseReply::Failed { because });
     };
     let script = dialect.release(order, clock::now().0);
     let keys: Vec<Key> = script.keys.into_iter().map(|key| Key::from(Bytes::from(key))).collect();
     let arguments: Vec<Reply> = script.arguments.into_iter().map(|argument| Reply::Bytes(argument.into())).collect();
-    match client.eval::<Reply, _, _, _>(script.code, keys, arguments).await {
-        Ok(reply) => understand(reply),
-        Err(error) => match error.kind() {
-            ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout => ReleaseReply::Unknown {
-                because: format!("it was sent, and no answer came: {}", Trouble::of(&error).problem),
-            },
-            _ => ReleaseReply::Failed {
-                because: match refused_command(&error) {
-                    Some(command) => format!("the credential may not run `{command}`"),
-                    None => Trouble::of(&error).problem,
-                },
+    client.eval::<Reply, _, _, _>(script.code, keys, arguments).await.map(understand)
+}
+
+/// As [`run`], without another node to go to.
+#[cfg(test)]
+pub(super) async fn run_here(client: &Client, order: &ReleaseOrder) -> ReleaseReply {
+    run(client, order).await.unwrap_or_else(|error| failed(&error))
+}
+
+/// What it means that a script was answered with an error, or not at all.
+fn failed(error: &Error) -> ReleaseReply {
+    match error.kind() {
+        ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout => ReleaseReply::Unknown {
+            because: format!("it was sent, and no answer came: {}", Trouble::of(error).problem),
+        },
+        _ => ReleaseReply::Failed {
+            because: match refused_command(error) {
+                Some(command) => format!("the credential may not run `{command}`"),
+                None if error.details().starts_with("TRYAGAIN") => {
+                    "its slot is moving to another node of the cluster, and not all that the script names is there yet; \
+                     nothing was done; try again in a moment"
+                        .to_owned()
+                }
+                None if error.details().starts_with("CROSSSLOT") => {
+                    "the lock and the key that wakes its waiters are in different slots of the cluster, so no script can \
+                     compare and free in one step; nothing was done"
+                        .to_owned()
+                }
+                None => Trouble::of(error).problem,
             },
         },
     }

@@ -6,23 +6,24 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fred::clients::Client;
-use fred::error::Error;
-use fred::interfaces::{ClientLike, ServerInterface};
+use fred::error::{Error, ErrorKind};
+use fred::interfaces::{ClientLike, EventInterface, ServerInterface};
 use fred::types::{ClusterHash, CustomCommand};
 use lockkeeper_model::{FeedKind, SourceState};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::assemble::{Reader, Wanted};
 use super::connect::For;
 use super::dirty::Dirty;
+use super::elsewhere::Here;
 use super::feed::{self, Broken, Progress};
 use super::own_thread::OwnThread;
 use super::pace::{Own, Purpose};
 use super::read::Keys;
 use super::scan::{self, Scanned};
-use super::trouble::{Trouble, refused_command};
-use super::{BoardGone, Shared, connect, release, surroundings, waiting};
+use super::trouble::{Trouble, is_of_connection, refused_command};
+use super::{BoardGone, Shared, Topology, connect, release, surroundings, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
@@ -38,6 +39,13 @@ const GATHER_CROWDED: Duration = Duration::from_millis(8);
 /// is nobody whom that could keep waiting.
 const CHANGES_AT_ONCE: usize = 500;
 const CHANGES_AT_ONCE_ALONE: usize = 2_000;
+
+/// Times are in whole milliseconds, and only a scan that began after something was missed makes up for it.
+const AFTER_A_GAP: Duration = Duration::from_millis(1);
+
+/// Keys that are on no node of the cluster for the moment, or that a cluster that is down does not show, are read again
+/// after this long: slots are taken over, and primaries replaced, within a second or so.
+const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// Connections for the readings of a scan: two, so that two cores can take replies apart.
 const VALUE_CONNECTIONS: usize = 2;
@@ -70,7 +78,8 @@ pub(super) enum End {
 pub(super) async fn run(shared: &Shared, orders: &mut mpsc::Receiver<Command>) -> End {
     let mut session = match open(shared).await {
         Ok(session) => session,
-        Err(trouble) => return End::Lost { trouble, proven: false },
+        Err(Unopened::Trouble(trouble)) => return End::Lost { trouble, proven: false },
+        Err(Unopened::BoardGone) => return End::BoardGone,
     };
     // What was ordered of the connection before is not done on this one: the person was looking at another moment.
     while let Ok(order) = orders.try_recv() {
@@ -110,21 +119,48 @@ struct Session {
     _thread: OwnThread,
 }
 
-async fn open(shared: &Shared) -> Result<Session, Trouble> {
-    let trouble = |error: Error| Trouble::of(&error);
+/// Why there is no session.
+enum Unopened {
+    Trouble(Trouble),
+    BoardGone,
+}
+
+impl From<Trouble> for Unopened {
+    fn from(trouble: Trouble) -> Unopened {
+        Unopened::Trouble(trouble)
+    }
+}
+
+impl From<BoardGone> for Unopened {
+    fn from(_: BoardGone) -> Unopened {
+        Unopened::BoardGone
+    }
+}
+
+async fn open(shared: &Shared) -> Result<Session, Unopened> {
+    let is_tls = shared.endpoint.tls.is_some();
+    let trouble = |error: Error| match error.kind() {
+        // A Redis that does not speak TLS waits for the end of a line that never comes.
+        ErrorKind::Timeout if is_tls => Trouble::new(
+            "Redis does not answer, or does not speak TLS at this port",
+            "use the port for TLS, or the URL without it: redis://",
+        ),
+        _ => Trouble::of(&error),
+    };
     let thread = OwnThread::start().map_err(|error| Trouble {
         problem: format!("a thread for the feed could not be started: {error}"),
         hint: Some("look at the limits on this process".to_owned()),
     })?;
-    let mut connections = vec![thread.connect(&shared.config, For::Feed).await.map_err(trouble)?];
+    let mut connections = vec![thread.connect(&shared.endpoint, For::Feed).await.map_err(trouble)?];
     let feed = connections[0].client();
     check_version(shared, &feed).await?;
+    check_cluster(shared, &feed).await?;
     for purpose in [For::Act, For::Changes, For::Names].into_iter().chain([For::Values; VALUE_CONNECTIONS]) {
-        connections.push(connect::connect(&shared.config, purpose).await.map_err(trouble)?);
+        connections.push(shared.connect(purpose).await.map_err(trouble)?);
     }
     let mut clients = connections[1..].iter().map(connect::Connection::client);
     let (Some(act), Some(changes), Some(names)) = (clients.next(), clients.next(), clients.next()) else {
-        return Err(Trouble { problem: "a connection is missing".to_owned(), hint: None });
+        return Err(Trouble { problem: "a connection is missing".to_owned(), hint: None }.into());
     };
     let values: Vec<Client> = clients.collect();
     // Before anything is sent in numbers, so that the store's own average is of others.
@@ -138,49 +174,46 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         "watching source `{}` by {}: {}", shared.config.name, chosen.kind.word(), chosen.because
     );
     shared.status.update(|status| {
-        status.topology = Some("standalone".to_owned());
         status.feed = Some(chosen.kind);
         status.feed_because = Some(chosen.because.clone());
     });
+    shared.whole.opened(shared.node).await?;
     shared.status.enter(SourceState::Scanning, None);
     shared.status.sees_again();
 
+    let dirty = Arc::new(Dirty::default());
+    shared.status.keys_unreadable(false);
     let reader = Reader {
         keys: Keys {
             pacer: shared.pacer.clone(),
             status: shared.status.clone(),
             may_script: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+            here: shared.elsewhere.is_some().then(|| Arc::new(Here::new(shared.clone(), dirty.clone()))),
         },
         scope: shared.scope.clone(),
         memory: shared.memory.clone(),
     };
-    let dirty = Arc::new(Dirty::default());
     let progress = Arc::new(Progress::default());
-    let rescan = Arc::new(Notify::new());
     let proven = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut tasks = JoinSet::new();
     {
-        let (shared, client, dirty, progress, rescan) =
-            (shared.clone(), feed, dirty.clone(), progress.clone(), rescan.clone());
+        let (shared, client, dirty, progress) = (shared.clone(), feed, dirty.clone(), progress.clone());
         let kind = chosen.kind;
-        tasks.spawn_on(
-            async move { feed::pump(&shared, &client, kind, &dirty, &progress, &rescan).await },
-            thread.runtime(),
-        );
+        tasks.spawn_on(async move { feed::pump(&shared, &client, kind, &dirty, &progress).await }, thread.runtime());
     }
     {
         let (shared, client, reader, dirty) = (shared.clone(), changes.clone(), reader.clone(), dirty.clone());
         tasks.spawn(async move { read_changes(&shared, &client, &reader, &dirty, &progress).await });
     }
     {
-        let (shared, reader, rescan, proven) = (shared.clone(), reader.clone(), rescan.clone(), proven.clone());
+        let (shared, reader, proven) = (shared.clone(), reader.clone(), proven.clone());
         let feed = chosen.clone();
-        tasks.spawn(async move { scan_again(&shared, &names, &values, &reader, &feed, &rescan, &proven).await });
+        tasks.spawn(async move { scan_again(&shared, &names, &values, &reader, &feed, &proven).await });
     }
     {
         let (shared, client, dirty) = (shared.clone(), changes.clone(), dirty.clone());
         let kind = chosen.kind;
-        tasks.spawn(async move { vital_signs(&shared, &client, kind, &dirty, &rescan).await });
+        tasks.spawn(async move { vital_signs(&shared, &client, kind, &dirty).await });
     }
     {
         // Once a second on the connection for what a person waits for, which nothing else keeps awake.
@@ -206,6 +239,11 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
         let shared = shared.clone();
         tasks.spawn(async move { keep_awake(&shared, &idle).await });
     }
+    if shared.elsewhere.is_some() {
+        for connection in &connections {
+            tasks.spawn(end_of(connection.client()));
+        }
+    }
     Ok(Session { tasks, reader, act, dirty, proven, _connections: connections, _thread: thread })
 }
 
@@ -230,13 +268,8 @@ impl Session {
             }
             // Whoever ordered it was told meanwhile that it is not known what came of it: it must not happen later.
             Command::Release { done, .. } if done.is_closed() => {}
-            Command::Together { keys } => {
-                shared.memory.together(&keys);
-                for key in &keys {
-                    // As above.
-                    let _ = self.dirty.put(key, None, Hint::None);
-                }
-            }
+            // It was remembered before it was passed on.
+            Command::Together { keys } => self.obey(shared, Command::Look { keys, done: None }),
             Command::Release { order, done } if !shared.scope.has(&shared.memory.root_of(&order.key)) => {
                 let because = "its key is not among those that are watched".to_owned();
                 let _ = done.send(ReleaseReply::Failed { because });
@@ -245,8 +278,7 @@ impl Session {
             Command::Release { order, done } => {
                 let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
                 tokio::spawn(async move {
-                    shared.pacer.count(1);
-                    let reply = release::run(&client, &order).await;
+                    let reply = release::run_on_owner(&shared, &client, &order).await;
                     // So that the board knows even without a feed; if it fails, the next scan tells.
                     let _ = look(&shared, &reader, &client, vec![order.key]).await;
                     // The attempt was made whether or not anybody still listens; it is in the log.
@@ -276,9 +308,10 @@ async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes
 async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> {
     shared.pacer.count(1);
     let info: Result<String, Error> = info(client, "server").await;
-    let mut started_at = None;
+    let (mut mode, mut started_at) = (None, None);
     let version = match info {
         Ok(info) => {
+            mode = field(&info, "redis_mode").map(str::to_owned);
             started_at = field(&info, "uptime_in_seconds")
                 .and_then(|uptime| uptime.parse::<i64>().ok())
                 .map(|seconds| clock::now().plus(seconds.saturating_mul(-1_000)));
@@ -302,6 +335,22 @@ async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> 
             ));
         }
     }
+    let is_cluster = matches!(shared.config.topology, Topology::Cluster { .. });
+    match mode.as_deref() {
+        Some("cluster") if !is_cluster => {
+            return Err(Trouble::new(
+                "this Redis is one node of a cluster, and has only some of its keys",
+                "watch the whole: redis-cluster://host:port",
+            ));
+        }
+        Some("sentinel") => {
+            return Err(Trouble::new(
+                "this is a sentinel, which has no keys",
+                "watch the primary that it knows: redis-sentinel://host:port/name",
+            ));
+        }
+        _ => {}
+    }
     shared.status.update(|status| {
         status.server_version = version;
         status.server_started_at = started_at;
@@ -309,12 +358,39 @@ async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> 
     Ok(())
 }
 
-async fn info(client: &Client, section: &'static str) -> Result<String, Error> {
+pub(super) async fn info(client: &Client, section: &'static str) -> Result<String, Error> {
     let info = CustomCommand::new_static("INFO", ClusterHash::Random, false);
     client.custom(info, vec![section]).await
 }
 
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+/// A cluster that is down shows no keys, and the client ends a connection on which it is told so: there is nothing to
+/// watch yet.
+async fn check_cluster(shared: &Shared, client: &Client) -> Result<(), Trouble> {
+    if shared.elsewhere.is_none() {
+        return Ok(());
+    }
+    shared.pacer.count(1);
+    match cluster_info(client).await {
+        Ok(info) if field(&info, "cluster_state").is_some_and(|state| state != "ok") => Err(Trouble::cluster_down()),
+        Err(error) if is_of_connection(&error) => Err(Trouble::of(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// Waits until a connection to a node of a cluster ends.
+async fn end_of(client: Client) -> Broken {
+    match client.error_rx().recv().await {
+        Ok((error, _)) => Broken::Error(error),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+pub(super) async fn cluster_info(client: &Client) -> Result<String, Error> {
+    let cluster = CustomCommand::new_static("CLUSTER", ClusterHash::Random, false);
+    client.custom(cluster, vec!["INFO"]).await
+}
+
+pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
 }
 
@@ -330,12 +406,21 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
         if wanted.is_empty() {
             continue;
         }
+        let unread_before = reader.keys.unread();
         let sights = match reader.read(client, wanted, Purpose::Change).await {
             Ok(sights) => sights,
             Err(error) => return Broken::Error(error),
         };
         if shared.report(Report::Sights { sights, scan: false }).await.is_err() {
             return Broken::BoardGone;
+        }
+        if reader.keys.unread() > unread_before {
+            // They are in the queue again, and nothing is confirmed before they have been read.
+            tokio::time::sleep(READ_AGAIN).await;
+            continue;
+        }
+        if dirty.len() == 0 {
+            shared.status.keys_unreadable(false);
         }
         if let Some(at) = progress.reported(taken)
             && feed::confirm(shared, at).await.is_err()
@@ -352,11 +437,12 @@ async fn scan_again(
     values: &[Client],
     reader: &Reader,
     feed: &feed::Chosen,
-    rescan: &Notify,
     proven: &std::sync::atomic::AtomicBool,
 ) -> Broken {
     loop {
         let began = tokio::time::Instant::now();
+        let round = shared.whole.begin_scan(shared.node).await;
+        tokio::time::sleep(AFTER_A_GAP).await;
         let scanned = scan::run(shared, names, values, reader).await;
         match scanned {
             Ok(Scanned::Complete { began_at }) => {
@@ -385,8 +471,8 @@ async fn scan_again(
             Duration::from_millis(u64::try_from(shared.config.reconcile_ms).unwrap_or(u64::MAX))
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = rescan.notified() => shared.status.enter(SourceState::Scanning, None),
+            () = tokio::time::sleep(pause) => shared.whole.reconcile(round),
+            () = shared.whole.missed_after(round) => shared.status.enter(SourceState::Scanning, None),
         }
     }
 }
@@ -425,15 +511,6 @@ const KEEP_AWAKE: Duration = Duration::from_secs(15);
 /// Fewer keys than known locks for this long mean that the store was cleared.
 const VANISHED_FOR: Duration = Duration::from_millis(500);
 
-/// Everything may be another now: says so, and has everything scanned again.
-async fn missed_all(shared: &Shared, because: &str, rescan: &Notify) -> Result<(), BoardGone> {
-    let at = clock::now();
-    shared.status.gap(at, because, 0);
-    shared.report(Report::Gap { at, because: because.to_owned() }).await?;
-    rescan.notify_one();
-    Ok(())
-}
-
 /// How often a whole database was cleared or exchanged since the store began to count.
 fn times_cleared(stats: &str) -> u64 {
     ["cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"]
@@ -450,7 +527,7 @@ async fn keep_awake(shared: &Shared, clients: &[Client]) -> Broken {
         for client in clients {
             shared.pacer.count(1);
             match client.ping::<fred::types::Value>(None).await {
-                Err(error) if super::trouble::is_of_connection(&error) => return Broken::Error(error),
+                Err(error) if is_of_connection(&error) => return Broken::Error(error),
                 _ => {}
             }
         }
@@ -490,7 +567,7 @@ fn load(last: Option<&Sample>, now: &Sample) -> Load {
 
 /// Learns how busy the store is, and notices when its keys vanish without a word: clearing a whole database is
 /// announced by no notice that reaches us.
-async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &Dirty, rescan: &Notify) -> Broken {
+async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &Dirty) -> Broken {
     let mut last: Option<Sample> = None;
     let mut suspicious_since = None;
     let mut cleared_before: Option<u64> = None;
@@ -516,10 +593,20 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
             Err(error) if refused_command(&error).is_some() => 0,
             Err(error) => return Broken::Error(error),
         };
+        if shared.elsewhere.is_some() {
+            shared.pacer.count(1);
+            match cluster_info(client).await {
+                Ok(info) => {
+                    shared.status.all_unreadable(field(&info, "cluster_state").is_some_and(|state| state != "ok"))
+                }
+                Err(error) if refused_command(&error).is_some() => {}
+                Err(error) => return Broken::Error(error),
+            }
+        }
         let was_cleared = cleared_before.replace(cleared).is_some_and(|before| cleared > before);
         if was_cleared {
             let because = "`FLUSHALL`, `FLUSHDB` or `SWAPDB` was run";
-            if missed_all(shared, because, rescan).await.is_err() {
+            if feed::missed(shared, 0, because).await.is_err() {
                 return Broken::BoardGone;
             }
         }
@@ -537,7 +624,12 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
                 Ok(keys) => {
                     let known = shared.locks.load(Ordering::Relaxed).saturating_sub(shared.memory.sharing());
                     // Without a feed every lock that ended is still known until the next scan.
-                    vanished = kind != FeedKind::Polling && keys + (dirty.len() as u64) < known;
+                    vanished = kind != FeedKind::Polling
+                        && shared
+                            .whole
+                            .keys(shared.node, keys)
+                            .await
+                            .is_some_and(|all| all + (dirty.len() as u64) < known);
                     shared.status.update(|status| {
                         if status.coverage.complete {
                             status.coverage.total_keys = Some(keys);
@@ -557,7 +649,7 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
         let since = vanished.then(|| *suspicious_since.get_or_insert(now.at));
         if since.is_some_and(|since| now.at.duration_since(since) >= VANISHED_FOR) {
             let because = "the store has fewer keys than known locks: it may have been cleared";
-            if missed_all(shared, because, rescan).await.is_err() {
+            if feed::missed(shared, 0, because).await.is_err() {
                 return Broken::BoardGone;
             }
             suspicious_since = None;

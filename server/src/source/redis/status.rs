@@ -1,62 +1,91 @@
-//! The one place where a source's status is changed.
+//! The one place where a node's status is changed.
 
 use lockkeeper_model::{Budget, Coverage, LockId, MissingPermission, NotALock, SourceState, SourceStatus, Time};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use super::RedisConfig;
 use super::trouble::{NO_KEY, Trouble};
+use super::{Address, RedisConfig};
 use crate::clock;
 
 /// Keys that are no locks are named up to this number; more are counted.
-const NAMED_NOT_LOCKS: usize = 20;
+pub(super) const NAMED_NOT_LOCKS: usize = 20;
 
-/// Publishes what is known of how well a source is watched.
+/// What a source is taken for before anything was heard of it.
+pub(super) fn unknown(config: &RedisConfig, address: String) -> SourceStatus {
+    let now = clock::now();
+    SourceStatus {
+        name: config.name.clone(),
+        kind: "redis".to_owned(),
+        topology: Some(config.topology.word().to_owned()),
+        address,
+        server_version: None,
+        environment: config.environment.clone(),
+        demo: config.demo,
+        state: SourceState::Down,
+        since: now,
+        problem: Some("not connected yet".to_owned()),
+        hint: None,
+        feed: None,
+        feed_because: None,
+        patterns: config.patterns.clone(),
+        coverage: Coverage::default(),
+        confirmed_at: None,
+        lag_ms: None,
+        dirty: 0,
+        gaps: 0,
+        missed_events: 0,
+        last_gap_at: None,
+        last_gap: None,
+        own_commands_per_second: 0,
+        other_commands_per_second: None,
+        budget: Budget { commands_per_second: config.commands_per_second },
+        missing_permissions: Vec::new(),
+        not_locks: NotALock::default(),
+        eviction: None,
+        replicas: None,
+        release_enabled: config.release_enabled,
+        server_started_at: None,
+        nodes: Vec::new(),
+        as_of: now,
+    }
+}
+
+/// Keeps what is known of how well a node is watched.
 #[derive(Debug)]
 pub(crate) struct Status {
     seen: watch::Sender<SourceStatus>,
+    /// Told of every change.
+    changed: Arc<Notify>,
     blind: AtomicBool,
+    unreadable: Arc<Unreadable>,
+}
+
+/// Whether a node of a cluster can be read for the moment.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    /// There are keys that no node shows.
+    keys: AtomicBool,
+    /// The node takes the cluster to be down, and shows none.
+    all: AtomicBool,
+}
+
+impl Unreadable {
+    /// Whether there are keys that cannot be read.
+    pub(super) fn any(&self) -> bool {
+        self.keys.load(Ordering::Relaxed) || self.all.load(Ordering::Relaxed)
+    }
 }
 
 impl Status {
-    pub(crate) fn new(config: &RedisConfig) -> (Status, watch::Receiver<SourceStatus>) {
-        let now = clock::now();
-        let (tx, rx) = watch::channel(SourceStatus {
-            name: config.name.clone(),
-            kind: "redis".to_owned(),
-            topology: None,
-            address: config.address(),
-            server_version: None,
-            environment: config.environment.clone(),
-            demo: config.demo,
-            state: SourceState::Down,
-            since: now,
-            problem: Some("not connected yet".to_owned()),
-            hint: None,
-            feed: None,
-            feed_because: None,
-            patterns: config.patterns.clone(),
-            coverage: Coverage::default(),
-            confirmed_at: None,
-            lag_ms: None,
-            dirty: 0,
-            gaps: 0,
-            missed_events: 0,
-            last_gap_at: None,
-            last_gap: None,
-            own_commands_per_second: 0,
-            other_commands_per_second: None,
-            budget: Budget { commands_per_second: config.commands_per_second },
-            missing_permissions: Vec::new(),
-            not_locks: NotALock::default(),
-            eviction: None,
-            replicas: None,
-            release_enabled: config.release_enabled,
-            server_started_at: None,
-            nodes: Vec::new(),
-            as_of: now,
-        });
-        (Status { seen: tx, blind: AtomicBool::new(false) }, rx)
+    pub(super) fn new(
+        config: &RedisConfig,
+        address: &Address,
+        changed: Arc<Notify>,
+    ) -> (Status, watch::Receiver<SourceStatus>) {
+        let (seen, receiver) = watch::channel(unknown(config, config.shown(address)));
+        (Status { seen, changed, blind: AtomicBool::new(false), unreadable: Arc::default() }, receiver)
     }
 
     /// Changes the status.
@@ -65,6 +94,7 @@ impl Status {
             change(status);
             status.as_of = clock::now();
         });
+        self.changed.notify_one();
     }
 
     /// Goes into a state, if it is not in it.
@@ -126,6 +156,25 @@ impl Status {
     /// Whether some keys could not be read since the connection was made.
     pub(crate) fn is_blind(&self) -> bool {
         self.blind.load(Ordering::Relaxed)
+    }
+
+    /// Whether it can be read for the moment.
+    pub(super) fn unreadable(&self) -> Arc<Unreadable> {
+        self.unreadable.clone()
+    }
+
+    /// Takes note of whether there are keys that no node of the cluster shows.
+    pub(super) fn keys_unreadable(&self, unreadable: bool) {
+        if self.unreadable.keys.swap(unreadable, Ordering::Relaxed) != unreadable {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes note of whether the node shows no keys at all.
+    pub(super) fn all_unreadable(&self, unreadable: bool) {
+        if self.unreadable.all.swap(unreadable, Ordering::Relaxed) != unreadable {
+            self.changed.notify_one();
+        }
     }
 
     /// A new connection may read what the one before could not.

@@ -15,6 +15,14 @@ impl Trouble {
         Trouble { problem: problem.into(), hint: Some(hint.into()) }
     }
 
+    /// No node of the cluster shows a key.
+    pub(crate) fn cluster_down() -> Trouble {
+        Trouble::new(
+            "the cluster says that it is down: its nodes refuse to read keys",
+            "`CLUSTER INFO` says why; `cluster-require-full-coverage no` would let the rest go on",
+        )
+    }
+
     /// Says what an error of the client means.
     pub(crate) fn of(error: &Error) -> Trouble {
         let details = error.details();
@@ -49,6 +57,43 @@ impl Trouble {
             _ if said("max number of clients") => {
                 Trouble::new("Redis has no room for another connection", "raise its `maxclients`")
             }
+            ErrorKind::Tls => Trouble::new(
+                format!("TLS cannot be spoken: {}", words::shown(details)),
+                "see `tls` under the source in lockkeeper.toml",
+            ),
+            _ if said("UnknownIssuer") || said("BadSignature") => Trouble::new(
+                "the certificate of Redis is not signed by an authority that is trusted here",
+                "name the authority's certificate: tls = { ca = \"…\" }",
+            ),
+            _ if said("CertificateRequired") || said("certificate required") => Trouble::new(
+                "Redis wants a certificate from its clients, and none is configured",
+                "name it and its key: tls = { cert = \"…\", key = \"…\" }",
+            ),
+            _ if said("NotValidForName") => Trouble::new(
+                "the certificate of Redis is for another name than the one that was dialled",
+                "name the one that it bears: tls = { server_name = \"…\" }",
+            ),
+            _ if said("InvalidCertificate(Expired") => Trouble::new(
+                "the certificate of Redis has expired",
+                "renew it; or see that this machine's clock is right",
+            ),
+            _ if said("InvalidCertificate(") => Trouble::new(
+                format!("the certificate of Redis is not accepted: {}", within(details, "InvalidCertificate(")),
+                "renew it, or see `tls` under the source in lockkeeper.toml",
+            ),
+            _ if said("AlertReceived(") => Trouble::new(
+                format!("Redis refused to speak TLS with us: {}", within(details, "AlertReceived(")),
+                "see that the certificate under `tls` is signed by an authority that Redis trusts",
+            ),
+            _ if said("InvalidContentType") || said("corrupt message") => Trouble::new(
+                "what answers at this address does not speak TLS",
+                "use the port for TLS, or the URL without it: redis://",
+            ),
+            ErrorKind::Cluster if said("CLUSTERDOWN") => Trouble::cluster_down(),
+            ErrorKind::Cluster => Trouble::new(
+                format!("the cluster does not serve this key now: {}", words::shown(details)),
+                "slots are moving, or a primary is missing; try again when the source is live",
+            ),
             ErrorKind::Timeout => Trouble::new(
                 "Redis does not answer",
                 "it is frozen, overloaded or cut off; the connection is tried again and again",
@@ -72,6 +117,12 @@ fn calm(details: &str) -> String {
     words::shown(&words.trim_start_matches("IO Error: ").to_lowercase())
 }
 
+/// The TLS library's own word for what is wrong, which follows `opening`.
+fn within(details: &str, opening: &str) -> String {
+    let rest = details.split(opening).nth(1).unwrap_or_default();
+    words::shown(rest.split([')', '(', ' ']).next().unwrap_or_default())
+}
+
 /// Stands for a command where keys are refused, not a command.
 pub(crate) const NO_KEY: &str = "access to the keys";
 
@@ -87,6 +138,11 @@ pub(crate) fn refused_command(error: &Error) -> Option<String> {
     // Redis 6: "NOPERM this user has no permissions to run the 'scan' command or its subcommand"; 7 names the user, too.
     let command = details.split('\'').nth(1).unwrap_or("?");
     Some(command.replace('|', " ").to_ascii_uppercase())
+}
+
+/// Whether the error says that a key is, or may be, on another node of the cluster: nothing was done.
+pub(crate) fn is_elsewhere(error: &Error) -> bool {
+    ["MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN "].iter().any(|word| error.details().starts_with(word))
 }
 
 /// Whether the connection itself is the trouble, as against one command on it.

@@ -6,7 +6,7 @@
 //! `RedissonFasterMultiLock`, `RedissonObject`, `pubsub/`.
 //!
 //! - [`lock`]: `RLock` and what looks like it, fenced and fair locks. [`fair`] is the queue of the latter.
-//! - [`read_write`]: `RReadWriteLock`.
+//! - [`read_write`] is `RReadWriteLock`.
 //! - [`semaphore`]: `RSemaphore` and `RPermitExpirableSemaphore`.
 //! - [`multi_value`]: many locks in one hash.
 //! - [`names`]: how keys and channels are named after a lock.

@@ -51,7 +51,7 @@ impl Scene {
 
     /// Runs an order and answers everything that is stored afterwards.
     async fn release(&self, order: &ReleaseOrder) -> (ReleaseReply, Vec<String>) {
-        let reply = release::run(&self.client, order).await;
+        let reply = release::run_here(&self.client, order).await;
         let mut keys: Vec<String> = self.does("KEYS *").await;
         keys.sort();
         (reply, keys)

@@ -1,0 +1,279 @@
+//! Starts and stops watching the nodes of a source as its topology changes, and passes each order to the node whose it
+//! is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+use lockkeeper_model::{SourceState, Time};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::assemble::Memory;
+use super::elsewhere::Elsewhere;
+use super::endpoint::Address;
+use super::pace::Pacer;
+use super::publish::{Publisher, Scene, Watched};
+use super::scope::Scope;
+use super::status::Status;
+use super::topology::{self, Topology, View, slot_of};
+use super::whole::{NodeId, Whole};
+use super::{BoardGone, RedisConfig, Shared, WAITING_COMMANDS, link};
+use crate::clock;
+use crate::source::{Among, Command, ReleaseReply};
+
+/// Watches until `stop`.
+pub(super) async fn run(
+    config: Arc<RedisConfig>,
+    whole: Arc<Whole>,
+    locks: Arc<AtomicU64>,
+    publisher: Publisher,
+    mut orders: mpsc::Receiver<Command>,
+    stop: CancellationToken,
+) {
+    let stop = stop.child_token();
+    // Whatever ends this ends all that it started.
+    let _stopping = stop.clone().drop_guard();
+    let (views, mut seen) = watch::channel(View::default());
+    let hurry = Arc::new(Notify::new());
+    let (scene, shown) = watch::channel(Scene::default());
+    let mut supervisor = Supervisor {
+        changed: publisher.changed.clone(),
+        elsewhere: config.topology.is_cluster().then(|| Arc::new(Elsewhere::new(hurry.clone()))),
+        memory: Arc::default(),
+        nodes: BTreeMap::new(),
+        next_node: 0,
+        has_begun: false,
+        scene,
+        config: config.clone(),
+        whole: whole.clone(),
+        locks,
+        stop: stop.clone(),
+    };
+    tokio::spawn(stop.clone().run_until_cancelled_owned(topology::watch(config.clone(), views, hurry)));
+    tokio::spawn(stop.clone().run_until_cancelled_owned(publisher.run(config, whole, shown)));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = seen.changed() => {
+                let view = seen.borrow_and_update().clone();
+                if changed.is_err() || supervisor.adopt(view).await.is_err() {
+                    return;
+                }
+            }
+            order = orders.recv() => match order {
+                Some(order) => supervisor.pass_on(order),
+                None => return,
+            },
+        }
+    }
+}
+
+/// A node that is watched.
+struct Node {
+    id: NodeId,
+    orders: mpsc::Sender<Command>,
+    watched: Watched,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+struct Supervisor {
+    config: Arc<RedisConfig>,
+    whole: Arc<Whole>,
+    locks: Arc<AtomicU64>,
+    memory: Arc<Memory>,
+    elsewhere: Option<Arc<Elsewhere>>,
+    nodes: BTreeMap<Address, Node>,
+    next_node: u64,
+    /// Nodes were known before.
+    has_begun: bool,
+    scene: watch::Sender<Scene>,
+    changed: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+impl Supervisor {
+    /// Watches what is there now, and nothing else.
+    async fn adopt(&mut self, view: View) -> Result<(), BoardGone> {
+        let former: Vec<Address> =
+            self.nodes.keys().filter(|address| !view.primaries.contains(address)).cloned().collect();
+        let new: Vec<Address> =
+            view.primaries.iter().filter(|address| !self.nodes.contains_key(address)).cloned().collect();
+        if self.has_begun && !(former.is_empty() && new.is_empty()) {
+            let because = because(&self.config.topology, &former, &new);
+            tracing::warn!(source.name = %self.config.name, "source `{}`: {because}", self.config.name);
+            let at = clock::now();
+            self.scene.send_modify(|scene| scene.past.gap(at, &because));
+            let lost_at = self.lost_at(&former).unwrap_or(at);
+            self.leave(&former, &because).await?;
+            if !former.is_empty() && !new.is_empty() {
+                self.whole.failed_over(lost_at, self.keys_of(former)).await?;
+            }
+        }
+        for address in new {
+            self.has_begun = true;
+            self.start(address).await;
+        }
+        let nodes = self.nodes.values().map(|node| node.watched.clone()).collect();
+        self.scene.send_modify(|scene| {
+            scene.view = view;
+            scene.nodes = nodes;
+        });
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Stops watching nodes. What they knew is unknown from now on.
+    async fn leave(&mut self, former: &[Address], because: &str) -> Result<(), BoardGone> {
+        for address in former {
+            let Some(node) = self.nodes.remove(address) else { continue };
+            node.stop.cancel();
+            // A task that panicked has stopped, too.
+            let _ = node.task.await;
+            let status = node.watched.status.borrow().clone();
+            self.scene.send_modify(|scene| scene.past.keep(&status));
+            self.whole.forget(node.id).await;
+        }
+        self.whole.gap(because).await
+    }
+
+    /// When the first of these nodes stopped answering, if one did.
+    fn lost_at(&self, nodes: &[Address]) -> Option<Time> {
+        let statuses =
+            nodes.iter().filter_map(|address| Some(self.nodes.get(address)?.watched.status.borrow().clone()));
+        statuses.filter(|status| status.state == SourceState::Down).map(|status| status.since).min()
+    }
+
+    /// The locks that were on these nodes.
+    fn keys_of(&self, nodes: Vec<Address>) -> Among {
+        let Some(slots) = self.scene.borrow().view.slots.clone() else { return Among::all() };
+        let memory = self.memory.clone();
+        Among::those(move |id| slots.owner(slot_of(&memory.root_of(id))).is_some_and(|owner| nodes.contains(owner)))
+    }
+
+    async fn start(&mut self, address: Address) {
+        let id = NodeId(self.next_node);
+        self.next_node += 1;
+        let (status, seen) = Status::new(&self.config, &address, self.changed.clone());
+        let unreadable = status.unreadable();
+        let shared = Shared {
+            node: id,
+            endpoint: Arc::new(self.config.node(address.clone())),
+            config: self.config.clone(),
+            whole: self.whole.clone(),
+            status: Arc::new(status),
+            pacer: Arc::new(Pacer::new(self.config.commands_per_second)),
+            scope: Arc::new(Scope::new(self.config.patterns.clone())),
+            memory: self.memory.clone(),
+            elsewhere: self.elsewhere.clone(),
+            locks: self.locks.clone(),
+        };
+        self.whole.add(id).await;
+        let (orders, waiting) = mpsc::channel(WAITING_COMMANDS);
+        let stop = self.stop.child_token();
+        let task = tokio::spawn(link::run(shared, waiting, stop.clone()));
+        let watched = Watched { id, address: address.clone(), status: seen, unreadable };
+        self.nodes.insert(address, Node { id, orders, watched, stop, task });
+    }
+
+    /// Passes an order to the node whose keys it is about.
+    fn pass_on(&self, order: Command) {
+        match order {
+            Command::Release { order, done } => match self.owner(&order.key) {
+                Some(node) => give(node, Command::Release { order, done }),
+                None => {
+                    let because = match self.config.topology {
+                        Topology::Cluster { .. } => "no primary of the cluster serves the slot of its key",
+                        _ => "there is no connection to the store",
+                    };
+                    // Whoever ordered it may have given up.
+                    let _ = done.send(ReleaseReply::Failed { because: because.to_owned() });
+                }
+            },
+            Command::Look { keys, done } => self.look(keys, done),
+            Command::Together { keys } => {
+                self.memory.together(&keys);
+                self.look(keys, None);
+            }
+        }
+    }
+
+    fn look(&self, keys: Vec<Bytes>, done: Option<oneshot::Sender<()>>) {
+        if self.elsewhere.is_none() {
+            // One node has all keys.
+            if let Some(node) = self.nodes.values().next() {
+                give(node, Command::Look { keys, done });
+            }
+            return;
+        }
+        let mut of_nodes: BTreeMap<NodeId, (&Node, Vec<Bytes>)> = BTreeMap::new();
+        let mut have_owners = true;
+        for key in keys {
+            match self.owner(&key) {
+                Some(node) => of_nodes.entry(node.id).or_insert((node, Vec::new())).1.push(key),
+                None => have_owners = false,
+            }
+        }
+        let mut awaited = Vec::new();
+        for (node, keys) in of_nodes.into_values() {
+            let told = done.as_ref().map(|_| {
+                let (told, hears) = oneshot::channel();
+                awaited.push(hears);
+                told
+            });
+            give(node, Command::Look { keys, done: told });
+        }
+        // Whoever waits learns by `done` being dropped that something could not be read.
+        if let Some(done) = done.filter(|_| have_owners) {
+            tokio::spawn(async move {
+                for hears in awaited {
+                    if hears.await.is_err() {
+                        return;
+                    }
+                }
+                let _ = done.send(());
+            });
+        }
+    }
+
+    fn owner(&self, key: &[u8]) -> Option<&Node> {
+        let scene = self.scene.borrow();
+        self.nodes.get(scene.view.owner(&self.memory.root_of(key))?)
+    }
+}
+
+/// Gives a node an order. One that is so busy connecting that it takes no more will be scanned next.
+fn give(node: &Node, order: Command) {
+    if let Err(refused) = node.orders.try_send(order) {
+        link::refuse(refused.into_inner());
+    }
+}
+
+/// What changed, in words.
+fn because(topology: &Topology, former: &[Address], new: &[Address]) -> String {
+    let named = |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    match (topology, former, new) {
+        (Topology::Sentinel { .. }, [from], [to]) => format!("failover from {from} to {to}"),
+        (_, former, []) => format!("no primary any more: {}", named(former)),
+        (_, [], new) => format!("new primary: {}", named(new)),
+        (_, former, new) => format!("no primary any more: {}; new primary: {}", named(former), named(new)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failover_is_told_with_both_addresses() {
+        let (a, b) = (vec![Address::new("a", 1)], vec![Address::new("b", 2)]);
+        let sentinel = Topology::Sentinel { sentinels: Vec::new(), primary: String::new() };
+        assert_eq!(because(&sentinel, &a, &b), "failover from a:1 to b:2");
+        let cluster = Topology::Cluster { seeds: Vec::new() };
+        assert_eq!(because(&cluster, &a, &b), "no primary any more: a:1; new primary: b:2");
+        assert_eq!(because(&cluster, &[], &[a, b].concat()), "new primary: a:1, b:2");
+    }
+}

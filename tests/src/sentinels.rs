@@ -1,0 +1,166 @@
+use std::process::{Child, Command, Stdio};
+
+use fred::clients::Client;
+use fred::interfaces::ClientLike as _;
+use fred::types::Value;
+use fred::types::config::Config;
+use fred::types::{Builder, ClusterHash, CustomCommand};
+use tempfile::TempDir;
+
+use crate::{RedisServer, free_port, until, until_some};
+
+/// How long a primary must be silent before it counts as gone, in milliseconds.
+const DOWN_AFTER_MS: u32 = 1_000;
+
+/// How the sentinels call the primary.
+pub const PRIMARY: &str = "main";
+
+/// A primary, two replicas and three sentinels. They end with the value.
+#[derive(Debug)]
+pub struct Sentinels {
+    /// The servers: the first is the primary at first.
+    pub servers: Vec<RedisServer>,
+    sentinels: Vec<Sentinel>,
+}
+
+#[derive(Debug)]
+struct Sentinel {
+    process: Child,
+    port: u16,
+    _dir: TempDir,
+}
+
+impl Sentinels {
+    /// Starts them and waits until they know each other.
+    pub async fn start() -> Sentinels {
+        Sentinels::with("").await
+    }
+
+    /// The same with these lines in the configuration of each sentinel.
+    pub async fn with(lines: &str) -> Sentinels {
+        let primary = RedisServer::with(&["--repl-diskless-sync-delay", "0"]).await;
+        let port = primary.port().to_string();
+        let replica = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"];
+        let servers = vec![primary, RedisServer::with(&replica).await, RedisServer::with(&replica).await];
+        for replica in &servers[1..] {
+            until(
+                "a replica to be in step",
+                async || replica.info("replication").await.unwrap_or_default(),
+                |info| info.contains("master_link_status:up"),
+            )
+            .await;
+        }
+        let sentinels = (0..3).map(|_| Sentinel::start(servers[0].port(), lines)).collect();
+        let all = Sentinels { servers, sentinels };
+        for sentinel in &all.sentinels {
+            until(
+                "the sentinels to know each other",
+                async || sentinel.knows().await,
+                |known| known.contains("num-other-sentinels 2") && known.contains("num-slaves 2"),
+            )
+            .await;
+        }
+        all
+    }
+
+    /// The URL of all of them.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let hosts: Vec<String> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
+        format!("redis-sentinel://{}/{PRIMARY}", hosts.join(","))
+    }
+
+    /// Waits until a server other than the one at `port` is the primary, and says which.
+    pub async fn another_primary(&self, port: u16) -> &RedisServer {
+        until_some("another primary", async || {
+            for server in self.servers.iter().filter(|server| server.is_running() && server.port() != port) {
+                if server.info("replication").await.is_some_and(|info| info.contains("role:master")) {
+                    return Some(server);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// A connection to each sentinel, with all rights.
+    ///
+    /// # Panics
+    /// When there is none to be had.
+    pub async fn clients(&self) -> Vec<Client> {
+        let mut clients = Vec::new();
+        for sentinel in &self.sentinels {
+            clients.push(sentinel.client().await.expect("a connection to a sentinel"));
+        }
+        clients
+    }
+
+    /// Ends all sentinels at once.
+    pub fn kill_sentinels(&mut self) {
+        self.sentinels.iter_mut().for_each(Sentinel::kill);
+    }
+}
+
+impl Sentinel {
+    fn start(primary: u16, lines: &str) -> Sentinel {
+        let dir = TempDir::new().unwrap();
+        let port = free_port();
+        let file = dir.path().join("sentinel.conf");
+        let config = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {PRIMARY} 127.0.0.1 {primary} 2\n\
+             sentinel down-after-milliseconds {PRIMARY} {DOWN_AFTER_MS}\nsentinel failover-timeout {PRIMARY} 5000\n\
+             {lines}\n",
+            dir.path().display()
+        );
+        std::fs::write(&file, config).unwrap();
+        let process = Command::new("redis-server")
+            .arg(&file)
+            .arg("--sentinel")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server; `cargo xtask setup` installs it");
+        Sentinel { process, port, _dir: dir }
+    }
+
+    async fn client(&self) -> Option<Client> {
+        let mut builder = Builder::from_config(Config {
+            fail_fast: true,
+            ..Config::from_url(&format!("redis://127.0.0.1:{}", self.port)).ok()?
+        });
+        builder.with_connection_config(|config| config.max_command_attempts = 1);
+        let client = builder.build().ok()?;
+        client.init().await.ok()?;
+        Some(client)
+    }
+
+    /// What it knows of the primary, in words and numbers.
+    async fn knows(&self) -> String {
+        let Some(client) = self.client().await else { return String::new() };
+        let command = CustomCommand::new_static("SENTINEL", ClusterHash::Random, false);
+        match client.custom::<Value, _>(command, vec!["MASTER", PRIMARY]).await {
+            Ok(Value::Map(map)) => map
+                .iter()
+                .map(|(key, value)| {
+                    format!("{} {}", key.as_str().unwrap_or_default(), value.as_string().unwrap_or_default())
+                })
+                .collect::<Vec<_>>()
+                .join("\n"),
+            Ok(Value::Array(parts)) => parts.into_iter().filter_map(Value::into_string).collect::<Vec<_>>().join(" "),
+            other => format!("{other:?}"),
+        }
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,90 @@
+//! A primary that moves is followed, and what happened while it moved is not taken for known.
+
+use std::time::Duration;
+
+use lockkeeper_model::{Flag, Outcome, SourceState};
+use lockkeeper_tests::{Family, PRIMARY, Sentinels, Server};
+
+const LEASE: Duration = Duration::from_secs(600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failover_is_followed_and_locks_are_seen_and_freed_on_the_new_primary() {
+    let mut sentinels = Sentinels::start().await;
+    let server = Server::serve().redis(&sentinels.url()).arg("--allow-release").start().await;
+    let api = server.api();
+    let source = api.until_live().await;
+    assert_eq!((source.name.as_str(), source.topology.as_deref()), (PRIMARY, Some("sentinel")));
+    let port = sentinels.servers[0].port();
+    assert_eq!(source.address, format!("127.0.0.1:{port}"));
+    let client = sentinels.servers[0].client().await;
+    let holder = Family::RedisPy.client(&client, "kept", Some(LEASE));
+    assert!(holder.take().await);
+    api.until_lock("the lock", &holder.key, |_| true).await;
+    let _: i64 = lockkeeper_tests::store(&client, "WAIT", ["2", "0"]).await;
+
+    sentinels.servers[0].kill();
+    api.until_source("the loss", |source| source.state == SourceState::Down).await;
+    let primary = sentinels.another_primary(port).await;
+    let address = format!("127.0.0.1:{}", primary.port());
+    let source = api
+        .until_source("the new primary", |source| source.state == SourceState::Live && source.address == address)
+        .await;
+    let failover = format!("failover from 127.0.0.1:{port} to {address}");
+    assert_eq!(source.last_gap.as_deref(), Some(failover.as_str()), "{source:#?}");
+    assert!(source.coverage.complete, "{source:#?}");
+
+    let lock = api.until_lock("the lock that was kept", &holder.key, |lock| !lock.flags.contains(&Flag::Stale)).await;
+    assert_eq!(lock.holders[0].token.as_ref(), Some(&holder.token));
+    let (_, answer) = api.release(&api.preview(&lock).await).await;
+    assert_eq!(answer.results[0].outcome, Outcome::Released, "{answer:#?}");
+    // Changes on it are heard.
+    let next = Family::RedisPy.client(&primary.client().await, "next", Some(LEASE));
+    assert!(next.take().await);
+    api.until_lock("a new lock", &next.key, |_| true).await;
+    let story = api.events(&next.key).await;
+    assert!(story.iter().any(|event| event.transition.word() == "acquired"), "{story:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinels_with_a_password_are_asked_with_one_and_without_them_a_failover_is_not_promised() {
+    let mut sentinels = Sentinels::start().await;
+    for sentinel in sentinels.clients().await {
+        let rules = "SETUSER asker on >hush &+switch-master -@all +sentinel|get-master-addr-by-name +subscribe";
+        let _: String = lockkeeper_tests::store(&sentinel, "ACL", rules.split(' ')).await;
+        let _: String = lockkeeper_tests::store(&sentinel, "ACL", ["SETUSER", "default", "-@all", "+ping"]).await;
+    }
+    let source = format!("[[source]]\nurl = \"{}\"\n", sentinels.url());
+    let refused = Server::serve().config(&source).start().await;
+    let said = refused
+        .api()
+        .until_source("the refusal", |source| source.problem.as_deref() != Some("not connected yet"))
+        .await;
+    assert_eq!(said.state, SourceState::Down, "{said:#?}");
+
+    let config = format!("{source}sentinel = {{ user = \"asker\", password = \"hush\" }}\n");
+    let server = Server::serve().config(&config).start().await;
+    let api = server.api();
+    api.until_live().await;
+    sentinels.kill_sentinels();
+    let source = api.until_source("a warning", |source| source.state == SourceState::Degraded).await;
+    assert!(source.problem.as_ref().is_some_and(|problem| problem.contains("failover is not noticed")), "{source:#?}");
+    // What the primary says is still heard.
+    let holder = Family::RedisPy.client(&sentinels.servers[0].client().await, "heard", Some(LEASE));
+    assert!(holder.take().await);
+    api.until_lock("the lock", &holder.key, |_| true).await;
+    assert!(!server.said().contains("hush"), "{}", server.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_the_sentinels_do_not_know_is_named() {
+    let sentinels = Sentinels::start().await;
+    let url = sentinels.url().replace(PRIMARY, "nobody");
+    let server = Server::serve().redis(&url).start().await;
+    let source = server
+        .api()
+        .until_source("the complaint", |source| {
+            source.problem.as_ref().is_some_and(|problem| problem.contains("do not know a primary named `nobody`"))
+        })
+        .await;
+    assert_eq!(source.state, SourceState::Down);
+}
