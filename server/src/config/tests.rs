@@ -167,8 +167,8 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     );
     complains(
         "[[source]]\nkind = 'redlock'\nurls = ['redis://a', 'http://:hunter2@b', 'redis://c']",
-        "lockkeeper.toml:3:22: `source.urls` does not begin with `redis://`, expected \
-         `redis://[[user]:password@]host[:port][/db]`",
+        "lockkeeper.toml:3:22: `source.urls` does not begin with `redis://`, `redis-sentinel://` or `redis-cluster://` \
+         (or, with TLS, `rediss…://`), expected `redis://[[user]:password@]host[:port][/db]`",
     );
     complains(
         "[[source]]\nkind = 'redlock'",
