@@ -7,6 +7,7 @@
 //! ([`Dialect::root_of`]), which keys are to be read beside a root ([`Dialect::beside`]), and what locks all of that is
 //! ([`Dialect::recognise`]). It never reads anything itself.
 
+mod lockkeeper_client;
 mod python_redis_lock;
 mod redisson;
 mod shape;
@@ -224,7 +225,12 @@ pub(crate) struct Script {
 }
 
 /// Every family, the more particular first: the first that recognises a root has it.
-const ALL: &[&dyn Dialect] = &[&redisson::Redisson, &python_redis_lock::PythonRedisLock, &token::Token];
+const ALL: &[&dyn Dialect] = &[
+    &redisson::Redisson,
+    &python_redis_lock::PythonRedisLock,
+    &lockkeeper_client::LockkeeperClient,
+    &token::Token,
+];
 
 /// The families whose roots are of one type each, in the order of [`ALL`], so that a key is shown only to those.
 static BY_KIND: LazyLock<[Vec<&'static dyn Dialect>; 6]> = LazyLock::new(|| {
