@@ -19,14 +19,14 @@ pub mod words;
 pub use id::{LockId, LockIdError, encode_token};
 pub use lock::{
     Basis, Bounds, Certainty, Contention, DialectInfo, FencingToken, Flag, FlagNote, Holder, Identity, Lease,
-    LeaseKind, Lock, LockState, Mode, Renewals, Stored, StoredEntry, Waiter, Waiters, WaitersBasis,
+    LeaseKind, Lock, LockState, Mode, Renewals, ReportedWait, Stored, StoredEntry, Waiter, Waiters, WaitersBasis,
 };
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
 pub use release::{
     Action, After, AfterState, Collateral, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
     ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
 };
-pub use source::{Budget, Coverage, FeedKind, MissingPermission, NotALock, SourceState, SourceStatus};
+pub use source::{Budget, Coverage, FeedKind, MissingPermission, NotALock, ReportsRead, SourceState, SourceStatus};
 pub use time::{Time, TimeError};
 pub use transition::{Event, TransitionKind};
 pub use verdict::{Connection, Signs, Verdict, judge, missed_beats};

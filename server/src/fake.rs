@@ -368,6 +368,7 @@ pub(crate) fn status(name: &str) -> SourceStatus {
         not_locks: NotALock::default(),
         eviction: None,
         replicas: None,
+        reports: None,
         release_enabled: true,
         as_of: now(),
     }

@@ -11,7 +11,7 @@ use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 
 const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "release"];
-const SOURCE_KEYS: &[&str] = &["name", "kind", "url", "urls", "patterns", "environment", "budget", "feed", "reconcile"];
+const SOURCE_KEYS: &[&str] = &["name", "kind", "url", "urls", "patterns", "environment", "budget", "feed", "reconcile", "reports"];
 const BUDGET_KEYS: &[&str] = &["commands_per_second"];
 const RELEASE_KEYS: &[&str] = &["enabled"];
 
@@ -40,6 +40,7 @@ pub(super) struct SourceTable {
     pub(super) commands_per_second: Option<Given<u64>>,
     pub(super) feed: Option<Given<String>>,
     pub(super) reconcile_ms: Option<Given<i64>>,
+    pub(super) reports: Option<Given<String>>,
 }
 
 impl File {
@@ -101,6 +102,7 @@ fn source(mut table: Table<'_, '_>) -> Result<SourceTable, ConfigError> {
         commands_per_second,
         feed: table.string("feed")?,
         reconcile_ms: table.duration_ms("reconcile")?,
+        reports: table.string("reports")?,
     };
     table.finish(SOURCE_KEYS)?;
     Ok(source)

@@ -8,7 +8,7 @@
 //! - [`scan`]: finding what exists.
 //! - [`read`]: reading keys with bounds. [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
 //! - [`scope`]: which keys are looked at at all.
-//! - [`waiting`]: counting those who wait, where Redis knows.
+//! - [`waiting`]: counting those who wait, where Redis knows. [`reported`]: reading what clients say of themselves.
 //! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
@@ -24,6 +24,7 @@ mod own_thread;
 mod pace;
 mod read;
 mod release;
+mod reported;
 mod scan;
 mod scope;
 mod session;
@@ -70,6 +71,8 @@ pub struct RedisConfig {
     pub feed: Option<FeedKind>,
     /// How often everything is scanned again, in milliseconds, while a feed is live.
     pub reconcile_ms: i64,
+    /// The stream in which clients report themselves, if it is to be read.
+    pub reports: Option<String>,
     /// Whether releasing is switched on.
     pub release_enabled: bool,
     /// A throw-away store with invented locks.
@@ -151,7 +154,7 @@ pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, st
         reports,
         status: Arc::new(status),
         pacer: Arc::new(Pacer::new(config.commands_per_second)),
-        scope: Arc::new(Scope::new(config.patterns.clone())),
+        scope: Arc::new(Scope::new(config.patterns.clone(), config.reports.clone())),
         memory: Arc::default(),
         locks: locks.clone(),
         config: Arc::new(config),

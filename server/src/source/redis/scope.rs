@@ -20,18 +20,21 @@ const MAX_NO_LOCKS: usize = 1_000_000;
 #[derive(Debug)]
 pub(crate) struct Scope {
     patterns: Vec<String>,
+    /// The stream with clients' reports, which is none of the locks whatever a pattern says.
+    reports: Option<String>,
     no_locks: Mutex<HashSet<u64>>,
     hasher: RandomState,
 }
 
 impl Scope {
-    pub(crate) fn new(patterns: Vec<String>) -> Scope {
-        Scope { patterns, no_locks: Mutex::default(), hasher: RandomState::new() }
+    pub(crate) fn new(patterns: Vec<String>, reports: Option<String>) -> Scope {
+        Scope { patterns, reports, no_locks: Mutex::default(), hasher: RandomState::new() }
     }
 
     /// Whether a key is to be looked at at all.
     pub(crate) fn has(&self, key: &[u8]) -> bool {
         key.len() <= MAX_KEY_BYTES
+            && self.reports.as_ref().is_none_or(|stream| stream.as_bytes() != key)
             && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| glob::matches(pattern.as_bytes(), key)))
     }
 
@@ -69,13 +72,14 @@ mod tests {
 
     #[test]
     fn what_was_learned_holds_until_the_next_scan_and_never_against_an_operator() {
-        let catalogue = Scope::new(Vec::new());
+        let catalogue = Scope::new(Vec::new(), None);
         assert!(catalogue.has(b"session:1") && !catalogue.is_no_lock(b"session:1"));
         catalogue.learn_no_lock(b"session:1");
         assert!(catalogue.is_no_lock(b"session:1"));
         catalogue.forget_no_locks();
         assert!(!catalogue.is_no_lock(b"session:1"));
-        let configured = Scope::new(vec!["session:*".to_owned()]);
+        let configured = Scope::new(vec!["session:*".to_owned()], Some("session:reports".to_owned()));
+        assert!(!configured.has(b"session:reports"));
         configured.learn_no_lock(b"session:1");
         assert!(!configured.is_no_lock(b"session:1") && !configured.has(b"other"));
         assert!(!catalogue.has(&[b'x'; 5_000]));

@@ -1,6 +1,6 @@
 //! The one place where a source's status is changed.
 
-use lockkeeper_model::{Budget, Coverage, LockId, MissingPermission, NotALock, SourceState, SourceStatus, Time};
+use lockkeeper_model::{Budget, Coverage, LockId, MissingPermission, NotALock, ReportsRead, SourceState, SourceStatus, Time};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
@@ -51,6 +51,7 @@ impl Status {
             not_locks: NotALock::default(),
             eviction: None,
             replicas: None,
+            reports: config.reports.clone().map(|stream| ReportsRead { stream, ..ReportsRead::default() }),
             release_enabled: config.release_enabled,
             as_of: now,
         });
