@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+mod graph;
 mod id;
 mod lock;
 mod query;
@@ -16,6 +17,7 @@ mod verdict;
 pub mod wire;
 pub mod words;
 
+pub use graph::{ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, LinkBasis, Party, WaitGraph};
 pub use id::{LockId, LockIdError, encode_token};
 pub use lock::{
     Basis, Bounds, Certainty, Contention, DialectInfo, FencingToken, Flag, FlagNote, Holder, Identity, Lease,

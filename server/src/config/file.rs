@@ -11,7 +11,8 @@ use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 
 const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "release"];
-const SOURCE_KEYS: &[&str] = &["name", "kind", "url", "urls", "patterns", "environment", "budget", "feed", "reconcile", "reports"];
+const SOURCE_KEYS: &[&str] =
+    &["name", "kind", "url", "urls", "patterns", "environment", "budget", "feed", "reconcile", "reports"];
 const BUDGET_KEYS: &[&str] = &["commands_per_second"];
 const RELEASE_KEYS: &[&str] = &["enabled"];
 

@@ -122,9 +122,9 @@ impl Registry {
                 && form.holds.iter().all(|hold| hold.token != end.token)
         });
         // One let go and another took it, at two looks.
-        let taken_over = ended.and_then(|slot| self.records[slot as usize].end()).is_some_and(|end| {
-            at.0 - end.at <= AT_ONCE_MS && form.holds.iter().any(|hold| hold.token != end.token)
-        });
+        let taken_over = ended
+            .and_then(|slot| self.records[slot as usize].end())
+            .is_some_and(|end| at.0 - end.at <= AT_ONCE_MS && form.holds.iter().any(|hold| hold.token != end.token));
         let uncounted = if form.recognition.traits.waiters_counted { UNCOUNTED } else { 0 };
         let holds = self.new_holds(form, sight, since);
         let slot = match ended {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
     Basis, Bounds, Connection, DialectInfo, Event, FencingToken, Holder, Identity, Lease, LeaseKind, Lock, LockId,
-    Mode, Renewals, ReportedWait, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters, WaitersBasis,
-    encode_token, judge, missed_beats, words,
+    Mode, Renewals, ReportedWait, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters,
+    WaitersBasis, encode_token, judge, missed_beats, words,
 };
 
 use super::Registry;
@@ -308,7 +308,8 @@ impl Registry {
         }
     }
 
-    fn waiters(&self, record: &Record) -> Waiters {
+    /// Who is trying to get it.
+    pub(super) fn waiters(&self, record: &Record) -> Waiters {
         let (count, basis) = self.waiters_known(record);
         let known = self.known(record.source);
         let said = if record.is_ended() { &[][..] } else { known.reported.waiting(&record.key) };
@@ -362,7 +363,7 @@ impl Registry {
 }
 
 /// What a person calls the lock: the key without what the library adds. A key that is not UTF-8 keeps its id.
-fn name(record: &Record) -> String {
+pub(super) fn name(record: &Record) -> String {
     if let Some(name) = record.extra.as_ref().and_then(|extra| extra.name.as_ref()) {
         return name.to_string();
     }
@@ -459,7 +460,7 @@ fn stored(record: &Record) -> Stored {
 }
 
 /// An identity in a few words for a table cell.
-fn who(identity: &Identity) -> Option<String> {
+pub(super) fn who(identity: &Identity) -> Option<String> {
     let parts = [
         identity.client_name.clone(),
         identity.host.clone(),

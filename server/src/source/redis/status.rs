@@ -1,6 +1,8 @@
 //! The one place where a source's status is changed.
 
-use lockkeeper_model::{Budget, Coverage, LockId, MissingPermission, NotALock, ReportsRead, SourceState, SourceStatus, Time};
+use lockkeeper_model::{
+    Budget, Coverage, LockId, MissingPermission, NotALock, ReportsRead, SourceState, SourceStatus, Time,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 

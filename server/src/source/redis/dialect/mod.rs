@@ -225,12 +225,8 @@ pub(crate) struct Script {
 }
 
 /// Every family, the more particular first: the first that recognises a root has it.
-const ALL: &[&dyn Dialect] = &[
-    &redisson::Redisson,
-    &python_redis_lock::PythonRedisLock,
-    &lockkeeper_client::LockkeeperClient,
-    &token::Token,
-];
+const ALL: &[&dyn Dialect] =
+    &[&redisson::Redisson, &python_redis_lock::PythonRedisLock, &lockkeeper_client::LockkeeperClient, &token::Token];
 
 /// The families whose roots are of one type each, in the order of [`ALL`], so that a key is shown only to those.
 static BY_KIND: LazyLock<[Vec<&'static dyn Dialect>; 6]> = LazyLock::new(|| {
