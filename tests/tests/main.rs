@@ -12,5 +12,6 @@ mod journeys;
 mod races;
 mod readme;
 mod release;
+mod reports;
 mod start;
 mod stream;
