@@ -196,7 +196,7 @@ impl Registry {
             self.wake(slot, deadline);
         }
         self.watch_on(slot, sight, false, out);
-        self.adopt_reported(slot, sight.read_at.0, out);
+        self.adopt_early(slot, sight.read_at.0, out);
         for hold in &form.holds {
             self.token_came(slot, &hold.token, out);
         }

@@ -25,6 +25,9 @@ const MAX_HOLDERS_OF_ONE: usize = 64;
 /// An acquire may be told of this long before it is seen, in milliseconds: a scan under way reads changes late.
 const SEEN_WITHIN_MS: i64 = 60_000;
 
+/// Locks of which attempts are kept before they are seen, per source.
+const MAX_EARLY: usize = 10_000;
+
 const GONE_AFTER_MS: i64 = WAITER_GONE_AFTER.as_millis() as i64;
 
 /// Who says to wait for a lock.
@@ -57,6 +60,16 @@ pub(super) struct Reported {
     waiters: usize,
     holding: HashMap<Box<[u8]>, Vec<Holding>>,
     holders: usize,
+    /// Attempts and refusals at locks that were not seen yet: a report can be faster than the reading of its lock.
+    early: HashMap<Box<[u8]>, Tried>,
+}
+
+/// Attempts and refusals, until the last moment at which one was told of.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    attempts: u32,
+    refusals: u32,
+    at: i64,
 }
 
 impl Reported {
@@ -132,8 +145,19 @@ impl Reported {
         }
     }
 
+    fn tried_early(&mut self, key: Box<[u8]>, attempts: u32, refusals: u32, at: i64) {
+        if self.early.len() >= MAX_EARLY && !self.early.contains_key(&key) {
+            return;
+        }
+        let tried = self.early.entry(key).or_default();
+        tried.attempts = tried.attempts.saturating_add(attempts);
+        tried.refusals = tried.refusals.saturating_add(refusals);
+        tried.at = tried.at.max(at);
+    }
+
     /// Leaves out those who were not heard of for too long; answers the locks that they waited for.
     fn forget_silent(&mut self, now: i64) -> Vec<Box<[u8]>> {
+        self.early.retain(|_, tried| now - tried.at <= SEEN_WITHIN_MS);
         let mut left = Vec::new();
         let mut waiters = 0;
         self.waiting.retain(|key, all| {
@@ -193,10 +217,14 @@ impl Registry {
                     (0, 0)
                 }
             };
-            let Some(slot) = slot else { continue };
-            if attempts + refusals > 0
-                && let Some(contention) = self.contention_mut(slot)
-            {
+            let tried = attempts + refusals > 0;
+            let Some(slot) = slot else {
+                if tried {
+                    self.known_mut(source).reported.tried_early(lock, attempts, refusals, said_at);
+                }
+                continue;
+            };
+            if tried && let Some(contention) = self.contention_mut(slot) {
                 contention.tried(attempts, refusals, said_at);
             }
             self.adopt_reported(slot, at.0, out);
@@ -233,8 +261,20 @@ impl Registry {
         out.repaint |= !before.holding.is_empty();
     }
 
+    /// Notes at a lock that has appeared what was said of it before.
+    pub(super) fn adopt_early(&mut self, slot: Slot, at: i64, out: &mut Changes) {
+        let record = &self.records[slot as usize];
+        let reported = &mut self.sources[usize::from(record.source.0)].reported;
+        if let Some(tried) = reported.early.remove(&record.key)
+            && let Some(contention) = self.contention_mut(slot)
+        {
+            contention.tried(tried.attempts, tried.refusals, tried.at);
+        }
+        self.adopt_reported(slot, at, out);
+    }
+
     /// Notes at a lock how many say to wait for it.
-    pub(super) fn adopt_reported(&mut self, slot: Slot, at: i64, out: &mut Changes) {
+    fn adopt_reported(&mut self, slot: Slot, at: i64, out: &mut Changes) {
         let record = &self.records[slot as usize];
         let waiting = self.known(record.source).reported.waiting(&record.key);
         let (number, since) = match waiting.iter().map(|waiting| waiting.since).min() {
@@ -404,6 +444,19 @@ mod tests {
         world.take("lock:a", "t2", Some(9_000));
         world.notice("lock:a", Hint::None);
         assert_eq!(world.shown("lock:a").holders[0].identity.pid, None);
+    }
+
+    #[test]
+    fn a_report_that_is_faster_than_the_reading_of_its_lock_counts() {
+        let mut world = World::held_by("t1");
+        world.say([acquired("lock:b", "attempt-1", "t2"), report(Kind::Waiting, "lock:b", "attempt-2")]);
+        world.take("lock:b", "t2", Some(9_000));
+        world.notice("lock:b", Hint::New);
+        let lock = world.shown("lock:b");
+        assert_eq!((lock.holders[0].identity.pid, lock.waiters.count), (Some(42), Some(1)));
+        let contention = lock.contention.unwrap();
+        assert_eq!((contention.attempts, contention.refusals), (Some(2), Some(1)));
+        assert!(world.registry.known(SOURCE).reported.early.is_empty());
     }
 
     #[test]
