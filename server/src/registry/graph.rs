@@ -522,7 +522,7 @@ mod tests {
             let mut named = HashSet::new();
             for cycle in &graph.cycles {
                 let nodes: Vec<&str> = cycle.nodes.iter().map(String::as_str).collect();
-                prop_assert!(nodes.len() >= 2 && nodes.len() % 2 == 0);
+                prop_assert!(nodes.len() >= 2 && nodes.len().is_multiple_of(2));
                 prop_assert_eq!(nodes.iter().collect::<HashSet<_>>().len(), nodes.len(), "twice at one place");
                 for (i, &node) in nodes.iter().enumerate() {
                     let next = nodes[(i + 1) % nodes.len()];
