@@ -7,8 +7,10 @@
 mod api;
 mod args;
 mod bare;
+mod corpus;
 mod fill;
 mod measure;
+mod mixed;
 mod process;
 mod redis_benchmark;
 mod report;

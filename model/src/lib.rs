@@ -9,6 +9,7 @@ mod graph;
 mod id;
 mod lock;
 mod query;
+mod quorum;
 mod release;
 mod source;
 mod time;
@@ -24,11 +25,14 @@ pub use lock::{
     LeaseKind, Lock, LockState, Mode, Renewals, ReportedWait, Stored, StoredEntry, Waiter, Waiters, WaitersBasis,
 };
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
+pub use quorum::{OnNode, Quorum, QuorumNode, Standing};
 pub use release::{
-    Action, After, AfterState, Collateral, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
-    ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
+    Action, After, AfterState, Collateral, NodeRelease, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget,
+    PreviewedLock, ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
 };
-pub use source::{Budget, Coverage, FeedKind, MissingPermission, NotALock, ReportsRead, SourceState, SourceStatus};
+pub use source::{
+    Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, ReportsRead, SourceState, SourceStatus,
+};
 pub use time::{Time, TimeError};
 pub use transition::{Event, TransitionKind};
 pub use verdict::{Connection, Signs, Verdict, judge, missed_beats};

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Connection, LockId, Time, Verdict};
+use crate::{Connection, LockId, Quorum, Time, Verdict};
 
 /// One named mutual exclusion in one source, as the public contract describes it.
 ///
@@ -49,6 +49,9 @@ pub struct Lock {
     /// Why a release is not offered; null where it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_release: Option<String>,
+    /// How it stands on several independent masters; left out for a lock of one store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
     /// How it lies in the store, as last read. Only in answers about one lock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<Stored>,

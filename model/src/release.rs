@@ -25,7 +25,7 @@ pub struct PreviewTarget {
     pub id: LockId,
     /// The lock's or the holder's generation as shown.
     pub generation: String,
-    /// The holder's `token_b64`, needed where there are several.
+    /// The holder's `token_b64`, needed where there are several; the waiter's, where a waiter is meant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
 }
@@ -38,6 +38,8 @@ pub enum Action {
     /// Free it, if exactly that holder still has it.
     #[default]
     Release,
+    /// Take the waiter at the head of the queue of a lock that nobody holds out of the queue, if it is still there.
+    EvictWaiter,
 }
 
 /// What would happen, and a permission to let it happen.
@@ -68,7 +70,7 @@ pub struct PreviewedLock {
     pub name: String,
     /// The generation that the ticket is bound to.
     pub generation: String,
-    /// Who would lose it.
+    /// Who would lose it: the holder, or the waiter that would lose its place, whose lease is the time until that lapses.
     pub holder: Holder,
     /// How strong the comparison is.
     pub strength: Strength,
@@ -127,7 +129,7 @@ pub struct Collateral {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Warning {
     /// A stable word: `holder_alive`, `no_owner`, `shared_token`, `no_fencing`, `never_renews`, `came_back`, `not_live`,
-    /// `production`.
+    /// `production`, `waiter_alive`, `waiter_not_proven_dead`, `unreachable_masters`.
     pub code: String,
     /// The sentence for the person.
     pub text: String,
@@ -174,6 +176,21 @@ pub struct ReleaseResult {
     pub woken: Option<i64>,
     /// What was seen afterwards; null when nothing was released, or nothing could be seen.
     pub after: Option<After>,
+    /// What happened on each of several independent masters; left out for a lock of one store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeRelease>,
+}
+
+/// What became of a lock on one of several independent masters.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeRelease {
+    /// The master's address, without credentials.
+    pub node: String,
+    /// What happened there.
+    pub outcome: Outcome,
+    /// The same in a sentence, with what to do where something is left.
+    pub detail: String,
 }
 
 /// What happened to one lock.

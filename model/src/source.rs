@@ -71,6 +71,12 @@ pub struct SourceStatus {
     pub reports: Option<ReportsRead>,
     /// Whether releasing is switched on for it.
     pub release_enabled: bool,
+    /// When the server's process was started, to the second, by its own account; null where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_started_at: Option<Time>,
+    /// Each of several independent masters, in the order of the configuration; left out for a single store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<NodeStatus>,
     /// When this was true.
     pub as_of: Time,
 }
@@ -91,6 +97,32 @@ pub struct ReportsRead {
     pub passed_over: u64,
     /// Why nothing is read, in a sentence; null while reading.
     pub problem: Option<String>,
+}
+
+/// One of several independent masters, and how well it is watched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct NodeStatus {
+    /// Its address, without credentials.
+    pub node: String,
+    /// Whether what is shown of it is what is.
+    pub state: SourceState,
+    /// Since when it is in that state.
+    pub since: Time,
+    /// Why it is not live; null when it is.
+    pub problem: Option<String>,
+    /// What to try about it.
+    pub hint: Option<String>,
+    /// How changes on it are learned; null before that is decided.
+    pub feed: Option<FeedKind>,
+    /// Its version, once it said it.
+    pub server_version: Option<String>,
+    /// When its process was started; null where it does not say.
+    pub server_started_at: Option<Time>,
+    /// Until when every change on it is known to have been heard of; null without a live feed.
+    pub confirmed_at: Option<Time>,
+    /// How much of it was seen.
+    pub coverage: Coverage,
 }
 
 /// Whether what is shown of a source is what is.

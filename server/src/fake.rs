@@ -43,6 +43,12 @@ pub(crate) static SHARED_TOKEN_TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::PLAIN
 };
 
+pub(crate) static NO_RELEASE_TRAITS: DialectTraits =
+    DialectTraits { no_release: Some("it would hurt"), ..DialectTraits::PLAIN };
+
+pub(crate) static QUEUE_TRAITS: DialectTraits =
+    DialectTraits { evict_waiter: Some("The head leaves the queue and the next is woken."), ..DialectTraits::PLAIN };
+
 /// What the world is like, and what was asked of it.
 pub(crate) struct World {
     pub(crate) held: BTreeMap<Bytes, Held>,
@@ -144,12 +150,34 @@ impl World {
                 token: Bytes::copy_from_slice(token),
                 mode: Mode::Exclusive,
                 count: 1,
+                stamp: None,
                 expires_not_after: Some(now().plus(30_000)),
                 target: Target::Holder,
             })
             .collect();
-        let held = Held { lock: lock(&key, holds), traits, orders };
+        let held = Held { lock: lock(&key, holds), traits, orders, eviction: None };
         self.held.insert(key, held);
+    }
+
+    /// Puts a lock into the world that nobody holds and that `token`, at the head of its queue, keeps others from.
+    pub(crate) fn queue(&mut self, key: &[u8], token: &[u8], generation: &str, verdict: Verdict) {
+        let key = Bytes::copy_from_slice(key);
+        let mut lock = lock(&key, Vec::new());
+        lock.state = LockState::WaitingOnly;
+        lock.generation = format!("lock of {generation}");
+        let order = ReleaseOrder {
+            key: key.clone(),
+            keys: vec![key.clone()],
+            dialect: "redisson-fair",
+            token: Bytes::copy_from_slice(token),
+            mode: Mode::Exclusive,
+            count: 1,
+            expires_not_after: Some(now().plus(30_000)),
+            stamp: None,
+            target: Target::Waiter,
+        };
+        let head = Holder { verdict, ..holder(token, generation) };
+        self.held.insert(key, Held { lock, traits: &QUEUE_TRAITS, orders: Vec::new(), eviction: Some((head, order)) });
     }
 
     pub(crate) fn free(&mut self, key: &str) {
@@ -301,6 +329,7 @@ fn lock(key: &[u8], holders: Vec<Holder>) -> Lock {
         flag_notes: Vec::new(),
         notes: Vec::new(),
         no_release: None,
+        quorum: None,
         stored: None,
         // A second old, until it is looked at.
         as_of: now().plus(-1_000),
@@ -374,6 +403,8 @@ pub(crate) fn status(name: &str) -> SourceStatus {
         replicas: None,
         reports: None,
         release_enabled: true,
+        server_started_at: None,
+        nodes: Vec::new(),
         as_of: now(),
     }
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use lockkeeper::board::{self, BoardOptions};
 use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, LogFormat, SourceConfig};
 use lockkeeper::http::AppState;
-use lockkeeper::source::{SourceId, redis};
+use lockkeeper::source::{SourceId, redis, redlock};
 use lockkeeper::{demo, http};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,8 +86,13 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
     let mut handles = Vec::with_capacity(config.sources.len());
     for (position, source) in config.sources.iter().enumerate() {
         let id = SourceId(u16::try_from(position).context("more than 65,535 sources")?);
-        let redis = source.to_redis(config.release_enabled, is_demo);
-        handles.push(redis::spawn(id, redis, reports.clone(), stop.clone()));
+        handles.push(match source.to_redlock(config.release_enabled, is_demo) {
+            Some(redlock) => redlock::spawn(id, redlock, reports.clone(), stop.clone()),
+            None => {
+                let redis = source.to_redis(config.release_enabled, is_demo);
+                redis::spawn(id, redis, reports.clone(), stop.clone())
+            }
+        });
     }
     let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo };
     let board = board::spawn(handles, board_reports, options, stop.clone());

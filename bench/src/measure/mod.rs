@@ -1,10 +1,13 @@
 //! One module for each promise.
 
 mod download;
+mod fuzz;
 mod idle;
 mod latency;
 mod listing;
 mod memory;
+mod mixed;
+mod recognition;
 mod saturated;
 mod unrelated;
 mod window;
@@ -74,7 +77,7 @@ pub(crate) struct Benchmark {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const BENCHMARKS: [Benchmark; 8] = [
+pub(crate) const BENCHMARKS: [Benchmark; 11] = [
     Benchmark {
         name: "listing",
         about: "listing 1,000,000 locks among 2,000,000 keys, start to complete",
@@ -122,5 +125,23 @@ pub(crate) const BENCHMARKS: [Benchmark; 8] = [
         about: "app download, WASM + JS, gzip",
         must: "\u{2264} 300 KB",
         measure: download::measure,
+    },
+    Benchmark {
+        name: "mixed",
+        about: "listing 1,000,000 locks of ten kinds among 2,000,000 keys, without a pattern",
+        must: "\u{2264} 1.8 × a bare client",
+        measure: mixed::measure,
+    },
+    Benchmark {
+        name: "recognition",
+        about: "roots of every family recognised, one core",
+        must: "\u{2265} 2,000,000 /s",
+        measure: recognition::measure,
+    },
+    Benchmark {
+        name: "fuzz",
+        about: "ten million arbitrary keys, types and values",
+        must: "no panic, no unbounded memory",
+        measure: fuzz::measure,
     },
 ];

@@ -8,7 +8,7 @@ pub use task::{BoardOptions, spawn};
 
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
-use lockkeeper_model::{Event, Lock, LockId, Question, SourceStatus, Time, WaitGraph};
+use lockkeeper_model::{Event, Holder, Lock, LockId, Question, SourceStatus, Time, WaitGraph};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
@@ -96,6 +96,9 @@ pub struct Held {
     pub traits: &'static DialectTraits,
     /// For each holder, in the order of `lock.holders`, the order that would free exactly it.
     pub orders: Vec<ReleaseOrder>,
+    /// The waiter that keeps everybody from a lock that nobody holds, in the form of a holder, and the order that would
+    /// take it out of the queue; `None` where that is not offered.
+    pub eviction: Option<(Holder, ReleaseOrder)>,
 }
 
 /// Which transitions.

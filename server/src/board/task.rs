@@ -301,6 +301,7 @@ impl Task {
                 lock: self.registry.lock(record, now, self.around(source), true),
                 traits: record.recognition.traits,
                 orders: Registry::release_orders(record),
+                eviction: self.registry.eviction(record, now),
             })
         });
         Found { as_of: now, held, events, events_cut }

@@ -58,6 +58,14 @@ pub enum ConfigError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A key that means nothing beside another.
+    #[error("{place} {because}")]
+    Misplaced {
+        /// Where it was given.
+        place: Place,
+        /// Where it belongs.
+        because: &'static str,
+    },
     /// The file is not TOML.
     #[error("{}:{line}:{column}: {message}", file.display())]
     Syntax {

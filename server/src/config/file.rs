@@ -35,7 +35,7 @@ pub(super) struct SourceTable {
     pub(super) name: Option<Given<String>>,
     pub(super) kind: Option<Given<String>>,
     pub(super) url: Option<Given<String>>,
-    pub(super) urls: Option<Place>,
+    pub(super) urls: Option<Given<Vec<Given<String>>>>,
     pub(super) patterns: Vec<Given<String>>,
     pub(super) environment: Option<Given<String>>,
     pub(super) commands_per_second: Option<Given<u64>>,
@@ -92,12 +92,17 @@ fn source(mut table: Table<'_, '_>) -> Result<SourceTable, ConfigError> {
     for (place, value) in table.list("patterns", "a list of strings")? {
         patterns.push(table.as_string(place, value)?);
     }
+    let urls_at = table.place_of("urls");
+    let mut urls = Vec::new();
+    for (place, value) in table.list("urls", "a list of strings")? {
+        urls.push(table.as_string(place, value)?);
+    }
     let source = SourceTable {
         place: table.place(),
         name: table.string("name")?,
         kind: table.string("kind")?,
         url: table.string("url")?,
-        urls: table.take("urls").map(|(place, _)| place),
+        urls: urls_at.map(|place| Given::new(urls, place)),
         patterns,
         environment: table.string("environment")?,
         commands_per_second,
@@ -176,6 +181,11 @@ impl<'a, 'i> Table<'a, 'i> {
         let index = self.entries.iter().position(|(name, _)| name.get_ref() == key)?;
         let (_, value) = self.entries.swap_remove(index);
         Some((self.document.place(value.span().start, format!("{}{key}", self.prefix)), value))
+    }
+
+    fn place_of(&self, key: &str) -> Option<Place> {
+        let (_, value) = self.entries.iter().find(|(name, _)| name.get_ref() == key)?;
+        Some(self.document.place(value.span().start, format!("{}{key}", self.prefix)))
     }
 
     fn nested(&self, place: Place, value: Spanned<DeValue<'i>>, expected: &str) -> Result<Table<'a, 'i>, ConfigError> {

@@ -7,6 +7,7 @@ use super::error::{ConfigError, Given, Place};
 use super::file::SourceTable;
 use super::url::StoreUrl;
 use crate::source::redis::RedisConfig;
+use crate::source::redlock::{MAX_MASTERS, MIN_MASTERS, RedlockConfig};
 
 /// Commands a second that watching does not pass while anybody else uses the store: about half of what a small Redis
 /// does, so that a scan of a million keys takes a minute at worst and nobody notices it.
@@ -30,8 +31,10 @@ const MAX_STREAM_BYTES: usize = 1_024;
 pub struct SourceConfig {
     /// Shown everywhere; key `name`. Default: derived from the URL, without credentials.
     pub name: String,
-    /// Key `url`, flag `--redis`, variable `LOCKKEEPER_REDIS`.
+    /// Key `url`, flag `--redis`, variable `LOCKKEEPER_REDIS`; of several masters the first.
     pub url: StoreUrl,
+    /// Key `urls`, with `kind = "redlock"`: every one of several independent masters. Default: none, it is one store.
+    pub masters: Vec<StoreUrl>,
     /// Key `patterns`, flag `--pattern`, variable `LOCKKEEPER_PATTERN`. Default: none, the built-in catalogue decides.
     pub patterns: Vec<String>,
     /// Key `environment`; `production` asks for more before a release. Default: none.
@@ -52,6 +55,7 @@ impl SourceConfig {
         SourceConfig {
             name: url.derived_name(),
             url,
+            masters: Vec::new(),
             patterns,
             environment: None,
             commands_per_second: DEFAULT_COMMANDS_PER_SECOND,
@@ -69,6 +73,17 @@ impl SourceConfig {
         let url = StoreUrl::parse(&Given::new(url.to_string(), Place::Default("demo")))?;
         let reports = Some(DEFAULT_STREAM.to_owned());
         Ok(SourceConfig { name: "demo".to_owned(), reports, ..SourceConfig::of_url(url, Vec::new()) })
+    }
+
+    /// As the source of several masters wants it; `None` for one store.
+    #[must_use]
+    pub fn to_redlock(&self, release_enabled: bool, demo: bool) -> Option<RedlockConfig> {
+        let master = |url: &StoreUrl| {
+            let one = SourceConfig { name: url.derived_name(), url: url.clone(), ..self.clone() };
+            one.to_redis(release_enabled, demo)
+        };
+        let masters: Vec<RedisConfig> = self.masters.iter().map(master).collect();
+        (!masters.is_empty()).then(|| RedlockConfig { name: self.name.clone(), masters })
     }
 
     /// As the source wants it.
@@ -137,29 +152,44 @@ pub(super) fn checked_pattern(given: &Given<String>) -> Result<String, ConfigErr
 }
 
 fn from_table(table: SourceTable) -> Result<SourceConfig, ConfigError> {
-    match table.kind {
-        None => {}
-        Some(kind) if kind.value == "redis" => {}
-        Some(kind) if kind.value == "redlock" => {
-            return Err(ConfigError::NotYet { place: kind.place, what: "a Redlock quorum (`kind = \"redlock\"`)" });
-        }
+    let is_redlock = match table.kind {
+        None => false,
+        Some(kind) if kind.value == "redis" => false,
+        Some(kind) if kind.value == "redlock" => true,
         Some(kind) => {
-            return Err(ConfigError::Value { place: kind.place, value: kind.value, expected: "`redis`".to_owned() });
+            let expected = "`redis` or `redlock`".to_owned();
+            return Err(ConfigError::Value { place: kind.place, value: kind.value, expected });
         }
-    }
-    if let Some(place) = table.urls {
-        return Err(ConfigError::NotYet { place, what: "several URLs for one source (`urls`)" });
-    }
-    let Some(url) = table.url else {
-        let place = match table.place {
-            Place::Key { file, line, column, key } => Place::Key { file, line, column, key: format!("{key}.url") },
+    };
+    let missing = |name: &str, expected| {
+        let place = match table.place.clone() {
+            Place::Key { file, line, column, key } => Place::Key { file, line, column, key: format!("{key}.{name}") },
             other => other,
         };
-        return Err(ConfigError::Missing { place, expected: "`url = \"redis://…\"`" });
+        ConfigError::Missing { place, expected }
+    };
+    let (url, masters) = match (is_redlock, table.url, table.urls) {
+        (false, Some(url), None) => (StoreUrl::parse(&url)?, Vec::new()),
+        (false, None, None) => return Err(missing("url", "`url = \"redis://…\"`")),
+        (false, _, Some(urls)) => {
+            return Err(ConfigError::Misplaced { place: urls.place, because: "belongs to `kind = \"redlock\"`" });
+        }
+        (true, Some(url), _) => {
+            let because = "belongs to `kind = \"redis\"`; a Redlock quorum has `urls`";
+            return Err(ConfigError::Misplaced { place: url.place, because });
+        }
+        (true, None, None) => return Err(missing("urls", "`urls = [\"redis://…\", …]`")),
+        (true, None, Some(urls)) => {
+            let masters = masters(urls)?;
+            let Some(first) = masters.first() else { return Err(missing("urls", "`urls = [\"redis://…\", …]`")) };
+            (first.clone(), masters)
+        }
     };
     let patterns = table.patterns.iter().map(checked_pattern).collect::<Result<_, _>>()?;
-    let defaults = SourceConfig::of_url(StoreUrl::parse(&url)?, patterns);
+    let defaults = SourceConfig::of_url(url, patterns);
     Ok(SourceConfig {
+        name: quorum_name(&masters).unwrap_or(defaults.name),
+        masters,
         environment: table.environment.map(|environment| environment.value),
         commands_per_second: table.commands_per_second.map_or(defaults.commands_per_second, |given| given.value),
         feed: table.feed.map(feed).transpose()?.flatten(),
@@ -167,6 +197,39 @@ fn from_table(table: SourceTable) -> Result<SourceConfig, ConfigError> {
         reports: table.reports.map(checked_stream).transpose()?,
         ..defaults
     })
+}
+
+/// The masters of a quorum: enough of them, and each once, because one that is named twice would have two votes.
+fn masters(urls: Given<Vec<Given<String>>>) -> Result<Vec<StoreUrl>, ConfigError> {
+    if !(MIN_MASTERS..=MAX_MASTERS).contains(&urls.value.len()) {
+        return Err(ConfigError::Value {
+            place: urls.place,
+            value: match urls.value.len() {
+                1 => "1 URL".to_owned(),
+                n => format!("{n} URLs"),
+            },
+            expected: format!("{MIN_MASTERS} to {MAX_MASTERS} independent masters"),
+        });
+    }
+    let mut masters: Vec<StoreUrl> = Vec::with_capacity(urls.value.len());
+    for given in &urls.value {
+        let url = StoreUrl::parse(given)?;
+        if masters.iter().any(|known| known.to_string() == url.to_string()) {
+            return Err(ConfigError::Value {
+                place: given.place.clone(),
+                value: url.derived_name(),
+                expected: "a master that is not named before: each has one vote".to_owned(),
+            });
+        }
+        masters.push(url);
+    }
+    Ok(masters)
+}
+
+/// The name of a quorum where none was given: the first master's, and how many more there are.
+fn quorum_name(masters: &[StoreUrl]) -> Option<String> {
+    let (first, rest) = masters.split_first()?;
+    Some(format!("{} and {} more", first.derived_name(), rest.len()))
 }
 
 fn feed(given: Given<String>) -> Result<Option<FeedKind>, ConfigError> {

@@ -38,6 +38,19 @@ fn nothing_given_watches_the_local_redis_read_only_and_listens_on_this_machine()
 }
 
 #[test]
+fn several_masters_are_one_source() {
+    let text = "[[source]]\nkind = 'redlock'\nurls = ['redis://a', 'redis://:hunter2@b/2', 'redis://c']\npatterns = ['lock:*']";
+    let config = config(Settings::default(), text).unwrap();
+    let [source] = config.sources.as_slice() else { panic!("{config:?}") };
+    assert_eq!(source.name, "a:6379 and 2 more");
+    let redlock = source.to_redlock(true, false).unwrap();
+    let names: Vec<&str> = redlock.masters.iter().map(|master| master.name.as_str()).collect();
+    assert_eq!((redlock.name.as_str(), names), ("a:6379 and 2 more", vec!["a:6379", "b:6379/2", "c:6379"]));
+    assert!(redlock.masters.iter().all(|master| master.release_enabled && master.patterns == ["lock:*"]));
+    assert!(!format!("{config:?} {redlock:?}").contains("hunter2"));
+}
+
+#[test]
 fn every_key_of_the_file_is_understood() {
     let config = config(
         Settings::default(),
@@ -147,15 +160,38 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     );
     complains(
         "[[source]]\nkind = 'redlock'\nurls = ['redis://:hunter2@a']",
-        "lockkeeper.toml:2:8: `source.kind` asks for a Redlock quorum (`kind = \"redlock\"`), which is not supported \
-         yet by this version",
+        "lockkeeper.toml:3:8: `source.urls` is `1 URL`, expected 3 to 9 independent masters",
+    );
+    complains(
+        "[[source]]\nkind = 'redlock'\nurls = ['redis://a', 'redis://:hunter2@b', 'redis://c', 'redis://:hunter2@b:6379/1']",
+        "lockkeeper.toml:3:57: `source.urls` is `b:6379/1`, expected a master that is not named before: each has one \
+         vote",
+    );
+    complains(
+        "[[source]]\nkind = 'redlock'\nurls = ['redis://a', 'http://:hunter2@b', 'redis://c']",
+        "lockkeeper.toml:3:22: `source.urls` does not begin with `redis://`, expected \
+         `redis://[[user]:password@]host[:port][/db]`",
+    );
+    complains(
+        "[[source]]\nkind = 'redlock'",
+        "lockkeeper.toml:1:1: `source.urls` is missing, expected `urls = [\"redis://…\", …]`",
+    );
+    complains(
+        "[[source]]\nkind = 'redlock'\nurl = 'redis://:hunter2@a'",
+        "lockkeeper.toml:3:7: `source.url` belongs to `kind = \"redis\"`; a Redlock quorum has `urls`",
     );
     complains(
         "[[source]]\nurls = 'redis://:hunter2@a'",
-        "lockkeeper.toml:2:8: `source.urls` asks for several URLs for one source (`urls`), which is not supported yet \
-         by this version",
+        "lockkeeper.toml:2:8: `source.urls` is a string, expected a list of strings",
     );
-    complains("[[source]]\nkind = 'etcd'\nurl = 'x'", "lockkeeper.toml:2:8: `source.kind` is `etcd`, expected `redis`");
+    complains(
+        "[[source]]\nurls = ['redis://:hunter2@a']",
+        "lockkeeper.toml:2:8: `source.urls` belongs to `kind = \"redlock\"`",
+    );
+    complains(
+        "[[source]]\nkind = 'etcd'\nurl = 'x'",
+        "lockkeeper.toml:2:8: `source.kind` is `etcd`, expected `redis` or `redlock`",
+    );
     complains(
         "[[source]]\nurl = 'redis://a'\npatterns = ['ok', '']",
         "lockkeeper.toml:3:19: `source.patterns` is ``, expected a key pattern of 1 to 512 bytes, such as `lock:*`",

@@ -7,7 +7,7 @@
 
 mod cast;
 mod libraries;
-mod redis_process;
+pub(crate) mod redis_process;
 mod transfer;
 mod worker;
 

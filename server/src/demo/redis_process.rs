@@ -41,14 +41,14 @@ pub enum StartError {
 
 /// A `redis-server` that ends with this value.
 #[derive(Debug)]
-pub(super) struct RedisProcess {
+pub(crate) struct RedisProcess {
     keeper: Child,
     port: u16,
 }
 
 impl RedisProcess {
     /// Starts one that keeps nothing and is reached from this machine only.
-    pub(super) async fn start() -> Result<RedisProcess, StartError> {
+    pub(crate) async fn start() -> Result<RedisProcess, StartError> {
         let version = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().await;
         match version {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(StartError::NotInstalled),
@@ -69,7 +69,7 @@ impl RedisProcess {
         self.port
     }
 
-    pub(super) fn url(&self) -> Url {
+    pub(crate) fn url(&self) -> Url {
         let mut url = Url::parse("redis://127.0.0.1").unwrap_or_else(|_| unreachable!("a literal URL"));
         // Fails only for URLs without a host.
         let _ = url.set_port(Some(self.port));
@@ -77,7 +77,7 @@ impl RedisProcess {
     }
 
     /// Ends it and waits for that.
-    pub(super) async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         drop(self.keeper.stdin.take());
         // The keeper does nothing but wait, so an error leaves nothing to do.
         let _ = self.keeper.wait().await;

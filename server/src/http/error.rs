@@ -145,6 +145,8 @@ impl From<Refusal> for ApiError {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "source-down", "The store does not answer", detail)
                     .hint("nothing was released; try again when the source answers")
             }
+            Refusal::HoldGone { .. } => ApiError::new(StatusCode::CONFLICT, "gone", "The hold is over already", detail)
+                .hint("nothing has to be done for this holder"),
             Refusal::Gone { .. } => ApiError::new(StatusCode::CONFLICT, "gone", "The lock is free already", detail)
                 .hint("nothing needs to be released; its events say how it ended"),
             Refusal::ChangedHands { holder_now, .. } => {
@@ -153,6 +155,16 @@ impl From<Refusal> for ApiError {
                 error.0.holder_now = Some(holder_now);
                 error
             }
+            Refusal::NotOffered { .. } => {
+                ApiError::new(StatusCode::CONFLICT, "not-offered", "A release is not offered", detail)
+                    .hint("nothing was done; the lock's stored form is among its details")
+            }
+            Refusal::NoEviction { .. } => {
+                ApiError::new(StatusCode::CONFLICT, "no-eviction", "There is no such waiter to take out", detail)
+                    .hint("nothing was done; look at the lock again before deciding")
+            }
+            Refusal::QueueMoved { .. } => ApiError::new(StatusCode::CONFLICT, "queue-moved", "The queue moved", detail)
+                .hint("look at the lock again before deciding"),
             Refusal::SeveralHolders { .. } => ApiError::bad_request("holder-needed", detail)
                 .hint("add `holder` with the `token_b64` of the one whose hold is to end"),
             Refusal::Ticket(TicketError::TooMany) | Refusal::Busy => {

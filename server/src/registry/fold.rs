@@ -1,13 +1,13 @@
 //! The rules: one sight against what was known.
 
 use bytes::Bytes;
-use lockkeeper_model::{Basis, Certainty, LockState, Mode, Time, TransitionKind};
+use lockkeeper_model::{Basis, Certainty, LockState, Mode, Standing, Time, TransitionKind};
 use smallvec::SmallVec;
 
 use super::history::{Cause, Entry, LoggedEvent};
 use super::record::{End, Hold, NEVER, Record, Slot, UNCOUNTED, UNKNOWN_MS, width};
 use super::{Changes, Registry};
-use crate::source::{self, DialectTraits, Form, Hint, Recognition, Seen, Sight, SourceId};
+use crate::source::{self, DialectTraits, Form, Hint, HoldExtra, Recognition, Seen, Sight, SourceId};
 
 /// An attempt whose outcome is not told within this time, in milliseconds, has failed in some other way; what is seen is
 /// then taken as it is. Longer than an attempt may last.
@@ -125,6 +125,7 @@ impl Registry {
         let taken_over = ended
             .and_then(|slot| self.records[slot as usize].end())
             .is_some_and(|end| at.0 - end.at <= AT_ONCE_MS && form.holds.iter().any(|hold| hold.token != end.token));
+        let has_owner = form.standing() == Standing::Owned;
         let uncounted = if form.recognition.traits.waiters_counted { UNCOUNTED } else { 0 };
         let holds = self.new_holds(form, sight, since);
         let slot = match ended {
@@ -138,6 +139,7 @@ impl Registry {
                 record.extra = form.extra.clone();
                 record.expiry_lost = false;
                 record.came_back = came_back;
+                record.has_owner = has_owner;
                 record.lease_over = false;
                 record.quiet = false;
                 record.starves = false;
@@ -161,6 +163,7 @@ impl Registry {
                 extra: form.extra.clone(),
                 expiry_lost: false,
                 came_back: false,
+                has_owner,
                 lease_over: false,
                 quiet: false,
                 starves: false,
@@ -200,7 +203,7 @@ impl Registry {
         for hold in &form.holds {
             self.token_came(slot, &hold.token, out);
         }
-        if observed {
+        if observed && has_owner {
             let cause = if came_back {
                 Cause::CameBack
             } else if scan {
@@ -230,6 +233,7 @@ impl Registry {
             || record.extra != form.extra;
         let names_nobody = form.state == LockState::UnknownHolder;
         let waited_before = record.waiting() > 0;
+        let (stood, stands) = (record.standing(), form.standing());
         record.recognition = form.recognition;
         record.mode = form.mode;
         record.state = form.state;
@@ -241,12 +245,28 @@ impl Registry {
         }
 
         let before: Vec<Hold> = record.holds.drain(..).collect();
+        let had_owner = record.has_owner;
+        // Not decided: whoever had it may have it still.
+        let has_owner = match stands {
+            Standing::Owned => true,
+            Standing::Nobody => false,
+            Standing::Undecided => {
+                had_owner && form.holds.iter().any(|hold| before.iter().any(|old| old.token == hold.token))
+            }
+        };
+        record.has_owner = has_owner;
         let freed = record.rare.as_ref().and_then(|rare| rare.releasing.clone()).filter(|release| release.freed);
         // Released from here, and taken by another, or by the same again, before it was looked at.
         let forced = |hold: &Hold| {
             freed.as_ref().is_some_and(|release| release.token == hold.token && sight.asked_at.0 >= release.at)
         };
-        let taken_anew = sight.hint == Hint::New || before.iter().any(forced);
+        // A token that stood on a minority and comes to own the lock takes it now.
+        let taken_anew = |old: &Hold, seen: &source::Hold| {
+            sight.hint == Hint::New
+                || forced(old)
+                || stamp(&old.extra) != stamp(&seen.extra)
+                || (has_owner && !had_owner)
+        };
         let mut holds: SmallVec<[Hold; 1]> = SmallVec::new();
         let mut happened: SmallVec<[Happened; 2]> = SmallVec::new();
         let mut left: Vec<&Hold> = before.iter().collect();
@@ -254,10 +274,19 @@ impl Registry {
         let mut changed = form_changed;
         for hold in &form.holds {
             match before.iter().find(|old| *old.token == *hold.token) {
-                Some(old) if !taken_anew => {
+                Some(old) if !taken_anew(old, hold) => {
                     left.retain(|other| other.token != old.token);
                     let mut kept = old.clone();
-                    let mut what = update(&mut kept, hold, sight, at, looked_before);
+                    // The lease of an owner and what is left of a leftover are not measured alike.
+                    let comparable = stood == Standing::Owned && stands == Standing::Owned;
+                    let mut what = if comparable {
+                        update(&mut kept, hold, sight, at, looked_before)
+                    } else {
+                        adopt(&mut kept, hold, sight);
+                        (had_owner && !has_owner).then_some((TransitionKind::Released, Cause::QuorumLost))
+                    };
+                    let held_ms =
+                        what.filter(|(kind, _)| *kind == TransitionKind::Released).map(|_| (at.0 - kept.since).max(0));
                     if names_nobody && matches!(what, Some((TransitionKind::Renewed, _))) {
                         // Its value names nobody: another may have it now. Nothing that was seen before binds it.
                         what = Some((TransitionKind::LeaseChanged, Cause::RenewedOrTakenAnew));
@@ -274,25 +303,32 @@ impl Registry {
                         self.next_generation += 1;
                     }
                     changed |= what.is_some();
-                    happened.extend(what.map(|(kind, cause)| Happened::of(kind, cause, &kept.token)));
+                    happened.extend(
+                        what.map(|(kind, cause)| Happened { held_ms, ..Happened::of(kind, cause, &kept.token) }),
+                    );
                     holds.push(kept);
                 }
                 _ => came.push(hold),
             }
         }
 
-        let handed_over = !left.is_empty() && !came.is_empty();
-        for old in &left {
+        // Of several holders nobody can say whose place another took; what was a leftover ended no hold, and what is one
+        // begins none.
+        let one_each = before.len() <= 1 && form.holds.len() <= 1;
+        let handed_over = one_each && had_owner && has_owner && !left.is_empty() && !came.is_empty();
+        for old in left.iter().filter(|_| had_owner) {
             let lapsed = old.expires < at.0;
-            let again = taken_anew && came.iter().any(|new| *new.token == *old.token);
+            let again = came.iter().any(|new| *new.token == *old.token);
             // A hand-over tells both ends in one line, except where the former lease had run out.
             if !handed_over || lapsed || again || forced(old) {
                 let (kind, cause) = match () {
                     () if forced(old) => (TransitionKind::Forced, Cause::Release),
                     () if lapsed => (TransitionKind::Expired, Cause::Deadline),
                     () if again => (TransitionKind::Released, Cause::TakenAnew),
-                    () if came.is_empty() && old.expires == NEVER => (TransitionKind::Released, Cause::NoDeadline),
-                    () if came.is_empty() => (TransitionKind::Released, Cause::BeforeDeadline),
+                    () if came.is_empty() || !one_each => match old.expires {
+                        NEVER => (TransitionKind::Released, Cause::NoDeadline),
+                        _ => (TransitionKind::Released, Cause::BeforeDeadline),
+                    },
                     () => (TransitionKind::Released, Cause::BetweenLooks),
                 };
                 happened.push(Happened {
@@ -308,19 +344,25 @@ impl Registry {
                 min: since_min.min(at.0),
                 max: sight.read_at.0,
             };
-            let previous = left.first().copied();
+            let previous = left.first().copied().filter(|_| one_each && had_owner);
             let lapsed = previous.is_some_and(|old| old.expires < at.0);
             let kind = match previous {
                 Some(old) if !lapsed && !forced(old) && *old.token != *new.token => TransitionKind::HandedOver,
                 _ => TransitionKind::Acquired,
             };
-            let back = !names_nobody && previous.is_some_and(|old| forced(old) && old.token == new.token);
+            let back = !names_nobody && left.iter().any(|old| forced(old) && old.token == new.token);
             came_back |= back;
             let cause = match complete {
                 _ if back => Cause::CameBack,
+                true if !one_each => Cause::Seen,
                 true => Cause::BetweenLooks,
                 false => Cause::Unwatched,
             };
+            if !has_owner || stands != Standing::Owned {
+                let generation = self.new_generation();
+                holds.push(new_hold(new, sight, since, generation, form.recognition.traits));
+                continue;
+            }
             happened.push(Happened {
                 previous: previous.map(|old| old.token.clone()),
                 held_ms: previous.filter(|_| kind == TransitionKind::HandedOver).map(|old| (at.0 - old.since).max(0)),
@@ -393,6 +435,8 @@ impl Registry {
         let record = &mut self.records[slot as usize];
         let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
         let holds = std::mem::take(&mut record.holds);
+        // What is left over of a lock ends no hold when it goes.
+        let had_owner = std::mem::take(&mut record.has_owner);
         record.there = false;
         record.extra = None;
         let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take()).filter(|release| release.freed);
@@ -425,7 +469,7 @@ impl Registry {
                 token: hold.token.clone(),
             };
             last = Some((end, cause));
-            if let Some((end, cause)) = &last {
+            if let Some((end, cause)) = last.as_ref().filter(|_| had_owner) {
                 self.happened(slot, end.transition, Time(end.at), &end.token.clone(), None, *cause, end.held_ms, out);
             }
         }
@@ -499,6 +543,7 @@ impl Registry {
             extra: None,
             expiry_lost: false,
             came_back: false,
+            has_owner: false,
             lease_over: false,
             quiet: false,
             starves: false,
@@ -595,9 +640,12 @@ impl Happened {
 
 /// The bounds of the lease's end: the store counted its TTL at some moment between asking and reading.
 fn lease_bounds(hold: &source::Hold, sight: &Sight) -> (i64, i64) {
+    let early = hold.extra.as_ref().map_or(0, |extra| i64::from(extra.ends_early_ms));
     match hold.ttl_ms {
         // PTTL rounds; one millisecond on the late side keeps the upper bound an upper bound.
-        Some(ttl) => (sight.asked_at.0.saturating_add(ttl), sight.read_at.0.saturating_add(ttl).saturating_add(1)),
+        Some(ttl) => {
+            (sight.asked_at.0.saturating_add(ttl - early), sight.read_at.0.saturating_add(ttl).saturating_add(1))
+        }
         None => (NEVER, NEVER),
     }
 }
@@ -610,9 +658,10 @@ fn new_hold(
     traits: &'static DialectTraits,
 ) -> Hold {
     let (min, max) = lease_bounds(hold, sight);
-    // What was watched is better known than what a token says by its holder's clock.
+    let told = hold.extra.as_ref().and_then(|extra| extra.taken_at).or_else(|| (traits.taken_at)(&hold.token));
+    // What was watched is better known than what is written down by its holder's clock.
     if since.basis == Basis::FirstSeen
-        && let Some(at) = (traits.taken_at)(&hold.token).filter(|at| at.0 <= since.max)
+        && let Some(at) = told.filter(|at| at.0 <= since.max)
     {
         since = Since { basis: Basis::Reported, min: at.0, max: at.0 };
     }
@@ -631,6 +680,15 @@ fn new_hold(
         generation,
         extra: hold.extra.clone(),
     }
+}
+
+/// The same token at a later look that cannot be compared with the one before.
+fn adopt(kept: &mut Hold, seen: &source::Hold, sight: &Sight) {
+    let (min, max) = lease_bounds(seen, sight);
+    kept.count = seen.count;
+    kept.extra.clone_from(&seen.extra);
+    kept.expires = max;
+    kept.expires_before_ms = if max == NEVER { 0 } else { width(max - min) };
 }
 
 /// The same token at a later look: what happened, if anything.
@@ -662,6 +720,8 @@ fn update(
     } else {
         None
     };
+    let shares_lease = seen.extra.as_ref().is_some_and(|extra| extra.shares_lease);
+    let lease = lease.filter(|(kind, _)| !(shares_lease && *kind == TransitionKind::Renewed));
     // Nothing new: two readings of one deadline that meet narrow it down.
     let meet = min <= known_max && known_min <= max;
     let (min, max) = if lease.is_none() && meet { (min.max(known_min), max.min(known_max)) } else { (min, max) };
@@ -677,6 +737,11 @@ fn update(
         learn_rhythm(kept, at);
     }
     lease
+}
+
+/// What tells one acquire with a token from another, where that is stored.
+fn stamp(extra: &Option<Box<HoldExtra>>) -> Option<&Bytes> {
+    extra.as_ref()?.stamp.as_ref()
 }
 
 fn learn_rhythm(hold: &mut Hold, at: Time) {

@@ -51,6 +51,8 @@ pub enum Cause {
     RenewedOrTakenAnew,
     /// The lease was cut.
     ExpiryCut,
+    /// Fewer than a majority of its masters have its token any more.
+    QuorumLost,
 }
 
 /// One transition of one lock. Renewals in a row are one entry.

@@ -1,9 +1,12 @@
-use lockkeeper_model::{Basis, LockState, Mode, Time, TransitionKind, WaitersBasis};
+use std::hash::{Hash as _, Hasher as _};
+
+use lockkeeper_model::{Basis, LockState, Mode, Standing, Time, TransitionKind, WaitersBasis};
 use smallvec::SmallVec;
 
 use super::contention::Contention;
 use super::history::Ring;
-use crate::source::{Extra, HoldExtra, Queue, Recognition, SourceId};
+use crate::source::redlock::Quorum;
+use crate::source::{Extra, HoldExtra, Queue, Queued, Recognition, SourceId};
 
 /// Names a record while it exists.
 pub type Slot = u32;
@@ -37,6 +40,8 @@ pub struct Record {
     pub expiry_lost: bool,
     /// The token that was released came back.
     pub came_back: bool,
+    /// Those it lists have it, as far as was told: only on several masters can a token be there without being a holder's.
+    pub(super) has_owner: bool,
     /// A scan after a gap did not meet it: if it is gone, it went while nobody was looking.
     pub(super) unwatched: bool,
     /// Its lease is over, and the store has not confirmed the end.
@@ -142,6 +147,14 @@ pub(super) const UNCOUNTED: u32 = u32::MAX;
 /// A width in milliseconds that is not known, or too wide to say anything.
 pub(super) const UNKNOWN_MS: u32 = u32::MAX;
 
+/// Changes whenever a waiter's place begins anew, or it is learned whether anybody is behind it.
+pub(super) fn waiter_generation(waiter: &Queued) -> u64 {
+    // Keyed alike every time: equal places have equal generations, and the run's salt is added where they are shown.
+    let mut hasher = std::hash::DefaultHasher::new();
+    (&waiter.token, waiter.expires_at_ms, waiter.abandoned).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Milliseconds as they are kept.
 pub(super) fn width(ms: i64) -> u32 {
     u32::try_from(ms.max(0)).unwrap_or(UNKNOWN_MS)
@@ -186,15 +199,28 @@ impl Record {
         self.state == LockState::UnknownHolder
     }
 
+    /// Whether those it lists have it.
+    pub(super) fn standing(&self) -> Standing {
+        self.quorum().map_or(Standing::Owned, Quorum::standing)
+    }
+
+    /// How it stands on several independent masters.
+    pub(super) fn quorum(&self) -> Option<&Quorum> {
+        self.extra.as_ref()?.quorum.as_deref()
+    }
+
     /// Those who wait, where the store keeps them.
     #[must_use]
     pub fn queue(&self) -> Option<&Queue> {
         self.extra.as_ref()?.queue.as_ref()
     }
 
-    /// Changes with every change of holders.
+    /// Changes with every change of holders, and while there are none, of the waiter whose turn it is.
     #[must_use]
     pub fn generation(&self) -> u64 {
+        if self.holds.is_empty() {
+            return self.queue().and_then(|queue| queue.waiters.first()).map_or(0, waiter_generation);
+        }
         // Each hold's number is given once, so the newest of them and how many there are change with every change.
         let newest = self.holds.iter().map(|hold| hold.generation).max().unwrap_or(0);
         newest.wrapping_mul(31).wrapping_add(self.holds.len() as u64)

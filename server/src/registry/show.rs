@@ -6,13 +6,13 @@ use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
     Basis, Bounds, Connection, DialectInfo, Event, FencingToken, Holder, Identity, Lease, LeaseKind, Lock, LockId,
-    Mode, Renewals, ReportedWait, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters,
-    WaitersBasis, encode_token, judge, missed_beats, words,
+    LockState, Mode, Quorum, Renewals, ReportedWait, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter,
+    Waiters, WaitersBasis, encode_token, judge, missed_beats, words,
 };
 
 use super::Registry;
 use super::history::{Cause, Entry, LoggedEvent};
-use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED};
+use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED, waiter_generation};
 use super::reported::{self, Waiting};
 use crate::source::{ClientSeen, Queued, ReleaseOrder, Surroundings, Target};
 
@@ -33,6 +33,8 @@ impl Registry {
         let flags = self.flags(record, now, around);
         let holders: Vec<Holder> = record.holds.iter().map(|hold| self.holder(record, hold, now)).collect();
         let earliest = record.holds.iter().min_by_key(|hold| hold.since);
+        let first = record.holds.first().map_or(&[][..], |hold| &hold.token);
+        let quorum = record.quorum().map(|quorum| quorum.shown(first, now));
         Lock {
             source: self.source_name(record.source).to_owned(),
             id: LockId::of_key(&record.key),
@@ -54,8 +56,9 @@ impl Registry {
             contention: record.contention().map(|contention| contention.shown(self.waiters_known(record).1)),
             flag_notes: if with_stored { self.flag_notes(record, &flags) } else { Vec::new() },
             flags,
-            notes: record.extra.as_ref().map(|extra| extra.notes.clone()).unwrap_or_default(),
+            notes: notes(record, quorum.as_ref()),
             no_release: record.recognition.traits.no_release.map(str::to_owned),
+            quorum,
             stored: with_stored.then(|| stored(record)),
             as_of: Time(self.known_as_of(record)),
         }
@@ -88,10 +91,56 @@ impl Registry {
                 token: Bytes::copy_from_slice(&hold.token),
                 mode: mode(record, hold),
                 count: hold.count,
+                stamp: hold.extra.as_ref().and_then(|extra| extra.stamp.clone()),
                 expires_not_after: (hold.expires != NEVER).then_some(Time(hold.expires)),
                 target: Target::Holder,
             })
             .collect()
+    }
+
+    /// The waiter that keeps everybody from a lock that nobody holds, in the form of a holder, and the order that would
+    /// take exactly it out of the queue; `None` where that is not offered.
+    #[must_use]
+    pub fn eviction(&self, record: &Record, now: Time) -> Option<(Holder, ReleaseOrder)> {
+        let traits = record.recognition.traits;
+        if traits.evict_waiter.is_none() || record.state != LockState::WaitingOnly || !record.holds.is_empty() {
+            return None;
+        }
+        let head = record.queue()?.waiters.first()?;
+        let (token, token_b64) = encode_token(&head.token);
+        let ends = head.expires_at_ms.map(Time);
+        let (verdict, evidence) = match head.abandoned {
+            Some(true) => (Verdict::Gone, "nobody listens on the channel on which this waiter would be woken"),
+            Some(false) => (Verdict::Alive, "somebody listens on the channel on which this waiter is woken"),
+            None => (Verdict::Unknown, "whether anybody is behind its place in the queue is not known"),
+        };
+        let holder = Holder {
+            token,
+            token_b64,
+            mode: record.mode,
+            count: 1,
+            identity: (traits.identity)(&head.token),
+            connection: None,
+            held_since: Bounds { not_before: None, not_after: None, basis: Basis::FirstSeen },
+            lease: lease(ends.map_or(NEVER, |at| at.0), now),
+            renewals: Renewals::default(),
+            fencing_token: None,
+            verdict,
+            evidence: vec![evidence.to_owned()],
+            generation: self.generation(waiter_generation(head)),
+        };
+        let order = ReleaseOrder {
+            key: Bytes::copy_from_slice(&record.key),
+            keys: keys(record),
+            dialect: record.recognition.dialect,
+            token: Bytes::copy_from_slice(&head.token),
+            mode: record.mode,
+            count: 1,
+            expires_not_after: ends,
+            stamp: None,
+            target: Target::Waiter,
+        };
+        Some((holder, order))
     }
 
     /// The lock as the table shows it.
@@ -222,7 +271,7 @@ impl Registry {
     /// Who has it: what its token says, and what a client that says to have taken it with exactly this token adds, with
     /// that as a sentence.
     pub(super) fn identity(&self, record: &Record, hold: &Hold) -> (Identity, Option<String>) {
-        let mut identity = (record.recognition.traits.identity)(&hold.token);
+        let mut identity = identity(record, hold);
         // Where equal values prove nothing, neither does a report of that value.
         let said = (!record.names_nobody())
             .then(|| self.known(record.source).reported.holding(&record.key, &hold.token))
@@ -375,6 +424,12 @@ pub(super) fn name(record: &Record) -> String {
     }
 }
 
+/// What else its stored form says; and how it stands on several masters, for whoever reads only sentences.
+fn notes(record: &Record, quorum: Option<&Quorum>) -> Vec<String> {
+    let quorum = quorum.map(|quorum| quorum.says.clone());
+    quorum.into_iter().chain(record.extra.iter().flat_map(|extra| extra.notes.iter().cloned())).collect()
+}
+
 /// The keys that hold it.
 fn keys(record: &Record) -> Vec<Bytes> {
     match &record.extra {
@@ -385,6 +440,13 @@ fn keys(record: &Record) -> Vec<Bytes> {
 
 fn mode(record: &Record, hold: &Hold) -> Mode {
     hold.extra.as_ref().and_then(|extra| extra.mode).unwrap_or(record.mode)
+}
+
+/// Who a holder is: what its token says, and what is stored beside it.
+fn identity(record: &Record, hold: &Hold) -> Identity {
+    let said = (record.recognition.traits.identity)(&hold.token);
+    let beside = hold.extra.as_ref().and_then(|extra| extra.metadata.as_deref()).map(str::to_owned);
+    Identity { metadata: said.metadata.or(beside), ..said }
 }
 
 fn waiter(record: &Record, queued: &Queued) -> Waiter {
@@ -536,7 +598,7 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
         }
         Cause::FoundByScan => ("scan", Some("found by a scan, not as it happened".to_owned())),
         Cause::Unwatched => ("unwatched", Some("it happened while changes were not watched".to_owned())),
-        Cause::TakenAnew => ("taken_anew", Some("Redis announced a new key under the same token".to_owned())),
+        Cause::TakenAnew => ("taken_anew", Some("Redis shows that it was taken anew under the same token".to_owned())),
         Cause::ExpiryRemoved => ("expiry_removed", Some("it had an expiry and has none now".to_owned())),
         Cause::ExpirySet => ("expiry_set", Some("it had no expiry and has one now".to_owned())),
         Cause::RenewedOrTakenAnew => (
@@ -544,5 +606,8 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
             Some("its deadline was pushed out; its value names nobody, so it may be another holder's now".to_owned()),
         ),
         Cause::ExpiryCut => ("expiry_cut", Some("its deadline was moved closer".to_owned())),
+        Cause::QuorumLost => {
+            ("quorum_lost", Some(format!("fewer than a majority of its masters have its token any more{after}")))
+        }
     }
 }

@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use smallvec::smallvec;
 
 use super::{Changes, Registry};
-use crate::source::{DialectTraits, Form, Hint, Hold, Recognition, Report, Seen, Sight, SourceId, Surroundings};
+use crate::source::{
+    DialectTraits, Form, Hint, Hold, HoldExtra, Recognition, Report, Seen, Sight, SourceId, Surroundings,
+};
 
 const SOURCE: SourceId = SourceId(0);
 
@@ -522,4 +524,75 @@ proptest! {
             }
         }
     }
+}
+
+/// A lock of several holders, read at `world.now`.
+fn see_several(world: &mut World, holds: Vec<Hold>) {
+    let form = Form {
+        recognition: &SEEN,
+        mode: Mode::Semaphore,
+        state: LockState::Held,
+        holds: holds.into_iter().collect(),
+        extra: None,
+    };
+    let at = Time(world.now);
+    let key = Bytes::from_static(b"pool");
+    let sight =
+        Sight { key, seen: Seen::Held(form), asked_at: at, read_at: at, noticed_at: Some(at), hint: Hint::None };
+    world.apply(Report::Sights { sights: vec![sight], scan: false });
+    world.apply(Report::Confirmed { at });
+}
+
+fn with(token: &str, ttl_ms: i64, extra: HoldExtra) -> Hold {
+    Hold { extra: Some(Box::new(extra)), ..Hold::new(token.as_bytes(), Some(ttl_ms)) }
+}
+
+#[test]
+fn of_several_holders_each_ends_and_begins_for_itself() {
+    let mut world = World::new();
+    world.scan();
+    let hold = |token: &str, ttl_ms| Hold::new(token.as_bytes(), Some(ttl_ms));
+    see_several(&mut world, vec![hold("a", 500), hold("b", 9_000), hold("c", 9_000)]);
+    world.events.clear();
+    world.wait(1_000);
+    see_several(&mut world, vec![hold("c", 8_000), hold("d", 9_000)]);
+    assert_eq!(world.events, ["expired pool a (deadline)", "released pool b (deleted)", "acquired pool d (seen)"]);
+}
+
+#[test]
+fn an_expiry_that_all_holders_share_is_no_holders_renewal() {
+    let mut world = World::new();
+    world.scan();
+    let hold = |token: &str, ttl_ms| with(token, ttl_ms, HoldExtra { shares_lease: true, ..HoldExtra::default() });
+    see_several(&mut world, vec![hold("a", 5_000), hold("b", 5_000)]);
+    world.events.clear();
+    world.wait(1_000);
+    see_several(&mut world, vec![hold("a", 9_000), hold("b", 9_000)]);
+    assert!(world.events.is_empty(), "{:?}", world.events);
+    // It counts as the end all the same: nobody is said to be over time.
+    world.wait(5_000);
+    see_several(&mut world, vec![hold("a", 4_000)]);
+    assert_eq!(world.events, ["released pool b (deleted)"]);
+}
+
+#[test]
+fn another_stamp_beside_the_same_token_is_another_hold() {
+    let mut world = World::new();
+    world.scan();
+    let stamped = |stamp: &'static str| {
+        let stamp = Some(Bytes::from_static(stamp.as_bytes()));
+        with("a", 9_000, HoldExtra { stamp, taken_at: Some(Time(1)), ..HoldExtra::default() })
+    };
+    see_several(&mut world, vec![stamped("1")]);
+    let generation = |world: &World| {
+        let slot = world.registry.find(SOURCE, b"pool").unwrap();
+        world.registry.record(slot).unwrap().generation()
+    };
+    let before = generation(&world);
+    see_several(&mut world, vec![stamped("1")]);
+    assert_eq!(generation(&world), before);
+    world.events.clear();
+    see_several(&mut world, vec![stamped("2")]);
+    assert_ne!(generation(&world), before);
+    assert_eq!(world.events, ["released pool a (taken_anew)", "acquired pool a after a (between_looks)"]);
 }

@@ -8,7 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lockkeeper_model::{
-    After, AfterState, Holder, LockId, Outcome, ReleaseAnswer, ReleaseRequest, ReleaseResult, TransitionKind, words,
+    Action, After, AfterState, Holder, Lock, LockId, LockState, Mode, NodeRelease, Outcome, ReleaseAnswer,
+    ReleaseRequest, ReleaseResult, TransitionKind, words,
 };
 use tokio::time::Instant;
 
@@ -58,33 +59,45 @@ impl ReleaseDesk {
 
         // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
         let desk = Arc::clone(self);
+        let action = permission.action;
         let attempts = tokio::spawn(async move {
             let _slot = slot;
-            stream::iter(permission.holds)
-                .map(|hold| {
+            stream::iter(by_lock(permission.holds))
+                .map(|holds| {
                     let (desk, reason) = (Arc::clone(&desk), Arc::clone(&reason));
-                    async move { desk.release(hold, &reason).await }
+                    async move {
+                        let mut results = Vec::with_capacity(holds.len());
+                        for (place, hold) in holds {
+                            results.push((place, desk.release(action, hold, &reason).await));
+                        }
+                        results
+                    }
                 })
-                .buffered(LOCKS_AT_ONCE)
-                .collect()
+                .buffer_unordered(LOCKS_AT_ONCE)
+                .concat()
                 .await
         });
-        let results = attempts.await.map_err(|_| BoardClosed)?;
-        Ok(ReleaseAnswer { results })
+        let mut results: Vec<(usize, ReleaseResult)> = attempts.await.map_err(|_| BoardClosed)?;
+        results.sort_by_key(|(place, _)| *place);
+        Ok(ReleaseAnswer { results: results.into_iter().map(|(_, result)| result).collect() })
     }
 
     /// One hold, from the line in the log before to the line after.
-    async fn release(&self, hold: BoundHold, reason: &str) -> ReleaseResult {
+    async fn release(&self, action: Action, hold: BoundHold, reason: &str) -> ReleaseResult {
+        let (doing, done) = match action {
+            Action::Release => ("releasing a lock", "release of a lock"),
+            Action::EvictWaiter => ("taking a waiter out of a queue", "eviction of a waiter"),
+        };
         let id = LockId::of_key(&hold.key);
         let token = STANDARD.encode(&hold.token[..hold.token.len().min(LOGGED_TOKEN_BYTES)]);
         tracing::info!(
             target: "lockkeeper::release",
             source = hold.source, lock.id = %words::shown(id.as_str()), lock.token_b64 = token,
             lock.generation = hold.generation, reason,
-            "releasing a lock of `{}`", hold.source,
+            "{doing} of `{}`", hold.source,
         );
         let began = Instant::now();
-        let result = self.attempt(&hold, id.clone()).await.unwrap_or_else(|BoardClosed| {
+        let result = self.attempt(action, &hold, id.clone()).await.unwrap_or_else(|BoardClosed| {
             result(&hold.source, id.clone(), Outcome::Unknown, format!("{BoardClosed}: look at the lock"))
         });
         self.outcomes.count(result.outcome);
@@ -93,12 +106,12 @@ impl ReleaseDesk {
             source = hold.source, lock.id = %words::shown(id.as_str()), lock.token_b64 = token,
             lock.generation = hold.generation, outcome = word(result.outcome),
             duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "release of a lock of `{}` ended: {}", hold.source, result.detail,
+            "{done} of `{}` ended: {}", hold.source, result.detail,
         );
         result
     }
 
-    async fn attempt(&self, hold: &BoundHold, id: LockId) -> Result<ReleaseResult, BoardClosed> {
+    async fn attempt(&self, action: Action, hold: &BoundHold, id: LockId) -> Result<ReleaseResult, BoardClosed> {
         let answer = |outcome, detail: String| result(&hold.source, id.clone(), outcome, detail);
         let Some(source) = self.board.source(&hold.source) else {
             return Ok(answer(Outcome::Failed, "its source is not watched; nothing was done".to_owned()));
@@ -114,7 +127,11 @@ impl ReleaseDesk {
             return Ok(unread());
         }
         let found = self.board.lock(source.id, key.clone()).await?;
-        let order = match compare(hold, found.held.as_deref()) {
+        let same = match action {
+            Action::Release => compare(hold, found.held.as_deref()),
+            Action::EvictWaiter => compare_waiter(hold, found.held.as_deref()),
+        };
+        let order = match same {
             Ok(order) => order,
             Err(different) => {
                 let Different { outcome, detail, holder_now } = *different;
@@ -122,43 +139,66 @@ impl ReleaseDesk {
             }
         };
 
+        let others: Vec<String> = found.held.iter().flat_map(|held| generations(&held.lock.holders)).collect();
         let token = order.token.clone();
-        self.board.releasing(source.id, key.clone(), token.clone()).await?;
+        // Nobody loses the lock itself when a waiter goes: there is no end to attribute.
+        let ends_a_hold = action == Action::Release;
+        if ends_a_hold {
+            self.board.releasing(source.id, key.clone(), token.clone()).await?;
+        }
         let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order))
             .await
             .unwrap_or_else(|_| ReleaseReply::Unknown { because: "the store did not answer in time".to_owned() });
+        let (reply, nodes) = match reply {
+            ReleaseReply::OnNodes { whole, nodes } => (*whole, nodes),
+            whole => (whole, Vec::new()),
+        };
         let freed = matches!(reply, ReleaseReply::Released { .. });
-        self.board.released(source.id, key.clone(), freed).await?;
+        if ends_a_hold {
+            self.board.released(source.id, key.clone(), freed).await?;
+        }
+        let (what, over, done) = match action {
+            Action::Release => ("freed", "it was free already", "freed"),
+            Action::EvictWaiter => ("taken out of the queue", "nobody is in its queue any more", "done"),
+        };
 
-        Ok(match reply {
+        let result = match reply {
             ReleaseReply::Released { woken } => {
-                let after = self.watch(source, &key, &token, &mut events).await?;
-                let detail = told(woken, after.as_ref());
+                let after = self.watch(source, &key, &token, &others, &mut events).await?;
+                let detail = told(what, woken, after.as_ref()) + &elsewhere(&nodes);
                 ReleaseResult { woken, after, ..answer(Outcome::Released, detail) }
             }
             ReleaseReply::ChangedHands => {
-                let holder_now = self.holder_now(source, &key).await?;
-                let who = holder_now.as_ref().map_or_else(|| "another holder".to_owned(), named);
-                let detail = format!("{who} has it now; nothing was done");
-                ReleaseResult { holder_now, ..answer(Outcome::ChangedHands, detail) }
+                let now = self.lock_now(source, &key).await?;
+                let (detail, holder_now) = match (now.as_ref(), action) {
+                    (Some(lock), Action::EvictWaiter) if lock.holders.is_empty() => (MOVED.to_owned(), None),
+                    (None, Action::EvictWaiter) => (MOVED.to_owned(), None),
+                    (now, _) => whose_now(now),
+                };
+                ReleaseResult { holder_now, ..answer(Outcome::ChangedHands, format!("{detail}; nothing was done")) }
             }
-            ReleaseReply::Gone => answer(Outcome::Gone, "it was free already; nothing was done".to_owned()),
+            ReleaseReply::Gone => answer(Outcome::Gone, format!("{over}; nothing was done")),
             ReleaseReply::Refused { because } => answer(Outcome::Refused, format!("{because}; nothing was done")),
             ReleaseReply::Failed { because } => answer(Outcome::Failed, format!("{because}; nothing was done")),
             ReleaseReply::Unknown { because } => answer(
                 Outcome::Unknown,
-                format!("{because}: it may or may not have been freed, look at the lock before trying again"),
+                format!("{because}: it may or may not have been {done}, look at the lock before trying again"),
             ),
-        })
+            ReleaseReply::Partial { because } => answer(Outcome::Partial, because + &elsewhere(&nodes)),
+            // The masters' own answers are not nested.
+            ReleaseReply::OnNodes { .. } => answer(Outcome::Unknown, "look at the lock".to_owned()),
+        };
+        Ok(ReleaseResult { nodes, ..result })
     }
 
-    /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`]. `None` when the store was lost
-    /// meanwhile, so that nobody can say what came after.
+    /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`]. `before` are the holds that were there
+    /// already. `None` when the store was lost meanwhile, so that nobody can say what came after.
     async fn watch(
         &self,
         source: &SourceHandle,
         key: &Bytes,
         freed: &Bytes,
+        before: &[String],
         events: &mut Subscription,
     ) -> Result<Option<After>, BoardClosed> {
         let began = Instant::now();
@@ -180,26 +220,74 @@ impl ReleaseDesk {
                 return Ok(None);
             }
         }
-        let holders = self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock.holders);
+        let lock = self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock);
         let watched_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let same_token = STANDARD.encode(freed);
-        let came_back = |holder: &Holder| holder.token_b64 == same_token;
-        let (state, holder) = match holders {
-            Some(holders) if holders.iter().any(came_back) => {
-                (AfterState::CameBack, holders.into_iter().find(came_back))
-            }
-            // Other readers of a shared lock had it before and have it still; that is not news, but it is not free.
-            Some(mut holders) if !holders.is_empty() => (AfterState::Taken, Some(holders.swap_remove(0))),
-            _ => (AfterState::Free, None),
+        let names_nobody = lock.as_ref().is_some_and(|lock| lock.state == LockState::UnknownHolder);
+        let came_back = |holder: &Holder| !names_nobody && holder.token_b64 == same_token;
+        // Other holders of a shared lock had it before and have it still: that is not news.
+        let mut came = lock.map(|lock| lock.holders).unwrap_or_default();
+        came.retain(|holder| !before.contains(&holder.generation));
+        let (state, holder) = match came.iter().position(came_back) {
+            Some(place) => (AfterState::CameBack, Some(came.swap_remove(place))),
+            None if came.is_empty() => (AfterState::Free, None),
+            None => (AfterState::Taken, Some(came.swap_remove(0))),
         };
         Ok(Some(After { state, holder, watched_ms }))
     }
 
-    async fn holder_now(&self, source: &SourceHandle, key: &Bytes) -> Result<Option<Holder>, BoardClosed> {
+    async fn lock_now(&self, source: &SourceHandle, key: &Bytes) -> Result<Option<Lock>, BoardClosed> {
         // The board learns by itself as well; looking makes the answer say who it is.
         let _ = self.look(source, vec![key.clone()]).await;
-        let held = self.board.lock(source.id, key.clone()).await?.held;
-        Ok(held.and_then(|held| held.lock.holders.into_iter().next()))
+        Ok(self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock))
+    }
+}
+
+/// The holds of each lock together, in their order and each with its place: those of one lock are freed one after the
+/// other, because the board follows one attempt at a lock at a time.
+fn by_lock(holds: Vec<BoundHold>) -> Vec<Vec<(usize, BoundHold)>> {
+    let mut locks: Vec<Vec<(usize, BoundHold)>> = Vec::new();
+    for (place, hold) in holds.into_iter().enumerate() {
+        let same = |known: &BoundHold| known.source == hold.source && known.key == hold.key;
+        match locks.iter_mut().find(|lock| same(&lock[0].1)) {
+            Some(lock) => lock.push((place, hold)),
+            None => locks.push(vec![(place, hold)]),
+        }
+    }
+    locks
+}
+
+fn generations(holders: &[Holder]) -> Vec<String> {
+    holders.iter().map(|holder| holder.generation.clone()).collect()
+}
+
+/// Says of a hold that is not there any more who has the lock now. Where several may hold it, the others are not news.
+fn whose_now(lock: Option<&Lock>) -> (String, Option<Holder>) {
+    match lock {
+        Some(lock) if lock.mode != Mode::Exclusive => ("this holder has let go; others have it".to_owned(), None),
+        Some(Lock { holders, .. }) if !holders.is_empty() => {
+            (format!("{} has it now", named(&holders[0])), Some(holders[0].clone()))
+        }
+        _ => ("another holder has it now".to_owned(), None),
+    }
+}
+
+/// Why a waiter is left in its queue.
+const MOVED: &str = "the queue moved: the waiter is not at its head any more, or not as it was seen";
+
+/// The order that takes the waiter out of its queue that the ticket is bound to, if it is still the head of the queue of
+/// a free lock, in the same place, and nothing new is known of it.
+fn compare_waiter(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
+    let different = |outcome, detail, holder_now| Err(Box::new(Different { outcome, detail, holder_now }));
+    let Some(held) = held else {
+        return different(Outcome::Gone, "nobody is in its queue any more".to_owned(), None);
+    };
+    match (&held.eviction, held.lock.holders.first()) {
+        (Some((head, order)), _) if *order.token == *hold.token && head.generation == hold.generation => {
+            Ok(order.clone())
+        }
+        (_, Some(now)) => different(Outcome::ChangedHands, format!("{} has it now", named(now)), Some(now.clone())),
+        (_, None) => different(Outcome::ChangedHands, MOVED.to_owned(), None),
     }
 }
 
@@ -212,9 +300,8 @@ fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Di
     };
     let holders = &held.lock.holders;
     let Some((index, order)) = held.orders.iter().enumerate().find(|(_, order)| *order.token == *hold.token) else {
-        let now = holders.first().cloned();
-        let who = now.as_ref().map_or_else(|| "another holder".to_owned(), named);
-        return different(Outcome::ChangedHands, format!("{who} has it now"), now);
+        let (detail, now) = whose_now(Some(&held.lock));
+        return different(Outcome::ChangedHands, detail, now);
     };
     let holder = holders.get(index);
     if holder.is_none_or(|holder| holder.generation != hold.generation) {
@@ -225,15 +312,39 @@ fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Di
         let detail = format!("the hold count changed from {} to {} since the preview", hold.count, order.count);
         return different(Outcome::Refused, detail, holder.cloned());
     }
+    if order.mode != hold.mode {
+        let detail = "how this holder holds the lock, alone or with others, changed since the preview".to_owned();
+        return different(Outcome::Refused, detail, holder.cloned());
+    }
     Ok(order.clone())
 }
 
 fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> ReleaseResult {
-    ReleaseResult { source: source.to_owned(), id, outcome, detail, holder_now: None, woken: None, after: None }
+    ReleaseResult {
+        source: source.to_owned(),
+        id,
+        outcome,
+        detail,
+        holder_now: None,
+        woken: None,
+        after: None,
+        nodes: Vec::new(),
+    }
 }
 
-fn told(woken: Option<i64>, after: Option<&After>) -> String {
-    let mut detail = "freed".to_owned();
+/// The masters where it was not freed, and what becomes of it there.
+fn elsewhere(nodes: &[NodeRelease]) -> String {
+    let left = nodes.iter().filter(|node| {
+        matches!(
+            node.outcome,
+            Outcome::Failed | Outcome::Unknown | Outcome::Refused | Outcome::Signalled | Outcome::Partial
+        )
+    });
+    left.map(|node| format!("; {}: {}", node.node, node.detail)).collect()
+}
+
+fn told(what: &str, woken: Option<i64>, after: Option<&After>) -> String {
+    let mut detail = what.to_owned();
     match woken {
         Some(1) => detail.push_str("; 1 sleeping waiter was woken"),
         Some(woken) => detail.push_str(&format!("; {woken} sleeping waiters were woken")),

@@ -1,6 +1,6 @@
 //! What is asked of a person before a lock is freed.
 
-use lockkeeper_model::words;
+use lockkeeper_model::{Action, words};
 
 use super::refusal::Refusal;
 
@@ -15,12 +15,21 @@ const MAX_CONFIRM_CHARS: usize = 40;
 
 /// The text to type: the end of the lock's name, so that the eye must have found the lock and the hand cannot confirm
 /// out of habit.
-pub(super) fn confirm_text(names: &[&str]) -> String {
-    let [name] = names else { return format!("release {} locks", names.len()) };
+pub(super) fn confirm_text(action: Action, names: &[&str]) -> String {
+    let verb = match action {
+        Action::Release => "release",
+        Action::EvictWaiter => "evict",
+    };
+    let [name] = names else {
+        return match action {
+            Action::Release => format!("release {} locks", names.len()),
+            Action::EvictWaiter => format!("evict {} waiters", names.len()),
+        };
+    };
     let end = name.rsplit(':').find(|part| !part.trim().is_empty()).unwrap_or(name).trim();
     let chars = end.chars().count();
     let end: String = end.chars().skip(chars.saturating_sub(MAX_CONFIRM_CHARS)).collect();
-    if end.trim().is_empty() || words::shown(&end) != end { "release".to_owned() } else { end.trim().to_owned() }
+    if end.trim().is_empty() || words::shown(&end) != end { verb.to_owned() } else { end.trim().to_owned() }
 }
 
 /// Whether what was typed is what was to be typed. Spaces around it are the clipboard's.
@@ -59,10 +68,12 @@ mod tests {
             ("x:\u{202e}evil", "release"),
             ("q:\n", "q"),
         ] {
-            assert_eq!(confirm_text(&[name]), confirm, "{name:?}");
+            assert_eq!(confirm_text(Action::Release, &[name]), confirm, "{name:?}");
         }
-        assert_eq!(confirm_text(&[&"x".repeat(100)]), "x".repeat(40));
-        assert_eq!(confirm_text(&["a", "b", "c"]), "release 3 locks");
+        assert_eq!(confirm_text(Action::Release, &[&"x".repeat(100)]), "x".repeat(40));
+        assert_eq!(confirm_text(Action::Release, &["a", "b", "c"]), "release 3 locks");
+        assert_eq!(confirm_text(Action::EvictWaiter, &["a", "b"]), "evict 2 waiters");
+        assert_eq!(confirm_text(Action::EvictWaiter, &["stock:4711"]), "4711");
     }
 
     #[test]
@@ -77,7 +88,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_the_name_the_text_can_be_typed_and_confirms_itself(name in ".{0,80}") {
-            let confirm = confirm_text(&[&name]);
+            let confirm = confirm_text(Action::Release, &[&name]);
             prop_assert!(!confirm.is_empty() && confirm.chars().count() <= MAX_CONFIRM_CHARS);
             prop_assert!(!confirm.chars().any(char::is_control));
             prop_assert!(check_confirmation(&confirm, &confirm).is_ok());

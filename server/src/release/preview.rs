@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use lockkeeper_model::{
-    Collateral, Flag, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, SourceState,
-    SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
+    Action, Collateral, Flag, Holder, Lock, Mode, OnNode, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
+    QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning, words,
 };
 
 use super::ticket::BoundHold;
@@ -42,7 +42,10 @@ impl ReleaseDesk {
         for target in &targets {
             let found = self.board.lock(target.source.id, target.key.clone()).await?;
             let held = found.held.ok_or_else(|| Refusal::Gone { id: target.asked.id.clone() })?;
-            let (holder, order) = choose(&held, target.asked)?;
+            let (holder, order) = match request.action {
+                Action::Release => choose(&held, target.asked)?,
+                Action::EvictWaiter => choose_waiter(&held, target.asked)?,
+            };
             if !bound.insert((target.source.id, order.key.clone(), order.token.clone())) {
                 return Err(Refusal::Twice { source_name: target.asked.source.clone(), id: target.asked.id.clone() });
             }
@@ -52,13 +55,17 @@ impl ReleaseDesk {
                 token: order.token.to_vec(),
                 generation: holder.generation.clone(),
                 count: order.count,
+                mode: order.mode,
             });
             let status = target.source.status.borrow().clone();
-            locks.push(explain(&held, holder, &status));
+            locks.push(match request.action {
+                Action::Release => explain(&held, holder, &status),
+                Action::EvictWaiter => explain_eviction(&held, holder, &status),
+            });
         }
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
-        let confirm = policy::confirm_text(&names);
+        let confirm = policy::confirm_text(request.action, &names);
         let (ticket, expires_at) = self.tickets.issue(request.action, &confirm, holds, clock::now())?;
         Ok(PreviewAnswer { ticket, expires_at, confirm, reason_required: true, locks })
     }
@@ -105,13 +112,39 @@ fn unreadable(source: &SourceHandle) -> Refusal {
     Refusal::Unreadable { name: status.name.clone(), problem: status.problem.clone() }
 }
 
+/// The waiter that is meant, if it is still at the head of the queue of a free lock and as the person saw it.
+fn choose_waiter<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a ReleaseOrder), Refusal> {
+    let none = |because| Refusal::NoEviction { id: asked.id.clone(), because };
+    let Some((head, order)) = &held.eviction else {
+        return Err(match held.lock.holders.first() {
+            Some(holder) => Refusal::ChangedHands { id: asked.id.clone(), holder_now: Box::new(holder.clone()) },
+            None => none("its family keeps no queue that is known here"),
+        });
+    };
+    let named = asked.holder.as_ref().ok_or_else(|| none("the request does not say which: `holder` is missing"))?;
+    let same = asked.generation == head.generation || asked.generation == held.lock.generation;
+    if head.token_b64 == *named && same {
+        Ok((head, order))
+    } else {
+        Err(Refusal::QueueMoved { id: asked.id.clone(), head: Box::new(head.clone()) })
+    }
+}
+
 /// The hold that is meant, if it is still the one that the person was looking at.
 fn choose<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a ReleaseOrder), Refusal> {
+    if let Some(because) = held.traits.no_release {
+        return Err(Refusal::NotOffered { id: asked.id.clone(), because });
+    }
     let holders = &held.lock.holders;
     let gone = || Refusal::Gone { id: asked.id.clone() };
     let first = holders.first().ok_or_else(gone)?;
+    let is_named = |holder: &Holder| asked.holder.as_ref() == Some(&holder.token_b64);
+    // That others hold a shared lock or a semaphore is no news: the hold that was meant is over.
+    if asked.holder.is_some() && held.lock.mode != Mode::Exclusive && !holders.iter().any(is_named) {
+        return Err(Refusal::HoldGone { id: asked.id.clone(), others: holders.len() });
+    }
     let index = match &asked.holder {
-        Some(token) => holders.iter().position(|holder| holder.token_b64 == *token),
+        Some(_) => holders.iter().position(is_named),
         None if holders.len() > 1 => {
             return Err(Refusal::SeveralHolders { id: asked.id.clone(), holders: holders.len() });
         }
@@ -134,7 +167,7 @@ fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock
         name: lock.name.clone(),
         generation: holder.generation.clone(),
         holder: holder.clone(),
-        strength: Strength::Atomic,
+        strength: if lock.quorum.is_some() { Strength::Quorum } else { Strength::Atomic },
         told: traits.told,
         told_because: traits.told_because.to_owned(),
         plan: plan(lock, traits),
@@ -143,8 +176,57 @@ fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock
     }
 }
 
+/// What taking a waiter out of a queue does. It has no hold to lose and guards nothing: what it loses is its turn.
+fn explain_eviction(held: &Held, waiter: &Holder, status: &SourceStatus) -> PreviewedLock {
+    let Held { lock, traits, .. } = held;
+    let behind = lock.waiters.count.unwrap_or(1).saturating_sub(1);
+    let behind = match behind {
+        0 => "Nobody waits behind it.".to_owned(),
+        1 => "1 waiter is behind it.".to_owned(),
+        behind => format!("{behind} waiters are behind it."),
+    };
+    let mut warnings = Vec::new();
+    let mut warn = |code: &str, text: &str| warnings.push(Warning { code: code.to_owned(), text: text.to_owned() });
+    let evidence = waiter.evidence.first().map_or("nothing is known of it", String::as_str);
+    match waiter.verdict {
+        Verdict::Gone => {}
+        Verdict::Alive => {
+            warn("waiter_alive", &format!("{evidence}: it is alive, loses its turn, and has to queue again"));
+        }
+        Verdict::Quiet | Verdict::Unknown => warn(
+            "waiter_not_proven_dead",
+            &format!("{evidence}: if it is alive, it loses its turn and has to queue again"),
+        ),
+    }
+    warn_of_source(status, &mut warn);
+    PreviewedLock {
+        source: lock.source.clone(),
+        id: lock.id.clone(),
+        name: lock.name.clone(),
+        generation: waiter.generation.clone(),
+        holder: waiter.clone(),
+        strength: Strength::Atomic,
+        told: Told::Never,
+        told_because:
+            "Nobody tells a waiter that it lost its place. One that is alive after all asks for the lock again \
+                       by and by, and joins the queue at its end."
+                .to_owned(),
+        plan: format!("{} {behind}", traits.evict_waiter.unwrap_or_default()),
+        collateral: Collateral { complete: true, items: Vec::new() },
+        warnings,
+    }
+}
+
 fn plan(lock: &Lock, traits: &DialectTraits) -> String {
-    let Waiters { count: Some(count @ 1..), basis, .. } = &lock.waiters else { return traits.release.to_owned() };
+    let mut plan = traits.release.to_owned();
+    if let Some(quorum) = &lock.quorum {
+        plan.push_str(&format!(
+            " This is done on each of its {} masters by itself; the lock is free when {} of them are without the token.",
+            quorum.nodes.len(),
+            quorum.needed
+        ));
+    }
+    let Waiters { count: Some(count @ 1..), basis, .. } = &lock.waiters else { return plan };
     let basis = match basis {
         WaitersBasis::Exact => "counted by the store",
         WaitersBasis::Inferred => "inferred",
@@ -153,7 +235,7 @@ fn plan(lock: &Lock, traits: &DialectTraits) -> String {
         WaitersBasis::Unknown => "unknown",
     };
     let waiters = if *count == 1 { "1 waiter".to_owned() } else { format!("{count} waiters") };
-    format!("{} {waiters} ({basis}) may take it next.", traits.release)
+    format!("{plan} {waiters} ({basis}) may take it next.")
 }
 
 fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &SourceStatus) -> Vec<Warning> {
@@ -194,18 +276,36 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
     {
         warn("never_renews", format!("{never_renews}: silence does not mean that the holder is dead"));
     }
+    if let Some(quorum) = &lock.quorum {
+        let silent = |node: &&QuorumNode| matches!(node.state, OnNode::Unreachable | OnNode::Unread);
+        let away: Vec<&QuorumNode> = quorum.nodes.iter().filter(silent).collect();
+        if !away.is_empty() {
+            let names: Vec<&str> = away.iter().map(|node| node.node.as_str()).collect();
+            let lapses = match holder.lease.ttl_ms {
+                Some(ttl) => format!("it lapses there by itself in about {}", words::duration(ttl.max(0))),
+                None => "without an expiry it stays there until it is released again".to_owned(),
+            };
+            let text = format!("not read: {}; if the token stands there, {lapses}", names.join(", "));
+            warn("unreachable_masters", text);
+        }
+    }
     if lock.flags.contains(&Flag::CameBack) {
         warn("came_back", "the same token came back after an earlier release: its client takes it again".to_owned());
     }
+    warn_of_source(status, &mut |code, text| warn(code, text.to_owned()));
+    warnings
+}
+
+/// What the source adds, whatever is done to a lock of it.
+fn warn_of_source(status: &SourceStatus, warn: &mut dyn FnMut(&str, &str)) {
     if status.state != SourceState::Live {
         let problem = status.problem.as_deref().map(|problem| format!(" ({problem})")).unwrap_or_default();
         warn(
             "not_live",
-            format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()),
+            &format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()),
         );
     }
     if status.environment.as_deref() == Some("production") {
-        warn("production", format!("`{}` is a production store", status.name));
+        warn("production", &format!("`{}` is a production store", status.name));
     }
-    warnings
 }

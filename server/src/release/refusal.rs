@@ -47,6 +47,14 @@ pub enum Refusal {
         /// The lock.
         id: LockId,
     },
+    /// That hold of a lock with several is over; others hold it.
+    #[error("that holder of `{}` has let go of it; {others} still hold it", words::shown(.id.as_str()))]
+    HoldGone {
+        /// The lock.
+        id: LockId,
+        /// How many hold it.
+        others: usize,
+    },
     /// Somebody else has it.
     #[error("`{}` changed hands: {} has it now", words::shown(.id.as_str()), super::named(.holder_now))]
     ChangedHands {
@@ -62,6 +70,30 @@ pub enum Refusal {
         id: LockId,
         /// How many hold it.
         holders: usize,
+    },
+    /// A release would hurt, or nobody can say what it would have to do.
+    #[error("a release of `{}` is not offered: {because}", words::shown(.id.as_str()))]
+    NotOffered {
+        /// The lock.
+        id: LockId,
+        /// Why.
+        because: &'static str,
+    },
+    /// No waiter of it can be taken out of a queue.
+    #[error("`{}` has no waiter that could be taken out of its queue: {because}", words::shown(.id.as_str()))]
+    NoEviction {
+        /// The lock.
+        id: LockId,
+        /// Why.
+        because: &'static str,
+    },
+    /// Another waiter is at the head than the one that is named, or than the one that was looked at.
+    #[error("the queue of `{}` moved: {} is at its head now", words::shown(.id.as_str()), super::named(.head))]
+    QueueMoved {
+        /// The lock.
+        id: LockId,
+        /// Who is at the head.
+        head: Box<Holder>,
     },
     /// The ticket is not honoured.
     #[error("{0}")]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockkeeper_model::{
-    Action, AfterState, Flag, LockId, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseRequest,
+    Action, AfterState, Flag, LockId, Mode, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseRequest,
     ReleaseResult, SourceState, Told, TransitionKind, Verdict, WaitersBasis,
 };
 
@@ -178,6 +178,67 @@ async fn one_of_several_holders_must_be_named() {
     assert_eq!(scene.preview(bob).await.unwrap().locks[0].holder.token.as_deref(), Some("bob"));
     let carol = PreviewTarget { holder: Some(b64("carol")), ..target("lock of g1+g2") };
     assert!(matches!(scene.preview(carol).await, Err(Refusal::ChangedHands { .. })));
+}
+
+/// `lock:stock:4711` is a semaphore of these holders.
+fn semaphore(world: &mut crate::fake::World, holders: &[(&[u8], &str)]) {
+    world.hold(b"lock:stock:4711", holders, &crate::fake::TRAITS);
+    let held = world.held.values_mut().find(|held| held.lock.holders.len() == holders.len()).unwrap();
+    held.lock.mode = Mode::Semaphore;
+}
+
+const ALICE: (&[u8], &str) = (b"alice", "g1");
+const BOB: (&[u8], &str) = (b"bob", "g2");
+const CAROL: (&[u8], &str) = (b"carol", "g3");
+
+#[tokio::test(start_paused = true)]
+async fn holds_of_one_lock_are_freed_one_after_the_other() {
+    let scene = scene();
+    scene.fake.with(|world| semaphore(world, &[ALICE, BOB, CAROL]));
+    let [alice, bob] = [("alice", "g1"), ("bob", "g2")]
+        .map(|(holder, generation)| PreviewTarget { holder: Some(b64(holder)), ..target(generation) });
+    let answer =
+        scene.desk.preview(&PreviewRequest { locks: vec![alice, bob], action: Action::Release }).await.unwrap();
+    scene.fake.asked();
+    scene.reply(RELEASED, Box::new(|world| semaphore(world, &[BOB, CAROL])));
+    scene.reply(RELEASED, Box::new(|world| semaphore(world, &[CAROL])));
+    let (ticket, confirm) = (answer.ticket, answer.confirm);
+    let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned() };
+    let results = scene.desk.execute(&request).await.unwrap().results;
+    for result in results {
+        // Carol had it before and has it still: nobody took what was freed.
+        let after = result.after.unwrap();
+        assert_eq!((result.outcome, after.state, after.holder), (Outcome::Released, AfterState::Free, None));
+    }
+    let asked = scene.fake.asked();
+    let attempts: Vec<&str> = asked.iter().map(String::as_str).filter(|asked| asked.contains("release")).collect();
+    let [before, after] = ["releasing lock:stock:4711", "released lock:stock:4711"];
+    let [alice, bob] = ["alice", "bob"].map(|who| format!("release lock:stock:4711 of {who}"));
+    assert_eq!(attempts, [alice.as_str(), after, bob.as_str(), after]);
+    assert_eq!(asked.iter().filter(|asked| *asked == before).count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_others_hold_a_semaphore_is_no_change_of_hands() {
+    let scene = scene();
+    scene.fake.with(|world| semaphore(world, &[ALICE, BOB]));
+    let alice = || PreviewTarget { holder: Some(b64("alice")), ..target("g1") };
+    let ticket = scene.preview(alice()).await.unwrap().ticket;
+    scene.fake.with(|world| semaphore(world, &[BOB]));
+    let result = scene.execute(&ticket).await;
+    assert_eq!((result.outcome, result.holder_now), (Outcome::ChangedHands, None));
+    assert_eq!(result.detail, "this holder has let go; others have it; nothing was done");
+    let refusal = scene.preview(alice()).await.unwrap_err();
+    assert_eq!(refusal.to_string(), "that holder of `lock:stock:4711` has let go of it; 1 still hold it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_became_a_writer_is_not_what_was_previewed() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    scene.fake.with(|world| world.held.values_mut().next().unwrap().orders[0].mode = Mode::Shared);
+    assert_eq!(scene.execute(&ticket).await.outcome, Outcome::Refused);
+    assert_eq!(scene.attempts(), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -420,4 +481,89 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
     let results = scene.desk.execute(&request).await.unwrap().results;
     let outcomes: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.outcome)).collect();
     assert_eq!(outcomes, [("lock:stock:4711", Outcome::Released), ("lock:b", Outcome::ChangedHands)]);
+}
+
+fn evict(generation: &str, waiter: Option<&str>) -> PreviewRequest {
+    let target = PreviewTarget { holder: waiter.map(b64), ..target(generation) };
+    PreviewRequest { locks: vec![target], action: Action::EvictWaiter }
+}
+
+/// `orders` is live, nobody holds `lock:stock:4711`, and `alice` is at the head of its queue.
+fn queue(verdict: Verdict) -> Scene {
+    let scene = scene();
+    scene.fake.with(|world| world.queue(b"lock:stock:4711", b"alice", "w1", verdict));
+    scene
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_waiter_is_taken_out_of_the_queue_of_a_free_lock() {
+    let scene = queue(Verdict::Gone);
+    let answer = scene.desk.preview(&evict("w1", Some("alice"))).await.unwrap();
+    let [lock] = answer.locks.as_slice() else { panic!("{answer:?}") };
+    assert_eq!((answer.confirm.as_str(), lock.holder.token.as_deref()), ("4711", Some("alice")));
+    assert!(lock.plan.starts_with("The head leaves the queue"), "{}", lock.plan);
+    assert_eq!((lock.told, codes(&answer)), (Told::Never, vec![]));
+    scene.fake.asked();
+    scene.reply(ReleaseReply::Released { woken: Some(1) }, Box::new(|world| world.free("lock:stock:4711")));
+    let result = scene.execute(&answer.ticket).await;
+    assert_eq!((result.outcome, result.woken), (Outcome::Released, Some(1)));
+    assert!(result.detail.starts_with("taken out of the queue; 1 sleeping waiter was woken"), "{}", result.detail);
+    let asked = scene.fake.asked();
+    assert!(asked.contains(&"release lock:stock:4711 of alice".to_owned()), "{asked:?}");
+    assert!(!asked.iter().any(|asked| asked.starts_with("releasing")), "nobody's hold ends: {asked:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_is_not_proven_dead_is_taken_out_only_after_a_warning() {
+    for (verdict, code) in [(Verdict::Alive, "waiter_alive"), (Verdict::Unknown, "waiter_not_proven_dead")] {
+        let answer = queue(verdict).desk.preview(&evict("lock of w1", Some("alice"))).await.unwrap();
+        assert_eq!(codes(&answer), [code]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_waiter_that_was_seen_at_the_head_can_be_named() {
+    let scene = queue(Verdict::Gone);
+    for request in [evict("w1", Some("bob")), evict("w0", Some("alice"))] {
+        assert!(matches!(scene.desk.preview(&request).await, Err(Refusal::QueueMoved { .. })));
+    }
+    assert!(matches!(scene.desk.preview(&evict("w1", None)).await, Err(Refusal::NoEviction { .. })));
+    scene.fake.hold("lock:stock:4711", "bob", "g2");
+    assert!(matches!(scene.desk.preview(&evict("w1", Some("alice"))).await, Err(Refusal::ChangedHands { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_moved_since_the_preview_is_left_alone() {
+    let moves: [(Change, Outcome); 4] = [
+        (Box::new(|world| world.queue(b"lock:stock:4711", b"alice", "w2", Verdict::Alive)), Outcome::ChangedHands),
+        (Box::new(|world| world.queue(b"lock:stock:4711", b"bob", "w3", Verdict::Gone)), Outcome::ChangedHands),
+        (
+            Box::new(|world| world.hold(b"lock:stock:4711", &[(b"bob", "g2")], &crate::fake::TRAITS)),
+            Outcome::ChangedHands,
+        ),
+        (Box::new(|world| world.free("lock:stock:4711")), Outcome::Gone),
+    ];
+    for (change, outcome) in moves {
+        let scene = queue(Verdict::Gone);
+        let answer = scene.desk.preview(&evict("w1", Some("alice"))).await.unwrap();
+        scene.before_look(change);
+        assert_eq!(scene.execute(&answer.ticket).await.outcome, outcome);
+        assert_eq!(scene.attempts(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_for_a_waiter_frees_no_hold() {
+    let scene = queue(Verdict::Gone);
+    let answer = scene.desk.preview(&evict("w1", Some("alice"))).await.unwrap();
+    scene.fake.hold("lock:stock:4711", "alice", "w1");
+    assert_eq!(scene.execute(&answer.ticket).await.outcome, Outcome::ChangedHands);
+    assert_eq!(scene.attempts(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_released_safely_is_refused_and_not_only_hidden() {
+    let scene = scene();
+    scene.fake.with(|world| world.hold(b"lock:stock:4711", &[(b"alice", "g1")], &crate::fake::NO_RELEASE_TRAITS));
+    assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::NotOffered { because: "it would hurt", .. })));
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
-use lockkeeper_model::{Action, Time};
+use lockkeeper_model::{Action, Mode, Time};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -25,7 +25,7 @@ const MAX_SPENT: usize = 4_096;
 
 const MAC_BYTES: usize = 32;
 
-/// One hold that a ticket is bound to.
+/// One hold, or one place in a queue, that a ticket is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BoundHold {
     pub(super) source: String,
@@ -35,6 +35,7 @@ pub(super) struct BoundHold {
     pub(super) token: Vec<u8>,
     pub(super) generation: String,
     pub(super) count: u32,
+    pub(super) mode: Mode,
 }
 
 /// What a ticket says.
@@ -172,6 +173,7 @@ mod tests {
             token: b"0f8e41".to_vec(),
             generation: "7.3".to_owned(),
             count: 1,
+            mode: Mode::Exclusive,
         }
     }
 

@@ -4,12 +4,13 @@
 //! [`Command`]s: look again at these keys, release exactly this hold.
 
 pub mod redis;
+pub mod redlock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lockkeeper_model::{Certainty, Flag, Identity, LockState, Mode, SourceStatus, Time, Told};
+use lockkeeper_model::{Certainty, Flag, Identity, LockState, Mode, NodeRelease, SourceStatus, Standing, Time, Told};
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -89,6 +90,13 @@ impl Form {
         }
     }
 
+    /// Whether those it lists have it. Only on several masters can a token be there without being a holder's.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let quorum = self.extra.as_ref().and_then(|extra| extra.quorum.as_ref());
+        quorum.map_or(Standing::Owned, |quorum| quorum.standing())
+    }
+
     /// The rare parts, made if there were none.
     pub fn extra_mut(&mut self) -> &mut Extra {
         self.extra.get_or_insert_default()
@@ -114,6 +122,8 @@ pub struct Extra {
     pub notes: Vec<String>,
     /// How it lies in the store, where that does not follow from its holds.
     pub entries: Vec<Entry>,
+    /// How it stands on several independent masters.
+    pub quorum: Option<Box<redlock::Quorum>>,
 }
 
 /// Those who wait, as the store keeps them.
@@ -177,6 +187,16 @@ pub struct HoldExtra {
     pub mode: Option<Mode>,
     /// The number by which the resource can refuse a late holder.
     pub fencing: Option<Box<str>>,
+    /// When it was taken, where the store keeps that beside the token.
+    pub taken_at: Option<Time>,
+    /// What the library wrote beside the token, in words.
+    pub metadata: Option<Box<str>>,
+    /// What is stored with the token and differs from one acquire to the next: with another of it, it is another hold.
+    pub stamp: Option<Bytes>,
+    /// The store keeps one expiry for all holders: a later end does not say that this one renewed.
+    pub shares_lease: bool,
+    /// The lease may end so many milliseconds earlier than `ttl_ms` says: it is known from several masters that differ.
+    pub ends_early_ms: u32,
 }
 
 /// What of a source's condition bears on every lock in it.
@@ -249,6 +269,8 @@ pub struct DialectTraits {
     pub release: &'static str,
     /// Why a release is not offered; `None` where it is.
     pub no_release: Option<&'static str>,
+    /// What taking a dead waiter out of the queue of a free lock does; `None` where that is not offered.
+    pub evict_waiter: Option<&'static str>,
     /// How the library's own unlock can free another's lock; `None` where it compares.
     pub unsafe_unlock: Option<&'static str>,
     /// How the library takes the lock again after a release; `None` where it does not.
@@ -283,6 +305,7 @@ impl DialectTraits {
         release: "The key is deleted only if its value is still exactly this token and its expiry was not pushed out \
                   since.",
         no_release: None,
+        evict_waiter: None,
         unsafe_unlock: None,
         comes_back: None,
         token_is_one_use: true,
@@ -421,6 +444,8 @@ pub struct ReleaseOrder {
     pub mode: Mode,
     /// The exact re-entry count, or the permits that it has.
     pub count: u32,
+    /// What is stored with the token, where another acquire would have another: [`HoldExtra::stamp`].
+    pub stamp: Option<Bytes>,
     /// The lease ends no later than this; `None`: it has no expiry. A later end means that it was renewed or taken
     /// again unseen.
     pub expires_not_after: Option<Time>,
@@ -464,6 +489,18 @@ pub enum ReleaseReply {
     Unknown {
         /// Why, in words.
         because: String,
+    },
+    /// Freed on some masters, and it may still stand on a majority.
+    Partial {
+        /// Why, in words.
+        because: String,
+    },
+    /// What it came to on several independent masters, and what happened on each.
+    OnNodes {
+        /// The whole: any of the others.
+        whole: Box<ReleaseReply>,
+        /// Each master, in the order of the configuration.
+        nodes: Vec<NodeRelease>,
     },
 }
 

@@ -12,10 +12,12 @@ use fred::clients::Client;
 use fred::error::Error;
 use lockkeeper_model::{Flag, LockState, Time};
 
-use super::dialect::{self, Found, Raw, Stored, Value};
+use super::dialect::{self, Found, Heard, Listeners, Raw, Stored, Value};
+use super::listening::{CHANNELS_AT_ONCE, Ears};
 use super::pace::Purpose;
 use super::read::Keys;
 use super::scope::Scope;
+use super::trouble::refused_command;
 use crate::clock;
 use crate::source::{Form, Hint, Seen, Sight};
 
@@ -51,6 +53,8 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     inner: Mutex<Remembered>,
+    /// Who listens for those who wait.
+    pub(crate) ears: Ears,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +76,12 @@ impl Memory {
             return root.clone();
         }
         dialect::root_of(id).map_or_else(|| Bytes::copy_from_slice(id), Bytes::from)
+    }
+
+    /// How many more locks are known than there are keys that carry them.
+    pub(crate) fn sharing(&self) -> u64 {
+        let inner = self.lock();
+        inner.roots.len().saturating_sub(inner.parts.len()) as u64
     }
 
     fn lingers(&self, root: &[u8]) -> bool {
@@ -156,6 +166,8 @@ struct Read {
     found: Found,
     /// Another of the lock's keys led here, or the lock can be there without it.
     lingers: bool,
+    /// The root itself is not there, whatever stands beside it.
+    rootless: bool,
 }
 
 impl Reader {
@@ -167,6 +179,7 @@ impl Reader {
         wanted: Vec<Wanted>,
         purpose: Purpose,
     ) -> Result<Vec<Sight>, Error> {
+        let parts: Vec<(Bytes, Bytes)> = wanted.iter().filter_map(|one| self.part(&one.key)).collect();
         let mut roots = self.roots(wanted);
         let names: Vec<Bytes> = roots.iter().map(|read| read.wanted.key.clone()).collect();
         let asked_at = clock::now();
@@ -174,6 +187,7 @@ impl Reader {
         let read_at = clock::now();
         self.search_large(client, &mut raws, purpose).await?;
         let beside = self.beside(client, &raws, &roots, purpose).await?;
+        let heard = self.listen(client, &raws, &beside).await?;
 
         let mut unread = Vec::new();
         let mut raws = raws.into_iter().peekable();
@@ -182,7 +196,8 @@ impl Reader {
                 unread.push(i);
                 continue;
             };
-            read.found = self.recognise(&raw, &beside, read_at);
+            read.rootless = raw.value == Value::Missing;
+            read.found = self.recognise(&raw, &beside, &heard, read_at);
         }
         for i in unread.into_iter().rev() {
             roots.remove(i);
@@ -191,7 +206,23 @@ impl Reader {
         for read in self.spans(roots, &mut sights, asked_at, read_at) {
             self.tell(read, &mut sights, asked_at, read_at);
         }
+        for (id, root) in parts {
+            if sights.iter().all(|sight| sight.key != id)
+                && let Some(read) = sights.iter().find(|sight| sight.key == root)
+            {
+                let gone = Sight { key: id, seen: Seen::Gone, hint: Hint::None, ..read.clone() };
+                sights.push(gone);
+            }
+        }
         Ok(sights)
+    }
+
+    /// The id of a lock that is a part of what its root carries, with the root: that it left is an answer, too.
+    fn part(&self, id: &Bytes) -> Option<(Bytes, Bytes)> {
+        memchr::memchr(PART, id)?;
+        let root = self.memory.root_of(id);
+        let is_part = id.get(root.len()) == Some(&PART) && id.starts_with(&root);
+        is_part.then(|| (id.clone(), root))
     }
 
     /// The roots to read for these keys, each once, with the other keys of locks that span several.
@@ -211,7 +242,7 @@ impl Reader {
             }
             places.insert(wanted.key.clone(), roots.len());
             let lingers = led || self.memory.lingers(&wanted.key);
-            roots.push(Read { wanted, found: dialect::none(), lingers });
+            roots.push(Read { wanted, found: dialect::none(), lingers, rootless: false });
         };
         for one in wanted {
             let root = self.memory.root_of(&one.key);
@@ -259,7 +290,10 @@ impl Reader {
             if raw.value == Value::Missing && !lingering.contains(&raw.key) {
                 continue;
             }
-            let keys = dialect::beside(raw);
+            let mut keys = dialect::beside(raw);
+            if lingering.contains(&raw.key) {
+                keys.extend(dialect::beside_led(raw));
+            }
             if !keys.is_empty() {
                 owners.push((raw.key.clone(), keys.len()));
                 names.extend(keys.into_iter().map(Bytes::from));
@@ -276,13 +310,66 @@ impl Reader {
             .collect())
     }
 
-    fn recognise(&self, raw: &Raw, beside: &HashMap<Bytes, Vec<Raw>>, read_at: Time) -> Found {
+    /// Counts who listens for those who wait in the queues that were read, and remembers since when nobody does. What may
+    /// not be counted is missing.
+    async fn listen(
+        &self,
+        client: &Client,
+        raws: &[Raw],
+        beside: &HashMap<Bytes, Vec<Raw>>,
+    ) -> Result<HashMap<Bytes, (Vec<Listeners>, Option<i64>)>, Error> {
+        let mut asked: Vec<(&Raw, Vec<Bytes>)> = Vec::new();
+        for raw in raws {
+            if let Some(beside) = beside.get(&raw.key) {
+                asked.push((raw, dialect::listeners(raw, beside).into_iter().map(Bytes::from).collect()));
+            }
+        }
+        let channels: Vec<Bytes> = asked.iter().flat_map(|(_, channels)| channels.iter().cloned()).collect();
+        let counts = if channels.is_empty() {
+            HashMap::new()
+        } else {
+            self.keys.pacer.count(channels.len().div_ceil(CHANNELS_AT_ONCE) as u64);
+            match self.memory.ears.count(client, &channels).await {
+                Ok(counts) => counts,
+                Err(error) => match refused_command(&error) {
+                    Some(command) => {
+                        let costs = "whether those who wait in the queues of fair locks are still there is not known";
+                        self.keys.status.missing(&command, costs);
+                        HashMap::new()
+                    }
+                    None => return Err(error),
+                },
+            }
+        };
+        let at = clock::now();
+        Ok(asked
+            .into_iter()
+            .map(|(raw, channels)| {
+                let is_missing = raw.value == Value::Missing;
+                (raw.key.clone(), self.memory.ears.note(&raw.key, is_missing, &channels, &counts, at))
+            })
+            .collect())
+    }
+
+    fn recognise(
+        &self,
+        raw: &Raw,
+        beside: &HashMap<Bytes, Vec<Raw>>,
+        heard: &HashMap<Bytes, (Vec<Listeners>, Option<i64>)>,
+        read_at: Time,
+    ) -> Found {
         let configured = self.scope.is_configured();
         let beside = beside.get(&raw.key).map_or(&[][..], Vec::as_slice);
-        let found = dialect::recognise(&Stored { root: raw, beside, configured, now_ms: read_at.0 });
-        if found.is_empty() {
+        let (listeners, missing_ms) = heard.get(&raw.key).map_or((&[][..], None), |(all, ms)| (all.as_slice(), *ms));
+        let is_listened_for = self.memory.ears.proves(&raw.key);
+        let stored = Stored { root: raw, beside, configured, now_ms: read_at.0 };
+        let found = dialect::recognise_heard(&stored, &Heard { listeners, missing_ms, is_listened_for });
+        if found.is_empty() && !dialect::is_vacant(&stored) {
             let because = match &raw.value {
-                Value::Missing => return found,
+                Value::Missing => {
+                    self.scope.unlearn(&raw.key);
+                    return found;
+                }
                 Value::TooLarge { because, .. } | Value::Not(because) => because.clone(),
                 Value::String(_) => "a string in a form that no known library stores".to_owned(),
                 Value::Hash(_) => "a hash in a form that no known library stores".to_owned(),
@@ -291,6 +378,8 @@ impl Reader {
                 Value::ZSet(_) => "a sorted set in a form that no known library stores".to_owned(),
             };
             self.note_not_a_lock(&raw.key, because);
+        } else {
+            self.scope.unlearn(&raw.key);
         }
         found
     }
@@ -375,7 +464,7 @@ impl Reader {
 
     /// Reports the locks under one root, and those that left it.
     fn tell(&self, read: Read, sights: &mut Vec<Sight>, asked_at: Time, read_at: Time) {
-        let Read { wanted, found, .. } = read;
+        let Read { wanted, found, rootless, .. } = read;
         let root = wanted.key.clone();
         let id = |part: &Option<Bytes>| match part {
             Some(part) => Bytes::from([&root[..], &[PART], part].concat()),
@@ -383,8 +472,9 @@ impl Reader {
         };
         let ids: Vec<Bytes> = found.iter().map(|lock| id(&lock.part)).collect();
         let lingers = found.iter().any(|lock| {
-            lock.form.state == LockState::WaitingOnly
-                || lock.form.extra.as_ref().is_some_and(|extra| extra.queue.is_some())
+            rootless
+                || lock.form.state == LockState::WaitingOnly
+                || lock.form.extra.as_ref().is_some_and(|extra| extra.queue.is_some() || extra.keys.len() > 1)
         });
         let gone = self.memory.note(&root, &ids, lingers);
         let sight = |key: Bytes, seen: Seen, hint: Hint| Sight {
@@ -400,8 +490,10 @@ impl Reader {
         }
         sights.extend(gone.into_iter().filter(|id| *id != root).map(|id| sight(id, Seen::Gone, Hint::None)));
         for (lock, id) in found.into_iter().zip(ids) {
-            let new = wanted.new && lock.part.is_none();
             let mut form: Form = lock.form;
+            let held_by = form.extra.as_ref().and_then(|extra| extra.keys.first());
+            // A root that is new says that the lock was taken only where the root is what holds it.
+            let new = wanted.new && lock.part.is_none() && held_by.is_none_or(|key| *key == root);
             if let Some(part) = &lock.part {
                 let extra = form.extra_mut();
                 if extra.keys.is_empty() {
@@ -420,7 +512,7 @@ impl Reader {
         if self.scope.is_configured() {
             self.keys.status.not_a_lock(key, because);
         } else {
-            self.scope.learn_no_lock(key);
+            self.scope.learn_no_lock(key, clock::now());
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Keys that changed and wait to be read, each once however often it changed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use lockkeeper_model::Time;
 use tokio::sync::Notify;
 

@@ -54,7 +54,7 @@ pub(super) async fn choose(shared: &Shared, client: &Client) -> Result<Chosen, E
             Ok(()) => {
                 let of = match prefixes.as_slice() {
                     [all] if all.is_empty() && !shared.scope.is_configured() => {
-                        "all keys; one that held something else is looked at again by the next scan".to_owned()
+                        "all keys; one that held something else is looked at again ever more rarely".to_owned()
                     }
                     [all] if all.is_empty() => "all keys".to_owned(),
                     some => some.iter().map(|prefix| format!("`{prefix}…`")).collect::<Vec<_>>().join(", "),
@@ -343,7 +343,7 @@ async fn take(shared: &Shared, notice: Notice, dirty: &Dirty, rescan: &Arc<Notif
             let mut overflowed = 0;
             for key in &keys {
                 let key = key.as_bytes();
-                if shared.wants(key) && !shared.scope.is_no_lock(key) && dirty.put(key, Some(now), hint).is_err() {
+                if shared.wants(key) && !shared.scope.puts_off(key, now) && dirty.put(key, Some(now), hint).is_err() {
                     overflowed += 1;
                 }
             }

@@ -7,19 +7,23 @@
 //! - [`dirty`]: keys that changed and wait to be read.
 //! - [`scan`]: finding what exists.
 //! - [`read`]: reading keys with bounds. [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
+//! - [`catalogue`]: the recognisers by themselves, to be measured and fed anything.
 //! - [`scope`]: which keys are looked at at all.
-//! - [`waiting`]: counting those who wait, where Redis knows. [`reported`]: reading what clients say of themselves.
+//! - [`waiting`]: counting those who wait, where Redis knows, by who is [`listening`]. [`reported`]: reading what clients
+//!   say of themselves.
 //! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
 mod assemble;
+pub mod catalogue;
 mod connect;
 mod dialect;
 mod dirty;
 mod feed;
 mod glob;
 mod link;
+mod listening;
 mod own_thread;
 mod pace;
 mod read;

@@ -50,7 +50,7 @@ pub(super) async fn run(shared: &Shared, names: &Client, values: &[Client], read
     if shared.report(Report::ScanBegan { at: began_at }).await.is_err() {
         return Ok(Scanned::BoardGone);
     }
-    shared.scope.forget_no_locks();
+    shared.scope.scan_begins();
     let total_keys = match names.dbsize::<u64>().await {
         Ok(keys) => Some(keys),
         Err(error) => match refused_command(&error) {

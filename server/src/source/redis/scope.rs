@@ -1,8 +1,11 @@
 //! Which keys are looked at.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use lockkeeper_model::Time;
 
 use super::glob;
 
@@ -10,25 +13,47 @@ use super::glob;
 /// is longer than this would be no use on a screen.
 const MAX_KEY_BYTES: usize = 4 * 1024;
 
-/// Keys that are remembered to hold no lock: some ten megabytes. More are looked at whenever they change.
+/// Keys that are remembered to hold no lock: some forty megabytes. More are looked at whenever they change.
 const MAX_NO_LOCKS: usize = 1_000_000;
+
+/// A key that held something else is not looked at again for this long after it changes, in milliseconds, twice as long
+/// each time that it still does, and this long at most: a name that becomes a lock's is noticed within seconds, and a
+/// counter that changes all day costs a reading a minute.
+const FIRST_PAUSE_MS: i64 = 1_000;
+const LONGEST_PAUSE_MS: i64 = 64_000;
+
+/// Changes of such keys that may wait to be looked at; what finds no room is found by the next scan.
+const MAX_LATER: usize = 100_000;
 
 /// The operator's patterns; and, without any, what was learned to be something else.
 ///
 /// Without patterns every change of every key is heard of, and most keys of most stores hold no lock. Those that held
-/// something else when they were last read are not read at every change: the next scan looks at them again.
+/// something else when they were last read are not read at every change, but ever more rarely.
 #[derive(Debug)]
 pub(crate) struct Scope {
     patterns: Vec<String>,
     /// The stream with clients' reports, which is none of the locks whatever a pattern says.
     reports: Option<String>,
-    no_locks: Mutex<HashSet<u64>>,
+    learned: Mutex<Learned>,
     hasher: RandomState,
+}
+
+#[derive(Debug, Default)]
+struct Learned {
+    no_locks: HashMap<u64, Pause>,
+    /// Keys that changed during their pause.
+    later: HashMap<Bytes, Time>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Time,
+    ms: i64,
 }
 
 impl Scope {
     pub(crate) fn new(patterns: Vec<String>, reports: Option<String>) -> Scope {
-        Scope { patterns, reports, no_locks: Mutex::default(), hasher: RandomState::new() }
+        Scope { patterns, reports, learned: Mutex::default(), hasher: RandomState::new() }
     }
 
     /// Whether a key is to be looked at at all.
@@ -44,25 +69,65 @@ impl Scope {
     }
 
     /// A key holds something that is no lock.
-    pub(crate) fn learn_no_lock(&self, key: &[u8]) {
+    pub(crate) fn learn_no_lock(&self, key: &[u8], now: Time) {
         if self.is_configured() {
             return;
         }
-        let mut no_locks = self.no_locks.lock().unwrap_or_else(PoisonError::into_inner);
-        if no_locks.len() < MAX_NO_LOCKS {
-            no_locks.insert(self.hasher.hash_one(key));
+        let hash = self.hasher.hash_one(key);
+        let mut learned = self.learned();
+        let ms = match learned.no_locks.get(&hash) {
+            Some(pause) => (pause.ms * 2).min(LONGEST_PAUSE_MS),
+            None if learned.no_locks.len() < MAX_NO_LOCKS => FIRST_PAUSE_MS,
+            None => return,
+        };
+        learned.no_locks.insert(hash, Pause { until: now.plus(ms), ms });
+    }
+
+    /// A key holds a lock, or nothing: whatever comes next is looked at at once.
+    pub(crate) fn unlearn(&self, key: &[u8]) {
+        if !self.is_configured() {
+            self.learned().no_locks.remove(&self.hasher.hash_one(key));
         }
     }
 
-    /// Whether a key held no lock when it was last read since the last scan began.
-    pub(crate) fn is_no_lock(&self, key: &[u8]) -> bool {
-        !self.is_configured()
-            && self.no_locks.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.hasher.hash_one(key))
+    /// Whether a key that changed need not be looked at now; if so it will be among [`Scope::due`].
+    pub(crate) fn puts_off(&self, key: &[u8], now: Time) -> bool {
+        if self.is_configured() {
+            return false;
+        }
+        let mut learned = self.learned();
+        let Some(pause) = learned.no_locks.get(&self.hasher.hash_one(key)).copied() else { return false };
+        if pause.until <= now {
+            return false;
+        }
+        if learned.later.len() < MAX_LATER && !learned.later.contains_key(key) {
+            learned.later.insert(Bytes::copy_from_slice(key), pause.until);
+        }
+        true
+    }
+
+    /// Keys that changed and whose pause is over.
+    pub(crate) fn due(&self, now: Time) -> Vec<Bytes> {
+        let mut learned = self.learned();
+        if learned.later.is_empty() {
+            return Vec::new();
+        }
+        learned.later.extract_if(|_, until| *until <= now).map(|(key, _)| key).collect()
     }
 
     /// A scan begins, which looks at everything again.
-    pub(crate) fn forget_no_locks(&self) {
-        self.no_locks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    pub(crate) fn scan_begins(&self) {
+        let mut learned = self.learned();
+        learned.later.clear();
+        // Most may be of keys that are long gone; the scan learns the others anew.
+        if learned.no_locks.len() == MAX_NO_LOCKS {
+            learned.no_locks.clear();
+        }
+    }
+
+    fn learned(&self) -> MutexGuard<'_, Learned> {
+        // What a panic left behind is put right by the next scan.
+        self.learned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,17 +136,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_learned_holds_until_the_next_scan_and_never_against_an_operator() {
-        let catalogue = Scope::new(Vec::new(), None);
-        assert!(catalogue.has(b"session:1") && !catalogue.is_no_lock(b"session:1"));
-        catalogue.learn_no_lock(b"session:1");
-        assert!(catalogue.is_no_lock(b"session:1"));
-        catalogue.forget_no_locks();
-        assert!(!catalogue.is_no_lock(b"session:1"));
-        let configured = Scope::new(vec!["session:*".to_owned()], Some("session:reports".to_owned()));
-        assert!(!configured.has(b"session:reports"));
-        configured.learn_no_lock(b"session:1");
-        assert!(!configured.is_no_lock(b"session:1") && !configured.has(b"other"));
-        assert!(!catalogue.has(&[b'x'; 5_000]));
+    fn what_held_something_else_is_looked_at_ever_more_rarely_and_never_forgotten() {
+        let scope = Scope::new(Vec::new(), None);
+        assert!(scope.has(b"session:1") && !scope.puts_off(b"session:1", Time(0)));
+        scope.learn_no_lock(b"session:1", Time(0));
+        assert!(scope.puts_off(b"session:1", Time(500)) && scope.due(Time(999)).is_empty());
+        assert_eq!(scope.due(Time(1_000)), [&b"session:1"[..]]);
+        scope.learn_no_lock(b"session:1", Time(1_000));
+        assert!(scope.puts_off(b"session:1", Time(2_500)) && !scope.puts_off(b"session:1", Time(3_000)));
+        scope.unlearn(b"session:1");
+        assert!(!scope.puts_off(b"session:1", Time(1_001)));
+        assert!(!scope.has(&[b'x'; 5_000]));
+    }
+
+    #[test]
+    fn an_operator_is_taken_at_their_word() {
+        let scope = Scope::new(vec!["session:*".to_owned()], Some("session:reports".to_owned()));
+        assert!(!scope.has(b"session:reports"));
+        scope.learn_no_lock(b"session:1", Time(0));
+        assert!(!scope.puts_off(b"session:1", Time(1)) && !scope.has(b"other"));
     }
 }

@@ -184,9 +184,9 @@ async fn open(shared: &Shared) -> Result<Session, Trouble> {
     }
     {
         // Once a second on the connection for what a person waits for, which nothing else keeps awake.
-        let (shared, client) = (shared.clone(), act.clone());
+        let (shared, client, dirty) = (shared.clone(), act.clone(), dirty.clone());
         tasks.spawn(async move {
-            match waiting::run(&shared, &client).await {
+            match waiting::run(&shared, &client, &dirty).await {
                 Ok(error) => Broken::Error(error),
                 Err(BoardGone) => Broken::BoardGone,
             }
@@ -285,8 +285,14 @@ async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes
 async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> {
     shared.pacer.count(1);
     let info: Result<String, Error> = info(client, "server").await;
+    let mut started_at = None;
     let version = match info {
-        Ok(info) => field(&info, "redis_version").map(str::to_owned),
+        Ok(info) => {
+            started_at = field(&info, "uptime_in_seconds")
+                .and_then(|uptime| uptime.parse::<i64>().ok())
+                .map(|seconds| clock::now().plus(seconds.saturating_mul(-1_000)));
+            field(&info, "redis_version").map(str::to_owned)
+        }
         Err(error) => match refused_command(&error) {
             Some(command) => {
                 shared.status.missing(&command, "how busy the store is is not known, so the budget always holds");
@@ -305,7 +311,10 @@ async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> 
             ));
         }
     }
-    shared.status.update(|status| status.server_version = version);
+    shared.status.update(|status| {
+        status.server_version = version;
+        status.server_started_at = started_at;
+    });
     Ok(())
 }
 
@@ -496,6 +505,10 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
     let mut cleared_before: Option<u64> = None;
     let mut may_size = true;
     loop {
+        for key in shared.scope.due(clock::now()) {
+            // A full queue means that a scan is due, which finds whatever there is to find.
+            let _ = dirty.put(&key, None, Hint::None);
+        }
         let held_back = shared.pacer.is_crowded() && dirty.len() > 0;
         tokio::time::sleep(if held_back { VITAL_SIGNS_HELD_BACK } else { VITAL_SIGNS }).await;
         shared.pacer.count(1);
@@ -531,7 +544,7 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
             shared.pacer.count(1);
             match client.dbsize::<u64>().await {
                 Ok(keys) => {
-                    let known = shared.locks.load(Ordering::Relaxed);
+                    let known = shared.locks.load(Ordering::Relaxed).saturating_sub(shared.memory.sharing());
                     // Without a feed every lock that ended is still known until the next scan.
                     vanished = kind != FeedKind::Polling && keys + (dirty.len() as u64) < known;
                     shared.status.update(|status| {

@@ -55,6 +55,8 @@ impl Status {
             replicas: None,
             reports: config.reports.clone().map(|stream| ReportsRead { stream, ..ReportsRead::default() }),
             release_enabled: config.release_enabled,
+            server_started_at: None,
+            nodes: Vec::new(),
             as_of: now,
         });
         (Status { seen: tx, blind: AtomicBool::new(false) }, rx)

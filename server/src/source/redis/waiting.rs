@@ -2,33 +2,32 @@
 //!
 //! Only channels that somebody listens on are named by Redis, so this costs what is waited for, not what is held.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::Error;
-use fred::interfaces::{ClientLike, PubsubInterface};
-use fred::types::{ClusterHash, CustomCommand, Value as Reply};
 
 use super::dialect;
+use super::dirty::Dirty;
+use super::listening::CHANNELS_AT_ONCE;
 use super::trouble::refused_command;
 use super::{BoardGone, Shared};
 use crate::clock;
-use crate::source::{Report, WaitersSeen};
+use crate::source::{Hint, Report, WaitersSeen};
 
 /// How often waiters are counted: the column that a person stares at in an incident should not be older than this.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Channels in one question.
-const CHANNELS_AT_ONCE: usize = 500;
-
-/// Counts again and again. Ends only when the connection is lost or the server ends.
-pub(super) async fn run(shared: &Shared, client: &Client) -> Result<Error, BoardGone> {
+/// Counts again and again, and has those looked at that are known to be locks only by being waited for. Ends only when the connection is lost or the server ends.
+pub(super) async fn run(shared: &Shared, client: &Client, dirty: &Dirty) -> Result<Error, BoardGone> {
+    shared.memory.ears.forget_shards();
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        match count(shared, client).await {
+        match count(shared, client, dirty).await {
             Ok(counts) => shared.report(Report::Waiting { counts, at: clock::now() }).await?,
             Err(error) => match refused_command(&error) {
                 Some(command) => {
@@ -42,37 +41,29 @@ pub(super) async fn run(shared: &Shared, client: &Client) -> Result<Error, Board
     }
 }
 
-async fn count(shared: &Shared, client: &Client) -> Result<Vec<(Bytes, WaitersSeen)>, Error> {
+async fn count(shared: &Shared, client: &Client, dirty: &Dirty) -> Result<Vec<(Bytes, WaitersSeen)>, Error> {
+    let ears = &shared.memory.ears;
     let mut channels: Vec<Bytes> = Vec::new();
     for prefix in dialect::channels() {
         shared.pacer.count(1);
-        match client.pubsub_channels::<Reply, _>(format!("{prefix}*")).await? {
-            Reply::Array(some) => channels.extend(some.into_iter().filter_map(Reply::into_bytes)),
-            other => channels.extend(other.into_bytes()),
+        channels.extend(ears.channels(client, prefix).await?);
+    }
+    shared.pacer.count(channels.len().div_ceil(CHANNELS_AT_ONCE) as u64);
+    let mut counts: HashMap<Bytes, u32> = HashMap::new();
+    let mut proven: HashSet<Bytes> = HashSet::new();
+    for (channel, count) in ears.count(client, &channels).await? {
+        if let Some(root) = dialect::root_of_channel(&channel).map(Bytes::from) {
+            if count > 0 && dialect::is_proof(&channel) && shared.scope.has(&root) {
+                proven.insert(root.clone());
+            }
+            let sum = counts.entry(root).or_default();
+            *sum = sum.saturating_add(count);
         }
     }
-    let mut counts = Vec::new();
-    for some in channels.chunks(CHANNELS_AT_ONCE) {
-        shared.pacer.count(1);
-        let numsub = CustomCommand::new_static("PUBSUB", ClusterHash::Random, false);
-        let mut arguments: Vec<Reply> = vec!["NUMSUB".into()];
-        arguments.extend(some.iter().map(|channel| Reply::Bytes(channel.clone())));
-        let reply: Reply = client.custom(numsub, arguments).await?;
-        let mut parts: Vec<Reply> = match reply {
-            Reply::Array(parts) => parts,
-            Reply::Map(map) => {
-                map.inner().into_iter().flat_map(|(channel, n)| [Reply::Bytes(channel.into_bytes()), n]).collect()
-            }
-            _ => Vec::new(),
-        };
-        for pair in parts.chunks_exact_mut(2) {
-            let count = pair[1].as_i64().and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
-            if let Some(channel) = pair[0].take().into_bytes()
-                && let Some(root) = dialect::root_of_channel(&channel)
-            {
-                counts.push((Bytes::from(root), WaitersSeen { count }));
-            }
-        }
+    for root in ears.proven(proven) {
+        shared.scope.unlearn(&root);
+        // A full queue means that a scan is due, which finds whatever there is to find.
+        let _ = dirty.put(&root, None, Hint::None);
     }
-    Ok(counts)
+    Ok(counts.into_iter().map(|(root, count)| (root, WaitersSeen { count })).collect())
 }

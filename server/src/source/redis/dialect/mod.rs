@@ -7,10 +7,20 @@
 //! ([`Dialect::root_of`]), which keys are to be read beside a root ([`Dialect::beside`]), and what locks all of that is
 //! ([`Dialect::recognise`]). It never reads anything itself.
 
+mod distributedlock_net;
+mod huey;
 mod lockkeeper_client;
+mod members;
 mod python_redis_lock;
+#[cfg(test)]
+mod recorded;
+mod redis_semaphore;
 mod redisson;
+mod ruby_redis_semaphore;
 mod shape;
+mod sidekiq_unique_jobs;
+mod symfony;
+mod symfony_semaphore;
 mod token;
 
 use std::sync::LazyLock;
@@ -48,8 +58,35 @@ pub(crate) trait Dialect: Sync {
         Vec::new()
     }
 
+    /// More keys to read beside a root, only where another of the lock's keys led to it or it had others before: for
+    /// families whose root looks like anything when it is met by itself.
+    fn beside_led(&self, root: &Raw) -> Vec<Vec<u8>> {
+        let _ = root;
+        Vec::new()
+    }
+
+    /// Channels on which to count who listens before a root is judged, the most telling first and few: whether one who
+    /// waits is still there.
+    fn listeners(&self, root: &Raw, beside: &[Raw]) -> Vec<Vec<u8>> {
+        let _ = (root, beside);
+        Vec::new()
+    }
+
     /// Understands what is stored under a root and beside it as locks; empty where it is none of this family's.
     fn recognise(&self, stored: &Stored<'_>) -> Found;
+
+    /// Whether what is stored is this family's, though nobody holds it now: at its next change it can be a lock, so it
+    /// is neither forgotten nor listed as something foreign.
+    fn is_vacant(&self, stored: &Stored<'_>) -> bool {
+        let _ = stored;
+        false
+    }
+
+    /// The same with what is known of those who listen.
+    fn recognise_heard(&self, stored: &Stored<'_>, heard: &Heard<'_>) -> Found {
+        let _ = heard;
+        self.recognise(stored)
+    }
 
     /// The script that frees exactly one hold, with its keys and arguments, when it runs at `now_ms` or later.
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script;
@@ -63,6 +100,12 @@ pub(crate) trait Dialect: Sync {
     fn root_of_channel(&self, channel: &[u8]) -> Option<Vec<u8>> {
         let _ = channel;
         None
+    }
+
+    /// Whether somebody who listens on a channel is what shows that its root is a lock at all.
+    fn is_proof(&self, channel: &[u8]) -> bool {
+        let _ = channel;
+        false
     }
 
     /// The fields of a hash, as a pattern, that can be locks even where the hash itself is too large to be read.
@@ -124,6 +167,27 @@ impl Raw {
         let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
         let fields = fields.iter().map(|(field, value)| (bytes(field), bytes(value))).collect();
         Raw { key: bytes(key), value: Value::Hash(fields), ttl_ms }
+    }
+
+    pub(crate) fn zset(key: &str, members: &[(&str, f64)], ttl_ms: Option<i64>) -> Raw {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        let members = members.iter().map(|(member, score)| (bytes(member), *score)).collect();
+        Raw { key: bytes(key), value: Value::ZSet(members), ttl_ms }
+    }
+
+    pub(crate) fn set(key: &str, members: &[&str], ttl_ms: Option<i64>) -> Raw {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        Raw { key: bytes(key), value: Value::Set(members.iter().map(|member| bytes(member)).collect()), ttl_ms }
+    }
+
+    pub(crate) fn list(key: &str, items: &[&str], ttl_ms: Option<i64>) -> Raw {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        let (total, items) = (items.len() as u32, items.iter().map(|item| bytes(item)).collect());
+        Raw { key: bytes(key), value: Value::List { items, total }, ttl_ms }
+    }
+
+    pub(crate) fn missing(key: &str) -> Raw {
+        Raw { key: Bytes::copy_from_slice(key.as_bytes()), value: Value::Missing, ttl_ms: None }
     }
 }
 
@@ -202,7 +266,6 @@ impl<'a> Stored<'a> {
     }
 
     /// The root's members with their scores, if it is a sorted set.
-    #[allow(dead_code)]
     pub(crate) fn zset(&self) -> Option<&'a [(Bytes, f64)]> {
         match &self.root.value {
             Value::ZSet(members) => Some(members),
@@ -216,6 +279,35 @@ impl<'a> Stored<'a> {
     }
 }
 
+/// What is known of those who listen, and of time, when a root is judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heard<'a> {
+    /// What [`Dialect::listeners`] asked for; what could not be counted is missing.
+    pub(crate) listeners: &'a [Listeners],
+    /// How long the root is known to have been missing with the same first channel asked for, in milliseconds; `None`
+    /// where it is not missing.
+    pub(crate) missing_ms: Option<i64>,
+    /// Somebody listens on a channel that [`Dialect::is_proof`] of a lock under this root.
+    pub(crate) is_listened_for: bool,
+}
+
+impl Heard<'_> {
+    /// Who listens on this channel, where that was counted.
+    pub(crate) fn on(&self, channel: &[u8]) -> Option<&Listeners> {
+        self.listeners.iter().find(|listeners| *listeners.channel == *channel)
+    }
+}
+
+/// Who listens on one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listeners {
+    pub(crate) channel: Bytes,
+    /// Connections.
+    pub(crate) count: u32,
+    /// For how long there have been none at every look, in milliseconds.
+    pub(crate) silent_ms: i64,
+}
+
 /// A script for `EVAL`. It answers an array that begins with one of the words of [`super::release`].
 #[derive(Debug)]
 pub(crate) struct Script {
@@ -225,8 +317,22 @@ pub(crate) struct Script {
 }
 
 /// Every family, the more particular first: the first that recognises a root has it.
-const ALL: &[&dyn Dialect] =
-    &[&redisson::Redisson, &python_redis_lock::PythonRedisLock, &lockkeeper_client::LockkeeperClient, &token::Token];
+const ALL: &[&dyn Dialect] = &[
+    &huey::Huey,
+    &sidekiq_unique_jobs::SidekiqUniqueJobs,
+    &ruby_redis_semaphore::RubyRedisSemaphore,
+    &redisson::ReadWrite,
+    &redisson::MultiValue,
+    &redisson::Lock,
+    &redisson::Semaphore,
+    &redis_semaphore::RedisSemaphore,
+    &symfony_semaphore::SymfonySemaphore,
+    &symfony::Symfony,
+    &distributedlock_net::DistributedLockNet,
+    &python_redis_lock::PythonRedisLock,
+    &lockkeeper_client::LockkeeperClient,
+    &token::Token,
+];
 
 /// The families whose roots are of one type each, in the order of [`ALL`], so that a key is shown only to those.
 static BY_KIND: LazyLock<[Vec<&'static dyn Dialect>; 6]> = LazyLock::new(|| {
@@ -236,12 +342,27 @@ static BY_KIND: LazyLock<[Vec<&'static dyn Dialect>; 6]> = LazyLock::new(|| {
 
 /// The locks that are stored under a root, if any family recognises them.
 pub(crate) fn recognise(stored: &Stored<'_>) -> Found {
+    recognise_heard(stored, &Heard::default())
+}
+
+/// The locks that are stored under a root, if any family recognises them, with what is known of those who listen.
+pub(crate) fn recognise_heard(stored: &Stored<'_>, heard: &Heard<'_>) -> Found {
     let Some(kind) = stored.root.value.kind() else { return none() };
     if ALL.iter().any(|dialect| dialect.is_never_a_lock(stored.key())) {
         return none();
     }
     let families = &BY_KIND[kind as usize];
-    families.iter().map(|dialect| dialect.recognise(stored)).find(|found| !found.is_empty()).unwrap_or_default()
+    families
+        .iter()
+        .map(|dialect| dialect.recognise_heard(stored, heard))
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
+}
+
+/// Whether a root under which no lock was recognised is some family's all the same, with nobody holding it.
+pub(crate) fn is_vacant(stored: &Stored<'_>) -> bool {
+    let Some(kind) = stored.root.value.kind() else { return false };
+    BY_KIND[kind as usize].iter().any(|dialect| dialect.is_vacant(stored))
 }
 
 /// The root of the lock to which a key belongs by its name alone; `None` where it is a root itself.
@@ -253,6 +374,23 @@ pub(crate) fn root_of(key: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn beside(root: &Raw) -> Vec<Vec<u8>> {
     let Some(kind) = root.value.kind() else { return Vec::new() };
     BY_KIND[kind as usize].iter().flat_map(|dialect| dialect.beside(root)).collect()
+}
+
+/// More keys to read beside a root that is known to have others.
+pub(crate) fn beside_led(root: &Raw) -> Vec<Vec<u8>> {
+    let Some(kind) = root.value.kind() else { return Vec::new() };
+    BY_KIND[kind as usize].iter().flat_map(|dialect| dialect.beside_led(root)).collect()
+}
+
+/// Channels on which to count who listens before a root is judged.
+pub(crate) fn listeners(root: &Raw, beside: &[Raw]) -> Vec<Vec<u8>> {
+    let Some(kind) = root.value.kind() else { return Vec::new() };
+    BY_KIND[kind as usize].iter().flat_map(|dialect| dialect.listeners(root, beside)).collect()
+}
+
+/// Whether somebody who listens on a channel is what shows that its root is a lock.
+pub(crate) fn is_proof(channel: &[u8]) -> bool {
+    ALL.iter().any(|dialect| dialect.is_proof(channel))
 }
 
 /// The fields of a hash that can be locks even where it is too large to be read.
@@ -310,5 +448,43 @@ pub(crate) fn most_ttl(order: &ReleaseOrder, now_ms: i64) -> Vec<u8> {
     match order.expires_not_after {
         Some(at) => (at.0 - now_ms).max(0).to_string().into_bytes(),
         None => b"-1".to_vec(),
+    }
+}
+
+/// The latest moment at which a hold may end, as an argument for families that store the moment itself, in milliseconds
+/// of the epoch: `-1` for one without end.
+pub(crate) fn latest_end(order: &ReleaseOrder) -> Vec<u8> {
+    order.expires_not_after.map_or(-1, |at| at.0).to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the table makes of a root by itself.
+    fn dialect_of(root: &Raw) -> Option<&'static str> {
+        let stored = Stored { root, beside: &[], configured: false, now_ms: 0 };
+        recognise(&stored).first().map(|found| found.form.recognition.dialect)
+    }
+
+    #[test]
+    fn the_more_particular_family_has_a_root_that_several_could_have() {
+        let holder = "6f1a3c0e-1111-4222-8333-444455556666:42";
+        let writer = format!("{holder}:write");
+        assert_eq!(dialect_of(&Raw::hash("a", &[(holder, "1")], None)), Some("redisson"));
+        assert_eq!(dialect_of(&Raw::hash("a", &[("mode", "write"), (&writer, "1")], None)), Some("redisson-rw"));
+        assert_eq!(dialect_of(&Raw::string("lock:a", b"worker-7", None)), Some("python-redis-lock"));
+        assert_eq!(dialect_of(&Raw::string("mutex:a", b"worker-7", None)), Some("token"));
+        assert_eq!(dialect_of(&Raw::string("lock:count", b"7", None)), Some("python-redis-lock"));
+        assert_eq!(dialect_of(&Raw::hash("session:1", &[("name", "Ada")], None)), None);
+    }
+
+    #[test]
+    fn every_name_leads_to_its_family() {
+        for dialect in ALL {
+            for name in dialect.names() {
+                assert_eq!(by_name(name).map(Dialect::names), Some(dialect.names()), "{name} is named twice");
+            }
+        }
     }
 }

@@ -20,11 +20,55 @@ pub(super) fn names_nobody(value: &[u8]) -> bool {
     )
 }
 
-/// A name by which people call locks.
+/// A name by which people call locks: one of its words says so. `block`, `clock` and `release` do not.
 pub(super) fn has_lock_like_name(key: &[u8]) -> bool {
-    const WORDS: [&[u8]; 6] = [b"lock", b"mutex", b"lease", b"semaphore", b"leader", b"singleton"];
-    let lower = key.to_ascii_lowercase();
-    WORDS.iter().any(|word| memchr::memmem::find(&lower, word).is_some())
+    words(key).any(says_lock)
+}
+
+/// The words of a name: its runs of letters, cut before a capital that follows a small letter.
+fn words(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let is_cut = |i: usize| {
+        i == 0
+            || key[i - 1].is_ascii_alphabetic() != key[i].is_ascii_alphabetic()
+            || (key[i - 1].is_ascii_lowercase() && key[i].is_ascii_uppercase())
+    };
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        while from < key.len() {
+            let start = from;
+            let end = (start + 1..key.len()).find(|&i| is_cut(i)).unwrap_or(key.len());
+            from = end;
+            if key[start].is_ascii_alphabetic() {
+                return Some(&key[start..end]);
+            }
+        }
+        None
+    })
+}
+
+fn says_lock(word: &[u8]) -> bool {
+    const WHOLE: [&[u8]; 10] = [
+        b"mutex",
+        b"mutexes",
+        b"lease",
+        b"leases",
+        b"leader",
+        b"singleton",
+        b"semaphore",
+        b"semaphores",
+        b"singletonlock",
+        b"redlock",
+    ];
+    /// Words that end in `lock` and mean something else.
+    const OTHERS: [&[u8]; 8] =
+        [b"block", b"clock", b"unlock", b"flock", b"deadlock", b"gridlock", b"padlock", b"oclock"];
+    let is = |other: &&[u8]| word.eq_ignore_ascii_case(other);
+    let ends = |end: &[u8]| word.len() >= end.len() && word[word.len() - end.len()..].eq_ignore_ascii_case(end);
+    let singular = if ends(b"s") { &word[..word.len() - 1] } else { word };
+    WHOLE.iter().any(is)
+        || (singular.len() >= 4
+            && singular[singular.len() - 4..].eq_ignore_ascii_case(b"lock")
+            && !OTHERS.iter().any(|other| singular.eq_ignore_ascii_case(other)))
 }
 
 /// 36 characters: hex digits and dashes in their places.
@@ -37,7 +81,6 @@ pub(super) fn is_dashed_uuid(token: &[u8]) -> bool {
 }
 
 /// A random UUID with dashes.
-#[allow(dead_code)]
 pub(super) fn is_uuid4(token: &[u8]) -> bool {
     is_dashed_uuid(token) && token[14] == b'4'
 }
@@ -45,6 +88,24 @@ pub(super) fn is_uuid4(token: &[u8]) -> bool {
 /// All characters are lower-case hex digits, and there are so many.
 pub(super) fn is_lower_hex(token: &[u8], len: usize) -> bool {
     token.len() == len && token.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Base64 of 32 bytes: 43 characters and one `=`.
+pub(super) fn is_base64_of_32_bytes(token: &[u8]) -> bool {
+    token.len() == 44
+        && token[43] == b'='
+        && token[..43].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+/// `<host>_<pid>_<32 hex digits>`, as DistributedLock for .NET names a holder: host and process id.
+pub(super) fn host_and_pid(token: &[u8]) -> Option<(&str, u32)> {
+    let (rest, id) = token.split_at_checked(token.len().checked_sub(33)?)?;
+    if token.len() > MAX_GUESSED_TOKEN || id[0] != b'_' || !is_lower_hex(&id[1..], 32) {
+        return None;
+    }
+    let (host, pid) = std::str::from_utf8(rest).ok()?.rsplit_once('_')?;
+    let is_number = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    Some((host, pid.parse().ok().filter(|_| is_number && !host.is_empty())?))
 }
 
 /// A UUID of version 1 as 32 hex digits, whose time is not in the future and not too old to be that of a lock.
@@ -82,7 +143,7 @@ pub(super) fn uuid1_identity(token: &[u8]) -> Identity {
     }
 }
 
-/// The token forms of known libraries: hex and dashed UUIDs, base64 of 16 or 18 bytes, 16 to 22 letters and digits, 20
+/// The token forms of known libraries: hex and dashed UUIDs, base64 of 16, 18 or 32 bytes, 16 to 22 letters and digits, 20
 /// or 24 raw bytes, host_pid_hex.
 pub(super) fn is_token_shaped(token: &[u8]) -> bool {
     let all = |allowed: fn(&u8) -> bool| token.iter().all(allowed);
@@ -90,6 +151,7 @@ pub(super) fn is_token_shaped(token: &[u8]) -> bool {
         |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
     let is_raw = || std::str::from_utf8(token).is_err();
     match token.len() {
+        44 if is_base64_of_32_bytes(token) => true,
         32 | 40 | 64 => all(u8::is_ascii_hexdigit),
         36 => is_dashed_uuid(token),
         16 => all(u8::is_ascii_alphanumeric),
@@ -115,6 +177,20 @@ pub(super) fn could_be_chosen(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_says_lock_by_a_word_and_not_by_accident() {
+        for name in
+            ["lock:a", "order-lock", "orderLock", "x:mutex:1", "LOCKS/a", "mylock", "redlock:x", "leader", "a_lock_b"]
+        {
+            assert!(has_lock_like_name(name.as_bytes()), "{name}");
+        }
+        for name in
+            ["block:height", "blocked:10.0.0.9", "clock:skew", "release:7", "leaderboard:eu", "unlock", "lockout:5", ""]
+        {
+            assert!(!has_lock_like_name(name.as_bytes()), "{name}");
+        }
+    }
 
     #[test]
     fn a_uuid_of_version_1_says_when_and_on_which_card_it_was_made() {
