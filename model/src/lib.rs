@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+mod graph;
 mod id;
 mod lock;
 mod query;
@@ -17,10 +18,11 @@ mod verdict;
 pub mod wire;
 pub mod words;
 
+pub use graph::{ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, LinkBasis, Party, WaitGraph};
 pub use id::{LockId, LockIdError, encode_token};
 pub use lock::{
     Basis, Bounds, Certainty, Contention, DialectInfo, FencingToken, Flag, FlagNote, Holder, Identity, Lease,
-    LeaseKind, Lock, LockState, Mode, Renewals, Stored, StoredEntry, Waiter, Waiters, WaitersBasis,
+    LeaseKind, Lock, LockState, Mode, Renewals, ReportedWait, Stored, StoredEntry, Waiter, Waiters, WaitersBasis,
 };
 pub use query::{DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
 pub use quorum::{OnNode, Quorum, QuorumNode, Standing};
@@ -29,7 +31,8 @@ pub use release::{
     PreviewedLock, ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
 };
 pub use source::{
-    Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, SlotRange, SourceState, SourceStatus,
+    Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, ReportsRead, SlotRange, SourceState,
+    SourceStatus,
 };
 pub use time::{Time, TimeError};
 pub use transition::{Event, TransitionKind};

@@ -337,6 +337,22 @@ pub struct Waiter {
     pub expires_at: Option<Time>,
     /// Whether its place in the queue is proven to be abandoned; null where nothing tells.
     pub abandoned: Option<bool>,
+    /// What it says of its wait itself; null where it says nothing. Those of whom nothing else is known come after all
+    /// others, whatever the order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<ReportedWait>,
+}
+
+/// What a waiter says of its wait, by its own word only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReportedWait {
+    /// The random id of this attempt.
+    pub attempt: String,
+    /// Since when, by the store's clock.
+    pub since: Time,
+    /// When it last said so.
+    pub heard_at: Time,
 }
 
 /// What went on around a lock, over the last minutes.
@@ -347,14 +363,17 @@ pub struct Contention {
     pub over_ms: i64,
     /// The time that all who waited have waited together, in milliseconds; null where nobody could be counted.
     pub blocked_ms: Option<i64>,
-    /// How that is known.
+    /// How that is known; the weakest way where there were several.
     pub blocked_basis: WaitersBasis,
-    /// How often one let go and another took it, as watched.
+    /// How often one let go and another took it at once, as watched: more than one between two looks count as one.
     pub hand_overs: u32,
     /// Attempts to take it, in samples and reports; null where none were seen.
     pub attempts: Option<u32>,
     /// Attempts that were refused, likewise.
     pub refusals: Option<u32>,
+    /// How attempts and refusals are known; null where none were seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_basis: Option<WaitersBasis>,
 }
 
 /// How a number of waiters is known.

@@ -66,6 +66,9 @@ pub struct SourceStatus {
     /// Replicas that copy it with a delay; null where the store does not say.
     #[serde(default)]
     pub replicas: Option<u32>,
+    /// What is read of clients' own reports; null where they are not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reports: Option<ReportsRead>,
     /// Whether releasing is switched on for it.
     pub release_enabled: bool,
     /// When the server's process was started, to the second, by its own account; null where it does not say.
@@ -76,6 +79,24 @@ pub struct SourceStatus {
     pub nodes: Vec<NodeStatus>,
     /// When this was true.
     pub as_of: Time,
+}
+
+/// What is read of the reports that lock clients write about themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReportsRead {
+    /// The stream that they write to.
+    pub stream: String,
+    /// Reports read since the start.
+    pub read: u64,
+    /// Entries that are no reports; they were left alone.
+    pub not_understood: u64,
+    /// What is wrong with the last of those, in words.
+    pub last_fault: Option<String>,
+    /// Times that entries were passed over, because more were written than could be read.
+    pub passed_over: u64,
+    /// Why nothing is read, in a sentence; null while reading.
+    pub problem: Option<String>,
 }
 
 /// One of several independent masters, and how well it is watched.

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
 use lockkeeper_model::{
     Basis, Bounds, Budget, Certainty, Coverage, DialectInfo, Event, Holder, Identity, Lease, LeaseKind, Lock, LockId,
-    LockState, Mode, NotALock, Renewals, SourceState, SourceStatus, Time, Told, TransitionKind, Verdict, Waiters,
-    WaitersBasis, encode_token,
+    LockState, Mode, NotALock, Renewals, SourceState, SourceStatus, Time, Told, TransitionKind, Verdict, WaitGraph,
+    Waiters, WaitersBasis, encode_token,
 };
 use tokio::sync::{mpsc, watch};
 
-use crate::board::{Ask, Board, Found, Held, Listing, Subscription, Viewer};
+use crate::board::{Ask, Board, Found, Held, Listing, Subscription, Viewer, Waits};
 use crate::source::{Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target};
 
 /// The moment at which everything in this world is true.
@@ -240,6 +240,10 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 let events = world.events.iter().filter(|event| event.lock.as_ref() == Some(&id)).cloned().collect();
                 let _ = answer.send(Found { as_of: now(), held, events, events_cut: false });
             }
+            Ask::Graph { source, answer } => {
+                world.asked.push(format!("graph {source:?}"));
+                let _ = answer.send(Waits { as_of: now(), graph: WaitGraph::default() });
+            }
             Ask::Subscribe { filter, after, answer } => {
                 world.asked.push(format!("subscribe {filter:?} {after:?}"));
                 let backlog = if after.is_some() { world.events.iter().rev().cloned().collect() } else { Vec::new() };
@@ -398,6 +402,7 @@ pub(crate) fn status(name: &str) -> SourceStatus {
         not_locks: NotALock::default(),
         eviction: None,
         replicas: None,
+        reports: None,
         release_enabled: true,
         server_started_at: None,
         nodes: Vec::new(),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic, and so may what it is made of")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use fred::prelude::*;
@@ -33,7 +33,7 @@ async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 async fn subscribers(store: &Client, channel: &str) -> u64 {
-    let counts: std::collections::HashMap<String, u64> = store.pubsub_numsub(channel).await.unwrap();
+    let counts: HashMap<String, u64> = store.pubsub_numsub(channel).await.unwrap();
     counts[channel]
 }
 
@@ -96,6 +96,22 @@ async fn every_promised_character_is_there_and_reacts_when_its_lock_is_freed() {
     })
     .await;
     assert_eq!(store.get::<String, _>("lock:warehouse:sync").await.unwrap(), stuck);
+
+    // The reference client's locks have a fencing counter, and those who wait say so.
+    let token: String = until("the seats' lock", async || store.get("lock:seats:allocation").await.unwrap()).await;
+    assert_eq!(token.len(), 40, "{token}");
+    assert!(store.get::<u64, _>("{lock:seats:allocation}:fence").await.unwrap() >= 1);
+    let mut waiting = HashSet::new();
+    until("three who report that they wait for seats, and both transfers", async || {
+        let entries: Vec<(String, HashMap<String, String>)> =
+            store.xrange_values("lockkeeper:reports", "-", "+", None).await.unwrap();
+        let fields = entries.into_iter().map(|(_, fields)| fields).filter(|fields| fields["kind"] == "waiting");
+        waiting.extend(fields.map(|fields| (fields["name"].clone(), fields["lock"].clone())));
+        let of = |lock: &str| waiting.iter().filter(|(_, wanted)| wanted == lock).count();
+        (of("lock:seats:allocation") >= 3 && of("lock:accounts:checking") >= 1 && of("lock:accounts:savings") >= 1)
+            .then_some(())
+    })
+    .await;
 
     // Freed, they go to somebody who waited.
     for (key, token) in [("lock:billing:invoice-run", &dead), ("lock:warehouse:sync", &stuck)] {

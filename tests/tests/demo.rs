@@ -1,6 +1,6 @@
 //! `lockkeeper demo`: what a newcomer sees first.
 
-use lockkeeper_model::Verdict;
+use lockkeeper_model::{LinkBasis, Verdict, WaitGraph};
 use lockkeeper_tests::{Server, until};
 use tokio::net::TcpStream;
 
@@ -17,6 +17,21 @@ async fn the_demo_shows_every_kind_of_trouble_and_lets_it_be_released() {
         lock.holders[0].verdict == Verdict::Alive
     })
     .await;
+    // Those who use the reference client have names, a fencing token, and now and then a deadlock.
+    let seats = api
+        .until_lock("three who say that they wait for seats", "lock:seats:allocation", |lock| {
+            lock.waiters.list.len() == 3 && lock.holders[0].identity.client_name.is_some()
+        })
+        .await;
+    assert!(seats.holders[0].fencing_token.is_some(), "{seats:#?}");
+    assert!(seats.waiters.list.iter().all(|waiter| waiter.identity.pid.is_some()), "{seats:#?}");
+    let graph = until(
+        "the two transfers to wait for each other",
+        async || api.get("/api/v1/graph?source=demo").await.json::<WaitGraph>(),
+        |graph| graph.cycles.len() == 1,
+    )
+    .await;
+    assert_eq!(graph.cycles[0].linked_by, Some(LinkBasis::Thread));
     let dead = api
         .until_lock("the lock without expiry", "lock:billing:invoice-run", |lock| {
             lock.flags.iter().any(|flag| flag.word() == "no-expiry")

@@ -16,6 +16,7 @@ mod races;
 mod readme;
 mod redlock;
 mod release;
+mod reports;
 mod sentinel;
 mod start;
 mod stream;

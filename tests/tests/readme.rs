@@ -16,13 +16,16 @@ fn rules() -> Vec<Vec<&'static str>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_users_of_the_readme_may_do_all_that_is_needed_and_no_more_is_asked_for() {
     let rules = rules();
-    let [watching, releasing, ..] = rules.as_slice() else { panic!("{rules:?}") };
+    let [watching, hearing, releasing, ..] = rules.as_slice() else { panic!("{rules:?}") };
     let redis = RedisServer::start().await;
     let admin = redis.client().await;
     let url = redis.url_as("lockkeeper", "secret");
     let _: String = store(&admin, "ACL", watching.iter().copied()).await;
 
-    let server = Server::serve().redis(&url).arg("--allow-release").start().await;
+    let _: String = store(&admin, "ACL", hearing.iter().copied()).await;
+
+    let config = format!("[[source]]\nurl = \"{url}\"\nreports = \"lockkeeper:reports\"\n");
+    let server = Server::serve().config(&config).arg("--allow-release").start().await;
     let api = server.api();
     let source = api.until_live().await;
     assert_eq!((source.feed, source.missing_permissions.as_slice()), (Some(FeedKind::Tracking), [].as_slice()));
@@ -33,7 +36,9 @@ async fn the_users_of_the_readme_may_do_all_that_is_needed_and_no_more_is_asked_
         let (_, answer) = api.release(&api.preview(&lock).await).await;
         assert_eq!(answer.results[0].outcome, Outcome::Failed, "{family:?} without the right to release: {answer:#?}");
     }
-    assert_eq!(api.until_live().await.missing_permissions, [], "watching asked for more");
+    let source = api.until_live().await;
+    assert_eq!(source.missing_permissions, [], "watching asked for more");
+    assert_eq!(source.reports.unwrap().problem, None, "reports cannot be read");
 
     let _: String = store(&admin, "ACL", releasing.iter().copied()).await;
     for lock in api.locks("").await.locks {

@@ -153,7 +153,7 @@ pub(crate) fn lock_facts(lock: &Lock) -> Vec<(&'static str, String)> {
             .map(|waiter| match (&waiter.token, &waiter.token_b64) {
                 (Some(token), _) => shown(token),
                 (None, Some(b64)) => format!("b64:{}", shown(b64)),
-                (None, None) => "somebody".to_owned(),
+                (None, None) => say::identity(&waiter.identity).unwrap_or_else(|| "somebody".to_owned()),
             })
             .collect();
         facts.push((if lock.waiters.ordered { "In this order" } else { "Namely" }, list.join(", ")));

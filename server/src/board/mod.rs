@@ -8,7 +8,7 @@ pub use task::{BoardOptions, spawn};
 
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
-use lockkeeper_model::{Event, Holder, Lock, LockId, Question, SourceStatus, Time};
+use lockkeeper_model::{Event, Holder, Lock, LockId, Question, SourceStatus, Time, WaitGraph};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
@@ -38,6 +38,8 @@ pub enum Ask {
     List { question: Question, offset: u64, limit: u32, answer: oneshot::Sender<Listing> },
     /// One lock and its transitions.
     Lock { source: SourceId, key: Bytes, answer: oneshot::Sender<Found> },
+    /// Who waits for whom.
+    Graph { source: Option<SourceId>, answer: oneshot::Sender<Waits> },
     /// Transitions as they come.
     Subscribe { filter: EventFilter, after: Option<String>, answer: oneshot::Sender<Subscription> },
     /// A new viewer.
@@ -61,6 +63,15 @@ pub struct Listing {
     pub total: u64,
     /// The page.
     pub locks: Vec<Lock>,
+}
+
+/// Who waits for whom.
+#[derive(Clone, Debug)]
+pub struct Waits {
+    /// When this was true.
+    pub as_of: Time,
+    /// That.
+    pub graph: WaitGraph,
 }
 
 /// What is known of one key.
@@ -179,6 +190,14 @@ impl Board {
     /// When the server is shutting down.
     pub async fn lock(&self, source: SourceId, key: Bytes) -> Result<Found, BoardClosed> {
         self.ask(|answer| Ask::Lock { source, key, answer }).await
+    }
+
+    /// Who waits for whom, in one source or in all.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn graph(&self, source: Option<SourceId>) -> Result<Waits, BoardClosed> {
+        self.ask(|answer| Ask::Graph { source, answer }).await
     }
 
     /// Transitions from now on, and those after the event `after`.

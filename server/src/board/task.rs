@@ -11,7 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Ask, Board, EventFilter, Found, Held, Listing, SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer};
+use super::{
+    Ask, Board, EventFilter, Found, Held, Listing, SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer, Waits,
+};
 use crate::clock;
 use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Registry};
 use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
@@ -255,6 +257,9 @@ impl Task {
                 self.answer_waiting_lists(now);
             }
             Ask::Lock { source, key, answer } => drop(answer.send(self.found(source, &key, now))),
+            Ask::Graph { source, answer } => {
+                drop(answer.send(Waits { as_of: now, graph: self.registry.wait_graph(source) }));
+            }
             Ask::Subscribe { filter, after, answer } => {
                 drop(answer.send(self.subscribe(&filter, after.as_deref(), now)))
             }

@@ -12,8 +12,20 @@ use super::error::{ConfigError, Given, Place};
 use crate::source::redis::Credentials;
 
 const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "release"];
-const SOURCE_KEYS: &[&str] =
-    &["name", "kind", "url", "urls", "tls", "sentinel", "patterns", "environment", "budget", "feed", "reconcile"];
+const SOURCE_KEYS: &[&str] = &[
+    "name",
+    "kind",
+    "url",
+    "urls",
+    "tls",
+    "sentinel",
+    "patterns",
+    "environment",
+    "budget",
+    "feed",
+    "reconcile",
+    "reports",
+];
 const TLS_KEYS: &[&str] = &["ca", "cert", "key", "server_name"];
 const SENTINEL_KEYS: &[&str] = &["user", "password"];
 const BUDGET_KEYS: &[&str] = &["commands_per_second"];
@@ -46,6 +58,7 @@ pub(super) struct SourceTable {
     pub(super) commands_per_second: Option<Given<u64>>,
     pub(super) feed: Option<Given<String>>,
     pub(super) reconcile_ms: Option<Given<i64>>,
+    pub(super) reports: Option<Given<String>>,
 }
 
 /// `tls = { … }` of a source.
@@ -152,6 +165,7 @@ fn source(mut table: Table<'_, '_>) -> Result<SourceTable, ConfigError> {
         commands_per_second,
         feed: table.string("feed")?,
         reconcile_ms: table.duration_ms("reconcile")?,
+        reports: table.string("reports")?,
     };
     table.finish(SOURCE_KEYS)?;
     Ok(source)

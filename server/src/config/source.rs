@@ -1,5 +1,6 @@
 use std::collections::HashSet;
 
+use lockkeeper_client::report::DEFAULT_STREAM;
 use lockkeeper_model::FeedKind;
 
 use super::error::{ConfigError, Given, Place};
@@ -21,6 +22,9 @@ pub const MAX_PATTERN_BYTES: usize = 512;
 
 /// The longest name of a source: it stands in every row.
 pub const MAX_NAME_CHARS: usize = 64;
+
+/// The longest key of the stream with clients' reports: the longest to which the reference client writes.
+const MAX_STREAM_BYTES: usize = 1_024;
 
 /// One source to watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub struct SourceConfig {
     pub feed: Option<FeedKind>,
     /// Key `reconcile`. Default: [`DEFAULT_RECONCILE_MS`].
     pub reconcile_ms: i64,
+    /// Key `reports`: the stream in which clients report themselves. Default: none is read.
+    pub reports: Option<String>,
 }
 
 impl SourceConfig {
@@ -61,6 +67,7 @@ impl SourceConfig {
             commands_per_second: DEFAULT_COMMANDS_PER_SECOND,
             feed: None,
             reconcile_ms: DEFAULT_RECONCILE_MS,
+            reports: None,
         }
     }
 
@@ -70,7 +77,8 @@ impl SourceConfig {
     /// When the URL is not that of a Redis.
     pub fn for_demo(url: &url::Url) -> Result<SourceConfig, ConfigError> {
         let url = StoreUrl::parse(&Given::new(url.to_string(), Place::Default("demo")))?;
-        Ok(SourceConfig { name: "demo".to_owned(), ..SourceConfig::of_url(url, Vec::new()) })
+        let reports = Some(DEFAULT_STREAM.to_owned());
+        Ok(SourceConfig { name: "demo".to_owned(), reports, ..SourceConfig::of_url(url, Vec::new()) })
     }
 
     /// As the source of several masters wants it; `None` for one store.
@@ -100,6 +108,7 @@ impl SourceConfig {
             commands_per_second: self.commands_per_second,
             feed: self.feed,
             reconcile_ms: self.reconcile_ms,
+            reports: self.reports.clone(),
             release_enabled,
             demo,
         }
@@ -202,6 +211,7 @@ fn from_table(table: SourceTable) -> Result<SourceConfig, ConfigError> {
         commands_per_second: table.commands_per_second.map_or(defaults.commands_per_second, |given| given.value),
         feed: table.feed.map(feed).transpose()?.flatten(),
         reconcile_ms: table.reconcile_ms.map_or(defaults.reconcile_ms, |given| given.value),
+        reports: table.reports.map(checked_stream).transpose()?,
         ..defaults
     })
 }
@@ -295,6 +305,17 @@ fn feed(given: Given<String>) -> Result<Option<FeedKind>, ConfigError> {
             value: given.value,
             expected: "one of `automatic`, `tracking`, `notifications`, `polling`".to_owned(),
         })
+}
+
+fn checked_stream(given: Given<String>) -> Result<String, ConfigError> {
+    if given.value.is_empty() || given.value.len() > MAX_STREAM_BYTES {
+        return Err(ConfigError::Value {
+            place: given.place,
+            value: given.value,
+            expected: format!("the key of a stream, of 1 to {MAX_STREAM_BYTES} bytes, such as `{DEFAULT_STREAM}`"),
+        });
+    }
+    Ok(given.value)
 }
 
 fn checked_name(given: &Given<String>) -> Result<String, ConfigError> {

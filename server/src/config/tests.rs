@@ -67,6 +67,7 @@ fn every_key_of_the_file_is_understood() {
         budget = { commands_per_second = 1_000 }
         feed = "polling"
         reconcile = "5m"
+        reports = "lockkeeper:reports"
         [[source]]
         url = "redis://127.0.0.1:6380/2"
         reconcile = 90
@@ -85,6 +86,7 @@ fn every_key_of_the_file_is_understood() {
     assert_eq!(orders.environment.as_deref(), Some("production"));
     assert_eq!((orders.commands_per_second, orders.reconcile_ms), (1_000, 300_000));
     assert_eq!(orders.feed, Some(FeedKind::Polling));
+    assert_eq!((orders.reports.as_deref(), &other.reports), (Some("lockkeeper:reports"), &None));
     assert_eq!(orders.url.credentials().password.as_deref(), Some("hunter2"));
     assert_eq!((other.name.as_str(), other.reconcile_ms), ("127.0.0.1:6380/2", 90_000));
     assert_eq!(other.commands_per_second, DEFAULT_COMMANDS_PER_SECOND);
@@ -130,7 +132,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
         "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, tls, \
-         sentinel, patterns, environment, budget, feed, reconcile",
+         sentinel, patterns, environment, budget, feed, reconcile, reports",
     );
     complains(
         "[[source]]\nurl = 'redis://a'\nbudget = { commands = 1 }",
@@ -198,6 +200,11 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
         "[[source]]\nurl = 'redis://a'\nfeed = 'psychic'",
         "lockkeeper.toml:3:8: `source.feed` is `psychic`, expected one of `automatic`, `tracking`, `notifications`, \
          `polling`",
+    );
+    complains(
+        "[[source]]\nurl = 'redis://a'\nreports = ''",
+        "lockkeeper.toml:3:11: `source.reports` is ``, expected the key of a stream, of 1 to 1024 bytes, such as \
+         `lockkeeper:reports`",
     );
     complains(
         "[[source]]\nurl = 'redis://a'\nreconcile = '5 weeks'",

@@ -6,7 +6,8 @@ use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::HashesInterface as _;
 
-use super::libraries::{PythonRedisLock, RedisPy, Redisson, connect};
+use super::libraries::{Lockkeeper, PythonRedisLock, RedisPy, Redisson, connect, reporting};
+use super::transfer::transfers;
 use super::worker::{About, End, Habit, Life, live};
 
 /// Instances of the service that settles payments: one has the lock, the others wait.
@@ -20,6 +21,7 @@ pub(super) async fn assemble(port: u16) -> Result<Vec<Life>, Error> {
     let mut cast = Cast { port, lives: Vec::new() };
     cast.trouble().await?;
     cast.crowd().await?;
+    cast.reporting().await?;
     cast.steady().await?;
     cast.quick().await?;
     cast.bystanders().await?;
@@ -69,6 +71,22 @@ impl Cast {
             };
             self.add(Redisson::new(client, "payments:settlement"), habit);
         }
+        Ok(())
+    }
+
+    /// Services that use the reference client and say who they are.
+    async fn reporting(&mut self) -> Result<(), Error> {
+        // One allocates seats and three wait to.
+        for instance in 1..=4 {
+            let locks = reporting(self.port, &format!("seats-{instance}")).await?;
+            let habit =
+                Habit { begins_after: s(instance - 1), pause: About::s(1, 3), end: End::LetsGo(About::s(15, 40)) };
+            self.add(Lockkeeper::new(locks, "lock:seats:allocation", s(15)), habit);
+        }
+        // Two that need the same two locks, each in its own order: again and again both wait until one gives up.
+        let (checking, savings) = ("lock:accounts:checking", "lock:accounts:savings");
+        self.lives.push(transfers(reporting(self.port, "transfers-1").await?, checking, savings));
+        self.lives.push(transfers(reporting(self.port, "transfers-2").await?, savings, checking));
         Ok(())
     }
 

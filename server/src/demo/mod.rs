@@ -1,11 +1,14 @@
 //! A throw-away Redis with a small world in it: services that take, renew, hand over and wait for locks, as the real
 //! libraries would. Nothing is painted; every lock has a process behind it, or had one.
 //!
+//! Some of the services use the reference client and report themselves, so that those who wait have names.
+//!
 //! The world runs for as long as it is left alone without growing: a fixed cast on fixed keys.
 
 mod cast;
 mod libraries;
 pub(crate) mod redis_process;
+mod transfer;
 mod worker;
 
 use fred::error::Error as RedisError;

@@ -29,7 +29,7 @@ impl About {
         About::ms(from * 1000, to * 1000)
     }
 
-    fn pick(self) -> Duration {
+    pub(super) fn pick(self) -> Duration {
         rand::random_range(self.from..=self.to)
     }
 }

@@ -165,7 +165,7 @@ fn one_of<T: Copy>(name: &str, value: Option<String>, choices: &[(&str, T)]) -> 
     }
 }
 
-fn coverage(statuses: Vec<SourceStatus>, only: Option<&str>) -> AnswerCoverage {
+pub(super) fn coverage(statuses: Vec<SourceStatus>, only: Option<&str>) -> AnswerCoverage {
     let sources: Vec<SourceCoverage> = statuses
         .into_iter()
         .filter(|status| only.is_none_or(|only| status.name == only))

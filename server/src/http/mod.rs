@@ -7,6 +7,7 @@ mod app;
 mod error;
 mod events;
 mod extract;
+mod graph;
 mod guard;
 mod health;
 mod locks;

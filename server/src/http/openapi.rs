@@ -1,7 +1,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{events, health, locks, metrics, releases, sources, stream};
+use super::{events, graph, health, locks, metrics, releases, sources, stream};
 
 /// The description of the public contract.
 #[derive(OpenApi)]
@@ -18,6 +18,7 @@ use super::{events, health, locks, metrics, releases, sources, stream};
         locks::list,
         locks::show,
         locks::events,
+        graph::show,
         events::follow,
         stream::open,
         releases::preview,

@@ -13,20 +13,23 @@ use tower_http::compression::CompressionLayer;
 use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
-use super::{ApiError, AppState, app, events, guard, health, locks, metrics, openapi, releases, sources, stream};
+use super::{
+    ApiError, AppState, app, events, graph, guard, health, locks, metrics, openapi, releases, sources, stream,
+};
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
 /// takes longer is stuck, and a person should be told so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 12] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 13] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/locks", get(locks::list)),
         ("/api/v1/locks/{source}/{id}", get(locks::show)),
         ("/api/v1/locks/{source}/{id}/events", get(locks::events)),
+        ("/api/v1/graph", get(graph::show)),
         // What happens
         ("/api/v1/events", get(events::follow)),
         ("/api/v1/stream", get(stream::open)),

@@ -24,6 +24,19 @@ struct Bucket {
     hand_overs: u32,
     attempts: u32,
     refusals: u32,
+    /// The weakest way in which those who waited were known.
+    basis: Option<WaitersBasis>,
+}
+
+/// The weaker the later.
+fn weakness(basis: WaitersBasis) -> u8 {
+    match basis {
+        WaitersBasis::Exact => 0,
+        WaitersBasis::Inferred => 1,
+        WaitersBasis::Sampled => 2,
+        WaitersBasis::Reported => 3,
+        WaitersBasis::Unknown => 4,
+    }
 }
 
 impl Contention {
@@ -37,13 +50,18 @@ impl Contention {
         &mut self.buckets[0]
     }
 
-    /// So many have waited since the last count.
-    pub(super) fn waited(&mut self, waiters: u32, now: i64) {
+    /// So many have waited since the last count, as known in this way.
+    pub(super) fn waited(&mut self, waiters: u32, basis: WaitersBasis, now: i64) {
         let since = if self.counted_until == 0 { now } else { self.counted_until };
         // A gap in the counting is not time that anybody was seen waiting in.
         let ms = u64::try_from((now - since).clamp(0, MINUTE_MS)).unwrap_or(0);
-        self.now(now).blocked_ms += ms * u64::from(waiters);
-        self.counted_until = if waiters == 0 { 0 } else { now };
+        let blocked_ms = ms * u64::from(waiters);
+        if blocked_ms > 0 {
+            let bucket = self.now(now);
+            bucket.blocked_ms += blocked_ms;
+            bucket.basis = bucket.basis.into_iter().chain([basis]).max_by_key(|basis| weakness(*basis));
+        }
+        self.counted_until = if waiters == 0 { 0 } else { now.max(since) };
     }
 
     /// Begins to count those who wait.
@@ -57,7 +75,6 @@ impl Contention {
     }
 
     /// Attempts were seen or told of.
-    #[allow(dead_code)]
     pub(super) fn tried(&mut self, attempts: u32, refusals: u32, now: i64) {
         let bucket = self.now(now);
         bucket.attempts = bucket.attempts.saturating_add(attempts);
@@ -76,22 +93,24 @@ impl Contention {
         self.buckets.iter().any(|bucket| *bucket != Bucket::default())
     }
 
-    /// In the words of the contract.
+    /// In the words of the contract. `waiters` is how those who wait now are known.
     #[must_use]
     pub fn shown(&self, waiters: WaitersBasis) -> Shown {
         let sum = |of: fn(&Bucket) -> u32| self.buckets.iter().map(of).fold(0u32, u32::saturating_add);
         let (attempts, refusals) = (sum(|bucket| bucket.attempts), sum(|bucket| bucket.refusals));
-        let known = |n: u32| (n > 0).then_some(n);
+        let weakest = self.buckets.iter().filter_map(|bucket| bucket.basis).max_by_key(|basis| weakness(*basis));
+        let tried = attempts > 0;
         Shown {
             over_ms: MINUTES as i64 * MINUTE_MS,
             blocked_ms: match waiters {
                 WaitersBasis::Unknown if self.blocked_ms() == 0 => None,
                 _ => Some(i64::try_from(self.blocked_ms()).unwrap_or(i64::MAX)),
             },
-            blocked_basis: waiters,
+            blocked_basis: weakest.unwrap_or(waiters),
             hand_overs: sum(|bucket| bucket.hand_overs),
-            attempts: known(attempts),
-            refusals: known(refusals),
+            attempts: tried.then_some(attempts),
+            refusals: tried.then_some(refusals),
+            attempts_basis: tried.then_some(WaitersBasis::Reported),
         }
     }
 }
@@ -105,11 +124,11 @@ mod tests {
         let start = 100 * MINUTE_MS;
         let mut contention = Contention::default();
         contention.begin(start);
-        contention.waited(3, start + 1_000);
-        contention.waited(3, start + 2_000);
+        contention.waited(3, WaitersBasis::Inferred, start + 1_000);
+        contention.waited(3, WaitersBasis::Inferred, start + 2_000);
         contention.handed_over(start + 2_000);
         assert_eq!(contention.blocked_ms(), 6_000);
-        contention.waited(1, start + MINUTE_MS);
+        contention.waited(1, WaitersBasis::Reported, start + MINUTE_MS);
         assert_eq!(contention.blocked_ms(), 64_000);
         assert!(contention.forget(start + 5 * MINUTE_MS));
         assert_eq!(contention.blocked_ms(), 58_000);
@@ -117,10 +136,26 @@ mod tests {
     }
 
     #[test]
+    fn each_number_says_how_it_is_known_and_what_was_not_seen_is_not_zero() {
+        let mut contention = Contention::default();
+        assert_eq!(contention.shown(WaitersBasis::Unknown).blocked_ms, None);
+        contention.begin(MINUTE_MS);
+        contention.waited(1, WaitersBasis::Reported, MINUTE_MS + 500);
+        contention.waited(1, WaitersBasis::Exact, MINUTE_MS + 900);
+        let shown = contention.shown(WaitersBasis::Unknown);
+        assert_eq!((shown.blocked_ms, shown.blocked_basis), (Some(900), WaitersBasis::Reported));
+        assert_eq!((shown.attempts, shown.refusals, shown.attempts_basis), (None, None, None));
+        contention.tried(1, 0, MINUTE_MS + 900);
+        let shown = contention.shown(WaitersBasis::Exact);
+        assert_eq!((shown.attempts, shown.refusals), (Some(1), Some(0)));
+        assert_eq!(shown.attempts_basis, Some(WaitersBasis::Reported));
+    }
+
+    #[test]
     fn a_gap_in_the_counting_is_not_waiting() {
         let mut contention = Contention::default();
         contention.begin(MINUTE_MS);
-        contention.waited(1, 60 * MINUTE_MS);
+        contention.waited(1, WaitersBasis::Exact, 60 * MINUTE_MS);
         assert_eq!(contention.blocked_ms(), 60_000);
     }
 }

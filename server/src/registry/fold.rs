@@ -121,6 +121,10 @@ impl Registry {
                 && at.0 - end.at <= AT_ONCE_MS
                 && form.holds.iter().all(|hold| hold.token != end.token)
         });
+        // One let go and another took it, at two looks.
+        let taken_over = ended
+            .and_then(|slot| self.records[slot as usize].end())
+            .is_some_and(|end| at.0 - end.at <= AT_ONCE_MS && form.holds.iter().any(|hold| hold.token != end.token));
         let has_owner = form.standing() == Standing::Owned;
         let uncounted = if form.recognition.traits.waiters_counted { UNCOUNTED } else { 0 };
         let holds = self.new_holds(form, sight, since);
@@ -175,6 +179,9 @@ impl Registry {
                 rare: None,
             }),
         };
+        if taken_over && let Some(contention) = self.contention_mut(slot) {
+            contention.handed_over(at.0);
+        }
         let record = &mut self.records[slot as usize];
         record.read(sight.asked_at, sight.read_at);
         record.last_change = at.0;
@@ -192,6 +199,7 @@ impl Registry {
             self.wake(slot, deadline);
         }
         self.watch_on(slot, sight, false, out);
+        self.adopt_early(slot, sight.read_at.0, out);
         for hold in &form.holds {
             self.token_came(slot, &hold.token, out);
         }
@@ -420,6 +428,11 @@ impl Registry {
         }
         let at = sight.noticed_at.unwrap_or(sight.read_at);
         let source = record.source;
+        if record.waiting() > 0 {
+            // Until now; the next holder's time is counted from when it is seen.
+            self.count_waiting(slot, true, sight.read_at.0, out);
+        }
+        let record = &mut self.records[slot as usize];
         let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
         let holds = std::mem::take(&mut record.holds);
         // What is left over of a lock ends no hold when it goes.
@@ -464,7 +477,9 @@ impl Registry {
         record.last_change = at.0;
         record.waiters = 0;
         record.times_ended = record.times_ended.wrapping_add(1);
-        record.rare.get_or_insert_default().ended = last.map(|(end, _)| end);
+        let rare = record.rare.get_or_insert_default();
+        rare.ended = last.map(|(end, _)| end);
+        rare.reported = 0;
         let times = record.times_ended;
         self.ended.push_back((sight.read_at.0, slot, times));
         self.known_mut(source).locks -= 1;
@@ -481,6 +496,9 @@ impl Registry {
         record.there = false;
         record.extra = None;
         record.waiters = 0;
+        if let Some(rare) = &mut record.rare {
+            rare.reported = 0;
+        }
         record.times_ended = record.times_ended.wrapping_add(1);
         let (source, times) = (record.source, record.times_ended);
         let holds = std::mem::take(&mut record.holds);

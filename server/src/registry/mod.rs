@@ -6,6 +6,7 @@
 //! - [`fold`]: the rules, one sight against what was known.
 //! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
+//! - [`reported`]: what clients say of themselves. [`graph`]: who waits for whom.
 //! - [`flags`]: what is dangerous, and what to do about it.
 //! - [`show`]: a record in the words of the contract and of the app.
 
@@ -13,8 +14,10 @@ mod clients;
 mod contention;
 mod flags;
 mod fold;
+pub mod graph;
 mod history;
 mod record;
+mod reported;
 mod show;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -106,6 +109,7 @@ struct Known {
     contended: Vec<Slot>,
     rolled_at: i64,
     clients: clients::Clients,
+    reported: reported::Reported,
     locks: u64,
 }
 
@@ -157,6 +161,7 @@ impl Registry {
                     contended: Vec::new(),
                     rolled_at: 0,
                     clients: clients::Clients::default(),
+                    reported: reported::Reported::default(),
                     locks: 0,
                 })
                 .collect(),
@@ -188,6 +193,8 @@ impl Registry {
             Report::Gap { at, because } => self.gap(source, at, because, out),
             Report::Waiting { counts, at } => self.waiting(source, &counts, at, out),
             Report::WaitingUnknown => self.waiting_unknown(source, out),
+            Report::Said { said, at } => self.said(source, said, at, out),
+            Report::SaidUnknown => self.said_unknown(source, out),
             Report::Confirmed { at } => {
                 self.known_mut(source).confirmed_at = Some(at);
                 self.roll(source, at, out);
@@ -488,12 +495,13 @@ impl Registry {
             if now_waiting.binary_search(&slot).is_err()
                 && let Some(record) = self.records.get_mut(slot as usize)
                 && record.source == source
-                && record.waiting() != 0
+                && record.counted() != 0
                 && record.queue().is_none()
             {
                 self.count_waiting(slot, true, at.0, out);
-                self.records[slot as usize].waiters = 0;
-                self.records[slot as usize].starves = false;
+                let record = &mut self.records[slot as usize];
+                record.waiters = 0;
+                record.starves &= record.waiting() > 0;
                 out.dirty.push(slot);
             }
         }
@@ -540,7 +548,7 @@ impl Registry {
     /// the count before.
     fn count_waiting(&mut self, slot: Slot, before: bool, at: i64, out: &mut Changes) {
         let record = &mut self.records[slot as usize];
-        let waiting = record.waiting();
+        let (waiting, basis) = (record.waiting(), record.waiting_basis());
         let starves = flags::starves(record, at);
         if starves != record.starves {
             record.starves = starves;
@@ -549,7 +557,7 @@ impl Registry {
         let Some(contention) = self.contention_mut(slot) else { return };
         let blocked = contention.blocked_ms();
         if before {
-            contention.waited(waiting, at);
+            contention.waited(waiting, basis, at);
         } else {
             contention.begin(at);
         }
@@ -580,6 +588,13 @@ impl Registry {
             return;
         }
         known.rolled_at = now.0;
+        let mut reported = std::mem::take(&mut known.reported);
+        reported.forget_holders(now.0, |key, token| {
+            let record = self.find(source, key).and_then(|slot| self.record(slot));
+            record.is_some_and(|record| record.holds.iter().any(|hold| *hold.token == *token))
+        });
+        let known = &mut self.sources[usize::from(source.0)];
+        known.reported = reported;
         let records = &mut self.records;
         known.contended.retain(|&slot| {
             let rare = records.get_mut(slot as usize).filter(|record| record.source == source);

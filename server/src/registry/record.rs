@@ -1,6 +1,6 @@
 use std::hash::{Hash as _, Hasher as _};
 
-use lockkeeper_model::{Basis, LockState, Mode, Standing, Time, TransitionKind};
+use lockkeeper_model::{Basis, LockState, Mode, Standing, Time, TransitionKind, WaitersBasis};
 use smallvec::SmallVec;
 
 use super::contention::Contention;
@@ -81,6 +81,8 @@ pub(super) struct Rare {
     pub(super) history: Ring,
     /// How often its lease ran out and another took it at once, in a row.
     pub(super) lapses: u8,
+    /// How many say themselves that they wait for it.
+    pub(super) reported: u32,
     /// What went on around it in the last minutes.
     pub(super) contention: Option<Box<Contention>>,
 }
@@ -224,14 +226,33 @@ impl Record {
         newest.wrapping_mul(31).wrapping_add(self.holds.len() as u64)
     }
 
-    /// Those who are known to wait.
+    /// Those who are known to wait: who the store keeps; else whichever is more of those who were counted and those who
+    /// say so, since each can leave some out and neither adds any.
     #[must_use]
     pub fn waiting(&self) -> u32 {
         match self.queue() {
             Some(queue) => queue.count,
-            None if self.waiters == UNCOUNTED => 0,
-            None => self.waiters,
+            None => self.counted().max(self.reported()),
         }
+    }
+
+    /// How that number is known, where there is anybody.
+    pub(super) fn waiting_basis(&self) -> WaitersBasis {
+        match self.queue() {
+            Some(_) => WaitersBasis::Exact,
+            None if self.reported() > self.counted() => WaitersBasis::Reported,
+            None => WaitersBasis::Inferred,
+        }
+    }
+
+    /// Those whose traces were counted.
+    pub(super) fn counted(&self) -> u32 {
+        if self.waiters == UNCOUNTED { 0 } else { self.waiters }
+    }
+
+    /// Those who say themselves that they wait.
+    pub(super) fn reported(&self) -> u32 {
+        self.rare.as_ref().map_or(0, |rare| rare.reported)
     }
 
     /// How it ended, while it is not held.

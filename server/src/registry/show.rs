@@ -6,14 +6,18 @@ use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::{
     Basis, Bounds, Connection, DialectInfo, Event, FencingToken, Holder, Identity, Lease, LeaseKind, Lock, LockId,
-    LockState, Mode, Quorum, Renewals, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter, Waiters,
-    WaitersBasis, encode_token, judge, missed_beats, words,
+    LockState, Mode, Quorum, Renewals, ReportedWait, Signs, Stored, StoredEntry, Time, TransitionKind, Verdict, Waiter,
+    Waiters, WaitersBasis, encode_token, judge, missed_beats, words,
 };
 
 use super::Registry;
 use super::history::{Cause, Entry, LoggedEvent};
 use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED, waiter_generation};
+use super::reported::{self, Waiting};
 use crate::source::{ClientSeen, Queued, ReleaseOrder, Surroundings, Target};
+
+/// Reported waiters of one lock that are listed, the longest waiting first; their number is told in any case.
+const MAX_LISTED: usize = 100;
 
 impl Registry {
     /// A generation in its public, opaque form.
@@ -165,7 +169,7 @@ impl Registry {
             holders: u32::try_from(record.holds.len()).unwrap_or(u32::MAX),
             token,
             token_b64,
-            who: first.and_then(|hold| who(&(record.recognition.traits.identity)(&hold.token))),
+            who: first.and_then(|hold| who(&self.identity(record, hold).0)),
             count: first.map_or(0, |hold| hold.count),
             since_not_before: earliest.and_then(Hold::not_before),
             since_not_after: earliest.map_or(record.as_of, |hold| hold.since),
@@ -264,6 +268,23 @@ impl Registry {
         self.known(record.source).clients.of(&hold.token, &identity, hold.since)
     }
 
+    /// Who has it: what its token says, and what a client that says to have taken it with exactly this token adds, with
+    /// that as a sentence.
+    pub(super) fn identity(&self, record: &Record, hold: &Hold) -> (Identity, Option<String>) {
+        let mut identity = identity(record, hold);
+        // Where equal values prove nothing, neither does a report of that value.
+        let said = (!record.names_nobody())
+            .then(|| self.known(record.source).reported.holding(&record.key, &hold.token))
+            .flatten();
+        match said {
+            Some(said) => {
+                reported::complete(&mut identity, &said.identity);
+                (identity, reported::sentence(&said.identity))
+            }
+            None => (identity, None),
+        }
+    }
+
     /// A holder as the contract describes it.
     fn holder(&self, record: &Record, hold: &Hold, now: Time) -> Holder {
         let (token, token_b64) = encode_token(&hold.token);
@@ -285,12 +306,13 @@ impl Registry {
             },
             now,
         );
-        let mut identity = identity(record, hold);
+        let (mut identity, said) = self.identity(record, hold);
         if let Some((connection, client)) = &connection {
             identity.client_name = Some(connection.name.clone());
             identity.client_addr = client.map(|client| client.addr.to_string());
             identity.user = client.map(|client| client.user.to_string());
         }
+        evidence.extend(said);
         if let Some(asked_at) = identity.token_time {
             evidence.push(format!("its token was made at {asked_at}, by its holder's clock"));
         }
@@ -323,43 +345,74 @@ impl Registry {
     /// The number of waiters, and how it is known.
     #[must_use]
     pub fn waiters_known(&self, record: &Record) -> (Option<u32>, WaitersBasis) {
-        if let Some(queue) = record.queue() {
-            return (Some(queue.count), WaitersBasis::Exact);
-        }
-        let counted = record.recognition.traits.waiters_counted && self.known(record.source).waiting.is_some();
-        if counted && record.waiters != UNCOUNTED {
+        let known = self.known(record.source);
+        let counted = record.recognition.traits.waiters_counted && known.waiting.is_some();
+        if record.queue().is_some() || record.reported() > record.counted() {
+            (Some(record.waiting()), record.waiting_basis())
+        } else if counted && record.waiters != UNCOUNTED {
             (Some(record.waiters), WaitersBasis::Inferred)
         } else {
+            // That nobody reports does not mean that nobody waits.
             (None, WaitersBasis::Unknown)
         }
     }
 
-    fn waiters(&self, record: &Record) -> Waiters {
+    /// Who is trying to get it.
+    pub(super) fn waiters(&self, record: &Record) -> Waiters {
         let (count, basis) = self.waiters_known(record);
-        let traits = record.recognition.traits;
+        let known = self.known(record.source);
+        let said = if record.is_ended() { &[][..] } else { known.reported.waiting(&record.key) };
+        let mut list: Vec<Waiter> = record
+            .queue()
+            .map(|queue| queue.waiters.iter().map(|queued| waiter(record, queued)).collect())
+            .unwrap_or_default();
+        let mut others: Vec<&Waiting> = Vec::new();
+        for waiting in said {
+            let b64 = (!waiting.token.is_empty()).then(|| encode_token(&waiting.token).1);
+            // One entry of the queue for each attempt: threads of one client may queue under one name.
+            match list.iter_mut().find(|one| b64.is_some() && one.token_b64 == b64 && one.reported.is_none()) {
+                Some(queued) => says(queued, waiting),
+                None => others.push(waiting),
+            }
+        }
+        others.sort_by(|a, b| (a.since, &a.attempt).cmp(&(b.since, &b.attempt)));
+        list.extend(others.into_iter().take(MAX_LISTED).map(|waiting| reported_waiter(record, waiting)));
         Waiters {
             count,
             basis,
-            because: if record.queue().is_some() {
-                "the store keeps those who wait".to_owned()
-            } else if traits.waiters_counted && count.is_none() {
-                "its waiters could be counted by `PUBSUB`, which has not answered".to_owned()
-            } else {
-                traits.waiters_because.to_owned()
-            },
+            because: self.waiters_because(record, count, said.len()),
             ordered: record.queue().is_some_and(|queue| queue.ordered),
-            // They are counted at moments, not followed one by one.
-            longest_wait_ms: None,
-            list: record
-                .queue()
-                .map(|queue| queue.waiters.iter().map(|queued| waiter(record, queued)).collect())
-                .unwrap_or_default(),
+            // Others are counted at moments, not followed one by one.
+            longest_wait_ms: said.iter().map(|waiting| known.reported.at - waiting.since).max(),
+            list,
+        }
+    }
+
+    fn waiters_because(&self, record: &Record, count: Option<u32>, said: usize) -> String {
+        let traits = record.recognition.traits;
+        let counted = if record.queue().is_some() {
+            "the store keeps those who wait"
+        } else if traits.waiters_counted && count.is_none() {
+            "its waiters could be counted by `PUBSUB`, which has not answered"
+        } else {
+            traits.waiters_because
+        };
+        let number = words::count(said as u64);
+        match said {
+            0 => counted.to_owned(),
+            _ if record.queue().is_none() && record.counted() == 0 => {
+                format!("{number} say so themselves; there may be more, who do not report")
+            }
+            _ if record.queue().is_none() && record.reported() > record.counted() => {
+                format!("{number} say so themselves; {} were counted: {counted}", record.counted())
+            }
+            _ => format!("{counted}; {number} say so themselves"),
         }
     }
 }
 
 /// What a person calls the lock: the key without what the library adds. A key that is not UTF-8 keeps its id.
-fn name(record: &Record) -> String {
+pub(super) fn name(record: &Record) -> String {
     if let Some(name) = record.extra.as_ref().and_then(|extra| extra.name.as_ref()) {
         return name.to_string();
     }
@@ -404,7 +457,26 @@ fn waiter(record: &Record, queued: &Queued) -> Waiter {
         identity: (record.recognition.traits.identity)(&queued.token),
         expires_at: queued.expires_at_ms.map(Time),
         abandoned: queued.abandoned,
+        reported: None,
     }
+}
+
+/// One of whom nothing is known but its own word.
+fn reported_waiter(record: &Record, waiting: &Waiting) -> Waiter {
+    let queued = Queued { token: waiting.token.clone(), expires_at_ms: None, abandoned: None };
+    let mut waiter = waiter(record, &queued);
+    says(&mut waiter, waiting);
+    waiter
+}
+
+/// Adds to a waiter what it says of itself.
+fn says(waiter: &mut Waiter, waiting: &Waiting) {
+    reported::complete(&mut waiter.identity, &waiting.identity);
+    waiter.reported = Some(ReportedWait {
+        attempt: waiting.attempt.to_string(),
+        since: Time(waiting.since),
+        heard_at: Time(waiting.heard),
+    });
 }
 
 fn since(hold: &Hold) -> Bounds {
@@ -450,7 +522,7 @@ fn stored(record: &Record) -> Stored {
 }
 
 /// An identity in a few words for a table cell.
-fn who(identity: &Identity) -> Option<String> {
+pub(super) fn who(identity: &Identity) -> Option<String> {
     let parts = [
         identity.client_name.clone(),
         identity.host.clone(),

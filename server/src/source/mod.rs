@@ -232,6 +232,15 @@ pub struct WaitersSeen {
     pub count: u32,
 }
 
+/// What a client said of itself. Nothing in it is proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// When the store took it down, in the server's time.
+    pub at: Time,
+    /// What it said.
+    pub report: lockkeeper_client::report::Report,
+}
+
 /// A judgement about a stored form: which family, how sure, why. One static per way of recognising.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Recognition {
@@ -355,6 +364,15 @@ pub enum Report {
     },
     /// The waiters of a family cannot be counted any more.
     WaitingUnknown,
+    /// What clients said of themselves. Comes at least every few seconds while such reports are read, if with nothing.
+    Said {
+        /// What, oldest first.
+        said: Vec<Said>,
+        /// Everything that was said before this moment is in this or an earlier one.
+        at: Time,
+    },
+    /// What clients say of themselves is not heard any more.
+    SaidUnknown,
     /// Every named connection that is open.
     Clients {
         /// They.

@@ -1,5 +1,6 @@
 //! What the locking libraries put into Redis, command by command, as far as somebody who watches can tell.
 
+mod lockkeeper;
 mod python_redis_lock;
 mod redis_py;
 mod redisson;
@@ -13,6 +14,7 @@ use fred::types::Builder;
 use fred::types::RespVersion;
 use fred::types::config::{Config, ServerConfig};
 
+pub(super) use lockkeeper::{Lockkeeper, failed, reporting};
 pub(super) use python_redis_lock::PythonRedisLock;
 pub(super) use redis_py::RedisPy;
 pub(super) use redisson::Redisson;

@@ -19,7 +19,8 @@
 //!   [`dialect`] understands what was read, and [`assemble`] makes locks of keys.
 //! - [`catalogue`]: the recognisers by themselves, to be measured and fed anything.
 //! - [`scope`]: which keys are looked at at all.
-//! - [`waiting`]: counting those who wait, where Redis knows, by who is [`listening`].
+//! - [`waiting`]: counting those who wait, where Redis knows, by who is [`listening`]. [`reported`]: reading what clients
+//!   say of themselves.
 //! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
 //! - [`release`]: freeing exactly one hold.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
@@ -40,6 +41,7 @@ mod pace;
 mod publish;
 mod read;
 mod release;
+mod reported;
 mod scan;
 mod scope;
 mod session;
@@ -101,6 +103,8 @@ pub struct RedisConfig {
     pub feed: Option<FeedKind>,
     /// How often everything is scanned again, in milliseconds, while a feed is live.
     pub reconcile_ms: i64,
+    /// The stream in which clients report themselves, if it is to be read.
+    pub reports: Option<String>,
     /// Whether releasing is switched on.
     pub release_enabled: bool,
     /// A throw-away store with invented locks.

@@ -158,6 +158,8 @@ fn combine(config: &RedisConfig, view: &View, past: &Past, nodes: &[Seen], is_wh
         if nodes.is_empty() { None } else { statuses().map(|status| status.other_commands_per_second).sum() };
     status.eviction = statuses().find_map(|status| status.eviction.clone());
     status.replicas = if nodes.is_empty() { None } else { statuses().map(|status| status.replicas).sum() };
+    // The stream is on one of them.
+    status.reports = statuses().filter_map(|status| status.reports.clone()).max_by_key(|reports| reports.read);
     // Of several servers each has its own.
     status.server_started_at = match nodes {
         [only] => only.status.server_started_at,

@@ -32,6 +32,8 @@ const MAX_LATER: usize = 100_000;
 #[derive(Debug)]
 pub(crate) struct Scope {
     patterns: Vec<String>,
+    /// The stream with clients' reports, which is none of the locks whatever a pattern says.
+    reports: Option<String>,
     learned: Mutex<Learned>,
     hasher: RandomState,
 }
@@ -50,13 +52,14 @@ struct Pause {
 }
 
 impl Scope {
-    pub(crate) fn new(patterns: Vec<String>) -> Scope {
-        Scope { patterns, learned: Mutex::default(), hasher: RandomState::new() }
+    pub(crate) fn new(patterns: Vec<String>, reports: Option<String>) -> Scope {
+        Scope { patterns, reports, learned: Mutex::default(), hasher: RandomState::new() }
     }
 
     /// Whether a key is to be looked at at all.
     pub(crate) fn has(&self, key: &[u8]) -> bool {
         key.len() <= MAX_KEY_BYTES
+            && self.reports.as_ref().is_none_or(|stream| stream.as_bytes() != key)
             && (self.patterns.is_empty() || self.patterns.iter().any(|pattern| glob::matches(pattern.as_bytes(), key)))
     }
 
@@ -134,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_held_something_else_is_looked_at_ever_more_rarely_and_never_forgotten() {
-        let scope = Scope::new(Vec::new());
+        let scope = Scope::new(Vec::new(), None);
         assert!(scope.has(b"session:1") && !scope.puts_off(b"session:1", Time(0)));
         scope.learn_no_lock(b"session:1", Time(0));
         assert!(scope.puts_off(b"session:1", Time(500)) && scope.due(Time(999)).is_empty());
@@ -148,7 +151,8 @@ mod tests {
 
     #[test]
     fn an_operator_is_taken_at_their_word() {
-        let scope = Scope::new(vec!["session:*".to_owned()]);
+        let scope = Scope::new(vec!["session:*".to_owned()], Some("session:reports".to_owned()));
+        assert!(!scope.has(b"session:reports"));
         scope.learn_no_lock(b"session:1", Time(0));
         assert!(!scope.puts_off(b"session:1", Time(1)) && !scope.has(b"other"));
     }

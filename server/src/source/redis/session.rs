@@ -23,7 +23,7 @@ use super::pace::{Own, Purpose};
 use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, is_of_connection, refused_command};
-use super::{BoardGone, Shared, Topology, connect, release, surroundings, waiting};
+use super::{BoardGone, Shared, Topology, connect, release, reported, surroundings, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
@@ -229,6 +229,15 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
         let (shared, client) = (shared.clone(), act.clone());
         tasks.spawn(async move {
             match surroundings::run(&shared, &client).await {
+                Ok(error) => Broken::Error(error),
+                Err(BoardGone) => Broken::BoardGone,
+            }
+        });
+    }
+    if let Some(stream) = shared.config.reports.clone() {
+        let (shared, client) = (shared.clone(), act.clone());
+        tasks.spawn(async move {
+            match reported::run(&shared, &client, &stream).await {
                 Ok(error) => Broken::Error(error),
                 Err(BoardGone) => Broken::BoardGone,
             }

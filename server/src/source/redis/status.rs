@@ -1,6 +1,8 @@
 //! The one place where a node's status is changed.
 
-use lockkeeper_model::{Budget, Coverage, LockId, MissingPermission, NotALock, SourceState, SourceStatus, Time};
+use lockkeeper_model::{
+    Budget, Coverage, LockId, MissingPermission, NotALock, ReportsRead, SourceState, SourceStatus, Time,
+};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, watch};
@@ -45,6 +47,7 @@ pub(super) fn unknown(config: &RedisConfig, address: String) -> SourceStatus {
         not_locks: NotALock::default(),
         eviction: None,
         replicas: None,
+        reports: config.reports.clone().map(|stream| ReportsRead { stream, ..ReportsRead::default() }),
         release_enabled: config.release_enabled,
         server_started_at: None,
         nodes: Vec::new(),

@@ -166,7 +166,7 @@ impl Supervisor {
             whole: self.whole.clone(),
             status: Arc::new(status),
             pacer: Arc::new(Pacer::new(self.config.commands_per_second)),
-            scope: Arc::new(Scope::new(self.config.patterns.clone())),
+            scope: Arc::new(Scope::new(self.config.patterns.clone(), self.config.reports.clone())),
             memory: self.memory.clone(),
             elsewhere: self.elsewhere.clone(),
             locks: self.locks.clone(),

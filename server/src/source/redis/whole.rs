@@ -289,7 +289,12 @@ impl Combined {
                 known.waiting = Waiting::Unknown;
                 vec![Report::WaitingUnknown]
             }
-            Report::Sights { .. } | Report::Gap { .. } | Report::FailedOver { .. } => vec![report],
+            // The stream of reports is one key on one node.
+            Report::Said { .. }
+            | Report::SaidUnknown
+            | Report::Sights { .. }
+            | Report::Gap { .. }
+            | Report::FailedOver { .. } => vec![report],
         }
     }
 

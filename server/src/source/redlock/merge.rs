@@ -100,6 +100,8 @@ pub(super) struct Merge {
     waiting: Vec<Option<HashMap<Bytes, u32>>>,
     /// Named connections, by node.
     clients: Vec<Vec<ClientSeen>>,
+    /// Nodes on which clients' reports are heard, a bit for each.
+    hears: u64,
     asks: mpsc::Sender<Ask>,
     asked: Option<mpsc::Receiver<Ask>>,
 }
@@ -144,6 +146,7 @@ impl Merge {
             over: VecDeque::new(),
             waiting: vec![None; n],
             clients: vec![Vec::new(); n],
+            hears: 0,
             asks,
             asked: Some(asked),
         }
@@ -258,6 +261,18 @@ impl Merge {
                 // A name that is open on any master is open.
                 let clients = self.clients.concat();
                 self.report(Report::Clients { clients, at }).await?;
+            }
+            // A client reports to the first master that it can reach.
+            Report::Said { said, at } => {
+                self.hears |= 1 << i;
+                self.report(Report::Said { said, at }).await?;
+            }
+            Report::SaidUnknown => {
+                self.hears &= !(1 << i);
+                // Who reported to this one falls silent as long as others are heard.
+                if self.hears == 0 {
+                    self.report(Report::SaidUnknown).await?;
+                }
             }
             // A master of a quorum has no replica that could take over for it.
             Report::FailedOver { .. } => {}

@@ -1,7 +1,7 @@
 //! How well the whole is watched, from how well each master is.
 
 use lockkeeper_model::{
-    Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, SourceState, SourceStatus, Time,
+    Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, ReportsRead, SourceState, SourceStatus, Time,
 };
 
 use super::RedlockConfig;
@@ -119,11 +119,24 @@ impl About {
             eviction: parts.iter().find_map(|part| part.eviction.clone()),
             // A quorum does not depend on any of them alone.
             replicas: None,
+            reports: parts.iter().filter_map(|part| part.reports.clone()).reduce(together),
             release_enabled: self.release_enabled,
             server_started_at: None,
             nodes: parts.into_iter().map(node).collect(),
             as_of: now,
         }
+    }
+}
+
+/// What is read on two masters.
+fn together(one: ReportsRead, other: ReportsRead) -> ReportsRead {
+    ReportsRead {
+        stream: one.stream,
+        read: one.read + other.read,
+        not_understood: one.not_understood + other.not_understood,
+        last_fault: other.last_fault.or(one.last_fault),
+        passed_over: one.passed_over + other.passed_over,
+        problem: one.problem.or(other.problem),
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod distributedlock_net;
 mod huey;
+mod lockkeeper_client;
 mod members;
 mod python_redis_lock;
 #[cfg(test)]
@@ -329,6 +330,7 @@ const ALL: &[&dyn Dialect] = &[
     &symfony::Symfony,
     &distributedlock_net::DistributedLockNet,
     &python_redis_lock::PythonRedisLock,
+    &lockkeeper_client::LockkeeperClient,
     &token::Token,
 ];
 
