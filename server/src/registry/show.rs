@@ -112,7 +112,7 @@ impl Registry {
             holders: u32::try_from(record.holds.len()).unwrap_or(u32::MAX),
             token,
             token_b64,
-            who: first.and_then(|hold| who(&(record.recognition.traits.identity)(&hold.token))),
+            who: first.and_then(|hold| who(&identity(record, hold))),
             count: first.map_or(0, |hold| hold.count),
             since_not_before: earliest.and_then(Hold::not_before),
             since_not_after: earliest.map_or(record.as_of, |hold| hold.since),
@@ -227,7 +227,7 @@ impl Registry {
             token_b64,
             mode: mode(record, hold),
             count: hold.count,
-            identity: (record.recognition.traits.identity)(&hold.token),
+            identity: identity(record, hold),
             held_since: since(hold),
             lease: lease(hold.expires, now),
             renewals,
@@ -303,6 +303,11 @@ fn keys(record: &Record) -> Vec<Bytes> {
 
 fn mode(record: &Record, hold: &Hold) -> Mode {
     hold.extra.as_ref().and_then(|extra| extra.mode).unwrap_or(record.mode)
+}
+
+fn identity(record: &Record, hold: &Hold) -> Identity {
+    let beside = hold.extra.as_ref().and_then(|extra| extra.identity.clone());
+    beside.unwrap_or_else(|| (record.recognition.traits.identity)(&hold.token))
 }
 
 fn waiter(record: &Record, queued: &Queued) -> Waiter {

@@ -177,6 +177,8 @@ pub struct HoldExtra {
     pub mode: Option<Mode>,
     /// The number by which the resource can refuse a late holder.
     pub fencing: Option<Box<str>>,
+    /// Who that is, where more than its token says it.
+    pub identity: Option<Identity>,
 }
 
 /// What the store counts of those who wait.

@@ -7,9 +7,19 @@
 //! ([`Dialect::root_of`]), which keys are to be read beside a root ([`Dialect::beside`]), and what locks all of that is
 //! ([`Dialect::recognise`]). It never reads anything itself.
 
+mod bull;
+mod deadline;
+mod distributed_lock_net;
+mod job_tools;
+mod laravel;
 mod python_redis_lock;
+mod redis_py;
 mod redisson;
+mod redlock_recipe;
+mod rueidislock;
 mod shape;
+mod shedlock;
+mod spring;
 mod token;
 
 use std::sync::LazyLock;
@@ -49,6 +59,13 @@ pub(crate) trait Dialect: Sync {
 
     /// Understands what is stored under a root and beside it as locks; empty where it is none of this family's.
     fn recognise(&self, stored: &Stored<'_>) -> Found;
+
+    /// Whether what is stored is a lock of this family that nobody holds now: it is none, and its next change can make it
+    /// one.
+    fn is_free(&self, stored: &Stored<'_>) -> bool {
+        let _ = stored;
+        false
+    }
 
     /// The script that frees exactly one hold, with its keys and arguments, when it runs at `now_ms` or later.
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script;
@@ -224,7 +241,24 @@ pub(crate) struct Script {
 }
 
 /// Every family, the more particular first: the first that recognises a root has it.
-const ALL: &[&dyn Dialect] = &[&redisson::Redisson, &python_redis_lock::PythonRedisLock, &token::Token];
+const ALL: &[&dyn Dialect] = &[
+    &redisson::Redisson,
+    // Those that a key's name gives away.
+    &rueidislock::Rueidislock,
+    &bull::Bull,
+    &shedlock::ShedLock,
+    &job_tools::JobTools,
+    &redis_py::RedisPy,
+    &laravel::Laravel,
+    &distributed_lock_net::DistributedLockNet,
+    // A deadline is a number that a caller may as well have chosen.
+    &deadline::Deadline,
+    &python_redis_lock::PythonRedisLock,
+    // Those that only their token gives away.
+    &redlock_recipe::RedlockRecipe,
+    &spring::Spring,
+    &token::Token,
+];
 
 /// The families whose roots are of one type each, in the order of [`ALL`], so that a key is shown only to those.
 static BY_KIND: LazyLock<[Vec<&'static dyn Dialect>; 6]> = LazyLock::new(|| {
@@ -238,8 +272,19 @@ pub(crate) fn recognise(stored: &Stored<'_>) -> Found {
     if ALL.iter().any(|dialect| dialect.is_never_a_lock(stored.key())) {
         return none();
     }
-    let families = &BY_KIND[kind as usize];
-    families.iter().map(|dialect| dialect.recognise(stored)).find(|found| !found.is_empty()).unwrap_or_default()
+    for dialect in &BY_KIND[kind as usize] {
+        let found = dialect.recognise(stored);
+        if !found.is_empty() || dialect.is_free(stored) {
+            return found;
+        }
+    }
+    none()
+}
+
+/// Whether what no family recognised as a lock is one that nobody holds now.
+pub(crate) fn is_free(stored: &Stored<'_>) -> bool {
+    let Some(kind) = stored.root.value.kind() else { return false };
+    BY_KIND[kind as usize].iter().any(|dialect| dialect.is_free(stored))
 }
 
 /// The root of the lock to which a key belongs by its name alone; `None` where it is a root itself.

@@ -20,11 +20,24 @@ pub(super) fn names_nobody(value: &[u8]) -> bool {
     )
 }
 
-/// A name by which people call locks.
+/// A name by which people call locks. `lock` does not count inside `block`, `clock`, `flock` and `unlock`, nor do
+/// `lease` in `release` and `leader` in `leaderboard`: those words name other things.
 pub(super) fn has_lock_like_name(key: &[u8]) -> bool {
-    const WORDS: [&[u8]; 6] = [b"lock", b"mutex", b"lease", b"semaphore", b"leader", b"singleton"];
-    let lower = key.to_ascii_lowercase();
-    WORDS.iter().any(|word| memchr::memmem::find(&lower, word).is_some())
+    let is = |at: usize, word: &[u8]| key.get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word));
+    // What stands before, if that and the word are another word, which begins there.
+    let ends = |at: usize, before: &[u8]| {
+        at >= before.len()
+            && is(at - before.len(), before)
+            && !key[..at - before.len()].last().is_some_and(u8::is_ascii_alphabetic)
+    };
+    (0..key.len()).any(|at| match key[at] | 0x20 {
+        b'l' if is(at, b"lock") => ![&b"b"[..], b"c", b"f", b"un"].iter().any(|before| ends(at, before)),
+        b'l' if is(at, b"lease") => !ends(at, b"re") && !ends(at, b"p"),
+        b'l' => is(at, b"leader") && !is(at, b"leaderboard"),
+        b'm' => is(at, b"mutex"),
+        b's' => is(at, b"semaphore") || is(at, b"singleton"),
+        _ => false,
+    })
 }
 
 /// 36 characters: hex digits and dashes in their places.
@@ -37,7 +50,6 @@ pub(super) fn is_dashed_uuid(token: &[u8]) -> bool {
 }
 
 /// A random UUID with dashes.
-#[allow(dead_code)]
 pub(super) fn is_uuid4(token: &[u8]) -> bool {
     is_dashed_uuid(token) && token[14] == b'4'
 }
@@ -82,8 +94,50 @@ pub(super) fn uuid1_identity(token: &[u8]) -> Identity {
     }
 }
 
-/// The token forms of known libraries: hex and dashed UUIDs, base64 of 16 or 18 bytes, 16 to 22 letters and digits, 20
-/// or 24 raw bytes, host_pid_hex.
+/// The last character of sixteen bytes in base64: it carries two bits, so its other four are zero.
+fn ends_sixteen_bytes(last: u8) -> bool {
+    matches!(last, b'A' | b'Q' | b'g' | b'w')
+}
+
+/// Upper and lower case are mixed, as in random letters and hardly ever in a name.
+fn mixes_cases(token: &[u8]) -> bool {
+    token.iter().any(u8::is_ascii_uppercase) && token.iter().any(u8::is_ascii_lowercase)
+}
+
+/// Base64 of 16 random bytes with its padding.
+pub(super) fn is_padded_base64_of_16(token: &[u8]) -> bool {
+    token.len() == 24
+        && token.ends_with(b"==")
+        && ends_sixteen_bytes(token[21])
+        && token[..22].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+/// Begins with base64url of 16 random bytes, which takes 22 characters without padding.
+pub(super) fn begins_with_base64url_of_16(token: &[u8]) -> bool {
+    token.len() >= 22
+        && ends_sixteen_bytes(token[21])
+        && token[..22].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && mixes_cases(&token[..22])
+}
+
+/// 22 random letters and digits.
+pub(super) fn is_alphanumeric_22(token: &[u8]) -> bool {
+    token.len() == 22 && token.iter().all(u8::is_ascii_alphanumeric) && mixes_cases(token)
+}
+
+/// The host and the process of `<host>_<pid>_<32 hex digits>`.
+pub(super) fn host_and_process(token: &[u8]) -> Option<(&str, u32)> {
+    let (head, tail) = token.split_at_checked(token.len().checked_sub(33)?)?;
+    let (b'_', digits) = tail.split_first()? else { return None };
+    if !is_lower_hex(digits, 32) {
+        return None;
+    }
+    let (host, pid) = std::str::from_utf8(head).ok()?.rsplit_once('_')?;
+    (!host.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit())).then(|| Some((host, pid.parse().ok()?)))?
+}
+
+/// The token forms of known libraries: hex and dashed UUIDs, base64 of 16, 18 or 32 bytes, 16 to 22 letters and digits,
+/// 20 or 24 raw bytes, host_pid_hex.
 pub(super) fn is_token_shaped(token: &[u8]) -> bool {
     let all = |allowed: fn(&u8) -> bool| token.iter().all(allowed);
     let base64: fn(&u8) -> bool =
@@ -96,6 +150,7 @@ pub(super) fn is_token_shaped(token: &[u8]) -> bool {
         20 => all(u8::is_ascii_alphanumeric) || is_raw(),
         22 => all(base64),
         24 => all(base64) || is_raw(),
+        44 => all(base64) && token.ends_with(b"="),
         len if len > 36 && len <= MAX_GUESSED_TOKEN => {
             let (head, tail) = token.split_at(len - 32);
             is_dashed_uuid(&token[..36]) || (head.ends_with(b"_") && tail.iter().all(u8::is_ascii_hexdigit))
@@ -115,6 +170,38 @@ pub(super) fn could_be_chosen(value: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_locks_are_told_from_words_that_contain_their_letters() {
+        for name in
+            ["order-locks:17", "LOCK", "joblock", "dblock:1", "deadlock", "x:Mutex", "lease:a", "leader", "key_lock"]
+        {
+            assert!(has_lock_like_name(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "block:height",
+            "blocked:10.0.0.9",
+            "Clock",
+            "my:flock",
+            "unlock:1",
+            "release:current",
+            "leaderboard",
+            "loc",
+            "",
+        ] {
+            assert!(!has_lock_like_name(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn base64_of_16_bytes_ends_as_only_it_can() {
+        assert!(is_padded_base64_of_16(b"r9C+Nk7jLkUnxp3gr5JUQQ=="));
+        assert!(!is_padded_base64_of_16(b"r9C+Nk7jLkUnxp3gr5JUQR=="));
+        assert!(begins_with_base64url_of_16(b"-7SaOoBYZMXgPLzBR0DBQQworker-7"));
+        assert!(!begins_with_base64url_of_16(b"production-worker-hostg-17"));
+        assert_eq!(host_and_process(b"my_build_host_77_bd20084b4d0870c53866266f6ef309c4"), Some(("my_build_host", 77)));
+        assert_eq!(host_and_process(b"bd20084b4d0870c53866266f6ef309c4"), None);
+    }
 
     #[test]
     fn a_uuid_of_version_1_says_when_and_on_which_card_it_was_made() {
