@@ -444,8 +444,11 @@ fn mode(record: &Record, hold: &Hold) -> Mode {
 
 /// Who a holder is: what its token says, and what is stored beside it.
 fn identity(record: &Record, hold: &Hold) -> Identity {
-    let said = (record.recognition.traits.identity)(&hold.token);
-    let beside = hold.extra.as_ref().and_then(|extra| extra.metadata.as_deref()).map(str::to_owned);
+    let extra = hold.extra.as_deref();
+    let said = extra
+        .and_then(|extra| extra.identity.clone())
+        .unwrap_or_else(|| (record.recognition.traits.identity)(&hold.token));
+    let beside = extra.and_then(|extra| extra.metadata.as_deref()).map(str::to_owned);
     Identity { metadata: said.metadata.or(beside), ..said }
 }
 

@@ -197,6 +197,8 @@ pub struct HoldExtra {
     pub shares_lease: bool,
     /// The lease may end so many milliseconds earlier than `ttl_ms` says: it is known from several masters that differ.
     pub ends_early_ms: u32,
+    /// Who that is, where more than its token says it.
+    pub identity: Option<Identity>,
 }
 
 /// What of a source's condition bears on every lock in it.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::Error;
 use lockkeeper_model::{Flag, LockState, Time};
+use smallvec::SmallVec;
 
 use super::dialect::{self, Found, Heard, Listeners, Raw, Stored, Value};
 use super::listening::{CHANNELS_AT_ONCE, Ears};
@@ -30,6 +31,10 @@ const MAX_REMEMBERED: usize = 100_000;
 
 /// The most keys of one lock whose names do not tell that they belong together.
 const MAX_SPAN: usize = 64;
+
+/// Keys of one acquire end at one moment, because one script sets them all. Read one by one, they seem to end this far
+/// apart at most, in milliseconds. Equal tokens alone do not make a lock: programs use the name of a machine as well.
+const ONE_DEADLINE_MS: i64 = 100;
 
 /// A key to read, and why.
 #[derive(Clone, Debug)]
@@ -65,8 +70,19 @@ struct Remembered {
     roots: HashMap<Bytes, Bytes>,
     /// Roots whose lock can be there without them.
     lingering: HashSet<Bytes>,
-    /// The keys of one lock that have one token, by each of them; the first is its id.
-    spans: HashMap<Bytes, Arc<[Bytes]>>,
+    /// Locks of several keys that have one token, by each of their keys.
+    spans: HashMap<Bytes, Arc<Span>>,
+    /// Keys to be read with a key when it is read next, because they may be one lock.
+    suspected: HashMap<Bytes, SmallVec<[Bytes; 1]>>,
+}
+
+/// Keys that are one lock because one acquire wrote one token into all of them.
+#[derive(Debug)]
+struct Span {
+    /// The first of them is the lock's id.
+    keys: Vec<Bytes>,
+    /// What makes them one: under another token, each is a lock by itself again.
+    token: Box<[u8]>,
 }
 
 impl Memory {
@@ -88,7 +104,7 @@ impl Memory {
         self.lock().lingering.contains(root)
     }
 
-    fn span_of(&self, key: &[u8]) -> Option<Arc<[Bytes]>> {
+    fn span_of(&self, key: &[u8]) -> Option<Arc<Span>> {
         self.lock().spans.get(key).cloned()
     }
 
@@ -118,31 +134,55 @@ impl Memory {
         left
     }
 
-    /// Takes note that these keys are one lock.
+    /// These keys may be one lock: the next reading of any of them reads all, which decides it.
     pub(crate) fn together(&self, keys: &[Bytes]) {
         let mut inner = self.lock();
-        let mut all: Vec<Bytes> = keys.to_vec();
+        if keys.len() > MAX_SPAN || inner.suspected.len() + keys.len() > MAX_REMEMBERED {
+            return;
+        }
         for key in keys {
-            if let Some(known) = inner.spans.get(key) {
-                all.extend(known.iter().cloned());
-            }
+            let others = keys.iter().filter(|other| *other != key).cloned().collect();
+            inner.suspected.insert(key.clone(), others);
+        }
+    }
+
+    /// The keys to read with a key: those of its lock, and those that may be of it.
+    fn read_with(&self, key: &[u8]) -> SmallVec<[Bytes; 1]> {
+        let mut inner = self.lock();
+        let mut keys = if inner.suspected.is_empty() { None } else { inner.suspected.remove(key) }.unwrap_or_default();
+        let spans: SmallVec<[Arc<Span>; 2]> =
+            keys.iter().map(|key| &key[..]).chain([key]).filter_map(|key| inner.spans.get(key).cloned()).collect();
+        keys.extend(spans.iter().flat_map(|span| span.keys.iter().cloned()));
+        keys
+    }
+
+    /// Takes note that these keys are one lock, with those that were one with any of them under this token.
+    fn span(&self, keys: &[Bytes], token: &[u8]) {
+        let mut inner = self.lock();
+        let mut all: Vec<Bytes> = keys.to_vec();
+        for known in keys.iter().filter_map(|key| inner.spans.get(key)).filter(|known| *known.token == *token) {
+            all.extend(known.keys.iter().cloned());
         }
         all.sort_unstable();
         all.dedup();
-        if all.len() > MAX_SPAN || inner.spans.len() + all.len() > MAX_REMEMBERED {
+        let known = inner.spans.get(&all[0]).is_some_and(|known| known.keys == all && *known.token == *token);
+        if known || all.len() > MAX_SPAN || inner.spans.len() + all.len() > MAX_REMEMBERED {
             return;
         }
-        let all: Arc<[Bytes]> = all.into();
-        for key in all.iter() {
-            inner.spans.insert(key.clone(), all.clone());
+        let span = Arc::new(Span { keys: all, token: token.into() });
+        for key in &span.keys {
+            inner.spans.insert(key.clone(), Arc::clone(&span));
         }
     }
 
     /// These keys are not one lock any more.
-    fn apart(&self, keys: &[Bytes]) {
+    fn apart(&self, span: &Arc<Span>) {
         let mut inner = self.lock();
-        for key in keys {
-            inner.spans.remove(key);
+        for key in &span.keys {
+            // It may be one of another lock by now.
+            if inner.spans.get(key).is_some_and(|known| Arc::ptr_eq(known, span)) {
+                inner.spans.remove(key);
+            }
         }
     }
 
@@ -249,12 +289,12 @@ impl Reader {
             if root != one.key && !self.scope.has(&root) {
                 continue;
             }
-            let span = self.memory.span_of(&root);
+            let others = self.memory.read_with(&root);
             let led = root != one.key;
             // What the store said of another of its keys is not said of the lock.
             add(if led { Wanted { noticed_at: one.noticed_at, ..Wanted::of(root) } } else { one }, led);
-            for key in span.iter().flat_map(|keys| keys.iter()) {
-                add(Wanted::of(key.clone()), false);
+            for key in others {
+                add(Wanted::of(key), false);
             }
         }
         roots
@@ -387,37 +427,42 @@ impl Reader {
 
     /// Puts together locks that have one token in several keys; answers the rest.
     fn spans(&self, roots: Vec<Read>, sights: &mut Vec<Sight>, asked_at: Time, read_at: Time) -> Vec<Read> {
-        let token = |read: &Read| match &read.found[..] {
+        let hold = |read: &Read| match &read.found[..] {
             [only] if only.form.recognition.traits.may_span_keys => {
-                only.form.holds.first().map(|hold| hold.token.clone())
+                only.form.holds.first().map(|hold| (hold.token.clone(), hold.ttl_ms))
             }
             _ => None,
         };
         // Keys of one acquire change together, so that they are nearly always read together.
-        let mut by_token: HashMap<Box<[u8]>, Vec<Bytes>> = HashMap::new();
+        let mut by_token: HashMap<Box<[u8]>, Vec<(i64, Bytes)>> = HashMap::new();
         for read in &roots {
-            if let Some(token) = token(read) {
-                by_token.entry(token).or_default().push(read.wanted.key.clone());
+            if let Some((token, Some(ttl))) = hold(read) {
+                by_token.entry(token).or_default().push((ttl, read.wanted.key.clone()));
             }
         }
-        for keys in by_token.values().filter(|keys| keys.len() > 1) {
-            self.memory.together(keys);
+        for (token, mut keys) in by_token {
+            keys.sort_unstable();
+            for keys in keys.chunk_by(|(a, _), (b, _)| b - a <= ONE_DEADLINE_MS).filter(|keys| keys.len() > 1) {
+                let keys: Vec<Bytes> = keys.iter().map(|(_, key)| key.clone()).collect();
+                self.memory.span(&keys, &token);
+            }
         }
         let mut rest = Vec::with_capacity(roots.len());
-        let mut spans: HashMap<Bytes, (Arc<[Bytes]>, Vec<Read>)> = HashMap::new();
+        let mut spans: HashMap<*const Span, (Arc<Span>, Vec<Read>)> = HashMap::new();
         for read in roots {
             match self.memory.span_of(&read.wanted.key) {
-                Some(keys) => spans.entry(keys[0].clone()).or_insert_with(|| (keys, Vec::new())).1.push(read),
+                Some(span) => spans.entry(Arc::as_ptr(&span)).or_insert_with(|| (span, Vec::new())).1.push(read),
                 None => rest.push(read),
             }
         }
-        for (id, (keys, mut reads)) in spans {
-            let tokens: HashSet<Option<Box<[u8]>>> = reads.iter().map(token).collect();
-            let held = reads.iter().filter(|read| !read.found.is_empty()).count();
-            let foreign = tokens.iter().flatten().count() > 1 || reads.iter().any(|read| read.found.len() > 1);
-            if held == 0 || foreign || reads.len() < keys.len() {
+        for (span, mut reads) in spans.into_values() {
+            let (id, keys) = (&span.keys[0], &span.keys);
+            let is_there = |read: &&Read| !read.found.is_empty();
+            let is_its = |read: &Read| hold(read).is_some_and(|(token, _)| token == span.token);
+            let held = reads.iter().any(|read| is_there(&read));
+            if !held || !reads.iter().filter(is_there).all(is_its) || reads.len() < keys.len() {
                 // Over, or each is another's now, or not all of them could be read.
-                self.memory.apart(&keys);
+                self.memory.apart(&span);
                 rest.extend(reads);
                 continue;
             }
@@ -457,8 +502,8 @@ impl Reader {
                 noticed_at: said,
                 hint: if new { Hint::New } else { Hint::None },
             };
-            sights.push(sight(&id, Seen::Held(form)));
-            sights.extend(keys.iter().filter(|key| **key != id).map(|key| sight(key, Seen::PartOfAnother)));
+            sights.push(sight(id, Seen::Held(form)));
+            sights.extend(keys.iter().filter(|key| *key != id).map(|key| sight(key, Seen::PartOfAnother)));
         }
         rest
     }

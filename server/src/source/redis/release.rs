@@ -141,6 +141,9 @@ fn understand(reply: Reply) -> ReleaseReply {
                       re-entered, or released and taken again"
                     .to_owned(),
         },
+        Some("never") => {
+            ReleaseReply::Refused { because: "locks of its library are never released from here".to_owned() }
+        }
         _ => odd(),
     }
 }

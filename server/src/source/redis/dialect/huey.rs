@@ -1,11 +1,12 @@
-//! huey `lock_task` with its default storage: a field `<app>.lock.<name>` of the hash `huey.results.<app>`, which holds the
-//! results of tasks besides. The field says that the lock is taken, not by whom.
+//! huey `lock_task`. With its default storage: a field `<app>.lock.<name>` of the hash `huey.results.<app>`, which holds the
+//! results of tasks besides. With its expiring storage: a string `huey.r.<app>.<app>.lock.<name>`. Either says that the lock
+//! is taken, not by whom.
 //!
 //! Source: coleifer/huey 3.5.4, `huey/api.py`, `huey/storage.py`; formats seen running.
 
 use lockkeeper_model::{Certainty, LockId, LockState};
 
-use super::{Dialect, Found, FoundLock, Kind, Script, Stored, most_ttl};
+use super::{Dialect, Found, FoundLock, Kind, Script, Stored, compare_and_delete, most_ttl, whole};
 use crate::source::{DialectTraits, Entry, Extra, Form, Recognition, ReleaseOrder};
 
 pub(super) struct Huey;
@@ -13,6 +14,9 @@ pub(super) struct Huey;
 const NAME: &str = "huey";
 const PREFIX: &[u8] = b"huey.results.";
 const LOCK: &[u8] = b".lock.";
+
+/// The value of an expiring lock is a pickle of one character; results are longer and lie elsewhere.
+const MAX_VALUE: usize = 64;
 
 static TRAITS: DialectTraits = DialectTraits {
     stored_as: "hash field",
@@ -39,13 +43,28 @@ static SEEN: Recognition = Recognition {
     traits: &TRAITS,
 };
 
+static STRING: Recognition = Recognition {
+    dialect: NAME,
+    certainty: Certainty::Certain,
+    because: "a key under `huey.r.` with `.lock.`: a lock of huey's expiring storage",
+    traits: &DialectTraits {
+        told_because: "Nothing tells it: the task runs to its end and deletes the key then.",
+        told: lockkeeper_model::Told::Never,
+        unsafe_unlock: Some("huey deletes the key at the task's end without comparing, whoever has it by then"),
+        never_renews: Some("huey does not renew"),
+        token_is_one_use: false,
+        waiters_because: "nobody waits for it: a task that finds it held fails or is tried again later",
+        ..DialectTraits::PLAIN
+    },
+};
+
 impl Dialect for Huey {
     fn names(&self) -> &'static [&'static str] {
         &[NAME]
     }
 
     fn kinds(&self) -> &'static [Kind] {
-        &[Kind::Hash]
+        &[Kind::Hash, Kind::String]
     }
 
     fn root_of(&self, key: &[u8]) -> Option<Vec<u8>> {
@@ -56,6 +75,14 @@ impl Dialect for Huey {
     }
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {
+        if let Some(value) = stored.string() {
+            return match is_expiring_lock(stored.key()) && value.len() <= MAX_VALUE {
+                true => {
+                    whole(Form { state: LockState::UnknownHolder, ..Form::exclusive(&STRING, value, stored.ttl_ms()) })
+                }
+                false => Found::new(),
+            };
+        }
         let Some(fields) = stored.hash().filter(|_| is_results(stored.key())) else { return Found::new() };
         fields
             .iter()
@@ -89,6 +116,9 @@ impl Dialect for Huey {
 
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script {
         let root = order.keys.first().unwrap_or(&order.key);
+        if *root == order.key {
+            return compare_and_delete(order, now_ms);
+        }
         // The lock's id is the hash's key, one byte, and the field.
         let field = order.key.get(root.len() + 1..).unwrap_or_default();
         Script {
@@ -101,6 +131,13 @@ impl Dialect for Huey {
 
 fn is_results(key: &[u8]) -> bool {
     key.len() > PREFIX.len() && key.starts_with(PREFIX)
+}
+
+/// `huey.r.<app>.<app>.lock.<name>`; results of tasks lie under `huey.r.<app>.`, too.
+fn is_expiring_lock(key: &[u8]) -> bool {
+    key.strip_prefix(b"huey.r.")
+        .and_then(|rest| Some(&rest[memchr::memmem::find(rest, LOCK)?..]))
+        .is_some_and(|name| name.len() > LOCK.len())
 }
 
 fn is_lock(field: &[u8]) -> bool {
@@ -125,6 +162,15 @@ return {'released', -1}
 mod tests {
     use super::*;
     use crate::source::redis::dialect::Raw;
+
+    #[test]
+    fn a_lock_of_the_expiring_storage_is_told_from_results() {
+        let locks = |key: &str| {
+            let root = Raw::string(key, b"\x80\x05\x95\x05\0\0\0\0\0\0\0\x8c\x011\x94.", None);
+            Huey.recognise(&Stored { root: &root, beside: &[], configured: false, now_ms: 0 }).len()
+        };
+        assert_eq!((locks("huey.r.orders.orders.lock.nightly"), locks("huey.r.orders.b9f3a2f0-62c1")), (1, 0));
+    }
 
     fn seen(key: &str, fields: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
         let root = Raw::hash(key, fields, None);

@@ -7,18 +7,27 @@
 //! ([`Dialect::root_of`]), which keys are to be read beside a root ([`Dialect::beside`]), and what locks all of that is
 //! ([`Dialect::recognise`]). It never reads anything itself.
 
+mod bull;
+mod deadline;
 mod distributedlock_net;
 mod huey;
+mod job_tools;
+mod laravel;
 mod lockkeeper_client;
 mod members;
 mod python_redis_lock;
 #[cfg(test)]
 mod recorded;
+mod redis_py;
 mod redis_semaphore;
 mod redisson;
+mod redlock_recipe;
 mod ruby_redis_semaphore;
+mod rueidislock;
 mod shape;
+mod shedlock;
 mod sidekiq_unique_jobs;
+mod spring;
 mod symfony;
 mod symfony_semaphore;
 mod token;
@@ -329,8 +338,20 @@ const ALL: &[&dyn Dialect] = &[
     &symfony_semaphore::SymfonySemaphore,
     &symfony::Symfony,
     &distributedlock_net::DistributedLockNet,
+    // Those that a key's name gives away.
+    &rueidislock::Rueidislock,
+    &bull::Bull,
+    &shedlock::ShedLock,
+    &job_tools::JobTools,
+    &redis_py::RedisPy,
+    &laravel::Laravel,
+    // A deadline is a number that a caller may as well have chosen.
+    &deadline::Deadline,
     &python_redis_lock::PythonRedisLock,
+    // Those that only their token gives away.
     &lockkeeper_client::LockkeeperClient,
+    &redlock_recipe::RedlockRecipe,
+    &spring::Spring,
     &token::Token,
 ];
 
@@ -351,12 +372,13 @@ pub(crate) fn recognise_heard(stored: &Stored<'_>, heard: &Heard<'_>) -> Found {
     if ALL.iter().any(|dialect| dialect.is_never_a_lock(stored.key())) {
         return none();
     }
-    let families = &BY_KIND[kind as usize];
-    families
-        .iter()
-        .map(|dialect| dialect.recognise_heard(stored, heard))
-        .find(|found| !found.is_empty())
-        .unwrap_or_default()
+    for dialect in &BY_KIND[kind as usize] {
+        let found = dialect.recognise_heard(stored, heard);
+        if !found.is_empty() || dialect.is_vacant(stored) {
+            return found;
+        }
+    }
+    none()
 }
 
 /// Whether a root under which no lock was recognised is some family's all the same, with nobody holding it.

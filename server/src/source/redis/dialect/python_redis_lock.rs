@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use lockkeeper_model::Certainty;
 
+use super::redlock_recipe::has_redislock_metadata;
 use super::shape::{could_be_chosen, is_token_shaped, names_nobody};
 use super::{Dialect, Found, Kind, Raw, Script, Stored, most_ttl, none, whole};
 use crate::source::{DialectTraits, Form, Recognition, ReleaseOrder};
@@ -74,7 +75,8 @@ impl Dialect for PythonRedisLock {
         let own = token.len() == TOKEN_CHARS
             && token.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
         let signal = stored.beside(&signal(stored.key())).map(|raw| raw.key.clone());
-        let chosen = !names_nobody(token) && !is_token_shaped(token) && could_be_chosen(token);
+        let chosen =
+            !names_nobody(token) && !is_token_shaped(token) && !has_redislock_metadata(token) && could_be_chosen(token);
         let recognition = match () {
             () if own => &RANDOM_TOKEN,
             () if chosen && signal.is_some() => &SIGNALLED,

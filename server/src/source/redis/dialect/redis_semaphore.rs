@@ -14,12 +14,12 @@ use smallvec::SmallVec;
 
 use super::members::{entries, left_until, note_dead, note_foreign};
 use super::shape::is_uuid4;
-use super::{Dialect, Found, Kind, Script, Stored, none, whole};
+use super::{Dialect, Found, Kind, Script, Stored, compare_and_delete, none, whole};
 use crate::source::{DialectTraits, Extra, Form, Hold, Recognition, ReleaseOrder};
 
 pub(super) struct RedisSemaphore;
 
-const NAME: &str = "redis-semaphore";
+pub(super) const NAME: &str = "redis-semaphore";
 const PREFIX: &[u8] = b"semaphore:";
 
 const UUID_CHARS: usize = 36;
@@ -103,6 +103,10 @@ impl Dialect for RedisSemaphore {
     }
 
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script {
+        if order.mode == Mode::Exclusive {
+            // Its mutex, a string that the recipe's family recognises.
+            return compare_and_delete(order, now_ms);
+        }
         let number = |number: i64| number.to_string().into_bytes();
         Script {
             code: RELEASE,

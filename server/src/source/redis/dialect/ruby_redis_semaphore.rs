@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_and_what_is_free_make_the_permits() {
+    fn what_is_taken_and_what_is_vacant_make_the_permits() {
         let root = Raw::hash("SEMAPHORE:api:GRABBED", &[("0", "1795231733.85337"), ("1", "1795231733.85345")], None);
         let beside =
             [Raw::list("SEMAPHORE:api:AVAILABLE", &["2"], None), Raw::string("SEMAPHORE:api:EXISTS", b"1", None)];

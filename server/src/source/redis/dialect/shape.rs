@@ -20,55 +20,24 @@ pub(super) fn names_nobody(value: &[u8]) -> bool {
     )
 }
 
-/// A name by which people call locks: one of its words says so. `block`, `clock` and `release` do not.
+/// A name by which people call locks. `lock` does not count inside `block`, `clock`, `flock` and `unlock`, nor do
+/// `lease` in `release` and `leader` in `leaderboard`: those words name other things.
 pub(super) fn has_lock_like_name(key: &[u8]) -> bool {
-    words(key).any(says_lock)
-}
-
-/// The words of a name: its runs of letters, cut before a capital that follows a small letter.
-fn words(key: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let is_cut = |i: usize| {
-        i == 0
-            || key[i - 1].is_ascii_alphabetic() != key[i].is_ascii_alphabetic()
-            || (key[i - 1].is_ascii_lowercase() && key[i].is_ascii_uppercase())
+    let is = |at: usize, word: &[u8]| key.get(at..at + word.len()).is_some_and(|part| part.eq_ignore_ascii_case(word));
+    // What stands before, if that and the word are another word, which begins there.
+    let ends = |at: usize, before: &[u8]| {
+        at >= before.len()
+            && is(at - before.len(), before)
+            && !key[..at - before.len()].last().is_some_and(u8::is_ascii_alphabetic)
     };
-    let mut from = 0;
-    std::iter::from_fn(move || {
-        while from < key.len() {
-            let start = from;
-            let end = (start + 1..key.len()).find(|&i| is_cut(i)).unwrap_or(key.len());
-            from = end;
-            if key[start].is_ascii_alphabetic() {
-                return Some(&key[start..end]);
-            }
-        }
-        None
+    (0..key.len()).any(|at| match key[at] | 0x20 {
+        b'l' if is(at, b"lock") => ![&b"b"[..], b"c", b"f", b"un"].iter().any(|before| ends(at, before)),
+        b'l' if is(at, b"lease") => !ends(at, b"re") && !ends(at, b"p"),
+        b'l' => is(at, b"leader") && !is(at, b"leaderboard"),
+        b'm' => is(at, b"mutex"),
+        b's' => is(at, b"semaphore") || is(at, b"singleton"),
+        _ => false,
     })
-}
-
-fn says_lock(word: &[u8]) -> bool {
-    const WHOLE: [&[u8]; 10] = [
-        b"mutex",
-        b"mutexes",
-        b"lease",
-        b"leases",
-        b"leader",
-        b"singleton",
-        b"semaphore",
-        b"semaphores",
-        b"singletonlock",
-        b"redlock",
-    ];
-    /// Words that end in `lock` and mean something else.
-    const OTHERS: [&[u8]; 8] =
-        [b"block", b"clock", b"unlock", b"flock", b"deadlock", b"gridlock", b"padlock", b"oclock"];
-    let is = |other: &&[u8]| word.eq_ignore_ascii_case(other);
-    let ends = |end: &[u8]| word.len() >= end.len() && word[word.len() - end.len()..].eq_ignore_ascii_case(end);
-    let singular = if ends(b"s") { &word[..word.len() - 1] } else { word };
-    WHOLE.iter().any(is)
-        || (singular.len() >= 4
-            && singular[singular.len() - 4..].eq_ignore_ascii_case(b"lock")
-            && !OTHERS.iter().any(|other| singular.eq_ignore_ascii_case(other)))
 }
 
 /// 36 characters: hex digits and dashes in their places.
@@ -143,6 +112,37 @@ pub(super) fn uuid1_identity(token: &[u8]) -> Identity {
     }
 }
 
+/// The last character of sixteen bytes in base64: it carries two bits, so its other four are zero.
+fn ends_sixteen_bytes(last: u8) -> bool {
+    matches!(last, b'A' | b'Q' | b'g' | b'w')
+}
+
+/// Upper and lower case are mixed, as in random letters and hardly ever in a name.
+fn mixes_cases(token: &[u8]) -> bool {
+    token.iter().any(u8::is_ascii_uppercase) && token.iter().any(u8::is_ascii_lowercase)
+}
+
+/// Base64 of 16 random bytes with its padding.
+pub(super) fn is_padded_base64_of_16(token: &[u8]) -> bool {
+    token.len() == 24
+        && token.ends_with(b"==")
+        && ends_sixteen_bytes(token[21])
+        && token[..22].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
+/// Begins with base64url of 16 random bytes, which takes 22 characters without padding.
+pub(super) fn begins_with_base64url_of_16(token: &[u8]) -> bool {
+    token.len() >= 22
+        && ends_sixteen_bytes(token[21])
+        && token[..22].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && mixes_cases(&token[..22])
+}
+
+/// 22 random letters and digits.
+pub(super) fn is_alphanumeric_22(token: &[u8]) -> bool {
+    token.len() == 22 && token.iter().all(u8::is_ascii_alphanumeric) && mixes_cases(token)
+}
+
 /// The token forms of known libraries: hex and dashed UUIDs, base64 of 16, 18 or 32 bytes, 16 to 22 letters and digits, 20
 /// or 24 raw bytes, host_pid_hex.
 pub(super) fn is_token_shaped(token: &[u8]) -> bool {
@@ -158,6 +158,7 @@ pub(super) fn is_token_shaped(token: &[u8]) -> bool {
         20 => all(u8::is_ascii_alphanumeric) || is_raw(),
         22 => all(base64),
         24 => all(base64) || is_raw(),
+        44 => all(base64) && token.ends_with(b"="),
         len if len > 36 && len <= MAX_GUESSED_TOKEN => {
             let (head, tail) = token.split_at(len - 32);
             is_dashed_uuid(&token[..36]) || (head.ends_with(b"_") && tail.iter().all(u8::is_ascii_hexdigit))
@@ -179,17 +180,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_says_lock_by_a_word_and_not_by_accident() {
+    fn names_of_locks_are_told_from_words_that_contain_their_letters() {
         for name in
-            ["lock:a", "order-lock", "orderLock", "x:mutex:1", "LOCKS/a", "mylock", "redlock:x", "leader", "a_lock_b"]
+            ["order-locks:17", "LOCK", "joblock", "dblock:1", "deadlock", "x:Mutex", "lease:a", "leader", "key_lock"]
         {
             assert!(has_lock_like_name(name.as_bytes()), "{name}");
         }
-        for name in
-            ["block:height", "blocked:10.0.0.9", "clock:skew", "release:7", "leaderboard:eu", "unlock", "lockout:5", ""]
-        {
+        for name in [
+            "block:height",
+            "blocked:10.0.0.9",
+            "Clock",
+            "my:flock",
+            "unlock:1",
+            "release:current",
+            "leaderboard",
+            "loc",
+            "",
+        ] {
             assert!(!has_lock_like_name(name.as_bytes()), "{name}");
         }
+    }
+
+    #[test]
+    fn base64_of_16_bytes_ends_as_only_it_can() {
+        assert!(is_padded_base64_of_16(b"r9C+Nk7jLkUnxp3gr5JUQQ=="));
+        assert!(!is_padded_base64_of_16(b"r9C+Nk7jLkUnxp3gr5JUQR=="));
+        assert!(begins_with_base64url_of_16(b"-7SaOoBYZMXgPLzBR0DBQQworker-7"));
+        assert!(!begins_with_base64url_of_16(b"production-worker-hostg-17"));
     }
 
     #[test]
