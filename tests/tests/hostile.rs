@@ -23,8 +23,10 @@ async fn any_bytes_may_be_a_key_and_come_back_unharmed() {
         b"lock:{tag}:..:../../etc",
         b"b64:lock",
     ];
-    for key in keys {
-        let _: String = store(&client, "SET", [key, TOKEN.as_bytes(), b"PX", b"60000"]).await;
+    for (n, key) in keys.into_iter().enumerate() {
+        // One token in several keys would be one lock.
+        let token = format!("{n}{}", &TOKEN[1..]);
+        let _: String = store(&client, "SET", [key, token.as_bytes(), b"PX", b"60000"]).await;
     }
     // A token of any bytes, too.
     let _: String = store(&client, "SET", [b"lock:raw".as_slice(), &[0, 159, 146, 150], b"PX", b"60000"]).await;

@@ -50,7 +50,7 @@ async fn the_users_of_the_readme_may_do_all_that_is_needed_and_no_more_is_asked_
 #[tokio::test(flavor = "multi_thread")]
 async fn the_user_of_the_readme_may_watch_a_cluster_and_follow_its_keys() {
     let rules = rules();
-    let [watching, releasing, cluster_too, _] = rules.as_slice() else { panic!("{rules:?}") };
+    let [watching, _, releasing, cluster_too, _] = rules.as_slice() else { panic!("{rules:?}") };
     let cluster = Cluster::start().await;
     for node in &cluster.nodes {
         for rules in [watching, releasing, cluster_too] {
@@ -78,7 +78,7 @@ async fn the_user_of_the_readme_may_watch_a_cluster_and_follow_its_keys() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_user_of_the_readme_may_ask_the_sentinels() {
     let rules = rules();
-    let [watching, _, _, asking] = rules.as_slice() else { panic!("{rules:?}") };
+    let [watching, _, _, _, asking] = rules.as_slice() else { panic!("{rules:?}") };
     let sentinels = Sentinels::start().await;
     for sentinel in sentinels.clients().await {
         let _: String = store(&sentinel, "ACL", asking.iter().copied()).await;

@@ -233,10 +233,7 @@ impl Merge {
             }
             Report::ScanBegan { at } => self.nodes[i].scan_began = Some(at),
             Report::ScanEnded { began_at } => {
-                let unmet: Vec<Bytes> = self.table.unmet(i, began_at).map(Bytes::copy_from_slice).collect();
-                for key in unmet {
-                    self.look_on(i, key);
-                }
+                self.look_at_unmet(i, began_at);
                 self.sweep_due |= self.nodes[i].scanned(began_at);
                 self.refresh(i);
                 self.weigh().await?;
@@ -435,8 +432,19 @@ impl Merge {
             node.scan_began = None;
             self.unsent[i].clear();
             self.waiting[i] = None;
+        } else if let Some(began_at) = node.whole_since.filter(|_| node.complete) {
+            // It was scanned before it was said to answer: what it had then and has no more is still to be read.
+            self.look_at_unmet(i, began_at);
         }
         self.sweep = Some(0);
+    }
+
+    /// Has those read again that a scan of a master did not meet.
+    fn look_at_unmet(&mut self, i: usize, began_at: Time) {
+        let unmet: Vec<Bytes> = self.table.unmet(i, began_at).map(Bytes::copy_from_slice).collect();
+        for key in unmet {
+            self.look_on(i, key);
+        }
     }
 
     /// Weighs whether a majority is watched, and says when that begins and ends.

@@ -65,7 +65,7 @@ impl Dialect for Token {
         // The name is looked at last: most strings of most stores are told apart by their value alone.
         let may_be_one = no_owner || shaped || could_be_chosen(token);
         let recognition = match () {
-            () if !stored.configured && !(may_be_one && has_lock_like_name(stored.key())) => return none(),
+            () if !(stored.configured || may_be_one && has_lock_like_name(stored.key())) => return none(),
             () if no_owner => &NOBODY,
             () if shaped => &SHAPED,
             () if stored.configured => &CONFIGURED,
