@@ -18,6 +18,7 @@ pub(crate) fn row(id: u64) -> Row {
         mode: Mode::Exclusive,
         state: LockState::Held,
         holders: 1,
+        permits: None,
         token: Some("0f8e41d2a2c911ef8b0a0242ac120003".to_owned()),
         token_b64: None,
         who: None,

@@ -11,6 +11,7 @@ mod lock_table;
 mod picture;
 mod release;
 mod say;
+mod sentence;
 mod strip;
 mod toolbar;
 mod verdict;

@@ -4,9 +4,10 @@ use leptos::html;
 use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, shown};
-use lockkeeper_model::{Flag, MAX_TEXT_BYTES, Order, SortKey};
+use lockkeeper_model::{FLAG_FILTERS, Flag, MAX_TEXT_BYTES, Order, SortKey};
 
 use super::TableKeys;
+use super::lock_row::BLOCKED_EXPLAINED;
 use crate::live::Live;
 use crate::live::route::{STATES, cut};
 use crate::nav::Nav;
@@ -26,8 +27,10 @@ pub(crate) fn Toolbar(
             <Search field=search />
             <Filters />
             <span class="spread"></span>
-            <OrderChoice />
-            <Pause />
+            <div class="tools-end">
+                <OrderChoice />
+                <Pause />
+            </div>
         </section>
     }
 }
@@ -91,10 +94,20 @@ fn Filters() -> impl IntoView {
         options(names)
     });
     let dialects = Signal::derive(move || {
-        let mut names: Vec<String> = live.dialects.get();
+        let mut names: Vec<String> =
+            live.dialects.with(|dialects| dialects.iter().map(|dialect| dialect.name.clone()).collect());
         names.extend(nav.route.with(|route| route.question.dialect.clone()));
-        options(names)
+        let mut options = options(names);
+        live.dialects.with(|dialects| {
+            for (name, said) in &mut options {
+                let locks = dialects.iter().find(|dialect| dialect.name == *name).map_or(0, |dialect| dialect.locks);
+                *said = format!("{said} ({})", count(locks));
+            }
+        });
+        options
     });
+    let flags =
+        Signal::derive(|| FLAG_FILTERS.map(|flag| (flag.word().to_owned(), super::say::flag_name(flag))).to_vec());
     let states = Signal::derive(|| STATES.map(|(word, said)| (word.to_owned(), said.to_owned())).to_vec());
     view! {
         <div class="chips">
@@ -127,6 +140,13 @@ fn Filters() -> impl IntoView {
                 options=dialects
                 chosen=Signal::derive(move || nav.route.with(|route| route.question.dialect.clone()))
                 choose=move |value| nav.ask(|question| question.dialect = value)
+            />
+            <Choice
+                label="Flag"
+                any="any flag"
+                options=flags
+                chosen=Signal::derive(move || nav.route.with(|route| route.question.flag.clone()))
+                choose=move |value| nav.ask(|question| question.flag = value)
             />
             <Choice
                 label="State"
@@ -186,10 +206,25 @@ fn Choice(
             <option value="" selected=flag(move || chosen.with(Option::is_none))>
                 {any}
             </option>
-            <For each=move || options.get() key=Clone::clone let((value, said))>
-                <option value=value.clone() selected=flag(move || is(&value))>
-                    {said}
-                </option>
+            // What an option says may change; the option stays, so that an open list does not close.
+            <For
+                each=move || options.with(|options| options.iter().map(|(value, _)| value.clone()).collect::<Vec<_>>())
+                key=Clone::clone
+                let(value)
+            >
+                {
+                    let known = value.clone();
+                    let said = maybe(move || {
+                        options.with(|options| {
+                            options.iter().find(|(value, _)| *value == known).map(|(_, said)| said.clone())
+                        })
+                    });
+                    view! {
+                        <option value=value.clone() selected=flag(move || is(&value))>
+                            {said}
+                        </option>
+                    }
+                }
             </For>
         </select>
     }
@@ -227,6 +262,7 @@ fn OrderChoice() -> impl IntoView {
     let nav = expect_context::<Nav>();
     let sort = move || nav.route.with(|route| route.question.sort);
     let order = move || nav.route.with(|route| route.question.order());
+    let explained = maybe(move || (sort() == SortKey::Blocked).then(|| BLOCKED_EXPLAINED.to_owned()));
     let choose = move |word: String| {
         let Some(key) = SortKey::ALL.into_iter().find(|key| key.word() == word) else { return };
         nav.ask(|question| {
@@ -245,7 +281,7 @@ fn OrderChoice() -> impl IntoView {
     };
     view! {
         <span class="joined">
-            <select class="chip" aria-label="Order by" on:change:target=move |event| choose(event.target().value())>
+            <select class="chip" aria-label="Order by" title=explained on:change:target=move |event| choose(event.target().value())>
                 {SortKey::ALL
                     .into_iter()
                     .map(|key| {
@@ -296,7 +332,7 @@ fn Pause() -> impl IntoView {
                 let (glyph, word) = if keys.paused.get() { (Glyph::Play, "Resume") } else { (Glyph::Pause, "Pause") };
                 view! {
                     <Icon glyph />
-                    {word}
+                    <span>{word}</span>
                 }
             }}
         </button>

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use lockkeeper_model::wire::{Ended, Facets, Row, ServerFrame};
+use lockkeeper_model::wire::{DialectCount, Ended, Facets, Row, ServerFrame};
 use lockkeeper_model::{Event, Lock, LockId, SourceStatus};
 use serde::de::value::StringDeserializer;
 use serde::de::{
@@ -71,6 +71,8 @@ enum Frame {
     Sources {
         now: i64,
         sources: Vec<SourceStatus>,
+        #[serde(default)]
+        dialects: Vec<DialectCount>,
     },
     Window {
         ask: u32,
@@ -307,7 +309,11 @@ mod tests {
                 demo: false,
                 now: 1_767_235_900_120,
             },
-            ServerFrame::Sources { now: 1, sources: Vec::new() },
+            ServerFrame::Sources {
+                now: 1,
+                sources: Vec::new(),
+                dialects: vec![DialectCount { name: "redisson".to_owned(), locks: 2 }],
+            },
             ServerFrame::Window {
                 ask: 2,
                 now: 1,

@@ -1,0 +1,38 @@
+use leptos::prelude::*;
+
+use crate::components::facts::Facts;
+use crate::ui::{When, flag, maybe};
+
+/// Terms and what they are. A text that changes as time passes is changed in place, so that it can be selected.
+#[component]
+pub(crate) fn FactsList(
+    /// In order.
+    facts: Memo<Facts>,
+) -> impl IntoView {
+    let places =
+        move || facts.with(|facts| facts.iter().map(|(term, _)| *term).enumerate().collect::<Vec<(usize, &str)>>());
+    view! {
+        <dl class="facts">
+            <For each=places key=|place| *place let((at, term))>
+                <dt>{term}</dt>
+                <dd>{maybe(move || facts.with(|facts| facts.get(at).map(|(_, text)| text.clone())))}</dd>
+            </For>
+        </dl>
+    }
+}
+
+/// Facts under a heading, and nothing at all where there are none.
+#[component]
+pub(crate) fn Section(
+    /// The heading.
+    title: Signal<String>,
+    /// In order.
+    facts: Memo<Facts>,
+) -> impl IntoView {
+    view! {
+        <When holds=flag(move || !facts.with(Vec::is_empty))>
+            <h3>{title}</h3>
+            <FactsList facts />
+        </When>
+    }
+}
