@@ -5,6 +5,7 @@ mod chrome;
 mod drawer;
 mod empty;
 mod facts;
+mod facts_list;
 mod history;
 mod lock_row;
 mod lock_table;

@@ -2,14 +2,18 @@ use leptos::prelude::*;
 use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{Holder, Lock, Mode, PreviewTarget, Time};
 
-use super::facts_list::FactsList;
 use super::release_button::ReleaseButton;
+use crate::components::facts_list::FactsList;
 use crate::components::say::{self, Look};
 use crate::components::sentence::verdict_on;
 use crate::components::verdict::verdict_class;
 use crate::components::{facts, sentence};
 use crate::live::Live;
 use crate::ui::{CopyButton, Drain, DrainBar, When, flag, maybe, text};
+
+/// A token up to this many characters is read and compared as a whole: a UUID with a thread behind it. A longer one is
+/// copied.
+const LONGEST_WHOLE: usize = 64;
 
 /// One hold: who has it, whether that one lives and what this rests on, for how long yet, and what else is known.
 #[component]
@@ -55,19 +59,20 @@ pub(crate) fn HolderBlock(
             <p>
                 <b>{who}</b>
             </p>
-            <p>
-                <code title=text(move || shown(&whole.get()))>{token}</code>
-                " "
-                <CopyButton text=whole what="the token" />
-            </p>
-            <p>
-                <span class=text(move || judged.with(|judged| judged.class))>{text(move || judged.with(|judged| judged.word))}</span>
-            </p>
+            <p class=text(move || judged.with(|judged| judged.class))>{text(move || judged.with(|judged| judged.word))}</p>
             <ul class="evidence">
                 <For each=move || 0..judged.with(|judged| judged.evidence.len()) key=|line| *line let(line)>
                     <li>{maybe(move || judged.with(|judged| judged.evidence.get(line).cloned()))}</li>
                 </For>
             </ul>
+            <dl class="facts">
+                <dt>"Token"</dt>
+                <dd>
+                    <code title=text(move || shown(&whole.get()))>{token}</code>
+                    " "
+                    <CopyButton text=whole what="the token" />
+                </dd>
+            </dl>
             <LeaseBar holder />
             <FactsList facts />
             <When holds=flag(move || several.get() && offered.get())>
@@ -128,6 +133,7 @@ fn drain(holder: &Holder) -> Option<Drain> {
 fn short(holder: &Holder) -> String {
     match &holder.token {
         Some(token) if token.is_empty() => "(empty token)".to_owned(),
+        Some(token) if token.chars().count() <= LONGEST_WHOLE => shown(token),
         Some(token) => short_token(token),
         None => format!("{} (not text; base64)", short_token(&holder.token_b64)),
     }

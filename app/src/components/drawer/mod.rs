@@ -1,7 +1,6 @@
 //! Everything known about one lock: the judgement first, who has it and on what evidence, who waits, what is dangerous,
 //! and then how all that is known.
 
-mod facts_list;
 mod flags;
 mod holder;
 mod release_button;
@@ -14,12 +13,12 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{Lock, LockId, PreviewTarget, Time};
 
 use super::facts::{self, Facts};
+use super::facts_list::Section;
 use super::history::History;
 use super::picture::Picture;
 use super::release::ReleaseDialog;
 use super::sentence::{Sentence, Tone, capital, sentence};
 use super::{TableKeys, say};
-use facts_list::Section;
 use flags::Flags;
 use holder::HolderBlock;
 use release_button::ReleaseButton;

@@ -3,9 +3,8 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{Lock, StoredEntry};
 
 use crate::components::facts::Facts;
+use crate::components::facts_list::FactsList;
 use crate::ui::{When, flag, maybe};
-
-use super::facts_list::FactsList;
 
 /// How it lies in the store: every key, every field.
 #[component]

@@ -2,8 +2,8 @@ use leptos::prelude::*;
 use lockkeeper_model::words::{count, duration, shown};
 use lockkeeper_model::{Lock, Time, Waiter};
 
-use super::facts_list::FactsList;
 use crate::components::facts;
+use crate::components::facts_list::FactsList;
 use crate::live::Live;
 use crate::ui::{CopyButton, When, flag, maybe, text};
 

@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 
-use crate::components::facts::Facts;
+use super::facts::Facts;
 use crate::ui::{When, flag, maybe};
 
 /// Terms and what they are. A text that changes as time passes is changed in place, so that it can be selected.
