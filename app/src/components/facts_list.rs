@@ -1,7 +1,7 @@
 use leptos::prelude::*;
 
 use super::facts::Facts;
-use crate::ui::{When, flag, maybe};
+use crate::ui::{When, each, flag, maybe};
 
 /// Terms and what they are. A text that changes as time passes is changed in place, so that it can be selected.
 #[component]
@@ -9,16 +9,14 @@ pub(crate) fn FactsList(
     /// In order.
     facts: Memo<Facts>,
 ) -> impl IntoView {
-    let places =
-        move || facts.with(|facts| facts.iter().map(|(term, _)| *term).enumerate().collect::<Vec<(usize, &str)>>());
-    view! {
-        <dl class="facts">
-            <For each=places key=|place| *place let((at, term))>
-                <dt>{term}</dt>
-                <dd>{maybe(move || facts.with(|facts| facts.get(at).map(|(_, text)| text.clone())))}</dd>
-            </For>
-        </dl>
-    }
+    let count = move || facts.with(Vec::len);
+    let pair = move |at: usize| {
+        view! {
+            <dt>{maybe(move || facts.with(|facts| facts.get(at).map(|(term, _)| (*term).to_owned())))}</dt>
+            <dd>{maybe(move || facts.with(|facts| facts.get(at).map(|(_, text)| text.clone())))}</dd>
+        }
+    };
+    view! { <dl class="facts">{each(count, pair)}</dl> }
 }
 
 /// Facts under a heading, and nothing at all where there are none.

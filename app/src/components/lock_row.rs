@@ -9,7 +9,7 @@ use super::verdict::{VerdictMark, verdict_class};
 use crate::live::Live;
 use crate::live::board::{Condition, RowView};
 use crate::nav::Nav;
-use crate::ui::{Drain, DrainBar, When, flag, hms, text};
+use crate::ui::{Drain, DrainBar, When, each, flag, hms, text};
 
 /// What the order is that a page begins with, in a sentence.
 pub(crate) const BLOCKED_EXPLAINED: &str = "The time that everybody who waited for a lock in the last 5 minutes has \
@@ -206,9 +206,11 @@ fn lock_cell(cells: Cells) -> impl IntoView {
     let name = cells.text(|row| shown(&row.name));
     let id = cells.text(|row| shown(row.id.as_str()));
     let from = cells.text(|row| format!("{} · {}", shown(&row.source), say::family(row)));
-    let flags = Memo::new(move |_| cells.view.with(|view| view.row.flags.clone()));
-    let all_flags =
-        text(move || flags.with(|flags| flags.iter().map(|flag| say::flag_name(*flag)).collect::<Vec<_>>().join(", ")));
+    let flags = cells.text(|row| row.flags.iter().map(|flag| say::flag_name(*flag)).collect::<Vec<_>>().join(", "));
+    let tag = move |at: usize| {
+        let said = cells.text(move |row| say::tags(&row.flags).into_iter().nth(at).unwrap_or_default());
+        view! { <i class="tag">{said}</i> }
+    };
     let href = text(move || {
         let lock = cells.view.with(|view| (view.row.source.clone(), view.row.id.clone()));
         nav.route.with(|route| route.with_lock(Some(lock)).href())
@@ -217,9 +219,9 @@ fn lock_cell(cells: Cells) -> impl IntoView {
         <a class="name" href=href title=id tabindex="-1">
             {name}
         </a>
-        <small class="from" title=all_flags>
+        <small class="from" title=flags>
             <span>{from}</span>
-            {move || flags.with(|flags| say::tags(flags)).into_iter().map(|tag| view! { <i class="tag">{tag}</i> }).collect_view()}
+            {each(move || cells.view.with(|view| say::tags(&view.row.flags).len()), tag)}
         </small>
     }
 }
@@ -255,6 +257,7 @@ fn held_cell(cells: Cells) -> impl IntoView {
         let at = cells.at.get();
         cells.view.with(|view| match &view.condition {
             Condition::Ended(ended) => ended.held_ms.map_or_else(String::new, lockkeeper_model::words::duration),
+            Condition::Live | Condition::Left(_) if view.row.holders == 0 => "–".to_owned(),
             Condition::Live | Condition::Left(_) => say::held_for(&say::bounds(&view.row), Time(at)),
         })
     });
@@ -264,6 +267,7 @@ fn held_cell(cells: Cells) -> impl IntoView {
         format!("{at_the_latest} {moment}, {}", say::basis(row.since_basis))
     });
     let small = cells.text(|row| match row.since_basis {
+        _ if row.holders == 0 => String::new(),
         Basis::FirstSeen => format!("before {}", hms(Time(row.since_not_after))),
         _ => format!("since {}", hms(Time(row.since_not_after))),
     });
@@ -297,7 +301,7 @@ fn lease_cell(cells: Cells) -> impl IntoView {
     let stopped_at = Memo::new(move |_| if cells.old.get() { Some(cells.at.get()) } else { None });
     let left = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
     view! {
-            <When holds=flag(move || !cells.ended.get())>
+            <When holds=flag(move || !cells.ended.get() && cells.view.with(|view| view.row.holders > 0))>
                 <div class="lease" class:endless=endless class:short=short>
                     <When holds=measured>
     <DrainBar ends_at length_ms stopped_at now=move || cells.live.exact_now() />

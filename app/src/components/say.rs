@@ -251,7 +251,7 @@ const NOT_IN_ROWS: [Flag; 8] = [
 ];
 
 /// More tags than this do not fit into a row; the others are counted.
-const MOST_TAGS: usize = 2;
+const MOST_TAGS: usize = 1;
 
 /// The flags in a row, as small tags.
 pub(crate) fn tags(flags: &[Flag]) -> Vec<String> {
@@ -457,9 +457,9 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_room_for_two_tags_and_counts_the_rest() {
+    fn a_row_has_room_for_one_tag_and_counts_the_rest() {
         let flags = [Flag::NoExpiry, Flag::ExpiryLost, Flag::FailedOver, Flag::CameBack, Flag::PollStorm];
-        assert_eq!(tags(&flags), ["expiry lost", "failed over", "+2"]);
+        assert_eq!(tags(&flags), ["expiry lost", "+3"]);
         assert!(tags(&[Flag::NoExpiry]).is_empty());
     }
 

@@ -129,6 +129,9 @@ fn lease_sentence(lease: &Lease, several: bool, now: Time) -> String {
         (LeaseKind::Session, None) => "It ends with its session.".to_owned(),
         (LeaseKind::Transaction, None) => "It ends with its transaction.".to_owned(),
         (LeaseKind::Ttl, None) => "When it ends by itself is not known.".to_owned(),
+        (_, Some(end)) if end <= now && several => {
+            "The time of all of them is over, and the store has not confirmed the end yet.".to_owned()
+        }
         (_, Some(end)) if end <= now => "Its time is over, and the store has not confirmed the end yet.".to_owned(),
         (_, Some(end)) if several => format!("The last of them ends by itself in {}.", duration(end.since(now))),
         (_, Some(end)) => format!("It ends by itself in {}, unless it is renewed.", duration(end.since(now))),

@@ -1,13 +1,13 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, duration, shown};
-use lockkeeper_model::{SourceState, SourceStatus, Time};
+use lockkeeper_model::{MissingPermission, SourceState, SourceStatus, Time};
 
 use super::facts::Facts;
 use super::facts_list::FactsList;
 use super::say;
 use super::sentence::capital;
 use crate::live::Live;
-use crate::ui::{CopyButton, flag, hms, maybe, text};
+use crate::ui::{CopyButton, each, flag, hms, maybe, text};
 
 /// Confirmed within this long counts as now: the server says so once a second.
 const NOW_MS: i64 = 3_000;
@@ -75,10 +75,32 @@ fn Source(
         let source = source.clone();
         Memo::new(move |_| source().map(|source| facts(&source, live.running_now.get())).unwrap_or_default())
     };
-    let missing = Memo::new(move |_| {
-        let missing = source().map(|source| source.missing_permissions).unwrap_or_default();
-        missing.into_iter().map(|one| (one.permission, one.costs, one.fix)).collect::<Vec<_>>()
-    });
+    let missing = {
+        let source = source.clone();
+        move || source().map(|source| source.missing_permissions).unwrap_or_default()
+    };
+    let how_many = missing.clone();
+    let one_missing = move |at: usize| {
+        let part = |part: fn(&MissingPermission) -> String| {
+            let missing = missing.clone();
+            text(move || missing().get(at).map(part).unwrap_or_default())
+        };
+        view! {
+            <div class="missing">
+                <p>
+                    <b>"Not permitted: " {part(|missing| shown(&missing.permission))}</b>
+                    ". "
+                    {part(|missing| capital(&missing.costs))}
+                </p>
+                <p>
+                    "To grant it: "
+                    <code>{part(|missing| shown(&missing.fix))}</code>
+                    " "
+                    <CopyButton text=part(|missing| missing.fix.clone()) what="the line that grants it" />
+                </p>
+            </div>
+        }
+    };
     view! {
         <details class=class name="source">
             <summary>
@@ -90,37 +112,10 @@ fn Source(
                 <span class="source-warning">{warnings}</span>
             </summary>
             <div class="source-facts">
-                <For each=move || missing.get() key=Clone::clone let(missing)>
-                    <Missing missing />
-                </For>
+                {each(move || how_many().len(), one_missing)}
                 <FactsList facts />
             </div>
         </details>
-    }
-}
-
-/// Something that the credential may not do, with the line that grants it.
-#[component]
-fn Missing(
-    /// The command, what is not seen without it, the line.
-    missing: (String, String, String),
-) -> impl IntoView {
-    let (permission, costs, fix) = missing;
-    let (line, said) = (fix.clone(), shown(&fix));
-    view! {
-        <div class="missing">
-            <p>
-                <b>"Not permitted: " {shown(&permission)}</b>
-                ". "
-                {capital(&costs)}
-            </p>
-            <p>
-                "To grant it: "
-                <code>{said}</code>
-                " "
-                <CopyButton text=text(move || line.clone()) what="the line that grants it" />
-            </p>
-        </div>
     }
 }
 

@@ -11,7 +11,7 @@ use super::lock_row::BLOCKED_EXPLAINED;
 use crate::live::Live;
 use crate::live::route::{STATES, cut};
 use crate::nav::Nav;
-use crate::ui::{Glyph, Icon, When, flag, maybe, text};
+use crate::ui::{Glyph, Icon, When, each, flag, maybe, text};
 
 /// A question is asked when nobody has typed for this long: a word is not four questions.
 const TYPING_REST: Duration = Duration::from_millis(120);
@@ -195,7 +195,16 @@ fn Choice(
     #[prop(into)] chosen: Signal<Option<String>>,
     choose: impl Fn(Option<String>) + 'static,
 ) -> impl IntoView {
-    let is = move |value: &str| chosen.with(|chosen| chosen.as_deref() == Some(value));
+    let option = move |at: usize| {
+        let value = maybe(move || options.with(|options| options.get(at).map(|(value, _)| value.clone())));
+        let said = maybe(move || options.with(|options| options.get(at).map(|(_, said)| said.clone())));
+        let selected = flag(move || value.with(|value| value.is_some() && chosen.with(|chosen| chosen == value)));
+        view! {
+            <option value=value selected=selected>
+                {said}
+            </option>
+        }
+    };
     view! {
         <select
             class="chip"
@@ -207,25 +216,7 @@ fn Choice(
                 {any}
             </option>
             // What an option says may change; the option stays, so that an open list does not close.
-            <For
-                each=move || options.with(|options| options.iter().map(|(value, _)| value.clone()).collect::<Vec<_>>())
-                key=Clone::clone
-                let(value)
-            >
-                {
-                    let known = value.clone();
-                    let said = maybe(move || {
-                        options.with(|options| {
-                            options.iter().find(|(value, _)| *value == known).map(|(_, said)| said.clone())
-                        })
-                    });
-                    view! {
-                        <option value=value.clone() selected=flag(move || is(&value))>
-                            {said}
-                        </option>
-                    }
-                }
-            </For>
+            {each(move || options.with(Vec::len), option)}
         </select>
     }
 }
@@ -287,7 +278,7 @@ fn OrderChoice() -> impl IntoView {
                     .map(|key| {
                         view! {
                             <option value=key.word() selected=flag(move || sort() == key)>
-                                {format!("Order: {}", sort_said(key))}
+                                {format!("by {}", sort_said(key))}
                             </option>
                         }
                     })

@@ -3,9 +3,10 @@ use lockkeeper_model::Lock;
 use lockkeeper_model::words::shown;
 
 use crate::components::say;
+use crate::ui::{When, each, flag, text};
 
 /// One flag on a card.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Card {
     name: String,
     what: String,
@@ -19,29 +20,30 @@ pub(crate) fn Flags(
     /// The lock.
     lock: Memo<Option<Lock>>,
 ) -> impl IntoView {
-    let cards = Memo::new(move |_| lock.with(|lock| lock.as_ref().map(cards)).unwrap_or_default());
-    view! {
-        <For each=move || cards.get() key=Clone::clone let(card)>
+    let card = move |at: usize| {
+        let said = move |part: fn(Card) -> String| {
+            text(move || lock.with(|lock| cards(lock.as_ref()?).into_iter().nth(at).map(part)).unwrap_or_default())
+        };
+        let todo = said(|card| card.todo);
+        view! {
             <section class="flag">
                 <p>
-                    <i class="tag">{card.name}</i>
+                    <i class="tag">{said(|card| card.name)}</i>
                     " "
-                    <b>{card.what}</b>
+                    <b>{said(|card| card.what)}</b>
                     " "
-                    {card.why}
+                    {said(|card| card.why)}
                 </p>
-                {(!card.todo.is_empty())
-                    .then(|| {
-                        view! {
-                            <p>
-                                <b>"What to do: "</b>
-                                {card.todo}
-                            </p>
-                        }
-                    })}
+                <When holds=flag(move || !todo.with(String::is_empty))>
+                    <p>
+                        <b>"What to do: "</b>
+                        {todo}
+                    </p>
+                </When>
             </section>
-        </For>
-    }
+        }
+    };
+    each(move || lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.flags.len())), card)
 }
 
 fn cards(lock: &Lock) -> Vec<Card> {

@@ -3,13 +3,13 @@ use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{Holder, Lock, Mode, PreviewTarget, Time};
 
 use super::release_button::ReleaseButton;
+use crate::components::facts::{self, Facts};
 use crate::components::facts_list::FactsList;
 use crate::components::say::{self, Look};
-use crate::components::sentence::verdict_on;
+use crate::components::sentence::{capital, verdict_on};
 use crate::components::verdict::verdict_class;
-use crate::components::{facts, sentence};
 use crate::live::Live;
-use crate::ui::{CopyButton, Drain, DrainBar, When, flag, maybe, text};
+use crate::ui::{CopyButton, Drain, DrainBar, When, each, flag, maybe, text};
 
 /// A token up to this many characters is read and compared as a whole: a UUID with a thread behind it. A longer one is
 /// copied.
@@ -29,41 +29,36 @@ pub(crate) fn HolderBlock(
     releasing: RwSignal<Option<PreviewTarget>>,
 ) -> impl IntoView {
     let live = expect_context::<Live>();
-    let holder = Memo::new(move |_| lock.with(|lock| lock.as_ref().and_then(|lock| lock.holders.get(at).cloned())));
+    let holder = move || lock.with(|lock| lock.as_ref()?.holders.get(at).cloned());
+    let mode = move || lock.with(|lock| lock.as_ref().map_or(Mode::Exclusive, |lock| lock.mode));
     let offered = flag(move || lock.with(|lock| lock.as_ref().is_some_and(|lock| lock.no_release.is_none())));
-    let mode = Memo::new(move |_| lock.with(|lock| lock.as_ref().map_or(Mode::Exclusive, |lock| lock.mode)));
-    let about = move |say: fn(&Holder) -> String| maybe(move || holder.with(|holder| holder.as_ref().map(say)));
+    let about = move |say: fn(&Holder) -> String| maybe(move || holder().as_ref().map(say));
     let who =
         about(|holder| say::identity(&holder.identity).unwrap_or_else(|| "Unknown: its token names nobody".to_owned()));
     let token = about(short);
-    let whole = text(move || {
-        holder.with(|holder| {
-            holder.as_ref().map(|holder| holder.token.as_ref().unwrap_or(&holder.token_b64).clone()).unwrap_or_default()
-        })
-    });
+    let whole = text(move || holder().map(|holder| holder.token.unwrap_or(holder.token_b64)).unwrap_or_default());
+    // The class and the word of the verdict, then its evidence: lines of the same form as all other facts.
     let judged = Memo::new(move |_| {
         let now = Time(live.now.get());
-        holder.with(|holder| holder.as_ref().map(|holder| judged(holder, now))).unwrap_or_default()
+        holder().map(|holder| judged(&holder, now)).unwrap_or_default()
     });
+    let class = text(move || judged.with(|judged| judged.first().map_or("", |(class, _)| *class)));
+    let line = move |at: usize| maybe(move || judged.with(|judged| judged.get(at).map(|(_, line)| line.clone())));
     let facts = Memo::new(move |_| {
         let now = Time(live.now.get());
-        holder
-            .with(|holder| holder.as_ref().map(|holder| facts::of_holder(holder, mode.get(), now)))
-            .unwrap_or_default()
+        holder().map(|holder| facts::of_holder(&holder, mode(), now)).unwrap_or_default()
     });
     view! {
         <section class="holder" aria-label=who>
             <When holds=several>
-                <h3>{text(move || format!("{} {}", one_of(mode.get()), at + 1))}</h3>
+                <h3>{text(move || format!("{} {}", one_of(mode()), at + 1))}</h3>
             </When>
             <p>
                 <b>{who}</b>
             </p>
-            <p class=text(move || judged.with(|judged| judged.class))>{text(move || judged.with(|judged| judged.word))}</p>
+            <p class=class>{line(0)}</p>
             <ul class="evidence">
-                <For each=move || 0..judged.with(|judged| judged.evidence.len()) key=|line| *line let(line)>
-                    <li>{maybe(move || judged.with(|judged| judged.evidence.get(line).cloned()))}</li>
-                </For>
+                {each(move || judged.with(Vec::len).saturating_sub(1), move |at| view! { <li>{line(at + 1)}</li> })}
             </ul>
             <dl class="facts">
                 <dt>"Token"</dt>
@@ -73,7 +68,7 @@ pub(crate) fn HolderBlock(
                     <CopyButton text=whole what="the token" />
                 </dd>
             </dl>
-            <LeaseBar holder />
+            <LeaseBar lock at />
             <FactsList facts />
             <When holds=flag(move || several.get() && offered.get())>
                 <div class="holder-release">
@@ -86,17 +81,17 @@ pub(crate) fn HolderBlock(
 
 /// What is left of a lease, drawn.
 #[component]
-fn LeaseBar(holder: Memo<Option<Holder>>) -> impl IntoView {
+fn LeaseBar(lock: Memo<Option<Lock>>, at: usize) -> impl IntoView {
     let live = expect_context::<Live>();
-    let drain = Memo::new(move |_| holder.with(|holder| holder.as_ref().and_then(drain)));
-    let endless =
-        flag(move || holder.with(|holder| holder.as_ref().is_some_and(|holder| holder.lease.expires_at.is_none())));
-    let ends_at = Memo::new(move |_| drain.get().map_or(0, |drain| drain.ends_at));
-    let length_ms = Memo::new(move |_| drain.get().map_or(1, |drain| drain.length_ms));
+    let holder = move || lock.with(|lock| lock.as_ref()?.holders.get(at).cloned());
+    let drain = move || holder().as_ref().and_then(drain);
+    let endless = flag(move || holder().is_some_and(|holder| holder.lease.expires_at.is_none()));
+    let ends_at = Memo::new(move |_| drain().map_or(0, |drain| drain.ends_at));
+    let length_ms = Memo::new(move |_| drain().map_or(1, |drain| drain.length_ms));
     let stopped_at = Memo::new(move |_| if live.link.get().is_live() { None } else { Some(live.now.get()) });
     view! {
         <div class="lease" class:endless=endless>
-            <When holds=flag(move || drain.with(Option::is_some))>
+            <When holds=flag(move || drain().is_some())>
                 <DrainBar ends_at length_ms stopped_at now=move || live.exact_now() />
             </When>
             <When holds=endless>
@@ -106,21 +101,15 @@ fn LeaseBar(holder: Memo<Option<Holder>>) -> impl IntoView {
     }
 }
 
-/// The verdict on a holder, as it is drawn.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Judged {
-    class: &'static str,
-    word: &'static str,
-    evidence: Vec<String>,
-}
-
-/// What the passing of time changes is judged here; what the server knows beyond that is added.
-fn judged(holder: &Holder, now: Time) -> Judged {
+/// What is judged of a holder: the look and the word of the verdict, then what it rests on. What the passing of time
+/// changes is judged here; what the server knows beyond that is added.
+fn judged(holder: &Holder, now: Time) -> Facts {
     let (verdict, mut lines) = verdict_on(holder, now);
     let timed = lines.len();
     lines.extend(holder.evidence.iter().skip(timed).cloned());
-    let evidence = lines.iter().map(|line| sentence::capital(line)).collect();
-    Judged { class: verdict_class(Look::Verdict(verdict)), word: verdict.word(), evidence }
+    let mut judged: Facts = vec![(verdict_class(Look::Verdict(verdict)), verdict.word().to_owned())];
+    judged.extend(lines.iter().map(|line| ("", capital(line))));
+    judged
 }
 
 /// The lease as it was last granted; `None` where its length is not known.
@@ -157,8 +146,9 @@ mod tests {
         let mut holder = lock().holders[0].clone();
         holder.evidence = vec!["renewed 0.1 s ago, every 10.0 s".to_owned(), "its token was made at noon".to_owned()];
         let said = judged(&holder, Time(61_000));
-        assert_eq!(said.evidence, ["Renewed 1.0 s ago, every 10.0 s.", "Its token was made at noon."]);
-        assert_eq!((said.class, said.word), ("verdict alive", "alive"));
+        assert_eq!(said[0], ("verdict alive", "alive".to_owned()));
+        let evidence: Vec<&str> = said[1..].iter().map(|(_, line)| line.as_str()).collect();
+        assert_eq!(evidence, ["Renewed 1.0 s ago, every 10.0 s.", "Its token was made at noon."]);
     }
 
     #[test]

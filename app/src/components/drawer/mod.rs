@@ -27,7 +27,7 @@ use waiters::Waiting;
 
 use crate::live::Live;
 use crate::nav::Nav;
-use crate::ui::{CopyButton, Glyph, Icon, When, flag, maybe, text};
+use crate::ui::{CopyButton, Glyph, Icon, When, each, flag, maybe, text};
 
 /// Everything known about one lock.
 #[component]
@@ -114,9 +114,7 @@ pub(crate) fn Drawer(
                 <When holds=heard>
                     <FirstSentence lock />
                     <Picture />
-                    <For each=move || 0..holder_count.get() as usize key=|at| *at let(at)>
-                        <HolderBlock lock at several releasing />
-                    </For>
+                    {each(move || holder_count.get() as usize, move |at| view! { <HolderBlock lock at several releasing /> })}
                     <Waiting lock />
                     <Flags lock />
                     <Section title=over facts=contention />

@@ -1,11 +1,11 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, duration, shown};
-use lockkeeper_model::{Lock, Time, Waiter};
+use lockkeeper_model::{Lock, Time};
 
 use crate::components::facts;
 use crate::components::facts_list::FactsList;
 use crate::live::Live;
-use crate::ui::{CopyButton, When, flag, maybe, text};
+use crate::ui::{CopyButton, When, each, flag, maybe, text};
 
 /// More waiters than this say nothing to a person that their number does not say.
 const MOST_LISTED: usize = 50;
@@ -19,20 +19,17 @@ pub(crate) fn Waiting(
     let facts = Memo::new(move |_| {
         lock.with(|lock| lock.as_ref().map(|lock| facts::of_waiters(&lock.waiters))).unwrap_or_default()
     });
-    let list =
-        Memo::new(move |_| lock.with(|lock| lock.as_ref().map(|lock| lock.waiters.list.clone())).unwrap_or_default());
+    let listed = move || lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.waiters.list.len()));
     let ordered = flag(move || lock.with(|lock| lock.as_ref().is_some_and(|lock| lock.waiters.ordered)));
     let beyond = maybe(move || {
-        let beyond = list.with(Vec::len).saturating_sub(MOST_LISTED);
+        let beyond = listed().saturating_sub(MOST_LISTED);
         (beyond > 0).then(|| format!("and {} more", count(beyond as u64)))
     });
     view! {
         <h3>"Waiters"</h3>
         <FactsList facts />
         <ol class="queue" class:ordered=ordered>
-            <For each=move || 0..list.with(Vec::len).min(MOST_LISTED) key=|at| *at let(at)>
-                <InLine list at />
-            </For>
+            {each(move || listed().min(MOST_LISTED), move |at| view! { <InLine lock at /> })}
         </ol>
         <small>{beyond}</small>
     }
@@ -40,9 +37,9 @@ pub(crate) fn Waiting(
 
 /// One waiter. What may be done about it stands at its end.
 #[component]
-fn InLine(list: Memo<Vec<Waiter>>, at: usize) -> impl IntoView {
+fn InLine(lock: Memo<Option<Lock>>, at: usize) -> impl IntoView {
     let live = expect_context::<Live>();
-    let waiter = move || list.with(|list| list.get(at).cloned());
+    let waiter = move || lock.with(|lock| lock.as_ref()?.waiters.list.get(at).cloned());
     let name = maybe(move || {
         waiter().map(|waiter| facts::named(&waiter.identity, &waiter.token, waiter.token_b64.as_deref()))
     });
