@@ -53,8 +53,25 @@ pub(crate) fn judgement(view: &RowView, at: i64, now: i64, old: bool) -> Judgeme
         return Judgement { word: was(verdict), look, evidence: as_of(at, now) };
     }
     // The table knows the evidence of one of several only; the drawer has everybody's.
-    let of_whom = if row.holders > 1 { format!("first of {}: ", row.holders) } else { String::new() };
-    Judgement { word: verdict.word(), look, evidence: of_whom + &evidence.join("; ") }
+    let evidence = evidence.join("; ");
+    if row.holders > 1 {
+        return Judgement {
+            word: of_the_first(verdict),
+            look,
+            evidence: format!("first of {}: {evidence}", row.holders),
+        };
+    }
+    Judgement { word: verdict.word(), look, evidence }
+}
+
+/// A verdict on one of several.
+fn of_the_first(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Alive => "first alive",
+        Verdict::Quiet => "first quiet",
+        Verdict::Gone => "first gone",
+        Verdict::Unknown => "first unknown",
+    }
 }
 
 /// A verdict on something that is not live: it was so.

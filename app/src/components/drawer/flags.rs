@@ -43,7 +43,13 @@ pub(crate) fn Flags(
             </section>
         }
     };
-    each(move || lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.flags.len())), card)
+    let count = move || lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.flags.len()));
+    view! {
+        <When holds=flag(move || count() > 0)>
+            <h3>"Warnings"</h3>
+        </When>
+        {each(count, card)}
+    }
 }
 
 fn cards(lock: &Lock) -> Vec<Card> {
