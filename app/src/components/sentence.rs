@@ -106,6 +106,9 @@ fn held_by(lock: &Lock, now: Time) -> Option<String> {
         Some(who) => format!("a client, {who},"),
         None => "a holder whose token names nobody".to_owned(),
     };
+    if lock.state == LockState::NoQuorum {
+        return Some(format!("Seen on fewer of them: {who}."));
+    }
     Some(format!("Held by {who} for {}.", say::held_for(&lock.held_since, now)))
 }
 
@@ -216,6 +219,10 @@ mod tests {
             "{}",
             said.rest
         );
+        lock.holders.truncate(1);
+        lock.state = LockState::NoQuorum;
+        let said = sentence(Some(&lock), &[], Time(61_000));
+        assert!(said.rest.starts_with("Seen on fewer of them: worker-3, process 42."), "{}", said.rest);
         lock.holders.clear();
         lock.state = LockState::WaitingOnly;
         let said = sentence(Some(&lock), &[], Time(61_000));

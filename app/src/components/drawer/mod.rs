@@ -17,7 +17,7 @@ use super::facts_list::Section;
 use super::history::History;
 use super::picture::Picture;
 use super::release::ReleaseDialog;
-use super::sentence::{Sentence, Tone, capital, sentence};
+use super::sentence::{Sentence, Tone, sentence};
 use super::{TableKeys, say};
 use flags::Flags;
 use holder::HolderBlock;
@@ -142,7 +142,7 @@ pub(crate) fn Drawer(
 /// What stands in the place of a button where there is not one for one holder.
 fn instead(lock: &Lock) -> Option<String> {
     if let Some(because) = &lock.no_release {
-        return Some(format!("A release is not offered: {}", capital(because)));
+        return Some(format!("A release is not offered: {}.", shown(because.trim_end_matches('.'))));
     }
     match lock.holders.len() {
         0 => Some("Nobody has it: there is nothing to release.".to_owned()),
