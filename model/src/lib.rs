@@ -24,7 +24,7 @@ pub use lock::{
     Basis, Bounds, Certainty, Contention, DialectInfo, FencingToken, Flag, FlagNote, Holder, Identity, Lease,
     LeaseKind, Lock, LockState, Mode, Renewals, ReportedWait, Stored, StoredEntry, Waiter, Waiters, WaitersBasis,
 };
-pub use query::{DEFAULT_LIMIT, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
+pub use query::{DEFAULT_LIMIT, FLAG_FILTERS, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
 pub use quorum::{OnNode, Quorum, QuorumNode, Standing};
 pub use release::{
     Action, After, AfterState, Collateral, NodeRelease, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget,

@@ -66,6 +66,9 @@ pub enum ServerFrame {
         now: i64,
         /// Every source.
         sources: Vec<SourceStatus>,
+        /// The dialects of all locks there are, whether in a window or not.
+        #[serde(default)]
+        dialects: Vec<DialectCount>,
     },
     /// A whole window.
     Window {
@@ -142,6 +145,15 @@ pub struct Facets {
     pub no_expiry: u64,
 }
 
+/// How many of all locks are in one dialect.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialectCount {
+    /// The dialect's name.
+    pub name: String,
+    /// Locks there are in it.
+    pub locks: u64,
+}
+
 /// A lock as the table shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
@@ -163,6 +175,9 @@ pub struct Row {
     pub state: LockState,
     /// How many hold it.
     pub holders: u32,
+    /// How many may hold a semaphore together; `None` where that is not a semaphore or not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permits: Option<u32>,
     /// The first holder's token as text; `None` where it is not UTF-8.
     pub token: Option<String>,
     /// The first holder's token in standard base64, where `token` is `None`.

@@ -2,7 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 
 use crate::live::Live;
-use crate::ui::{Glyph, Icon, ThemeButton, When, maybe};
+use crate::ui::{Glyph, Icon, ThemeButton, When, each, flag, maybe, text};
 
 /// The bar at the top: whose page this is, and on what.
 #[component]
@@ -19,6 +19,14 @@ pub(crate) fn TopBar() -> impl IntoView {
             names
         })
     };
+    let badge = move |at: usize| {
+        let name = text(move || environments().get(at).cloned().unwrap_or_default());
+        view! {
+            <span class="badge" class:production=flag(move || name.with(|name| name == "production"))>
+                {text(move || shown(&name.get()))}
+            </span>
+        }
+    };
     let version = maybe(move || live.version.get().map(|version| format!("Lockkeeper {version}")));
     view! {
         <header class="top">
@@ -34,11 +42,7 @@ pub(crate) fn TopBar() -> impl IntoView {
             <When holds=live.demo>
                 <span class="badge demo">"Demo: invented locks on a throw-away Redis"</span>
             </When>
-            <For each=move || environments() key=Clone::clone let(name)>
-                <span class="badge" class:production=name == "production">
-                    {shown(&name)}
-                </span>
-            </For>
+            {each(move || environments().len(), badge)}
             <ThemeButton />
         </header>
     }

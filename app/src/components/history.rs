@@ -1,10 +1,9 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::shown;
+use lockkeeper_model::words::{count, duration, short_token, shown};
 use lockkeeper_model::{Event, TransitionKind};
 
-use super::facts::event_said;
 use crate::live::Live;
-use crate::ui::{Moment, When, flag};
+use crate::ui::{Moment, When, flag, hms};
 
 /// What happened to the lock, newest first, with what was not seen.
 #[component]
@@ -42,5 +41,50 @@ fn Line(event: Event) -> impl IntoView {
                 {(!why.is_empty()).then(|| view! { <small>{why}</small> })}
             </span>
         </li>
+    }
+}
+
+/// One line of a lock's history.
+fn event_said(event: &Event) -> String {
+    let name = |token: &Option<String>, b64: &Option<String>| match (token, b64) {
+        (Some(token), _) => short_token(token),
+        (None, Some(b64)) => format!("b64:{}", short_token(b64)),
+        (None, None) => "somebody".to_owned(),
+    };
+    let holder = name(&event.holder, &event.holder_b64);
+    let from = event.previous_holder.as_ref().map(|token| format!(" from {}", name(&Some(token.clone()), &None)));
+    let from = from.unwrap_or_default();
+    let after = event.held_ms.map(|held| format!(", after {}", duration(held))).unwrap_or_default();
+    match event.transition {
+        TransitionKind::FirstSeen => format!("already held by {holder} at the first look"),
+        TransitionKind::Acquired => format!("taken by {holder}"),
+        TransitionKind::Renewed => match (event.count, event.first_at) {
+            (0 | 1, _) | (_, None) => format!("renewed by {holder}"),
+            (n, Some(first)) => format!("renewed {} times since {}", count(u64::from(n)), hms(first)),
+        },
+        TransitionKind::ReEntered => format!("entered once more, or left one level, by {holder}"),
+        TransitionKind::HandedOver => format!("handed over to {holder}{from}{after}"),
+        TransitionKind::TakenOver => format!("taken over by {holder}{from}, which had not let go"),
+        TransitionKind::Released => format!("released by {holder}{after}"),
+        TransitionKind::Expired => format!("expired{after}"),
+        TransitionKind::Evicted => format!("evicted by the store{after}"),
+        TransitionKind::Forced => format!("released from here{after}"),
+        TransitionKind::Lost => format!("ended while nobody was looking{after}"),
+        TransitionKind::LeaseChanged => "its lease was changed".to_owned(),
+        TransitionKind::Gap => "something was not seen here".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockkeeper_model::Time;
+
+    use super::*;
+    use crate::fixtures::event;
+
+    #[test]
+    fn renewals_are_one_line() {
+        let renewed = Event { count: 27, first_at: Some(Time(0)), ..event(TransitionKind::Renewed, 270_000) };
+        assert_eq!(event_said(&renewed), "renewed 27 times since 00:00:00");
     }
 }

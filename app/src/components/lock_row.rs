@@ -9,7 +9,11 @@ use super::verdict::{VerdictMark, verdict_class};
 use crate::live::Live;
 use crate::live::board::{Condition, RowView};
 use crate::nav::Nav;
-use crate::ui::{Drain, DrainBar, When, flag, hms, text};
+use crate::ui::{Drain, DrainBar, When, each, flag, hms, text};
+
+/// What the order is that a page begins with, in a sentence.
+pub(crate) const BLOCKED_EXPLAINED: &str = "The time that everybody who waited for a lock in the last 5 minutes has \
+    waited, added up: what a stuck lock costs. Locks with the same are ordered by how many wait.";
 
 /// The columns of the table, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +24,13 @@ pub(crate) enum Column {
     HeldFor,
     Lease,
     Waiting,
+    Blocked,
 }
 
 impl Column {
     /// All of them.
-    pub(crate) const ALL: [Column; 6] =
-        [Column::Lock, Column::Holder, Column::Alive, Column::HeldFor, Column::Lease, Column::Waiting];
+    pub(crate) const ALL: [Column; 7] =
+        [Column::Lock, Column::Holder, Column::Alive, Column::HeldFor, Column::Lease, Column::Waiting, Column::Blocked];
 
     /// What stands above it.
     pub(crate) fn title(self) -> &'static str {
@@ -36,7 +41,13 @@ impl Column {
             Column::HeldFor => "Held for",
             Column::Lease => "Lease",
             Column::Waiting => "Waiting",
+            Column::Blocked => "Blocked, 5 min",
         }
+    }
+
+    /// What its title does not say.
+    pub(crate) fn explained(self) -> Option<&'static str> {
+        (self == Column::Blocked).then_some(BLOCKED_EXPLAINED)
     }
 
     /// The class of its cells.
@@ -48,6 +59,7 @@ impl Column {
             Column::HeldFor => "c-held number",
             Column::Lease => "c-lease",
             Column::Waiting => "c-waiting number",
+            Column::Blocked => "c-blocked number",
         }
     }
 
@@ -58,7 +70,8 @@ impl Column {
             Column::Holder | Column::Alive => None,
             Column::HeldFor => Some(SortKey::HeldSince),
             Column::Lease => Some(SortKey::TimeLeft),
-            Column::Waiting => Some(SortKey::Blocked),
+            Column::Waiting => Some(SortKey::Waiters),
+            Column::Blocked => Some(SortKey::Blocked),
         }
     }
 
@@ -169,6 +182,7 @@ fn cell(column: Column, cells: Cells) -> AnyView {
         Column::HeldFor => held_cell(cells).into_any(),
         Column::Lease => lease_cell(cells).into_any(),
         Column::Waiting => waiting_cell(cells).into_any(),
+        Column::Blocked => blocked_cell(cells).into_any(),
     }
 }
 
@@ -191,9 +205,12 @@ fn lock_cell(cells: Cells) -> impl IntoView {
     let nav = expect_context::<Nav>();
     let name = cells.text(|row| shown(&row.name));
     let id = cells.text(|row| shown(row.id.as_str()));
-    let from = cells.text(|row| format!("{} · {}", shown(&row.source), shown(&row.dialect)));
-    let tags =
-        cells.text(|row| row.flags.iter().filter_map(|flag| say::flag_tag(*flag)).collect::<Vec<_>>().join(" · "));
+    let from = cells.text(|row| format!("{} · {}", shown(&row.source), say::family(row)));
+    let flags = cells.text(|row| row.flags.iter().map(|flag| say::flag_name(*flag)).collect::<Vec<_>>().join(", "));
+    let tag = move |at: usize| {
+        let said = cells.text(move |row| say::tags(&row.flags).into_iter().nth(at).unwrap_or_default());
+        view! { <i class="tag">{said}</i> }
+    };
     let href = text(move || {
         let lock = cells.view.with(|view| (view.row.source.clone(), view.row.id.clone()));
         nav.route.with(|route| route.with_lock(Some(lock)).href())
@@ -202,11 +219,9 @@ fn lock_cell(cells: Cells) -> impl IntoView {
         <a class="name" href=href title=id tabindex="-1">
             {name}
         </a>
-        <small>
-            {from}
-            <When holds=flag(move || !tags.with(String::is_empty))>
-                <span class="tag">{tags}</span>
-            </When>
+        <small class="from" title=flags>
+            <span>{from}</span>
+            {each(move || cells.view.with(|view| say::tags(&view.row.flags).len()), tag)}
         </small>
     }
 }
@@ -230,7 +245,7 @@ fn alive_cell(cells: Cells) -> impl IntoView {
     };
     view! {
         <VerdictMark
-            class=text(move || verdict_class(judgement().verdict))
+            class=text(move || verdict_class(judgement().look))
             word=text(move || judgement().word)
             evidence=text(move || judgement().evidence)
         />
@@ -242,6 +257,7 @@ fn held_cell(cells: Cells) -> impl IntoView {
         let at = cells.at.get();
         cells.view.with(|view| match &view.condition {
             Condition::Ended(ended) => ended.held_ms.map_or_else(String::new, lockkeeper_model::words::duration),
+            Condition::Live | Condition::Left(_) if view.row.holders == 0 => "–".to_owned(),
             Condition::Live | Condition::Left(_) => say::held_for(&say::bounds(&view.row), Time(at)),
         })
     });
@@ -251,6 +267,7 @@ fn held_cell(cells: Cells) -> impl IntoView {
         format!("{at_the_latest} {moment}, {}", say::basis(row.since_basis))
     });
     let small = cells.text(|row| match row.since_basis {
+        _ if row.holders == 0 => String::new(),
         Basis::FirstSeen => format!("before {}", hms(Time(row.since_not_after))),
         _ => format!("since {}", hms(Time(row.since_not_after))),
     });
@@ -284,7 +301,7 @@ fn lease_cell(cells: Cells) -> impl IntoView {
     let stopped_at = Memo::new(move |_| if cells.old.get() { Some(cells.at.get()) } else { None });
     let left = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
     view! {
-            <When holds=flag(move || !cells.ended.get())>
+            <When holds=flag(move || !cells.ended.get() && cells.view.with(|view| view.row.holders > 0))>
                 <div class="lease" class:endless=endless class:short=short>
                     <When holds=measured>
     <DrainBar ends_at length_ms stopped_at now=move || cells.live.exact_now() />
@@ -313,6 +330,21 @@ fn waiting_cell(cells: Cells) -> impl IntoView {
     }
 }
 
+fn blocked_cell(cells: Cells) -> impl IntoView {
+    let said = |row: &Row| say::blocked(row.blocked_ms, row.waiters_basis);
+    let time = cells.text(move |row| said(row).0);
+    let how = cells.text(move |row| said(row).1);
+    let some = Memo::new(move |_| cells.view.with(|view| view.row.blocked_ms.is_some_and(|ms| ms > 0)));
+    view! {
+        <When holds=flag(move || !cells.ended.get())>
+            <span class="count" class:some=some>
+                {time}
+            </span>
+            <small>{how}</small>
+        </When>
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,7 +352,7 @@ mod tests {
     #[test]
     fn orders_have_a_column_where_one_shows_them_and_ages_run_against_moments() {
         for key in SortKey::ALL {
-            let elsewhere = matches!(key, SortKey::LastChange | SortKey::Waiters);
+            let elsewhere = matches!(key, SortKey::LastChange);
             assert_eq!(Column::ALL.iter().any(|c| c.sort() == Some(key)), !elsewhere, "{key:?}");
         }
         assert_eq!(Column::HeldFor.aria_sort(SortKey::HeldSince, Order::Asc), Some("descending"));

@@ -259,7 +259,7 @@ fn Head(
             {match column.sort() {
                 Some(_) => {
                     view! {
-                        <button type="button" class="head" tabindex="-1" on:click=press>
+                        <button type="button" class="head" tabindex="-1" title=column.explained() on:click=press>
                             {column.title()}
                         </button>
                     }

@@ -122,7 +122,8 @@ pub(crate) fn Picture() -> impl IntoView {
         live.detail.with(|detail| {
             detail.as_ref().filter(|detail| !detail.events.is_empty()).map(|detail| {
                 let newest = detail.events.first().map_or(now, |event| event.at.0);
-                Past::of(&detail.events, detail.lock.is_some(), now.max(newest))
+                let held = detail.lock.as_ref().is_some_and(|lock| !lock.holders.is_empty());
+                Past::of(&detail.events, held, now.max(newest))
             })
         })
     };

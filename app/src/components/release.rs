@@ -7,8 +7,8 @@ use lockkeeper_model::{
 };
 use wasm_bindgen_futures::spawn_local;
 
-use super::facts;
-use super::say::{self, Judgement};
+use super::say::{self, Judgement, Look};
+use super::sentence::{capital, verdict_on};
 use super::verdict::verdict_class;
 use crate::live::answers::Refusal;
 use crate::live::{Live, api};
@@ -348,8 +348,8 @@ fn Plan(lock: PreviewedLock) -> impl IntoView {
     let judged = move |said: fn(Judgement) -> String| {
         let holder = holder.clone();
         text(move || {
-            let (verdict, evidence) = facts::verdict_on(&holder, Time(live.running_now.get()));
-            said(Judgement { word: verdict.word(), verdict: Some(verdict), evidence: evidence.join("; ") })
+            let (verdict, evidence) = verdict_on(&holder, Time(live.running_now.get()));
+            said(Judgement { word: verdict.word(), look: Look::Verdict(verdict), evidence: evidence.join("; ") })
         })
     };
     let told = match lock.told {
@@ -382,7 +382,7 @@ fn Plan(lock: PreviewedLock) -> impl IntoView {
             </dd>
             <dt>"Is it alive?"</dt>
             <dd>
-                <span class=judged(|judgement| verdict_class(judgement.verdict).to_owned())>
+                <span class=judged(|judgement| verdict_class(judgement.look).to_owned())>
                     {judged(|judgement| judgement.word.to_owned())}
                 </span>
                 {judged(|judgement| format!(": {}", shown(&judgement.evidence)))}
@@ -410,7 +410,7 @@ fn Became(result: ReleaseResult) -> impl IntoView {
         <p class=class>
             <b>{say::outcome(result.outcome)}</b>
             " "
-            {facts::capital(&result.detail)}
+            {capital(&result.detail)}
             {now}
         </p>
         {result.after.map(|after| view! { <p>{after_said(&after)}</p> })}

@@ -14,22 +14,64 @@ use crate::live::board::{Condition, RowView};
 pub(crate) struct Judgement {
     /// The word.
     pub(crate) word: &'static str,
-    /// The verdict whose shape and colour it wears; `None`: no verdict, it is over.
-    pub(crate) verdict: Option<Verdict>,
+    /// What it looks like.
+    pub(crate) look: Look,
     /// What it rests on.
     pub(crate) evidence: String,
+}
+
+/// The shapes and colours of judgements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// On a holder.
+    Verdict(Verdict),
+    /// On a lock that is not simply held.
+    State,
+    /// It is over.
+    Over,
 }
 
 /// What the third column says of a row.
 pub(crate) fn judgement(view: &RowView, at: i64, now: i64, old: bool) -> Judgement {
     if let Condition::Ended(ended) = &view.condition {
-        return Judgement { word: ended_word(ended.transition), verdict: None, evidence: ended_when(ended, now) };
+        return Judgement { word: ended_word(ended.transition), look: Look::Over, evidence: ended_when(ended, now) };
     }
-    let (verdict, evidence) = view.row.judge(Time(at));
+    let row = &view.row;
+    let state = match row.state {
+        LockState::Held => None,
+        LockState::WaitingOnly => Some(("not held", "nobody has it, yet somebody waits")),
+        LockState::NoQuorum => Some(("no quorum", "no majority of its replicas agrees on a holder")),
+        LockState::UnknownHolder => Some(("holder unknown", "held; its form does not say by whom")),
+    };
+    if let Some((word, evidence)) = state {
+        let evidence = if old { as_of(at, now) } else { evidence.to_owned() };
+        return Judgement { word, look: Look::State, evidence };
+    }
+    let (verdict, evidence) = row.judge(Time(at));
+    let look = Look::Verdict(verdict);
     if old {
-        return Judgement { word: was(verdict), verdict: Some(verdict), evidence: as_of(at, now) };
+        return Judgement { word: was(verdict), look, evidence: as_of(at, now) };
     }
-    Judgement { word: verdict.word(), verdict: Some(verdict), evidence: evidence.join("; ") }
+    // The table knows the evidence of one of several only; the drawer has everybody's.
+    let evidence = evidence.join("; ");
+    if row.holders > 1 {
+        return Judgement {
+            word: of_the_first(verdict),
+            look,
+            evidence: format!("first of {}: {evidence}", row.holders),
+        };
+    }
+    Judgement { word: verdict.word(), look, evidence }
+}
+
+/// A verdict on one of several.
+fn of_the_first(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Alive => "first alive",
+        Verdict::Quiet => "first quiet",
+        Verdict::Gone => "first gone",
+        Verdict::Unknown => "first unknown",
+    }
 }
 
 /// A verdict on something that is not live: it was so.
@@ -74,7 +116,7 @@ fn ended_when(ended: &Ended, now: i64) -> String {
     }
 }
 
-/// Who holds it: the token and the small line under it.
+/// Who holds it: the token or, where several may, how many; and the small line under it.
 pub(crate) fn holder(row: &Row) -> (String, String) {
     let token = match (&row.token, &row.token_b64) {
         (Some(token), _) if token.is_empty() => "(empty)".to_owned(),
@@ -82,21 +124,50 @@ pub(crate) fn holder(row: &Row) -> (String, String) {
         (None, Some(b64)) => format!("{} (not text)", short_token(b64)),
         (None, None) => "–".to_owned(),
     };
+    if row.state == LockState::WaitingOnly || row.holders == 0 {
+        return ("–".to_owned(), "nobody has it".to_owned());
+    }
     let who = match (row.state, &row.who) {
-        (LockState::WaitingOnly, _) => "nobody has it; somebody waits".to_owned(),
-        (LockState::NoQuorum, _) => "no majority of its replicas agrees".to_owned(),
         (_, Some(who)) => shown(who),
         (LockState::UnknownHolder, None) => "its form does not say who".to_owned(),
-        (LockState::Held, None) => "token names nobody".to_owned(),
+        _ => "token names nobody".to_owned(),
     };
     let mut parts = vec![who];
     if row.count > 1 {
         parts.push(format!("×{}", row.count));
     }
+    let several = row.holders > 1 || matches!(row.mode, Mode::Shared | Mode::Semaphore);
+    if !several {
+        return (token, parts.join(", "));
+    }
+    parts.insert(0, token);
     if row.holders > 1 {
         parts.push(format!("and {} more", count(u64::from(row.holders) - 1)));
     }
-    (token, parts.join(", "))
+    (together(row.mode, u64::from(row.holders), row.permits), parts.join(", "))
+}
+
+/// How many hold it, in the words of its mode.
+pub(crate) fn together(mode: Mode, holders: u64, permits: Option<u32>) -> String {
+    let (one, many) = match mode {
+        Mode::Exclusive | Mode::Leader => ("holder", "holders"),
+        Mode::Shared => ("reader", "readers"),
+        Mode::Semaphore => ("permit", "permits"),
+    };
+    match permits {
+        Some(permits) => format!("{} of {} {many}", count(holders), count(u64::from(permits))),
+        None => format!("{} {}", count(holders), if holders == 1 { one } else { many }),
+    }
+}
+
+/// What stands in a row beside the lock's source: the family, and how it is held where that is no matter of course.
+pub(crate) fn family(row: &Row) -> String {
+    match row.mode {
+        Mode::Exclusive => shown(&row.dialect),
+        Mode::Shared => format!("{}, shared", shown(&row.dialect)),
+        Mode::Semaphore => format!("{}, semaphore", shown(&row.dialect)),
+        Mode::Leader => format!("{}, leader", shown(&row.dialect)),
+    }
 }
 
 /// For how long, never more exactly than it is known.
@@ -151,6 +222,15 @@ fn whole(ms: i64) -> String {
     duration(rounded).replace(".0 s", " s")
 }
 
+/// The time that all who waited in the last minutes have waited together, and how that is known.
+pub(crate) fn blocked(ms: Option<i64>, basis: WaitersBasis) -> (String, String) {
+    match ms {
+        None | Some(0) if basis == WaitersBasis::Unknown => ("–".to_owned(), "unknown".to_owned()),
+        None | Some(0) => ("0".to_owned(), waiters_basis(basis).to_owned()),
+        Some(ms) => (duration(ms / 1_000 * 1_000).replace(".0 s", " s"), waiters_basis(basis).to_owned()),
+    }
+}
+
 /// How many wait, and how that is known. Unknown is a dash, never a zero.
 pub(crate) fn waiting(waiters: Option<u32>, basis: WaitersBasis, since: Option<i64>, at: i64) -> (String, String) {
     let number = waiters.map_or_else(|| "–".to_owned(), |n| count(u64::from(n)));
@@ -174,22 +254,35 @@ pub(crate) fn waiters_basis(basis: WaitersBasis) -> &'static str {
     }
 }
 
-/// A flag in the table: `None` where another column already says it.
-pub(crate) fn flag_tag(flag: Flag) -> Option<String> {
-    match flag {
-        Flag::NoExpiry | Flag::LeaseOver | Flag::Stale => None,
-        flag => Some(flag.word().replace('-', " ")),
+/// Flags that a row says in another column, in the strip, or not at all: what is so of every lock of a library is read
+/// in the drawer.
+const NOT_IN_ROWS: [Flag; 8] = [
+    Flag::NoExpiry,
+    Flag::LeaseOver,
+    Flag::Stale,
+    Flag::RenewalStopped,
+    Flag::QueueWithoutHolder,
+    Flag::Evictable,
+    Flag::Replicated,
+    Flag::UnsafeUnlock,
+];
+
+/// More tags than this do not fit into a row; the others are counted.
+const MOST_TAGS: usize = 1;
+
+/// The flags in a row, as small tags.
+pub(crate) fn tags(flags: &[Flag]) -> Vec<String> {
+    let told: Vec<&Flag> = flags.iter().filter(|flag| !NOT_IN_ROWS.contains(flag)).collect();
+    let mut tags: Vec<String> = told.iter().take(MOST_TAGS).map(|flag| flag_name(**flag)).collect();
+    if told.len() > MOST_TAGS {
+        tags.push(format!("+{}", told.len() - MOST_TAGS));
     }
+    tags
 }
 
-/// A flag in the drawer, with what it means. What the server says of it is better: this is for what it did not explain.
-pub(crate) fn flag_meaning(flag: Flag) -> String {
-    match flag {
-        Flag::NoExpiry => "no expiry: if its holder crashes, it stays locked until somebody releases it".to_owned(),
-        Flag::LeaseOver => "lease over: its time has run out and the store has not confirmed the end yet".to_owned(),
-        Flag::Stale => "old: its source cannot be reached, this is the last known state".to_owned(),
-        flag => flag.word().replace('-', " "),
-    }
+/// A flag in words.
+pub(crate) fn flag_name(flag: Flag) -> String {
+    flag.word().replace('-', " ")
 }
 
 /// How many may hold it together.
@@ -211,6 +304,9 @@ pub(crate) fn identity(identity: &Identity) -> Option<String> {
         }
     };
     add("", &identity.host);
+    if identity.host.is_none() && identity.client_name.is_none() {
+        add("instance ", &identity.instance.as_deref().map(short_token));
+    }
     add("process ", &identity.pid.map(|pid| pid.to_string()));
     add("thread ", &identity.thread);
     add("", &identity.client_name);
@@ -350,10 +446,45 @@ mod tests {
             ..row(1)
         };
         let (token, who) = holder(&hostile);
-        assert_eq!(token, "\\u{202e}<b>\\u{a}");
-        assert_eq!(who, "evil\\u{7}host, ×2, and 2 more");
+        assert_eq!(token, "3 holders");
+        assert_eq!(who, "\\u{202e}<b>\\u{a}, evil\\u{7}host, ×2, and 2 more");
         let binary = Row { token: None, token_b64: Some("/wA=".to_owned()), ..row(1) };
         assert_eq!(holder(&binary).0, "/wA= (not text)");
+    }
+
+    #[test]
+    fn several_holders_are_counted_in_the_words_of_their_mode() {
+        let readers = Row { mode: Mode::Shared, holders: 3, ..row(1) };
+        assert_eq!(holder(&readers).0, "3 readers");
+        assert_eq!(holder(&Row { holders: 1, ..readers }).0, "1 reader");
+        let semaphore = Row { mode: Mode::Semaphore, holders: 2, permits: Some(5), ..row(1) };
+        assert_eq!(holder(&semaphore).0, "2 of 5 permits");
+        assert_eq!(
+            judgement(&live(semaphore), 1_000, 1_000, false).evidence,
+            "first of 2: no renewal in the 1.0 s that it was watched"
+        );
+    }
+
+    #[test]
+    fn a_state_that_is_not_held_takes_the_place_of_a_verdict() {
+        let waiting = Row { state: LockState::WaitingOnly, holders: 0, token: None, ..row(1) };
+        assert_eq!(holder(&waiting), ("–".to_owned(), "nobody has it".to_owned()));
+        let said = judgement(&live(waiting), 1_000, 1_000, false);
+        assert_eq!((said.word, said.look), ("not held", Look::State));
+    }
+
+    #[test]
+    fn a_row_has_room_for_one_tag_and_counts_the_rest() {
+        let flags = [Flag::NoExpiry, Flag::ExpiryLost, Flag::FailedOver, Flag::CameBack, Flag::PollStorm];
+        assert_eq!(tags(&flags), ["expiry lost", "+3"]);
+        assert!(tags(&[Flag::NoExpiry]).is_empty());
+    }
+
+    #[test]
+    fn blocked_time_that_nobody_counted_is_no_zero() {
+        assert_eq!(blocked(None, WaitersBasis::Unknown).0, "–");
+        assert_eq!(blocked(Some(0), WaitersBasis::Exact).0, "0");
+        assert_eq!(blocked(Some(6_720_000), WaitersBasis::Inferred).0, "1 h 52 m");
     }
 
     #[test]

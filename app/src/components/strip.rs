@@ -1,10 +1,13 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, duration, shown};
-use lockkeeper_model::{SourceState, SourceStatus, Time};
+use lockkeeper_model::{MissingPermission, SourceState, SourceStatus, Time};
 
+use super::facts::Facts;
+use super::facts_list::FactsList;
 use super::say;
+use super::sentence::capital;
 use crate::live::Live;
-use crate::ui::{flag, hms, maybe, text};
+use crate::ui::{CopyButton, each, flag, hms, maybe, text};
 
 /// Confirmed within this long counts as now: the server says so once a second.
 const NOW_MS: i64 = 3_000;
@@ -67,31 +70,69 @@ fn Source(
     };
     let class = about(|source| Some(state_class(source.state).to_owned()));
     let state = about(|source| Some(say::source_state(source)));
-    let missing = about(|source| {
-        let missing = source.missing_permissions.len();
-        (missing > 0).then(|| format!(", {missing} permission{} missing", if missing == 1 { "" } else { "s" }))
-    });
+    let warnings = about(warnings);
+    let facts = {
+        let source = source.clone();
+        Memo::new(move |_| source().map(|source| facts(&source, live.running_now.get())).unwrap_or_default())
+    };
+    let missing = {
+        let source = source.clone();
+        move || source().map(|source| source.missing_permissions).unwrap_or_default()
+    };
+    let how_many = missing.clone();
+    let one_missing = move |at: usize| {
+        let part = |part: fn(&MissingPermission) -> String| {
+            let missing = missing.clone();
+            text(move || missing().get(at).map(part).unwrap_or_default())
+        };
+        view! {
+            <div class="missing">
+                <p>
+                    <b>"Not permitted: " {part(|missing| shown(&missing.permission))}</b>
+                    ". "
+                    {part(|missing| capital(&missing.costs))}
+                </p>
+                <p>
+                    "To grant it: "
+                    <code>{part(|missing| shown(&missing.fix))}</code>
+                    " "
+                    <CopyButton text=part(|missing| missing.fix.clone()) what="the line that grants it" />
+                </p>
+            </div>
+        }
+    };
     view! {
         <details class=class name="source">
             <summary>
                 <i class="dot"></i>
                 <b>{shown(&name)}</b>
                 " "
-                <span class="source-state">{state} {missing}</span>
+                <span class="source-state">{state}</span>
+                " "
+                <span class="source-warning">{warnings}</span>
             </summary>
-            <dl class="facts source-facts">
-                {move || {
-                    let now = live.running_now.get();
-                    source()
-                        .map(|source| facts(&source, now))
-                        .unwrap_or_default()
-                        .into_iter()
-                        .map(|(term, text)| view! { <dt>{term}</dt> <dd>{text}</dd> })
-                        .collect_view()
-                }}
-            </dl>
+            <div class="source-facts">
+                {each(move || how_many().len(), one_missing)}
+                <FactsList facts />
+            </div>
         </details>
     }
+}
+
+/// What is so of every lock of a source, said once, beside its name.
+fn warnings(source: &SourceStatus) -> Option<String> {
+    let mut warnings = Vec::new();
+    let missing = source.missing_permissions.len();
+    if missing > 0 {
+        warnings.push(format!("{missing} permission{} missing", if missing == 1 { "" } else { "s" }));
+    }
+    if source.eviction.is_some() {
+        warnings.push("may evict locks".to_owned());
+    }
+    if let Some(replicas) = source.replicas.filter(|replicas| *replicas > 0) {
+        warnings.push(format!("{replicas} replica{}", if replicas == 1 { "" } else { "s" }));
+    }
+    (!warnings.is_empty()).then(|| warnings.join(", "))
 }
 
 fn state_class(state: SourceState) -> &'static str {
@@ -103,8 +144,8 @@ fn state_class(state: SourceState) -> &'static str {
     }
 }
 
-fn facts(source: &SourceStatus, now: i64) -> Vec<(&'static str, String)> {
-    let mut facts = Vec::new();
+fn facts(source: &SourceStatus, now: i64) -> Facts {
+    let mut facts: Facts = Vec::new();
     let mut add = |term, text: Option<String>| {
         if let Some(text) = text {
             facts.push((term, text));
@@ -117,10 +158,22 @@ fn facts(source: &SourceStatus, now: i64) -> Vec<(&'static str, String)> {
     add("Problem", source.problem.as_deref().map(shown));
     add("What to try", source.hint.as_deref().map(shown));
     let version = source.server_version.as_deref().map(shown).unwrap_or_default();
-    let topology = source.topology.as_deref().map(shown).unwrap_or_default();
+    let place = format!("{} {version} at {}", shown(&source.kind), shown(&source.address));
+    add("Store", Some(place.replace("  ", " ")));
+    add("Layout", source.topology.as_deref().map(shown));
     add(
-        "Store",
-        Some(format!("{} {version} {topology} at {}", shown(&source.kind), shown(&source.address)).replace("  ", " ")),
+        "Eviction",
+        source.eviction.as_deref().map(|policy| {
+            let which = if policy.starts_with("volatile") { "a lock that has an expiry" } else { "any lock" };
+            format!("{}: when its memory is full, the store may drop {which} although it is held", shown(policy))
+        }),
+    );
+    add(
+        "Replicas",
+        source.replicas.map(|replicas| match replicas {
+            0 => "none".to_owned(),
+            n => format!("{n}, which copy with a delay: a failover can lose a lock that was just taken"),
+        }),
     );
     add("Environment", source.environment.as_deref().map(shown));
     add(
@@ -180,11 +233,6 @@ fn facts(source: &SourceStatus, now: i64) -> Vec<(&'static str, String)> {
             format!("{} keys fit the pattern and are no locks, for example {sample}", count(source.not_locks.count))
         }),
     );
-    for missing in &source.missing_permissions {
-        let text =
-            format!("{}: {}. To grant it: {}", shown(&missing.permission), shown(&missing.costs), shown(&missing.fix));
-        facts.push(("May not", text));
-    }
     facts.push(("Release", if source.release_enabled { "switched on" } else { "switched off" }.to_owned()));
     facts
 }

@@ -4,13 +4,14 @@ use leptos::html;
 use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, shown};
-use lockkeeper_model::{Flag, MAX_TEXT_BYTES, Order, SortKey};
+use lockkeeper_model::{FLAG_FILTERS, Flag, MAX_TEXT_BYTES, Order, SortKey};
 
 use super::TableKeys;
+use super::lock_row::BLOCKED_EXPLAINED;
 use crate::live::Live;
 use crate::live::route::{STATES, cut};
 use crate::nav::Nav;
-use crate::ui::{Glyph, Icon, When, flag, maybe, text};
+use crate::ui::{Glyph, Icon, When, each, flag, maybe, text};
 
 /// A question is asked when nobody has typed for this long: a word is not four questions.
 const TYPING_REST: Duration = Duration::from_millis(120);
@@ -26,8 +27,10 @@ pub(crate) fn Toolbar(
             <Search field=search />
             <Filters />
             <span class="spread"></span>
-            <OrderChoice />
-            <Pause />
+            <div class="tools-end">
+                <OrderChoice />
+                <Pause />
+            </div>
         </section>
     }
 }
@@ -91,10 +94,20 @@ fn Filters() -> impl IntoView {
         options(names)
     });
     let dialects = Signal::derive(move || {
-        let mut names: Vec<String> = live.dialects.get();
+        let mut names: Vec<String> =
+            live.dialects.with(|dialects| dialects.iter().map(|dialect| dialect.name.clone()).collect());
         names.extend(nav.route.with(|route| route.question.dialect.clone()));
-        options(names)
+        let mut options = options(names);
+        live.dialects.with(|dialects| {
+            for (name, said) in &mut options {
+                let locks = dialects.iter().find(|dialect| dialect.name == *name).map_or(0, |dialect| dialect.locks);
+                *said = format!("{said} ({})", count(locks));
+            }
+        });
+        options
     });
+    let flags =
+        Signal::derive(|| FLAG_FILTERS.map(|flag| (flag.word().to_owned(), super::say::flag_name(flag))).to_vec());
     let states = Signal::derive(|| STATES.map(|(word, said)| (word.to_owned(), said.to_owned())).to_vec());
     view! {
         <div class="chips">
@@ -127,6 +140,13 @@ fn Filters() -> impl IntoView {
                 options=dialects
                 chosen=Signal::derive(move || nav.route.with(|route| route.question.dialect.clone()))
                 choose=move |value| nav.ask(|question| question.dialect = value)
+            />
+            <Choice
+                label="Flag"
+                any="any flag"
+                options=flags
+                chosen=Signal::derive(move || nav.route.with(|route| route.question.flag.clone()))
+                choose=move |value| nav.ask(|question| question.flag = value)
             />
             <Choice
                 label="State"
@@ -175,7 +195,16 @@ fn Choice(
     #[prop(into)] chosen: Signal<Option<String>>,
     choose: impl Fn(Option<String>) + 'static,
 ) -> impl IntoView {
-    let is = move |value: &str| chosen.with(|chosen| chosen.as_deref() == Some(value));
+    let option = move |at: usize| {
+        let value = maybe(move || options.with(|options| options.get(at).map(|(value, _)| value.clone())));
+        let said = maybe(move || options.with(|options| options.get(at).map(|(_, said)| said.clone())));
+        let selected = flag(move || value.with(|value| value.is_some() && chosen.with(|chosen| chosen == value)));
+        view! {
+            <option value=value selected=selected>
+                {said}
+            </option>
+        }
+    };
     view! {
         <select
             class="chip"
@@ -186,11 +215,8 @@ fn Choice(
             <option value="" selected=flag(move || chosen.with(Option::is_none))>
                 {any}
             </option>
-            <For each=move || options.get() key=Clone::clone let((value, said))>
-                <option value=value.clone() selected=flag(move || is(&value))>
-                    {said}
-                </option>
-            </For>
+            // What an option says may change; the option stays, so that an open list does not close.
+            {each(move || options.with(Vec::len), option)}
         </select>
     }
 }
@@ -227,6 +253,7 @@ fn OrderChoice() -> impl IntoView {
     let nav = expect_context::<Nav>();
     let sort = move || nav.route.with(|route| route.question.sort);
     let order = move || nav.route.with(|route| route.question.order());
+    let explained = maybe(move || (sort() == SortKey::Blocked).then(|| BLOCKED_EXPLAINED.to_owned()));
     let choose = move |word: String| {
         let Some(key) = SortKey::ALL.into_iter().find(|key| key.word() == word) else { return };
         nav.ask(|question| {
@@ -245,13 +272,13 @@ fn OrderChoice() -> impl IntoView {
     };
     view! {
         <span class="joined">
-            <select class="chip" aria-label="Order by" on:change:target=move |event| choose(event.target().value())>
+            <select class="chip" aria-label="Order by" title=explained on:change:target=move |event| choose(event.target().value())>
                 {SortKey::ALL
                     .into_iter()
                     .map(|key| {
                         view! {
                             <option value=key.word() selected=flag(move || sort() == key)>
-                                {format!("Order: {}", sort_said(key))}
+                                {format!("by {}", sort_said(key))}
                             </option>
                         }
                     })
@@ -296,7 +323,7 @@ fn Pause() -> impl IntoView {
                 let (glyph, word) = if keys.paused.get() { (Glyph::Play, "Resume") } else { (Glyph::Pause, "Pause") };
                 view! {
                     <Icon glyph />
-                    {word}
+                    <span>{word}</span>
                 }
             }}
         </button>

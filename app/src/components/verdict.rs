@@ -1,14 +1,17 @@
 use leptos::prelude::*;
 use lockkeeper_model::Verdict;
 
-/// The one table from verdict to look: a class that brings shape and colour. The word is always beside it.
-pub(crate) fn verdict_class(verdict: Option<Verdict>) -> &'static str {
-    match verdict {
-        Some(Verdict::Alive) => "verdict alive",
-        Some(Verdict::Quiet) => "verdict quiet",
-        Some(Verdict::Gone) => "verdict gone",
-        Some(Verdict::Unknown) => "verdict unknown",
-        None => "verdict over",
+use super::say::Look;
+
+/// The one table from judgement to look: a class that brings shape and colour. The word is always beside it.
+pub(crate) fn verdict_class(look: Look) -> &'static str {
+    match look {
+        Look::Verdict(Verdict::Alive) => "verdict alive",
+        Look::Verdict(Verdict::Quiet) => "verdict quiet",
+        Look::Verdict(Verdict::Gone) => "verdict gone",
+        Look::Verdict(Verdict::Unknown) => "verdict unknown",
+        Look::State => "verdict state",
+        Look::Over => "verdict over",
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn release(request: &ReleaseRequest) -> Result<ReleaseAnswer, R
 }
 
 async fn post(path: &str, body: &impl Serialize) -> Result<(u16, String), JsValue> {
-    let body = serde_json::to_string(body).map_err(|error| JsValue::from_str(&error.to_string()))?;
+    let body = serde_json::to_string(body).map_err(|_| JsValue::NULL)?;
     let init = RequestInit::new();
     init.set_method("POST");
     init.set_body(&JsValue::from_str(&body));

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use lockkeeper_model::wire::{Ended, Facets, Row, ServerFrame};
+use lockkeeper_model::wire::{DialectCount, Ended, Facets, Row, ServerFrame};
 use lockkeeper_model::{Event, Lock, LockId, SourceStatus};
 use serde::de::value::StringDeserializer;
 use serde::de::{
@@ -14,7 +14,8 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 use serde::{Deserialize, forward_to_deserialize_any};
-use serde_json::{Map, Value};
+
+use super::json::{Value, parse};
 
 /// Something else came than was promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,12 +49,12 @@ impl Error for Unreadable {
 
 /// Reads an answer.
 pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
-    T::deserialize(Json(serde_json::from_str(text).map_err(|_| Unreadable)?))
+    T::deserialize(Json(parse(text).ok_or(Unreadable)?))
 }
 
 /// Reads a frame.
 pub(crate) fn read_frame(text: &str) -> Result<ServerFrame, Unreadable> {
-    Frame::deserialize(Json(serde_json::from_str(text).map_err(|_| Unreadable)?))
+    Frame::deserialize(Json(parse(text).ok_or(Unreadable)?))
 }
 
 /// [`ServerFrame`] once more, for the compiler to compare: without the tag, which [`Json`] takes care of.
@@ -71,6 +72,8 @@ enum Frame {
     Sources {
         now: i64,
         sources: Vec<SourceStatus>,
+        #[serde(default)]
+        dialects: Vec<DialectCount>,
     },
     Window {
         ask: u32,
@@ -117,19 +120,17 @@ impl<'de> Deserializer<'de> for Json {
         match self.0 {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(value),
-            Value::Number(_) => self.deserialize_i64(visitor),
-            Value::String(value) => visitor.visit_string(value),
-            Value::Array(_) => self.deserialize_seq(visitor),
+            Value::Unsigned(_) | Value::Negative(_) | Value::OtherNumber => self.deserialize_i64(visitor),
+            Value::Text(value) => visitor.visit_string(value),
+            Value::List(_) => self.deserialize_seq(visitor),
             Value::Object(_) => self.deserialize_map(visitor),
         }
     }
 
     fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
-        let Value::Number(number) = self.0 else { return Err(Unreadable) };
-        match (number.as_u64(), number.as_i64(), number.as_f64()) {
-            (Some(number), ..) => visitor.visit_u64(number),
-            (_, Some(number), _) => visitor.visit_i64(number),
-            (.., Some(number)) => visitor.visit_f64(number),
+        match self.0 {
+            Value::Unsigned(number) => visitor.visit_u64(number),
+            Value::Negative(number) => visitor.visit_i64(number),
             _ => Err(Unreadable),
         }
     }
@@ -144,7 +145,7 @@ impl<'de> Deserializer<'de> for Json {
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
         match self.0 {
-            Value::String(text) => visitor.visit_string(text),
+            Value::Text(text) => visitor.visit_string(text),
             _ => Err(Unreadable),
         }
     }
@@ -166,7 +167,7 @@ impl<'de> Deserializer<'de> for Json {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Unreadable> {
         match self.0 {
-            Value::Array(items) => visitor.visit_seq(Items(items.into_iter())),
+            Value::List(items) => visitor.visit_seq(Items(items.into_iter())),
             _ => Err(Unreadable),
         }
     }
@@ -198,7 +199,7 @@ impl<'de> Deserializer<'de> for Json {
         visitor: V,
     ) -> Result<V::Value, Unreadable> {
         match self.0 {
-            Value::String(word) => visitor.visit_enum(word.into_deserializer()),
+            Value::Text(word) => visitor.visit_enum(word.into_deserializer()),
             Value::Object(fields) => visitor.visit_enum(Tagged(fields)),
             _ => Err(Unreadable),
         }
@@ -226,7 +227,7 @@ impl<'de> SeqAccess<'de> for Items {
 
 /// The fields of an object.
 struct Fields {
-    fields: serde_json::map::IntoIter,
+    fields: std::vec::IntoIter<(String, Value)>,
     value: Option<Value>,
 }
 
@@ -246,14 +247,15 @@ impl<'de> MapAccess<'de> for Fields {
 }
 
 /// An object that says in `kind` what it is.
-struct Tagged(Map<String, Value>);
+struct Tagged(Vec<(String, Value)>);
 
 impl<'de> EnumAccess<'de> for Tagged {
     type Error = Unreadable;
     type Variant = Self;
 
     fn variant_seed<V: DeserializeSeed<'de>>(mut self, seed: V) -> Result<(V::Value, Self), Unreadable> {
-        let Some(Value::String(kind)) = self.0.remove("kind") else { return Err(Unreadable) };
+        let at = self.0.iter().position(|(name, _)| name == "kind").ok_or(Unreadable)?;
+        let (_, Value::Text(kind)) = self.0.swap_remove(at) else { return Err(Unreadable) };
         let kind: StringDeserializer<Unreadable> = kind.into_deserializer();
         Ok((seed.deserialize(kind)?, self))
     }
@@ -307,7 +309,11 @@ mod tests {
                 demo: false,
                 now: 1_767_235_900_120,
             },
-            ServerFrame::Sources { now: 1, sources: Vec::new() },
+            ServerFrame::Sources {
+                now: 1,
+                sources: Vec::new(),
+                dialects: vec![DialectCount { name: "redisson".to_owned(), locks: 2 }],
+            },
             ServerFrame::Window {
                 ask: 2,
                 now: 1,

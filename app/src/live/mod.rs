@@ -10,6 +10,7 @@ mod backoff;
 pub(crate) mod board;
 mod clock;
 mod decode;
+mod json;
 mod link;
 pub(crate) mod route;
 pub(crate) mod runway;

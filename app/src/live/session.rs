@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use leptos::prelude::*;
-use lockkeeper_model::wire::{ClientFrame, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
+use lockkeeper_model::wire::{ClientFrame, DialectCount, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
 use lockkeeper_model::{Event, Lock, LockId, Question, SourceState, SourceStatus};
 
 use super::LinkState;
@@ -66,8 +66,8 @@ pub(crate) struct Live {
     pub(crate) behind: RwSignal<bool>,
     /// The followed lock, once it was heard of.
     pub(crate) detail: RwSignal<Option<Detail>>,
-    /// Every dialect that was seen on the screen, to filter by.
-    pub(crate) dialects: RwSignal<Vec<String>>,
+    /// The dialects of all locks there are, to filter by.
+    pub(crate) dialects: RwSignal<Vec<DialectCount>>,
     /// Why the server did not understand the last question.
     pub(crate) refused: RwSignal<Option<String>>,
     /// The sources that are down, each with the moment until which its rows were true.
@@ -287,9 +287,12 @@ impl Live {
                 });
                 self.ask();
             }
-            ServerFrame::Sources { now, sources } => {
+            ServerFrame::Sources { now, sources, dialects } => {
                 self.hear_time(now, at);
                 self.sources.set(sources);
+                if self.dialects.with_untracked(|known| *known != dialects) {
+                    self.dialects.set(dialects);
+                }
             }
             ServerFrame::Window { ask, now, total, all, facets, offset, rows, examined } => {
                 self.hear_time(now, at);
@@ -297,7 +300,6 @@ impl Live {
                 let Some(answers @ (Answers::NewQuestion | Answers::SameQuestion)) = answers else { return };
                 self.counts.set(Some(Counts { total, all, facets, examined }));
                 self.refused.set(None);
-                self.learn_dialects(rows.iter().map(|row| row.dialect.as_str()));
                 self.fold(|core| {
                     core.answered_ask = Some(ask);
                     let afresh = answers == Answers::NewQuestion || std::mem::take(&mut core.estranged);
@@ -313,7 +315,6 @@ impl Live {
                     return;
                 }
                 self.counts.set(Some(Counts { total, all, facets, examined: None }));
-                self.learn_dialects(rows.iter().map(|row| row.dialect.as_str()));
                 self.fold(|core| core.board.delta(now, Delta { order, rows, ended }));
             }
             ServerFrame::Detail { now, source, id, lock, events, events_cut } => {
@@ -344,19 +345,6 @@ impl Live {
                 self.now.set(now);
                 self.running_now.set(now);
             }
-        }
-    }
-
-    fn learn_dialects<'a>(self, seen: impl Iterator<Item = &'a str>) {
-        let mut known = self.dialects.get_untracked();
-        let before = known.len();
-        for dialect in seen {
-            if !known.iter().any(|known| known == dialect) {
-                known.push(dialect.to_owned());
-            }
-        }
-        if known.len() > before {
-            self.dialects.set(known);
         }
     }
 

@@ -3,6 +3,7 @@
 mod copy;
 mod derived;
 mod drain;
+mod each;
 mod icon;
 mod moment;
 mod theme;
@@ -11,6 +12,7 @@ mod when;
 pub(crate) use copy::CopyButton;
 pub(crate) use derived::{flag, maybe, text};
 pub(crate) use drain::{Drain, DrainBar};
+pub(crate) use each::each;
 pub(crate) use icon::{Glyph, Icon};
 pub(crate) use moment::{Moment, hms};
 pub(crate) use theme::ThemeButton;

@@ -443,7 +443,11 @@ impl Task {
     }
 
     fn sources_frame(&self, now: Time) -> ServerFrame {
-        ServerFrame::Sources { now: now.0, sources: self.sources.iter().map(SourceHandle::status_now).collect() }
+        ServerFrame::Sources {
+            now: now.0,
+            sources: self.sources.iter().map(SourceHandle::status_now).collect(),
+            dialects: self.views.dialects(),
+        }
     }
 
     fn flush(&mut self, now: Time) {

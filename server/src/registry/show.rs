@@ -167,6 +167,7 @@ impl Registry {
             mode: record.mode,
             state: record.state,
             holders: u32::try_from(record.holds.len()).unwrap_or(u32::MAX),
+            permits: record.extra.as_ref().and_then(|extra| extra.permits),
             token,
             token_b64,
             who: first.and_then(|hold| who(&self.identity(record, hold).0)),

@@ -21,10 +21,12 @@ pub(crate) struct Keys {
     pub(crate) held: bool,
     pub(crate) waiting: bool,
     pub(crate) no_expiry: bool,
+    /// Its place among the dialects that were seen.
+    pub(crate) dialect: u8,
 }
 
 impl Keys {
-    pub(crate) fn of(record: &Record, version: u32) -> Keys {
+    pub(crate) fn of(record: &Record, version: u32, dialect: u8) -> Keys {
         Keys {
             waiters: record.waiting(),
             blocked_s: record
@@ -38,6 +40,7 @@ impl Keys {
             held: !record.is_ended(),
             waiting: record.waiting() > 0 && !record.is_ended(),
             no_expiry: record.no_expiry(),
+            dialect,
         }
     }
 

@@ -19,7 +19,7 @@ mod viewers;
 
 use std::collections::HashMap;
 
-use lockkeeper_model::wire::Facets;
+use lockkeeper_model::wire::{DialectCount, Facets};
 use lockkeeper_model::{Question, Time};
 
 pub use viewers::{Around, FRAME_MS};
@@ -43,6 +43,7 @@ type AnswerId = u32;
 pub struct Views {
     keys: Vec<Keys>,
     facets: Facets,
+    dialects: Dialects,
     all: u64,
     answers: HashMap<AnswerId, Answer>,
     by_question: HashMap<Question, AnswerId>,
@@ -60,7 +61,8 @@ impl Views {
             self.keys.resize(at + 1, Keys::default());
         }
         let old = self.keys[at];
-        let new = Keys::of(record, old.version.wrapping_add(1));
+        let dialect = self.dialects.place_of(record.recognition.dialect);
+        let new = Keys::of(record, old.version.wrapping_add(1), dialect);
         for answer in self.answers.values_mut() {
             answer.before_change(registry, &self.keys, slot, &new);
         }
@@ -68,6 +70,8 @@ impl Views {
         self.all = self.all + u64::from(new.held) - u64::from(old.held);
         self.facets.waiting = self.facets.waiting + u64::from(new.waiting) - u64::from(old.waiting);
         self.facets.no_expiry = self.facets.no_expiry + u64::from(new.no_expiry) - u64::from(old.no_expiry);
+        self.dialects.count(old.dialect, old.held, false);
+        self.dialects.count(new.dialect, new.held, true);
         for answer in self.answers.values_mut() {
             answer.after_change(registry, slot, &mut self.scratch);
         }
@@ -77,6 +81,14 @@ impl Views {
     #[must_use]
     pub fn all(&self) -> u64 {
         self.all
+    }
+
+    /// How many held locks each dialect has, in the order of their names.
+    #[must_use]
+    pub fn dialects(&self) -> Vec<DialectCount> {
+        let mut held: Vec<_> = self.dialects.0.iter().filter(|(_, locks)| *locks > 0).collect();
+        held.sort_unstable();
+        held.into_iter().map(|&(name, locks)| DialectCount { name: name.to_owned(), locks }).collect()
     }
 
     /// Goes on with questions that are being answered for the first time.
@@ -150,5 +162,25 @@ impl Views {
             answer.used_at = now;
         }
         id
+    }
+}
+
+/// The dialects that were seen, each with its held locks. There are as many as the recognisers know: a few dozen.
+#[derive(Debug, Default)]
+struct Dialects(Vec<(&'static str, u64)>);
+
+impl Dialects {
+    fn place_of(&mut self, name: &'static str) -> u8 {
+        let at = self.0.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
+            self.0.push((name, 0));
+            self.0.len() - 1
+        });
+        u8::try_from(at).unwrap_or(u8::MAX)
+    }
+
+    fn count(&mut self, place: u8, held: bool, more: bool) {
+        if let Some((_, locks)) = self.0.get_mut(usize::from(place)).filter(|_| held) {
+            *locks = if more { *locks + 1 } else { locks.saturating_sub(1) };
+        }
     }
 }

@@ -128,6 +128,8 @@ proptest! {
         }
         prop_assert_eq!(kept, anew.page(&world.registry, &question, 0, 100, Time(world.now)));
         prop_assert_eq!(views.all(), world.held().len() as u64);
+        let by_dialect: u64 = views.dialects().iter().map(|dialect| dialect.locks).sum();
+        prop_assert_eq!(by_dialect, views.all());
     }
 }
 

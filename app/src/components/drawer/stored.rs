@@ -1,0 +1,66 @@
+use leptos::prelude::*;
+use lockkeeper_model::words::shown;
+use lockkeeper_model::{Lock, StoredEntry};
+
+use crate::components::facts::Facts;
+use crate::components::facts_list::FactsList;
+use crate::ui::{When, flag, maybe};
+
+/// How it lies in the store: every key, every field.
+#[component]
+pub(crate) fn StoredForm(
+    /// The lock.
+    lock: Memo<Option<Lock>>,
+) -> impl IntoView {
+    let stored = move || lock.with(|lock| lock.as_ref().and_then(|lock| lock.stored.clone()));
+    let summary = maybe(move || stored().map(|stored| format!("As stored: {}", shown(&stored.kind))));
+    let facts: Memo<Facts> =
+        Memo::new(move |_| stored().map(|stored| stored.entries.iter().flat_map(lines).collect()).unwrap_or_default());
+    view! {
+        <When holds=flag(move || stored().is_some())>
+            <details class="stored">
+                <summary>{summary}</summary>
+                <FactsList facts />
+            </details>
+        </When>
+    }
+}
+
+/// One value: under which key, in which field, and what it is.
+fn lines(entry: &StoredEntry) -> Facts {
+    let value = match &entry.value {
+        Some(value) if value.is_empty() => "(empty)".to_owned(),
+        Some(value) => shown(value),
+        None => format!("b64:{} (not text)", shown(&entry.value_b64)),
+    };
+    let mut lines: Facts = Vec::new();
+    lines.extend(entry.key.as_deref().map(|key| ("key", shown(key))));
+    lines.extend(entry.field.as_deref().map(|field| ("field", shown(field))));
+    lines.push(("value", value));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_as_such_under_their_key_and_field() {
+        let entry = StoredEntry {
+            key: Some("redisson_lock_queue:{a}".to_owned()),
+            field: Some("b64:/w==".to_owned()),
+            value: None,
+            value_b64: "/wA=".to_owned(),
+        };
+        assert_eq!(
+            lines(&entry),
+            [
+                ("key", "redisson_lock_queue:{a}".to_owned()),
+                ("field", "b64:/w==".to_owned()),
+                ("value", "b64:/wA= (not text)".to_owned()),
+            ]
+        );
+        let plain = StoredEntry { key: None, field: None, value: Some(String::new()), value_b64: String::new() };
+        assert_eq!(lines(&plain), [("value", "(empty)".to_owned())]);
+    }
+}

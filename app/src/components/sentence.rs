@@ -1,0 +1,232 @@
+//! What the drawer says first: the lock in a few sentences. Plain functions.
+
+use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::{Event, Holder, Lease, LeaseKind, Lock, LockState, Signs, Time, Verdict, Waiters, judge};
+
+use super::say;
+use crate::ui::hms;
+
+/// How much a sentence worries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// As it should be, or nobody can tell.
+    Calm,
+    /// Something to look at.
+    Warn,
+    /// Something is wrong.
+    Bad,
+}
+
+/// What the drawer says first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sentence {
+    /// How much it worries.
+    pub(crate) tone: Tone,
+    /// The judgement.
+    pub(crate) first: String,
+    /// What it rests on and what follows.
+    pub(crate) rest: String,
+}
+
+/// The verdict on a holder at `now`.
+pub(crate) fn verdict_on(holder: &Holder, now: Time) -> (Verdict, Vec<String>) {
+    let bought = holder.renewals.last_at.zip(holder.lease.expires_at).map(|(last, end)| end.since(last));
+    let signs = Signs {
+        renewals: holder.renewals,
+        lease_ms: bought,
+        expires_at: holder.lease.expires_at,
+        watched_since: holder.held_since.not_after,
+        connection: holder.connection.clone(),
+    };
+    judge(&signs, now)
+}
+
+/// The lock in a few sentences.
+pub(crate) fn sentence(lock: Option<&Lock>, events: &[Event], now: Time) -> Sentence {
+    let Some(lock) = lock else { return not_held(events, now) };
+    let judged: Vec<_> = lock.holders.iter().map(|holder| verdict_on(holder, now)).collect();
+    let verdicts: Vec<Verdict> = judged.iter().map(|(verdict, _)| *verdict).collect();
+    let (verdict, first) = judgement(lock.state, &verdicts);
+    let mut rest = Vec::new();
+    rest.extend(held_by(lock, now));
+    // Where there are several, each has its evidence beside it.
+    if let [(_, evidence)] = judged.as_slice() {
+        rest.extend(evidence.iter().map(|line| capital(line)));
+    }
+    if !lock.holders.is_empty() {
+        rest.push(lease_sentence(&lock.lease, lock.holders.len() > 1, now));
+    }
+    rest.push(waiters_sentence(&lock.waiters));
+    let endless = lock.lease.kind == LeaseKind::None && lock.state == LockState::Held;
+    let tone = match (lock.state, verdict) {
+        (LockState::NoQuorum, _) | (_, Verdict::Gone) => Tone::Bad,
+        (LockState::WaitingOnly | LockState::UnknownHolder, _) | (_, Verdict::Quiet) => Tone::Warn,
+        (LockState::Held, Verdict::Unknown) if endless => Tone::Warn,
+        (LockState::Held, Verdict::Alive | Verdict::Unknown) => Tone::Calm,
+    };
+    Sentence { tone, first, rest: rest.join(" ") }
+}
+
+/// The worst of the verdicts, and the judgement on all holders together.
+fn judgement(state: LockState, verdicts: &[Verdict]) -> (Verdict, String) {
+    let number = |wanted: Verdict| verdicts.iter().filter(|verdict| **verdict == wanted).count();
+    let all = verdicts.len();
+    let worst = [Verdict::Gone, Verdict::Quiet, Verdict::Unknown, Verdict::Alive];
+    let worst = worst.into_iter().find(|verdict| number(*verdict) > 0).unwrap_or(Verdict::Unknown);
+    let first = match (state, worst) {
+        (LockState::WaitingOnly, _) => "Nobody has it, yet somebody waits.".to_owned(),
+        (LockState::NoQuorum, _) => "No majority of its replicas agrees on a holder.".to_owned(),
+        (LockState::UnknownHolder, Verdict::Unknown) => "It is held, and its form does not say by whom.".to_owned(),
+        (_, Verdict::Alive) if all == 1 => "Its holder is alive.".to_owned(),
+        (_, Verdict::Quiet) if all == 1 => "Its holder has gone quiet.".to_owned(),
+        (_, Verdict::Gone) if all == 1 => "Its holder is gone.".to_owned(),
+        (_, Verdict::Unknown) if all <= 1 => "Whether its holder lives is unknown.".to_owned(),
+        (_, Verdict::Alive) => format!("All {all} holders are alive."),
+        (_, Verdict::Quiet) => format!("{} of {all} holders went quiet.", number(Verdict::Quiet)),
+        (_, Verdict::Gone) => match number(Verdict::Gone) {
+            1 => format!("1 of {all} holders is gone."),
+            gone => format!("{gone} of {all} holders are gone."),
+        },
+        (_, Verdict::Unknown) => match number(Verdict::Alive) {
+            0 => format!("Whether its {all} holders live is unknown."),
+            alive => format!("{alive} of {all} holders are known to be alive."),
+        },
+    };
+    (worst, first)
+}
+
+fn held_by(lock: &Lock, now: Time) -> Option<String> {
+    let holder = lock.holders.first()?;
+    if lock.holders.len() > 1 {
+        let who = say::together(lock.mode, lock.holders.len() as u64, lock.permits);
+        return Some(format!("Held by {who}, the longest for {}.", say::held_for(&lock.held_since, now)));
+    }
+    let who = match say::identity(&holder.identity) {
+        Some(who) if holder.identity.host.is_some() || holder.identity.client_name.is_some() => who,
+        Some(who) => format!("a client, {who},"),
+        None => "a holder whose token names nobody".to_owned(),
+    };
+    if lock.state == LockState::NoQuorum {
+        return Some(format!("Seen on fewer of them: {who}."));
+    }
+    Some(format!("Held by {who} for {}.", say::held_for(&lock.held_since, now)))
+}
+
+fn not_held(events: &[Event], now: Time) -> Sentence {
+    let end = events.iter().find(|event| event.transition.ends());
+    let rest = match end {
+        Some(event) => {
+            let after = event.held_ms.map(|held| format!(", after {}", duration(held))).unwrap_or_default();
+            let word = say::ended_word(event.transition);
+            format!("It was {word} at {}, {} ago{after}.", hms(event.at), duration(now.since(event.at)))
+                .replace("It was ended unseen", "It ended unseen")
+        }
+        None => "Nothing was seen of it since Lockkeeper started to watch.".to_owned(),
+    };
+    Sentence { tone: Tone::Calm, first: "Not held now.".to_owned(), rest }
+}
+
+fn lease_sentence(lease: &Lease, several: bool, now: Time) -> String {
+    match (lease.kind, lease.expires_at) {
+        (LeaseKind::None, _) => "No expiry: it will stay until somebody releases it.".to_owned(),
+        (LeaseKind::Session, None) => "It ends with its session.".to_owned(),
+        (LeaseKind::Transaction, None) => "It ends with its transaction.".to_owned(),
+        (LeaseKind::Ttl, None) => "When it ends by itself is not known.".to_owned(),
+        (_, Some(end)) if end <= now && several => {
+            "The time of all of them is over, and the store has not confirmed the end yet.".to_owned()
+        }
+        (_, Some(end)) if end <= now => "Its time is over, and the store has not confirmed the end yet.".to_owned(),
+        (_, Some(end)) if several => format!("The last of them ends by itself in {}.", duration(end.since(now))),
+        (_, Some(end)) => format!("It ends by itself in {}, unless it is renewed.", duration(end.since(now))),
+    }
+}
+
+fn waiters_sentence(waiters: &Waiters) -> String {
+    let how = say::waiters_basis(waiters.basis);
+    match waiters.count {
+        None => "Whether anybody waits is unknown.".to_owned(),
+        Some(0) => format!("Nobody waits ({how})."),
+        Some(n) => {
+            let longest = waiters
+                .longest_wait_ms
+                .filter(|ms| *ms >= 1_000)
+                .map(|ms| format!(", for at least {}", duration(ms)))
+                .unwrap_or_default();
+            format!("{} {} for it ({how}){longest}.", count(u64::from(n)), if n == 1 { "waits" } else { "wait" })
+        }
+    }
+}
+
+/// A sentence out of a line that begins small and ends without a full stop.
+pub(crate) fn capital(line: &str) -> String {
+    let mut chars = line.chars();
+    match chars.next() {
+        Some(first) => format!("{}{}.", first.to_uppercase(), shown(chars.as_str().trim_end_matches('.'))),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockkeeper_model::TransitionKind;
+
+    use super::*;
+    use crate::fixtures::{event, lock};
+
+    #[test]
+    fn the_sentence_says_who_how_long_what_ends_it_and_who_waits() {
+        let said = sentence(Some(&lock()), &[], Time(61_000));
+        assert_eq!(said.first, "Its holder is alive.");
+        assert_eq!(
+            said.rest,
+            "Held by worker-3, process 42 for 1 m 01 s. Renewed 1.0 s ago, every 10.0 s. \
+             It ends by itself in 29 s, unless it is renewed. 14 wait for it (inferred), for at least 40 s."
+        );
+        assert_eq!(said.tone, Tone::Calm);
+    }
+
+    #[test]
+    fn a_lock_without_expiry_says_that_it_will_stay() {
+        let mut lock = lock();
+        lock.lease = Lease { kind: LeaseKind::None, expires_at: None, ttl_ms: None };
+        lock.holders[0].lease = lock.lease;
+        lock.holders[0].renewals = lockkeeper_model::Renewals::default();
+        lock.waiters.count = None;
+        let said = sentence(Some(&lock), &[], Time(61_000));
+        assert!(said.rest.contains("No expiry: it will stay until somebody releases it."), "{}", said.rest);
+        assert!(said.rest.ends_with("Whether anybody waits is unknown."), "{}", said.rest);
+        assert_eq!(said.tone, Tone::Warn);
+    }
+
+    #[test]
+    fn a_lock_that_is_not_held_says_how_it_ended() {
+        let ended = Event { held_ms: Some(840), ..event(TransitionKind::Released, 1_000) };
+        let said = sentence(None, &[ended], Time(3_000));
+        assert_eq!(said.first, "Not held now.");
+        assert_eq!(said.rest, "It was released at 00:00:01, 2.0 s ago, after 0.8 s.");
+    }
+
+    #[test]
+    fn several_holders_are_judged_together_and_a_free_lock_with_waiters_is_no_held_one() {
+        let mut lock = lock();
+        lock.mode = lockkeeper_model::Mode::Shared;
+        lock.holders.push(lock.holders[0].clone());
+        lock.holders[1].renewals.last_at = Some(Time(30_000));
+        let said = sentence(Some(&lock), &[], Time(61_000));
+        assert_eq!((said.first.as_str(), said.tone), ("1 of 2 holders went quiet.", Tone::Warn));
+        assert!(
+            said.rest.starts_with("Held by 2 readers, the longest for 1 m 01 s. The last of them"),
+            "{}",
+            said.rest
+        );
+        lock.holders.truncate(1);
+        lock.state = LockState::NoQuorum;
+        let said = sentence(Some(&lock), &[], Time(61_000));
+        assert!(said.rest.starts_with("Seen on fewer of them: worker-3, process 42."), "{}", said.rest);
+        lock.holders.clear();
+        lock.state = LockState::WaitingOnly;
+        let said = sentence(Some(&lock), &[], Time(61_000));
+        assert_eq!(said.first, "Nobody has it, yet somebody waits.");
+        assert_eq!(said.rest, "14 wait for it (inferred), for at least 40 s.");
+    }
+}
