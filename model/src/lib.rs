@@ -11,6 +11,7 @@ mod query;
 mod release;
 mod source;
 mod time;
+mod trace;
 mod transition;
 mod verdict;
 pub mod wire;
@@ -28,6 +29,10 @@ pub use release::{
 };
 pub use source::{Budget, Coverage, FeedKind, MissingPermission, NotALock, SourceState, SourceStatus};
 pub use time::{Time, TimeError};
+pub use trace::{
+    ClientFacts, Deed, TRACE_SECONDS, TraceEnd, TraceReport, TraceRequest, TracedClient, TracedDeed, TracedLock,
+    WaitsBy,
+};
 pub use transition::{Event, TransitionKind};
 pub use verdict::{Signs, Verdict, judge, missed_beats};
 

@@ -65,7 +65,7 @@ impl SourceConfig {
 
     /// As the source wants it.
     #[must_use]
-    pub fn to_redis(&self, release_enabled: bool, demo: bool) -> RedisConfig {
+    pub fn to_redis(&self, release_enabled: bool, trace_limit: Option<u64>, demo: bool) -> RedisConfig {
         RedisConfig {
             name: self.name.clone(),
             url: self.url.expose().clone(),
@@ -75,6 +75,7 @@ impl SourceConfig {
             feed: self.feed,
             reconcile_ms: self.reconcile_ms,
             release_enabled,
+            trace_limit,
             demo,
         }
     }

@@ -13,14 +13,16 @@ use tower_http::compression::CompressionLayer;
 use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
-use super::{ApiError, AppState, app, events, guard, health, locks, metrics, openapi, releases, sources, stream};
+use super::{
+    ApiError, AppState, app, events, guard, health, locks, metrics, openapi, releases, sources, stream, traces,
+};
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
 /// takes longer is stuck, and a person should be told so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 12] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 14] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -33,6 +35,9 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 12] {
         // What can be done about it
         ("/api/v1/releases/preview", post(releases::preview)),
         ("/api/v1/releases", post(releases::execute)),
+        // What only a trace shows
+        ("/api/v1/traces", post(traces::run)),
+        ("/api/v1/sources/{source}/trace", get(traces::last)),
         // How the server is doing
         ("/api/v1/openapi.json", get(openapi::show)),
         ("/healthz", get(health::live)),

@@ -36,6 +36,8 @@ pub(super) enum For {
     Changes,
     Names,
     Values,
+    /// What is asked beside a trace; the trace itself has [`super::trace`]'s own.
+    Trace,
 }
 
 /// A connection that ends when this is dropped. The client's own handle does not do that: its task would keep the socket
@@ -93,6 +95,7 @@ pub(super) async fn connect(config: &RedisConfig, purpose: For) -> Result<Connec
         For::Changes => "changes",
         For::Names => "scan",
         For::Values => "values",
+        For::Trace => "trace",
     };
     let _ = connection.client.client_setname(format!("lockkeeper-{purpose}")).await;
     Ok(connection)

@@ -10,6 +10,7 @@
 //! - [`scope`]: which keys are looked at at all.
 //! - [`waiting`]: counting those who wait, where Redis knows.
 //! - [`release`]: freeing exactly one hold.
+//! - [`trace`]: looking at every command for some seconds, to see who tries in vain and whose connection holds.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
 mod connect;
@@ -26,6 +27,7 @@ mod scan;
 mod scope;
 mod session;
 mod status;
+mod trace;
 mod trouble;
 mod waiting;
 
@@ -68,6 +70,8 @@ pub struct RedisConfig {
     pub reconcile_ms: i64,
     /// Whether releasing is switched on.
     pub release_enabled: bool,
+    /// The busiest store that may be traced, in commands a second; `None`: tracing is switched off.
+    pub trace_limit: Option<u64>,
     /// A throw-away store with invented locks.
     pub demo: bool,
 }
@@ -109,6 +113,7 @@ struct Shared {
     scope: Arc<Scope>,
     /// How many locks the board knows of this source.
     locks: Arc<AtomicU64>,
+    tracer: Arc<trace::Tracer>,
 }
 
 /// The board ended: the server is shutting down.
@@ -134,6 +139,7 @@ pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, st
     let (status, seen) = Status::new(&config);
     let locks = Arc::new(AtomicU64::new(0));
     let name = config.name.as_str().into();
+    let (tracer, last_trace) = trace::Tracer::new(config.trace_limit);
     let shared = Shared {
         id,
         reports,
@@ -141,8 +147,9 @@ pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, st
         pacer: Arc::new(Pacer::new(config.commands_per_second)),
         scope: Arc::new(Scope::new(config.patterns.clone())),
         locks: locks.clone(),
+        tracer: Arc::new(tracer),
         config: Arc::new(config),
     };
     tokio::spawn(link::run(shared, orders, stop));
-    SourceHandle { id, name, status: seen, commands, locks }
+    SourceHandle { id, name, status: seen, commands, locks, last_trace }
 }

@@ -21,7 +21,7 @@ use super::pace::{Own, Purpose};
 use super::read::{Reader, Wanted};
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, refused_command};
-use super::{BoardGone, Shared, connect, release, waiting};
+use super::{BoardGone, Shared, connect, release, trace, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
@@ -222,6 +222,7 @@ impl Session {
                 let _ = done.send(ReleaseReply::Failed { because });
                 drop(order);
             }
+            Command::Trace { order, done } => trace::begin(shared, order, done),
             Command::Release { order, done } => {
                 let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
                 tokio::spawn(async move {
