@@ -14,3 +14,4 @@ mod readme;
 mod release;
 mod start;
 mod stream;
+mod trace;

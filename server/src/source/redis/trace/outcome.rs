@@ -112,7 +112,13 @@ impl State {
 
 /// Plays the steps through.
 pub(super) fn conclude(steps: &[Step], readings: &HashMap<u32, Reading>) -> Outcome {
-    let mut play = Play { outcome: Outcome::default(), state: State::Unknown, open: Vec::new(), inferred: Vec::new() };
+    let mut play = Play {
+        outcome: Outcome::default(),
+        state: State::Unknown,
+        open: Vec::new(),
+        renewals: Vec::new(),
+        inferred: Vec::new(),
+    };
     for step in steps {
         play.step(step, readings);
     }
@@ -125,6 +131,8 @@ struct Play {
     state: State,
     /// Attempts since what is there is not known.
     open: Vec<(Who, Token, i64)>,
+    /// Renewals of the hold that is there, while its token is not known.
+    renewals: Vec<(Who, Box<[Token]>, i64)>,
     /// Refusals that were concluded since the key was last read.
     inferred: Vec<Who>,
 }
@@ -213,12 +221,20 @@ impl Play {
                 {
                     self.learn_held(one);
                     self.state = State::Held { token: Some(one), end: End::Unknown };
-                } else {
-                    self.settle_unclear();
                 }
                 let token = token.or(self.state.token().filter(|token| args.contains(token)));
-                self.did(deed, who, token, at_us);
-                self.state = if deed == Deed::Released { State::Free } else { State::Held { token, end } };
+                if deed == Deed::Released {
+                    self.settle_unclear();
+                    self.did(deed, who, token, at_us);
+                    self.state = State::Free;
+                    return;
+                }
+                // Who holds it stays the same, so that what is learned of it later holds for now as well.
+                match token {
+                    Some(_) => self.did(deed, who, token, at_us),
+                    None => self.renewals.push((who, args.into(), at_us)),
+                }
+                self.state = State::Held { token, end };
             }
             Deed::Took | Deed::TookOrRenewed => {
                 self.settle_unclear();
@@ -271,6 +287,9 @@ impl Play {
     /// nobody has taken it, or this token's owner has.
     fn learn_held(&mut self, token: Token) {
         let open = std::mem::take(&mut self.open);
+        for (who, args, at_us) in std::mem::take(&mut self.renewals) {
+            self.did(Deed::Renewed, who, args.contains(&token).then_some(token), at_us);
+        }
         let own: Vec<usize> = (0..open.len()).filter(|&at| open[at].1 == token).collect();
         let last = own.last().copied();
         let is_one_client = own.iter().all(|&at| last.is_some_and(|last| open[at].0 == open[last].0));
@@ -289,7 +308,11 @@ impl Play {
         }
     }
 
+    /// Nothing that is learned from here on says anything of before.
     fn settle_unclear(&mut self) {
+        for (who, _, at_us) in std::mem::take(&mut self.renewals) {
+            self.did(Deed::Renewed, who, None, at_us);
+        }
         for (who, _, at_us) in std::mem::take(&mut self.open) {
             self.wanting(who, at_us).unclear += 1;
         }

@@ -213,6 +213,25 @@ fn what_a_script_compared_with_settles_the_attempts_before() {
 }
 
 #[test]
+fn what_is_learned_of_a_holder_later_names_its_renewals_before() {
+    let mut seen = Talk::new()
+        .says("b:1", "SET k tb NX")
+        .script("a:1", "ta 30000", &["get k", "pexpire k 30000"])
+        .says("b:1", "SET k tb NX")
+        .read("k", Some(("ta", Lease::For(29_000))))
+        .script("a:1", "ta 30000", &["get k", "pexpire k 30000"])
+        .of("k");
+    assert_eq!(seen.tried("b:1"), (0, 2, 0));
+    assert_eq!(seen.deeds(), [deed(Deed::Renewed, "a:1", "ta", 2)]);
+    let seen = Talk::new()
+        .script("a:1", "ta 30000", &["get k", "pexpire k 30000"])
+        .says("a:1", "DEL k")
+        .says("b:1", "SET k tb NX")
+        .of("k");
+    assert_eq!(seen.deeds()[1], deed(Deed::Renewed, "a:1", "", 1));
+}
+
+#[test]
 fn who_blocks_and_who_listens_is_seen_without_an_attempt() {
     let mut seen = Talk::new().says("p:1", "BLPOP lock-signal:stock 0").of("lock:stock");
     let who = seen.fold.addresses.id("p:1").unwrap();
