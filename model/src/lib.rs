@@ -13,6 +13,7 @@ mod quorum;
 mod release;
 mod source;
 mod time;
+mod trace;
 mod transition;
 mod verdict;
 pub mod wire;
@@ -35,6 +36,10 @@ pub use source::{
     SourceStatus,
 };
 pub use time::{Time, TimeError};
+pub use trace::{
+    ClientFacts, Deed, TRACE_SECONDS, TraceEnd, TraceReport, TraceRequest, TracedClient, TracedDeed, TracedLock,
+    WaitsBy,
+};
 pub use transition::{Event, TransitionKind};
 pub use verdict::{Connection, Signs, Verdict, judge, missed_beats};
 

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
 use lockkeeper_model::{
     Basis, Bounds, Budget, Certainty, Coverage, DialectInfo, Event, Holder, Identity, Lease, LeaseKind, Lock, LockId,
-    LockState, Mode, NotALock, Renewals, SourceState, SourceStatus, Time, Told, TransitionKind, Verdict, WaitGraph,
-    Waiters, WaitersBasis, encode_token,
+    LockState, Mode, NotALock, Renewals, SourceState, SourceStatus, Time, Told, TraceReport, TransitionKind, Verdict,
+    WaitGraph, Waiters, WaitersBasis, encode_token,
 };
 use tokio::sync::{mpsc, watch};
 
 use crate::board::{Ask, Board, Found, Held, Listing, Subscription, Viewer, Waits};
-use crate::source::{Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target};
+use crate::source::{Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target, TraceRefusal};
 
 /// The moment at which everything in this world is true.
 pub(crate) fn now() -> Time {
@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) before_look: VecDeque<Change>,
     /// The next attempts are answered so, and do this to the world.
     pub(crate) replies: VecDeque<(ReleaseReply, Change)>,
+    /// The next traces are answered so.
+    pub(crate) traces: VecDeque<Result<Arc<TraceReport>, TraceRefusal>>,
     /// Readings are never answered.
     pub(crate) is_deaf: bool,
     /// Readings are answered although the store was not reached.
@@ -91,6 +93,7 @@ impl Fake {
             asked: Vec::new(),
             before_look: VecDeque::new(),
             replies: VecDeque::new(),
+            traces: VecDeque::new(),
             is_deaf: false,
             is_blind: false,
             subscribers: Vec::new(),
@@ -102,7 +105,8 @@ impl Fake {
         for (position, name) in names.iter().enumerate() {
             let (status_tx, status) = watch::channel(status(name));
             let (commands, orders) = mpsc::channel(16);
-            tokio::spawn(store(Arc::clone(&world), orders));
+            let (traced, last_trace) = watch::channel(None);
+            tokio::spawn(store(Arc::clone(&world), orders, traced));
             statuses.push(status_tx);
             let id = SourceId(u16::try_from(position).unwrap());
             handles.push(SourceHandle {
@@ -111,6 +115,7 @@ impl Fake {
                 status,
                 commands,
                 locks: Arc::new(AtomicU64::new(0)),
+                last_trace,
             });
         }
         let (asks, asked) = mpsc::channel(16);
@@ -193,7 +198,11 @@ impl World {
     }
 }
 
-async fn store(world: Arc<Mutex<World>>, mut orders: mpsc::Receiver<Command>) {
+async fn store(
+    world: Arc<Mutex<World>>,
+    mut orders: mpsc::Receiver<Command>,
+    traced: watch::Sender<Option<Arc<TraceReport>>>,
+) {
     let mut unanswered = Vec::new();
     while let Some(order) = orders.recv().await {
         let mut world = world.lock().unwrap();
@@ -214,6 +223,14 @@ async fn store(world: Arc<Mutex<World>>, mut orders: mpsc::Receiver<Command>) {
                 {
                     let _ = done.send(());
                 }
+            }
+            Command::Trace { order, done } => {
+                world.asked.push(format!("trace {order:?}"));
+                let trace = world.traces.pop_front().expect("a trace that the test did not expect");
+                if let Ok(report) = &trace {
+                    traced.send_replace(Some(Arc::clone(report)));
+                }
+                let _ = done.send(trace);
             }
             Command::Release { order, done } => {
                 world.asked.push(format!("release {} of {}", text(&order.key), text(&order.token)));

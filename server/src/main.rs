@@ -86,17 +86,19 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
     let mut handles = Vec::with_capacity(config.sources.len());
     for (position, source) in config.sources.iter().enumerate() {
         let id = SourceId(u16::try_from(position).context("more than 65,535 sources")?);
-        handles.push(match source.to_redlock(config.release_enabled, is_demo) {
+        let limit = config.trace_limit();
+        handles.push(match source.to_redlock(config.release_enabled, limit, is_demo) {
             Some(redlock) => redlock::spawn(id, redlock, reports.clone(), stop.clone()),
             None => {
-                let redis = source.to_redis(config.release_enabled, is_demo);
+                let redis = source.to_redis(config.release_enabled, limit, is_demo);
                 redis::spawn(id, redis, reports.clone(), stop.clone())
             }
         });
     }
-    let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo };
+    let options =
+        BoardOptions { release_enabled: config.release_enabled, trace_enabled: config.trace_enabled, demo: is_demo };
     let board = board::spawn(handles, board_reports, options, stop.clone());
-    let state = AppState::new(board, config.release_enabled, listen, closing.clone());
+    let state = AppState::new(board, config.release_enabled, config.trace_enabled, listen, closing.clone());
 
     let mut asked_to_stop = signals()?;
     tokio::spawn(async move {

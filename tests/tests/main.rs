@@ -21,3 +21,4 @@ mod sentinel;
 mod start;
 mod stream;
 mod tls;
+mod trace;

@@ -77,6 +77,19 @@ struct RimArguments {
         value_parser = clap::builder::BoolishValueParser::new(),
     )]
     allow_release: Option<bool>,
+
+    /// Lets people look at every command of a source for up to ten seconds, to see who tries for a lock in vain and
+    /// whose connection holds one. While that lasts it costs the store up to half of its throughput.
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "LOCKKEEPER_ALLOW_TRACE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = clap::builder::BoolishValueParser::new(),
+    )]
+    allow_trace: Option<bool>,
 }
 
 /// How log lines are written.
@@ -119,6 +132,8 @@ pub struct Settings {
     pub listen: Option<Given<String>>,
     /// `--allow-release`
     pub allow_release: Option<Given<bool>>,
+    /// `--allow-trace`
+    pub allow_trace: Option<Given<bool>>,
     /// `--data-dir`
     pub data_dir: Option<Given<PathBuf>>,
 }
@@ -178,6 +193,9 @@ impl RimArguments {
         settings.allow_release = self.allow_release.map(|allow| {
             Given::new(allow, place(given, "allow_release", "--allow-release", "LOCKKEEPER_ALLOW_RELEASE"))
         });
+        settings.allow_trace = self
+            .allow_trace
+            .map(|allow| Given::new(allow, place(given, "allow_trace", "--allow-trace", "LOCKKEEPER_ALLOW_TRACE")));
     }
 }
 

@@ -11,7 +11,7 @@ use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use crate::source::redis::Credentials;
 
-const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "release"];
+const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "release", "trace"];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -30,6 +30,7 @@ const TLS_KEYS: &[&str] = &["ca", "cert", "key", "server_name"];
 const SENTINEL_KEYS: &[&str] = &["user", "password"];
 const BUDGET_KEYS: &[&str] = &["commands_per_second"];
 const RELEASE_KEYS: &[&str] = &["enabled"];
+const TRACE_KEYS: &[&str] = &["enabled", "max_commands_per_second"];
 
 /// What the file says.
 #[derive(Debug, Default)]
@@ -39,6 +40,8 @@ pub(super) struct File {
     pub(super) data_dir: Option<Given<PathBuf>>,
     pub(super) log_format: Option<Given<LogFormat>>,
     pub(super) release_enabled: Option<Given<bool>>,
+    pub(super) trace_enabled: Option<Given<bool>>,
+    pub(super) trace_max_commands_per_second: Option<Given<u64>>,
     pub(super) sources: Vec<SourceTable>,
 }
 
@@ -102,12 +105,21 @@ impl File {
             release_enabled = release.boolean("enabled")?;
             release.finish(RELEASE_KEYS)?;
         }
+        let (mut trace_enabled, mut trace_max_commands_per_second) = (None, None);
+        if let Some((place, value)) = table.take("trace") {
+            let mut trace = table.nested(place, value, "a table begun by `[trace]`")?;
+            trace_enabled = trace.boolean("enabled")?;
+            trace_max_commands_per_second = trace.whole_number("max_commands_per_second")?;
+            trace.finish(TRACE_KEYS)?;
+        }
         let file = File {
             path: path.to_owned(),
             listen: table.string("listen")?,
             data_dir: table.string("data_dir")?.map(|dir| dir.map(PathBuf::from)),
             log_format: table.string("log_format")?.map(log_format).transpose()?,
             release_enabled,
+            trace_enabled,
+            trace_max_commands_per_second,
             sources,
         };
         table.finish(KEYS)?;

@@ -83,11 +83,11 @@ impl SourceConfig {
 
     /// As the source of several masters wants it; `None` for one store.
     #[must_use]
-    pub fn to_redlock(&self, release_enabled: bool, demo: bool) -> Option<RedlockConfig> {
+    pub fn to_redlock(&self, release_enabled: bool, trace_limit: Option<u64>, demo: bool) -> Option<RedlockConfig> {
         let master = |url: &StoreUrl| {
             let tls = self.tls.clone().filter(|_| url.is_tls()).or_else(|| url.is_tls().then(TlsFiles::default));
             let one = SourceConfig { name: url.derived_name(), url: url.clone(), tls, ..self.clone() };
-            one.to_redis(release_enabled, demo)
+            one.to_redis(release_enabled, trace_limit, demo)
         };
         let masters: Vec<RedisConfig> = self.masters.iter().map(master).collect();
         (!masters.is_empty()).then(|| RedlockConfig { name: self.name.clone(), masters })
@@ -95,7 +95,7 @@ impl SourceConfig {
 
     /// As the source wants it.
     #[must_use]
-    pub fn to_redis(&self, release_enabled: bool, demo: bool) -> RedisConfig {
+    pub fn to_redis(&self, release_enabled: bool, trace_limit: Option<u64>, demo: bool) -> RedisConfig {
         RedisConfig {
             name: self.name.clone(),
             topology: self.url.topology().clone(),
@@ -110,6 +110,7 @@ impl SourceConfig {
             reconcile_ms: self.reconcile_ms,
             reports: self.reports.clone(),
             release_enabled,
+            trace_limit,
             demo,
         }
     }

@@ -29,6 +29,7 @@ fn nothing_given_watches_the_local_redis_read_only_and_listens_on_this_machine()
     let config = config(Settings::default(), "").unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7420");
     assert!(!config.release_enabled);
+    assert_eq!((config.trace_limit(), config.trace_max_commands_per_second), (None, 20_000));
     assert_eq!(config.log_format, LogFormat::Text);
     let [source] = config.sources.as_slice() else { panic!("{config:?}") };
     assert_eq!(source.name, "127.0.0.1:6379");
@@ -43,7 +44,7 @@ fn several_masters_are_one_source() {
     let config = config(Settings::default(), text).unwrap();
     let [source] = config.sources.as_slice() else { panic!("{config:?}") };
     assert_eq!(source.name, "a:6379 and 2 more");
-    let redlock = source.to_redlock(true, false).unwrap();
+    let redlock = source.to_redlock(true, None, false).unwrap();
     let names: Vec<&str> = redlock.masters.iter().map(|master| master.name.as_str()).collect();
     assert_eq!((redlock.name.as_str(), names), ("a:6379 and 2 more", vec!["a:6379", "b:6379/2", "c:6379"]));
     assert!(redlock.masters.iter().all(|master| master.release_enabled && master.patterns == ["lock:*"]));
@@ -73,6 +74,9 @@ fn every_key_of_the_file_is_understood() {
         reconcile = 90
         [release]
         enabled = true
+        [trace]
+        enabled = true
+        max_commands_per_second = 7_000
         "#,
     )
     .unwrap();
@@ -80,6 +84,7 @@ fn every_key_of_the_file_is_understood() {
     assert_eq!(config.data_dir, Some(PathBuf::from("/tmp")));
     assert_eq!(config.log_format, LogFormat::Json);
     assert!(config.release_enabled);
+    assert_eq!(config.trace_limit(), Some(7_000));
     let [orders, other] = config.sources.as_slice() else { panic!("{config:?}") };
     assert_eq!(orders.name, "orders");
     assert_eq!(orders.patterns, ["lock:*", "mutex:*"]);
@@ -127,7 +132,7 @@ fn a_derived_name_never_takes_a_given_one() {
 fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
-        "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, release",
+        "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, release, trace",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",

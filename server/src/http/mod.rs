@@ -21,6 +21,7 @@ mod state;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 pub use error::ApiError;
 pub use router::router;

@@ -1,7 +1,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{events, graph, health, locks, metrics, releases, sources, stream};
+use super::{events, graph, health, locks, metrics, releases, sources, stream, traces};
 
 /// The description of the public contract.
 #[derive(OpenApi)]
@@ -23,6 +23,8 @@ use super::{events, graph, health, locks, metrics, releases, sources, stream};
         stream::open,
         releases::preview,
         releases::execute,
+        traces::run,
+        traces::last,
         health::live,
         health::ready,
         metrics::scrape,
@@ -31,6 +33,7 @@ use super::{events, graph, health, locks, metrics, releases, sources, stream};
     tags(
         (name = "watching", description = "Nothing here changes anything."),
         (name = "releasing", description = "Preview, then release exactly what was previewed."),
+        (name = "tracing", description = "Looking at every command for some seconds. It costs the store something."),
         (name = "operating", description = "For the people who run the server."),
     )
 )]

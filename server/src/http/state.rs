@@ -21,6 +21,8 @@ pub struct AppState {
     pub board: Board,
     /// Previews and releases.
     pub desk: Arc<ReleaseDesk>,
+    /// Whether tracing is switched on.
+    pub trace_enabled: bool,
     /// Where the server listens: a `Host` that names it is its own.
     pub listen: SocketAddr,
     /// Ends every stream: they never finish by themselves.
@@ -32,10 +34,17 @@ pub struct AppState {
 impl AppState {
     /// The state of a server that listens on `listen` and ends its streams with `closing`.
     #[must_use]
-    pub fn new(board: Board, release_enabled: bool, listen: SocketAddr, closing: CancellationToken) -> AppState {
+    pub fn new(
+        board: Board,
+        release_enabled: bool,
+        trace_enabled: bool,
+        listen: SocketAddr,
+        closing: CancellationToken,
+    ) -> AppState {
         AppState {
             desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled)),
             board,
+            trace_enabled,
             listen,
             closing,
             viewers: Slots::new("viewers", MAX_VIEWERS),

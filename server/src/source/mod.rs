@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lockkeeper_model::{Certainty, Flag, Identity, LockState, Mode, NodeRelease, SourceStatus, Standing, Time, Told};
+use lockkeeper_model::{
+    Certainty, Flag, Identity, LockState, Mode, NodeRelease, SourceStatus, Standing, Time, Told, TraceReport,
+};
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -462,6 +464,61 @@ pub enum Command {
         /// Told what happened.
         done: oneshot::Sender<ReleaseReply>,
     },
+    /// Look at every command for some seconds.
+    Trace {
+        /// How long, and whether at one lock only.
+        order: TraceOrder,
+        /// Told what was seen. Dropping the other end stops the trace.
+        done: oneshot::Sender<Result<Arc<TraceReport>, TraceRefusal>>,
+    },
+}
+
+/// What to trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceOrder {
+    /// How long, in seconds: within [`lockkeeper_model::TRACE_SECONDS`].
+    pub seconds: u32,
+    /// Only this key; `None`: every lock that is spoken of.
+    pub key: Option<Bytes>,
+}
+
+/// Why there was no trace.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TraceRefusal {
+    /// It is not switched on.
+    #[error("tracing is switched off")]
+    Off,
+    /// Another one is under way: two would cost twice as much.
+    #[error("another trace of this source is under way")]
+    Running,
+    /// The store does more than a trace is allowed on.
+    #[error("the store does {commands_per_second} commands a second, and it is traced up to {limit} only")]
+    TooBusy {
+        /// What it does now.
+        commands_per_second: u64,
+        /// The configured limit.
+        limit: u64,
+    },
+    /// The store answers too slowly as it is.
+    #[error("the store takes {delay_ms} ms to answer, and it is traced up to {limit_ms} ms only")]
+    TooSlow {
+        /// A round trip, in milliseconds.
+        delay_ms: u64,
+        /// The limit.
+        limit_ms: u64,
+    },
+    /// The credential may not do it.
+    #[error("the credential may not run `{command}`")]
+    NotPermitted {
+        /// The command that was refused.
+        command: String,
+    },
+    /// It could not be tried.
+    #[error("{because}")]
+    Failed {
+        /// Why, in words, without addresses or credentials.
+        because: String,
+    },
 }
 
 /// Names exactly one hold, with all that must still be true of it.
@@ -557,6 +614,8 @@ pub struct SourceHandle {
     pub commands: mpsc::Sender<Command>,
     /// How many locks the board knows of it.
     pub locks: Arc<AtomicU64>,
+    /// What the last trace saw.
+    pub last_trace: watch::Receiver<Option<Arc<TraceReport>>>,
 }
 
 impl SourceHandle {
@@ -585,5 +644,16 @@ impl SourceHandle {
             return ReleaseReply::Failed { because: "the source is shutting down".to_owned() };
         }
         told.await.unwrap_or(ReleaseReply::Unknown { because: "the source stopped before it answered".to_owned() })
+    }
+
+    /// Looks at every command for some seconds. Giving up on the answer stops it.
+    ///
+    /// # Errors
+    /// Why nothing was looked at.
+    pub async fn trace(&self, order: TraceOrder) -> Result<Arc<TraceReport>, TraceRefusal> {
+        let (done, told) = oneshot::channel();
+        let stopped = || TraceRefusal::Failed { because: "the source stopped before it answered".to_owned() };
+        self.commands.send(Command::Trace { order, done }).await.map_err(|_| stopped())?;
+        told.await.unwrap_or_else(|_| Err(stopped()))
     }
 }

@@ -4,6 +4,7 @@ mod guard;
 mod reading;
 mod releasing;
 mod streams;
+mod tracing;
 
 use std::net::SocketAddr;
 
@@ -34,7 +35,7 @@ impl Rim {
         let fake = Fake::new(&["orders", "a/b"]);
         fake.hold("lock:stock:4711", "alice", "g1");
         let listen = SocketAddr::from(([127, 0, 0, 1], 7420));
-        let state = AppState::new(fake.board.clone(), enabled, listen, CancellationToken::new());
+        let state = AppState::new(fake.board.clone(), enabled, enabled, listen, CancellationToken::new());
         Rim { fake, state }
     }
 

@@ -36,6 +36,8 @@ pub(super) enum For {
     Names,
     Values,
     Topology,
+    /// What is asked beside a trace; the trace itself has [`super::trace`]'s own.
+    Trace,
 }
 
 /// A connection that ends when this is dropped. The client's own handle does not do that: its task would keep the socket
@@ -84,6 +86,7 @@ pub(super) async fn connect(endpoint: &Endpoint, purpose: For) -> Result<Connect
         For::Names => "scan",
         For::Values => "values",
         For::Topology => "topology",
+        For::Trace => "trace",
     };
     let _ = connection.client.client_setname(format!("lockkeeper-{purpose}")).await;
     Ok(connection)

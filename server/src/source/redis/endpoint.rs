@@ -9,8 +9,8 @@ use super::tls::{BadTls, TlsFiles};
 /// A host and a port.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
-    host: String,
-    port: u16,
+    pub(super) host: String,
+    pub(super) port: u16,
 }
 
 impl Address {

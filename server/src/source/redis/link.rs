@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::session::{self, End};
 use super::{BoardGone, Shared};
 use crate::clock;
-use crate::source::{Command, ReleaseReply, Report};
+use crate::source::{Command, ReleaseReply, Report, TraceRefusal};
 
 /// The first wait before dialling again, and the longest. Short, because an incident is when a store comes and goes;
 /// bounded, because a store that has to be restarted is not helped by being asked ten times a second.
@@ -88,6 +88,10 @@ pub(super) fn refuse(order: Command) {
         Command::Release { done, .. } => {
             let because = "there is no connection to the store".to_owned();
             let _ = done.send(ReleaseReply::Failed { because });
+        }
+        Command::Trace { done, .. } => {
+            let because = "there is no connection to the store".to_owned();
+            let _ = done.send(Err(TraceRefusal::Failed { because }));
         }
     }
 }

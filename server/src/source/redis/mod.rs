@@ -23,6 +23,7 @@
 //!   say of themselves.
 //! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
 //! - [`release`]: freeing exactly one hold.
+//! - [`trace`]: looking at every command for some seconds, to see who tries in vain and whose connection holds.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
 mod assemble;
@@ -50,6 +51,7 @@ mod supervisor;
 mod surroundings;
 mod tls;
 mod topology;
+mod trace;
 mod trouble;
 mod waiting;
 mod whole;
@@ -107,6 +109,8 @@ pub struct RedisConfig {
     pub reports: Option<String>,
     /// Whether releasing is switched on.
     pub release_enabled: bool,
+    /// The busiest store that may be traced, in commands a second; `None`: tracing is switched off.
+    pub trace_limit: Option<u64>,
     /// A throw-away store with invented locks.
     pub demo: bool,
 }
@@ -168,6 +172,7 @@ struct Shared {
     memory: Arc<Memory>,
     /// How many locks the board knows of this source.
     locks: Arc<AtomicU64>,
+    tracer: Arc<trace::Tracer>,
 }
 
 /// The board ended: the server is shutting down.
@@ -204,6 +209,7 @@ pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, st
     let name = config.name.as_str().into();
     let whole = Arc::new(Whole::new(id, reports));
     let (publisher, status) = publish::Publisher::new(&config);
-    tokio::spawn(supervisor::run(Arc::new(config), whole, locks.clone(), publisher, orders, stop));
-    SourceHandle { id, name, status, commands, locks }
+    let (tracer, last_trace) = trace::Tracer::new(config.trace_limit);
+    tokio::spawn(supervisor::run(Arc::new(config), whole, locks.clone(), publisher, Arc::new(tracer), orders, stop));
+    SourceHandle { id, name, status, commands, locks, last_trace }
 }

@@ -23,7 +23,7 @@ use super::pace::{Own, Purpose};
 use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, is_of_connection, refused_command};
-use super::{BoardGone, Shared, Topology, connect, release, reported, surroundings, waiting};
+use super::{BoardGone, Shared, Topology, connect, release, reported, surroundings, trace, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
@@ -284,6 +284,7 @@ impl Session {
                 let _ = done.send(ReleaseReply::Failed { because });
                 drop(order);
             }
+            Command::Trace { order, done } => trace::begin(shared, order, done),
             Command::Release { order, done } => {
                 let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
                 tokio::spawn(async move {

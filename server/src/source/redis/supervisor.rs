@@ -19,10 +19,11 @@ use super::publish::{Publisher, Scene, Watched};
 use super::scope::Scope;
 use super::status::Status;
 use super::topology::{self, Topology, View, slot_of};
+use super::trace::Tracer;
 use super::whole::{NodeId, Whole};
 use super::{BoardGone, RedisConfig, Shared, WAITING_COMMANDS, link};
 use crate::clock;
-use crate::source::{Among, Command, ReleaseReply};
+use crate::source::{Among, Command, ReleaseReply, TraceRefusal};
 
 /// Watches until `stop`.
 pub(super) async fn run(
@@ -30,6 +31,7 @@ pub(super) async fn run(
     whole: Arc<Whole>,
     locks: Arc<AtomicU64>,
     publisher: Publisher,
+    tracer: Arc<Tracer>,
     mut orders: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) {
@@ -50,6 +52,7 @@ pub(super) async fn run(
         config: config.clone(),
         whole: whole.clone(),
         locks,
+        tracer,
         stop: stop.clone(),
     };
     tokio::spawn(stop.clone().run_until_cancelled_owned(topology::watch(config.clone(), views, hurry)));
@@ -84,6 +87,7 @@ struct Supervisor {
     config: Arc<RedisConfig>,
     whole: Arc<Whole>,
     locks: Arc<AtomicU64>,
+    tracer: Arc<Tracer>,
     memory: Arc<Memory>,
     elsewhere: Option<Arc<Elsewhere>>,
     nodes: BTreeMap<Address, Node>,
@@ -170,6 +174,7 @@ impl Supervisor {
             memory: self.memory.clone(),
             elsewhere: self.elsewhere.clone(),
             locks: self.locks.clone(),
+            tracer: self.tracer.clone(),
         };
         self.whole.add(id).await;
         let (orders, waiting) = mpsc::channel(WAITING_COMMANDS);
@@ -193,6 +198,23 @@ impl Supervisor {
                     let _ = done.send(ReleaseReply::Failed { because: because.to_owned() });
                 }
             },
+            Command::Trace { order, done } => {
+                let node = match &order.key {
+                    Some(key) => self.owner(key),
+                    None if self.elsewhere.is_some() => {
+                        let because =
+                            "in a cluster only one lock can be traced, on the node that has it: name the lock";
+                        // Whoever ordered it may have given up.
+                        let _ = done.send(Err(TraceRefusal::Failed { because: because.to_owned() }));
+                        return;
+                    }
+                    None => self.nodes.values().next(),
+                };
+                match node {
+                    Some(node) => give(node, Command::Trace { order, done }),
+                    None => link::refuse(Command::Trace { order, done }),
+                }
+            }
             Command::Look { keys, done } => self.look(keys, done),
             Command::Together { keys } => {
                 self.memory.together(&keys);

@@ -513,6 +513,13 @@ impl Merge {
 impl Merge {
     fn obey(&mut self, order: Command) {
         match order {
+            Command::Trace { order, done } => {
+                let answering = self.masters.iter().zip(&self.nodes).find(|(_, node)| node.reachable);
+                if let Some((master, _)) = answering {
+                    // If it has no room, whoever asked learns that by the other end being dropped.
+                    let _ = master.commands.try_send(Command::Trace { order, done });
+                }
+            }
             Command::Look { keys, done: None } => {
                 let now = clock::now();
                 for key in keys {

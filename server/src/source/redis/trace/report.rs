@@ -1,0 +1,161 @@
+//! What a trace says.
+
+use std::collections::HashMap;
+
+use lockkeeper_model::{
+    Deed, LockId, MissingPermission, Time, TraceEnd, TraceReport, TracedClient, TracedDeed, TracedLock, WaitsBy,
+    encode_token, words,
+};
+
+use super::clients::Clients;
+use super::fold::{Fold, Spoken, Token};
+use super::outcome::{Outcome, Reading, Wanting, conclude};
+use super::run::Read;
+
+/// Addresses that are named for one lock; a person reads some ten.
+const MAX_CLIENTS_PER_LOCK: usize = 100;
+
+/// Deeds that are named for one lock.
+const MAX_DEEDS_PER_LOCK: usize = 100;
+
+/// The frame of a report.
+pub(super) struct Sample<'a> {
+    pub(super) source: String,
+    pub(super) only: Option<&'a [u8]>,
+    pub(super) from: Time,
+    pub(super) to: Time,
+    pub(super) ended: TraceEnd,
+    pub(super) ended_because: String,
+    pub(super) bytes: u64,
+    pub(super) largest_delay_ms: f64,
+    pub(super) already_blocked: Option<u32>,
+    pub(super) missing: Vec<MissingPermission>,
+    /// What our clock shows more than the store's, in microseconds.
+    pub(super) shift_us: i64,
+}
+
+/// Concludes what became of everything.
+pub(super) fn report<K: Fn(&[u8]) -> bool>(
+    mut fold: Fold<K>,
+    readings: HashMap<u32, Read>,
+    clients: &Clients,
+    sample: Sample<'_>,
+) -> TraceReport {
+    let readings: HashMap<u32, Reading> = readings
+        .into_iter()
+        .filter_map(|(number, read)| match read {
+            Read::Not(reading) => Some((number, reading)),
+            Read::Text(value, left) => Some((number, Reading::Held { token: fold.tokens.id(&*value)?, left })),
+        })
+        .collect();
+    let teller = Teller { fold: &fold, clients, sample: &sample };
+    let mut locks: Vec<TracedLock> = fold
+        .locks
+        .iter()
+        .map(|lock| teller.lock(lock, conclude(&lock.steps, &readings)))
+        .filter(|lock| lock.attempts > 0 || !lock.deeds.is_empty() || !lock.trying.is_empty() || sample.only.is_some())
+        .collect();
+    locks.sort_by(|a, b| b.attempts.cmp(&a.attempts).then_with(|| a.id.as_str().cmp(b.id.as_str())));
+    TraceReport {
+        lock: sample.only.map(LockId::of_key),
+        commands: fold.commands,
+        unreadable: fold.unreadable,
+        locks_not_counted: fold.uncounted(),
+        locks,
+        source: sample.source,
+        from: sample.from,
+        to: sample.to,
+        ended: sample.ended,
+        ended_because: sample.ended_because,
+        bytes: sample.bytes,
+        largest_delay_ms: sample.largest_delay_ms,
+        already_blocked: sample.already_blocked,
+        missing: sample.missing,
+    }
+}
+
+/// Turns numbers into names.
+struct Teller<'a, K> {
+    fold: &'a Fold<K>,
+    clients: &'a Clients,
+    sample: &'a Sample<'a>,
+}
+
+impl<K: Fn(&[u8]) -> bool> Teller<'_, K> {
+    fn lock(&self, lock: &Spoken, outcome: Outcome) -> TracedLock {
+        let sum = |part: fn(&Wanting) -> u64| outcome.wanting.values().map(part).sum::<u64>();
+        let (taken, refused, unclear) = (sum(|one| one.taken), sum(|one| one.refused), sum(|one| one.unclear));
+        let seconds = ((self.sample.to.0 - self.sample.from.0) as f64 / 1_000.0).max(0.001);
+        let per_second = |count: u64| (count as f64 / seconds * 10.0).round() / 10.0;
+        let all = outcome.wanting.len();
+        let mut trying: Vec<TracedClient> =
+            outcome.wanting.iter().filter_map(|(&who, wanting)| self.wanting(who, wanting)).collect();
+        trying
+            .sort_by(|a, b| (b.attempts, b.looks).cmp(&(a.attempts, a.looks)).then_with(|| a.address.cmp(&b.address)));
+        trying.truncate(MAX_CLIENTS_PER_LOCK);
+        let mut deeds: Vec<TracedDeed> = outcome
+            .deeds
+            .into_iter()
+            .filter_map(|((deed, who, token), done)| self.deed(deed, who, token, done.count, done.last_us))
+            .collect();
+        deeds.sort_by(|a, b| b.last_at.cmp(&a.last_at).then_with(|| (a.deed, &a.address).cmp(&(b.deed, &b.address))));
+        deeds.truncate(MAX_DEEDS_PER_LOCK);
+        TracedLock {
+            id: LockId::of_key(&lock.key),
+            attempts: taken + refused + unclear,
+            taken,
+            refused,
+            unclear,
+            attempts_per_second: per_second(taken + refused + unclear),
+            refusals_per_second: per_second(refused),
+            clients_not_counted: (all - trying.len()) as u64,
+            trying,
+            deeds,
+            attempts_not_counted: lock.not_counted,
+        }
+    }
+
+    fn wanting(&self, who: u32, wanting: &Wanting) -> Option<TracedClient> {
+        let address = self.fold.addresses.get(who)?;
+        let polls = wanting.attempts() + wanting.looks > 1;
+        let ways =
+            [(polls, WaitsBy::Polling), (wanting.blocks, WaitsBy::Blocking), (wanting.listens, WaitsBy::Listening)];
+        Some(TracedClient {
+            address: words::shown(address),
+            client: self.clients.at(address).cloned(),
+            waits_by: ways.into_iter().filter_map(|(does, way)| does.then_some(way)).collect(),
+            attempts: wanting.attempts(),
+            taken: wanting.taken,
+            refused: wanting.refused,
+            unclear: wanting.unclear,
+            looks: wanting.looks,
+            rhythm_ms: wanting.rhythm_us().map(|us| us as f64 / 1_000.0),
+            first_at: self.time(wanting.first_us),
+            last_at: self.time(wanting.last_us),
+        })
+    }
+
+    fn deed(&self, deed: Deed, who: u32, token: Option<Token>, count: u64, last_us: i64) -> Option<TracedDeed> {
+        let address = self.fold.addresses.get(who)?;
+        let (token, token_b64) = match token.and_then(|token| self.fold.tokens.get(token)) {
+            Some(token) => {
+                let (text, b64) = encode_token(token);
+                (text, Some(b64))
+            }
+            None => (None, None),
+        };
+        Some(TracedDeed {
+            deed,
+            address: words::shown(address),
+            client: self.clients.at(address).cloned(),
+            token,
+            token_b64,
+            count,
+            last_at: self.time(last_us),
+        })
+    }
+
+    fn time(&self, store_us: i64) -> Time {
+        Time(store_us.saturating_add(self.sample.shift_us) / 1_000)
+    }
+}
