@@ -4,16 +4,17 @@
 //! the families say what locks that is. What a root carried before is remembered here, so that a lock that left it is
 //! reported as gone.
 
-use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use fred::clients::Client;
 use fred::error::Error;
+use hashbrown::{HashMap, HashSet};
 use lockkeeper_model::{Flag, LockState, Time};
 use smallvec::SmallVec;
 
-use super::dialect::{self, Found, Heard, Listeners, Raw, Stored, Value};
+use super::dialect::{self, Found, FoundLock, Heard, Listeners, Raw, Stored, Value};
 use super::listening::{CHANNELS_AT_ONCE, Ears};
 use super::pace::Purpose;
 use super::read::Keys;
@@ -58,6 +59,8 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     inner: Mutex<Remembered>,
+    /// There is something to remember: in a store of plain locks there never is, and then nobody asks.
+    has_any: AtomicBool,
     /// Who listens for those who wait.
     pub(crate) ears: Ears,
 }
@@ -88,7 +91,9 @@ struct Span {
 impl Memory {
     /// The key to read for a lock's id or for a key that belongs to a lock.
     pub(crate) fn root_of(&self, id: &[u8]) -> Bytes {
-        if let Some(root) = self.lock().roots.get(id) {
+        if self.has_any()
+            && let Some(root) = self.lock().roots.get(id)
+        {
             return root.clone();
         }
         dialect::root_of(id).map_or_else(|| Bytes::copy_from_slice(id), Bytes::from)
@@ -100,23 +105,31 @@ impl Memory {
         inner.roots.len().saturating_sub(inner.parts.len()) as u64
     }
 
+    fn has_any(&self) -> bool {
+        self.has_any.load(Ordering::Relaxed)
+    }
+
     fn lingers(&self, root: &[u8]) -> bool {
-        self.lock().lingering.contains(root)
+        self.has_any() && self.lock().lingering.contains(root)
     }
 
     fn span_of(&self, key: &[u8]) -> Option<Arc<Span>> {
-        self.lock().spans.get(key).cloned()
+        if self.has_any() { self.lock().spans.get(key).cloned() } else { None }
     }
 
     /// Takes note of the locks under a root; answers the ids of those that are not there any more.
     fn note(&self, root: &Bytes, ids: &[Bytes], lingers: bool) -> Vec<Bytes> {
+        let only_itself = matches!(ids, [] | [_]) && ids.iter().all(|id| id == root);
+        if only_itself && !lingers && !self.has_any() {
+            return Vec::new();
+        }
+        self.has_any.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
         if lingers && inner.lingering.len() < MAX_REMEMBERED {
             inner.lingering.insert(root.clone());
         } else {
             inner.lingering.remove(root);
         }
-        let only_itself = matches!(ids, [] | [_]) && ids.iter().all(|id| id == root);
         if only_itself && !inner.parts.contains_key(root) {
             return Vec::new();
         }
@@ -136,6 +149,7 @@ impl Memory {
 
     /// These keys may be one lock: the next reading of any of them reads all, which decides it.
     pub(crate) fn together(&self, keys: &[Bytes]) {
+        self.has_any.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
         if keys.len() > MAX_SPAN || inner.suspected.len() + keys.len() > MAX_REMEMBERED {
             return;
@@ -148,6 +162,9 @@ impl Memory {
 
     /// The keys to read with a key: those of its lock, and those that may be of it.
     fn read_with(&self, key: &[u8]) -> SmallVec<[Bytes; 1]> {
+        if !self.has_any() {
+            return SmallVec::new();
+        }
         let mut inner = self.lock();
         let mut keys = if inner.suspected.is_empty() { None } else { inner.suspected.remove(key) }.unwrap_or_default();
         let spans: SmallVec<[Arc<Span>; 2]> =
@@ -158,6 +175,7 @@ impl Memory {
 
     /// Takes note that these keys are one lock, with those that were one with any of them under this token.
     fn span(&self, keys: &[Bytes], token: &[u8]) {
+        self.has_any.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
         let mut all: Vec<Bytes> = keys.to_vec();
         for known in keys.iter().filter_map(|key| inner.spans.get(key)).filter(|known| *known.token == *token) {
@@ -267,6 +285,11 @@ impl Reader {
 
     /// The roots to read for these keys, each once, with the other keys of locks that span several.
     fn roots(&self, wanted: Vec<Wanted>) -> Vec<Read> {
+        // Nearly always each key is a lock by itself, and no key comes twice.
+        if !self.memory.has_any() && wanted.iter().all(|one| dialect::root_of(&one.key).is_none()) {
+            let alone = |wanted| Read { wanted, found: dialect::none(), lingers: false, rootless: false };
+            return wanted.into_iter().map(alone).collect();
+        }
         let mut roots: Vec<Read> = Vec::with_capacity(wanted.len());
         let mut places: HashMap<Bytes, usize> = HashMap::with_capacity(wanted.len());
         let mut add = |wanted: Wanted, led: bool| {
@@ -359,6 +382,9 @@ impl Reader {
         raws: &[Raw],
         beside: &HashMap<Bytes, Vec<Raw>>,
     ) -> Result<HashMap<Bytes, (Vec<Listeners>, Option<i64>)>, Error> {
+        if beside.is_empty() {
+            return Ok(HashMap::new());
+        }
         let mut asked: Vec<(&Raw, Vec<Bytes>)> = Vec::new();
         for raw in raws {
             if let Some(beside) = beside.get(&raw.key) {
@@ -367,7 +393,7 @@ impl Reader {
         }
         let channels: Vec<Bytes> = asked.iter().flat_map(|(_, channels)| channels.iter().cloned()).collect();
         let counts = if channels.is_empty() {
-            HashMap::new()
+            std::collections::HashMap::new()
         } else {
             self.keys.pacer.count(channels.len().div_ceil(CHANNELS_AT_ONCE) as u64);
             match self.memory.ears.count(client, &channels).await {
@@ -376,7 +402,7 @@ impl Reader {
                     Some(command) => {
                         let costs = "whether those who wait in the queues of fair locks are still there is not known";
                         self.keys.status.missing(&command, costs);
-                        HashMap::new()
+                        std::collections::HashMap::new()
                     }
                     None => return Err(error),
                 },
@@ -425,6 +451,40 @@ impl Reader {
         found
     }
 
+    /// Finds keys with one token and one deadline. Keys of one acquire change together, so that they are nearly always
+    /// read together.
+    fn find_spans(&self, roots: &[Read]) {
+        let mut first: HashMap<&[u8], usize> = HashMap::new();
+        let mut several: HashMap<&[u8], Vec<(i64, Bytes)>> = HashMap::new();
+        let held = |read: &Read| match &read.found[..] {
+            [only] if only.form.recognition.traits.may_span_keys => only.form.holds.first()?.ttl_ms,
+            _ => None,
+        };
+        for (i, read) in roots.iter().enumerate() {
+            let Some(ttl) = held(read) else { continue };
+            let token = &*read.found[0].form.holds[0].token;
+            match first.get(token) {
+                None => {
+                    first.insert(token, i);
+                }
+                Some(&one) => several
+                    .entry(token)
+                    .or_insert_with(|| {
+                        let one = &roots[one];
+                        vec![(held(one).unwrap_or(i64::MAX), one.wanted.key.clone())]
+                    })
+                    .push((ttl, read.wanted.key.clone())),
+            }
+        }
+        for (token, mut keys) in several {
+            keys.sort_unstable();
+            for keys in keys.chunk_by(|(a, _), (b, _)| b - a <= ONE_DEADLINE_MS).filter(|keys| keys.len() > 1) {
+                let keys: Vec<Bytes> = keys.iter().map(|(_, key)| key.clone()).collect();
+                self.memory.span(&keys, token);
+            }
+        }
+    }
+
     /// Puts together locks that have one token in several keys; answers the rest.
     fn spans(&self, roots: Vec<Read>, sights: &mut Vec<Sight>, asked_at: Time, read_at: Time) -> Vec<Read> {
         let hold = |read: &Read| match &read.found[..] {
@@ -433,19 +493,9 @@ impl Reader {
             }
             _ => None,
         };
-        // Keys of one acquire change together, so that they are nearly always read together.
-        let mut by_token: HashMap<Box<[u8]>, Vec<(i64, Bytes)>> = HashMap::new();
-        for read in &roots {
-            if let Some((token, Some(ttl))) = hold(read) {
-                by_token.entry(token).or_default().push((ttl, read.wanted.key.clone()));
-            }
-        }
-        for (token, mut keys) in by_token {
-            keys.sort_unstable();
-            for keys in keys.chunk_by(|(a, _), (b, _)| b - a <= ONE_DEADLINE_MS).filter(|keys| keys.len() > 1) {
-                let keys: Vec<Bytes> = keys.iter().map(|(_, key)| key.clone()).collect();
-                self.memory.span(&keys, &token);
-            }
+        self.find_spans(&roots);
+        if !self.memory.has_any() {
+            return roots;
         }
         let mut rest = Vec::with_capacity(roots.len());
         let mut spans: HashMap<*const Span, (Arc<Span>, Vec<Read>)> = HashMap::new();
@@ -510,7 +560,21 @@ impl Reader {
 
     /// Reports the locks under one root, and those that left it.
     fn tell(&self, read: Read, sights: &mut Vec<Sight>, asked_at: Time, read_at: Time) {
-        let Read { wanted, found, rootless, .. } = read;
+        let Read { wanted, mut found, rootless, .. } = read;
+        let is_plain = |lock: &FoundLock| lock.part.is_none() && lock.form.extra.is_none();
+        if !self.memory.has_any() && !rootless && found.len() == 1 && is_plain(&found[0]) {
+            if let Some(lock) = found.pop() {
+                sights.push(Sight {
+                    key: wanted.key,
+                    seen: Seen::Held(lock.form),
+                    asked_at,
+                    read_at,
+                    noticed_at: wanted.noticed_at,
+                    hint: if wanted.new { Hint::New } else { Hint::None },
+                });
+            }
+            return;
+        }
         let root = wanted.key.clone();
         let id = |part: &Option<Bytes>| match part {
             Some(part) => Bytes::from([&root[..], &[PART], part].concat()),

@@ -94,7 +94,6 @@ fn microseconds(time: &[u8]) -> Option<i64> {
 struct Unfinished;
 
 /// Reads up to the closing quote, and returns what follows it.
-#[expect(clippy::type_complexity, reason = "a word or none, and the rest")]
 fn word(quoted: &[u8]) -> Result<(Option<Vec<u8>>, &[u8]), Unfinished> {
     let mut word = Vec::new();
     let mut rest = quoted;
