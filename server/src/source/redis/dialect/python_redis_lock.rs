@@ -7,7 +7,7 @@ use lockkeeper_model::Certainty;
 
 use super::redlock_recipe::has_redislock_metadata;
 use super::shape::{could_be_chosen, is_token_shaped, names_nobody};
-use super::{Dialect, Found, Kind, Raw, Script, Stored, most_ttl, none, whole};
+use super::{Dialect, Found, Kind, Raw, Script, Stored, Value, most_ttl, none, whole};
 use crate::source::{DialectTraits, Form, Recognition, ReleaseOrder};
 
 pub(super) struct PythonRedisLock;
@@ -67,6 +67,14 @@ impl Dialect for PythonRedisLock {
     }
 
     fn beside(&self, root: &Raw) -> Vec<Vec<u8>> {
+        // Its own tokens need no proof, and another library's are none: the reading would be in vain for nearly all.
+        match &root.value {
+            Value::String(token) if is_under_prefix(&root.key) && is_chosen(token) => vec![signal(&root.key)],
+            _ => Vec::new(),
+        }
+    }
+
+    fn beside_led(&self, root: &Raw) -> Vec<Vec<u8>> {
         if is_under_prefix(&root.key) { vec![signal(&root.key)] } else { Vec::new() }
     }
 
@@ -75,8 +83,7 @@ impl Dialect for PythonRedisLock {
         let own = token.len() == TOKEN_CHARS
             && token.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
         let signal = stored.beside(&signal(stored.key())).map(|raw| raw.key.clone());
-        let chosen =
-            !names_nobody(token) && !is_token_shaped(token) && !has_redislock_metadata(token) && could_be_chosen(token);
+        let chosen = !own && is_chosen(token);
         let recognition = match () {
             () if own => &RANDOM_TOKEN,
             () if chosen && signal.is_some() => &SIGNALLED,
@@ -97,6 +104,11 @@ impl Dialect for PythonRedisLock {
             arguments: vec![order.token.to_vec(), most_ttl(order, now_ms)],
         }
     }
+}
+
+/// A value that the caller may have given as the lock's id.
+fn is_chosen(token: &[u8]) -> bool {
+    !names_nobody(token) && !is_token_shaped(token) && !has_redislock_metadata(token) && could_be_chosen(token)
 }
 
 fn is_under_prefix(key: &[u8]) -> bool {
