@@ -1,6 +1,6 @@
 //! What the drawer says first: the lock in a few sentences. Plain functions.
 
-use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::words::{MAX_SHOWN_CHARS, count, duration, shown};
 use lockkeeper_model::{
     Event, Holder, Lease, LeaseKind, Lock, LockState, Signs, Standing, Time, Verdict, Waiters, judge,
 };
@@ -166,11 +166,25 @@ fn waiters_sentence(waiters: &Waiters) -> String {
     }
 }
 
+/// Pieces of [`MAX_SHOWN_CHARS`] that are shown of one text: more than the server says of anything.
+const MOST_PIECES: usize = 20;
+
+/// What the server says, harmless and whole: a sentence about what will happen must not be cut like a stranger's name.
+pub(crate) fn whole(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let pieces = chars.chunks(MAX_SHOWN_CHARS).take(MOST_PIECES);
+    let mut said: String = pieces.map(|piece| shown(&String::from_iter(piece))).collect();
+    if chars.len() > MOST_PIECES * MAX_SHOWN_CHARS {
+        said.push('…');
+    }
+    said
+}
+
 /// A sentence out of a line that begins small and ends without a full stop.
 pub(crate) fn capital(line: &str) -> String {
     let mut chars = line.chars();
     match chars.next() {
-        Some(first) => format!("{}{}.", first.to_uppercase(), shown(chars.as_str().trim_end_matches('.'))),
+        Some(first) => format!("{}{}.", first.to_uppercase(), whole(chars.as_str().trim_end_matches('.'))),
         None => String::new(),
     }
 }
@@ -192,6 +206,14 @@ mod tests {
              It ends by itself in 29 s, unless it is renewed. 14 wait for it (inferred), for at least 40 s."
         );
         assert_eq!(said.tone, Tone::Calm);
+    }
+
+    #[test]
+    fn what_the_server_says_is_shown_whole_harmless_and_within_bounds() {
+        let long = format!("{}\u{202e}end", "x".repeat(300));
+        assert_eq!(whole(&long), format!("{}\\u{{202e}}end", "x".repeat(300)));
+        assert_eq!(capital(&long), format!("X{}\\u{{202e}}end.", "x".repeat(299)));
+        assert_eq!(whole(&"x".repeat(1_000_000)).chars().count(), MOST_PIECES * MAX_SHOWN_CHARS + 1);
     }
 
     #[test]

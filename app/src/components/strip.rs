@@ -5,7 +5,7 @@ use lockkeeper_model::{MissingPermission, NodeStatus, ReportsRead, SlotRange, So
 use super::facts::Facts;
 use super::facts_list::FactsList;
 use super::say;
-use super::sentence::capital;
+use super::sentence::{capital, whole};
 use crate::live::Live;
 use crate::ui::{CopyButton, each, flag, hms, maybe, text};
 
@@ -169,7 +169,7 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
         "State",
         Some(format!("{} for {}", source.state.word(), duration(Time(now).since(source.since) / 1_000 * 1_000))),
     );
-    add("Problem", source.problem.as_deref().map(shown));
+    add("Problem", source.problem.as_deref().map(whole));
     add("What to try", source.hint.as_deref().map(shown));
     for node in &source.nodes {
         add("Master", Some(master(node, Time(now))));

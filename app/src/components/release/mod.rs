@@ -18,6 +18,7 @@ use words::Words;
 
 use super::drawer::{head, may_evict};
 use super::say;
+use super::sentence::whole;
 use crate::live::answers::Refusal;
 use crate::live::{Live, api};
 use crate::ui::{When, flag, maybe, text};
@@ -209,7 +210,7 @@ fn Refused(refusal: Refusal, words: Words) -> impl IntoView {
     view! {
         <div class="say bad" role="alert">
             <b>{words.not_confirmed} " "</b>
-            {shown(&refusal.detail)}
+            {whole(&refusal.detail)}
             {refusal.hint.map(|hint| view! { <p>{shown(&hint)}</p> })}
         </div>
     }
@@ -278,7 +279,7 @@ fn Ready(
         });
     };
     let warnings: Vec<String> =
-        preview.locks.iter().flat_map(|lock| &lock.warnings).map(|warning| shown(&warning.text)).collect();
+        preview.locks.iter().flat_map(|lock| &lock.warnings).map(|warning| whole(&warning.text)).collect();
     let required = preview.reason_required;
     view! {
         <form on:submit=submit>

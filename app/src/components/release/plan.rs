@@ -5,7 +5,7 @@ use lockkeeper_model::{Action, Holder, PreviewedLock, Strength, Time, Told};
 use super::words::Words;
 use crate::components::facts;
 use crate::components::say::{self, Judgement, Look};
-use crate::components::sentence::verdict_on;
+use crate::components::sentence::{verdict_on, whole};
 use crate::components::verdict::verdict_class;
 use crate::live::Live;
 use crate::ui::text;
@@ -61,9 +61,9 @@ pub(super) fn Plan(lock: PreviewedLock, action: Action) -> impl IntoView {
                 {judged(|judgement| format!(": {}", shown(&judgement.evidence)))}
             </dd>
             <dt>"What happens"</dt>
-            <dd>{shown(&lock.plan)} " " <small>{strength}</small></dd>
+            <dd>{whole(&lock.plan)} " " <small>{strength}</small></dd>
             <dt>{words.whom_after}</dt>
-            <dd>{told} {(!lock.told_because.is_empty()).then(|| format!(": {}", shown(&lock.told_because)))}</dd>
+            <dd>{told} {(!lock.told_because.is_empty()).then(|| format!(": {}", whole(&lock.told_because)))}</dd>
             <dt>"Also ends"</dt>
             <dd>{collateral}</dd>
         </dl>
