@@ -3,7 +3,7 @@
 use lockkeeper_model::wire::Row;
 use lockkeeper_model::{
     Basis, Bounds, Certainty, DialectInfo, Event, Holder, Identity, Lease, LeaseKind, Lock, LockId, LockState, Mode,
-    Renewals, Time, TransitionKind, Verdict, Waiters, WaitersBasis,
+    OnNode, Quorum, QuorumNode, Renewals, Standing, Time, TransitionKind, Verdict, Waiter, Waiters, WaitersBasis,
 };
 
 /// A lock that was taken at 0 for 30 s and is renewed by nobody.
@@ -95,6 +95,53 @@ pub(crate) fn lock() -> Lock {
         stored: None,
         as_of: Time(60_000),
     }
+}
+
+/// How that lock would stand on five masters: on three, on one not, and of one nobody knows.
+pub(crate) fn quorum() -> Quorum {
+    let holds = QuorumNode {
+        node: "127.0.0.1:7001".to_owned(),
+        state: OnNode::Holds,
+        token: Some("0f8e41d2a2c911ef8b0a0242ac120003".to_owned()),
+        token_b64: Some("MGY4ZQ==".to_owned()),
+        expires_at: Some(Time(90_000)),
+        ttl_ms: Some(30_000),
+        round_trip_ms: Some(2),
+        read_at: Some(Time(60_000)),
+        restarted_within_lease: false,
+    };
+    let without = QuorumNode { token: None, token_b64: None, expires_at: None, ttl_ms: None, ..holds.clone() };
+    let absent = QuorumNode { state: OnNode::Absent, round_trip_ms: None, read_at: None, ..without.clone() };
+    let unreachable = QuorumNode { state: OnNode::Unreachable, ..without };
+    Quorum {
+        standing: Standing::Owned,
+        needed: 3,
+        votes: 3,
+        valid_for_ms: Some(29_000),
+        valid_until: Some(Time(89_000)),
+        says: "owned: its token stands on 3 of 5 masters, 3 are needed, guaranteed for another 29 s \
+               (1 cannot be reached)"
+            .to_owned(),
+        nodes: vec![holds.clone(), absent, unreachable, holds.clone(), holds],
+    }
+}
+
+/// That lock when nobody has it and a waiter is at the head of its queue.
+pub(crate) fn stuck() -> Lock {
+    let mut lock = lock();
+    let head = Waiter {
+        token: Some("b:7".to_owned()),
+        token_b64: Some("Yjo3".to_owned()),
+        identity: Identity::default(),
+        expires_at: Some(Time(90_000)),
+        abandoned: Some(true),
+        reported: None,
+    };
+    lock.holders.clear();
+    lock.state = LockState::WaitingOnly;
+    lock.waiters.ordered = true;
+    lock.waiters.list = vec![head];
+    lock
 }
 
 /// Something that happened to that lock.

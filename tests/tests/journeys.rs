@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fantoccini::key::Key;
-use lockkeeper_model::SourceState;
-use lockkeeper_tests::{Browser, Family, LockClient, RedisServer, Server, until};
+use lockkeeper_model::{Lock, SourceState};
+use lockkeeper_tests::{Browser, Family, LockClient, RedisServer, Server, store, until};
 use serde_json::json;
 
 const LEASE: Duration = Duration::from_secs(300);
@@ -164,8 +164,6 @@ async fn a_browser_whose_clock_is_an_hour_off_shows_the_same_ages() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_key_is_text_and_nothing_else() {
-    use lockkeeper_tests::store;
-
     let redis = RedisServer::start().await;
     let server = Server::watching(&redis).await;
     let client = redis.client().await;
@@ -180,4 +178,71 @@ async fn a_hostile_key_is_text_and_nothing_else() {
     browser.by_role("button", "Close").await;
     assert_eq!(browser.run("return document.images.length").await, 0);
     assert!(!browser.client.title().await.unwrap().contains("broken into"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_each_of_several_masters_has_of_a_lock_can_be_read_and_a_lost_one_is_named() {
+    let mut masters = Vec::new();
+    for _ in 0..5 {
+        masters.push(RedisServer::start().await);
+    }
+    let urls: Vec<String> = masters.iter().map(|master| format!("{:?}", master.url())).collect();
+    let config = format!("[[source]]\nname = \"quorum\"\nkind = \"redlock\"\nurls = [{}]\n", urls.join(", "));
+    let server = Server::serve().config(&config).arg("--allow-release").start().await;
+    server.ready().await;
+    let token = "5e0d7c3ef2d411ef8a7f0242ac120002";
+    for master in &masters[..3] {
+        let _: String = store(&master.client().await, "SET", ["lock:spread", token, "PX", "300000"]).await;
+    }
+    let owned = |lock: &Lock| lock.quorum.as_ref().is_some_and(|quorum| quorum.votes == 3);
+    server.api().until_lock("the lock", "lock:spread", owned).await;
+    masters[4].kill();
+
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+    browser.click("link", "spread").await;
+    browser.by_role("table", "What each master has of this lock").await;
+    let script = "return [...document.querySelectorAll('table.masters tbody tr')] \
+                  .map(row => row.cells[1].innerText.trim()).join(', ')";
+    let said = until(
+        "the lost master in the table",
+        async || browser.run(script).await.as_str().unwrap_or_default().to_owned(),
+        |said| said.ends_with("unreachable"),
+    )
+    .await;
+    assert_eq!(said, "holds it, holds it, holds it, absent, unreachable");
+    let text = browser.until_text("1 of 5 masters not live").await;
+    assert!(text.contains("3 of 5 masters") && text.contains(&masters[4].source()), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_waiter_that_keeps_everybody_out_is_found_and_taken_out_of_the_queue() {
+    const DEAD: &str = "6f1a2b3c-4d5e-4f60-8a9b-0c1d2e3f4a5b:7";
+    const NEXT: &str = "7a2b3c4d-5e6f-4071-9b8c-1d2e3f4a5b6c:9";
+
+    let redis = RedisServer::start().await;
+    let server = Server::releasing(&redis).await;
+    let client = redis.client().await;
+    let end = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap() + LEASE;
+    let end = end.as_millis().to_string();
+    let _: i64 = store(&client, "RPUSH", ["redisson_lock_queue:{orders}", DEAD, NEXT]).await;
+    let _: i64 = store(&client, "ZADD", ["redisson_lock_timeout:{orders}", &*end, DEAD, &*end, NEXT]).await;
+    server.api().until_lock("the queue", "orders", |lock| lock.waiters.count == Some(2)).await;
+
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+    browser.click("link", "orders").await;
+    browser.click("button", "Evict").await;
+    browser.by_role("dialog", "Evict the first waiter of orders?").await;
+    let confirm = browser.by_role("textbox", "to confirm").await;
+    confirm.send_keys("orders").await.unwrap();
+    browser.by_role("textbox", "Why").await.send_keys("its process is dead").await.unwrap();
+    let ticks = browser.client.find_all(fantoccini::Locator::Css("dialog input[type=checkbox]")).await.unwrap();
+    for tick in ticks {
+        tick.click().await.unwrap();
+    }
+    confirm.send_keys(&Key::Enter.to_string()).await.unwrap();
+    browser.until_text("Taken out of the queue.").await;
+    let left: Vec<String> = store(&client, "LRANGE", ["redisson_lock_queue:{orders}", "0", "-1"]).await;
+    assert_eq!(left, [NEXT]);
 }

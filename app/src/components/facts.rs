@@ -104,6 +104,15 @@ pub(crate) fn of_waiters(waiters: &Waiters) -> Facts {
     facts
 }
 
+/// How long a place in a queue is kept; `None` where it has no end.
+pub(crate) fn place(expires_at: Option<Time>, now: Time) -> Option<String> {
+    let end = expires_at?;
+    Some(match end <= now {
+        true => format!("its time in the queue was over {} ago", duration(now.since(end))),
+        false => format!("keeps its place for {}", duration(end.since(now))),
+    })
+}
+
 /// What went on around a lock.
 pub(crate) fn of_contention(contention: &Contention) -> Facts {
     let blocked = match contention.blocked_ms {
@@ -153,7 +162,10 @@ pub(crate) fn of_form(lock: &Lock) -> Facts {
     if !companions.is_empty() {
         facts.push(("Companions", companions));
     }
-    facts.extend(lock.notes.iter().map(|note| ("Noted", shown(note))));
+    // What the masters say together has its own place.
+    let of_masters = lock.quorum.as_ref().map(|quorum| &quorum.says);
+    let notes = lock.notes.iter().filter(|note| Some(*note) != of_masters);
+    facts.extend(notes.map(|note| ("Noted", shown(note))));
     facts.push(("Generation", shown(&lock.generation)));
     facts.push(("Read at", hms(lock.as_of)));
     facts
@@ -217,6 +229,24 @@ mod tests {
         let mut lock = lock();
         (lock.mode, lock.permits) = (Mode::Semaphore, Some(5));
         assert_eq!(fact(&of_form(&lock), "Mode"), "semaphore, 1 of 5 permits taken");
+    }
+
+    #[test]
+    fn a_place_in_the_queue_says_how_long_it_is_kept() {
+        assert_eq!(place(None, Time(0)), None);
+        assert_eq!(place(Some(Time(30_000)), Time(0)).unwrap(), "keeps its place for 30 s");
+        assert_eq!(place(Some(Time(0)), Time(12_000)).unwrap(), "its time in the queue was over 12.0 s ago");
+    }
+
+    #[test]
+    fn what_the_masters_say_is_not_noted_once_more() {
+        let mut lock = lock();
+        let quorum = crate::fixtures::quorum();
+        lock.notes = vec![quorum.says.clone(), "n".to_owned()];
+        lock.quorum = Some(quorum);
+        let facts = of_form(&lock);
+        let noted: Vec<&str> = facts.iter().filter(|(term, _)| *term == "Noted").map(|(_, note)| &**note).collect();
+        assert_eq!(noted, ["n"]);
     }
 
     #[test]

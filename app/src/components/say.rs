@@ -3,8 +3,8 @@
 use lockkeeper_model::wire::{Ended, Row};
 use lockkeeper_model::words::{count, duration, short_token, shown};
 use lockkeeper_model::{
-    Basis, Bounds, Flag, Holder, Identity, LockState, Mode, Outcome, SourceState, SourceStatus, Time, TransitionKind,
-    Verdict, WaitersBasis,
+    Basis, Bounds, Flag, Holder, Identity, LockState, Mode, SourceState, SourceStatus, Time, TransitionKind, Verdict,
+    WaitersBasis,
 };
 
 use crate::live::board::{Condition, RowView};
@@ -40,7 +40,7 @@ pub(crate) fn judgement(view: &RowView, at: i64, now: i64, old: bool) -> Judgeme
     let state = match row.state {
         LockState::Held => None,
         LockState::WaitingOnly => Some(("not held", "nobody has it, yet somebody waits")),
-        LockState::NoQuorum => Some(("no quorum", "no majority of its replicas agrees on a holder")),
+        LockState::NoQuorum => Some(("no quorum", "no majority was seen to agree on a holder")),
         LockState::UnknownHolder => Some(("holder unknown", "held; its form does not say by whom")),
     };
     if let Some((word, evidence)) = state {
@@ -384,21 +384,6 @@ pub(crate) fn confirmed_at(sources: &[SourceStatus]) -> Option<i64> {
         .map(|source| source.confirmed_at.or(source.coverage.finished_at).map_or(i64::MIN, |at| at.0))
         .min()
         .filter(|at| *at > i64::MIN)
-}
-
-/// What a result is called.
-pub(crate) fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Released => "Released.",
-        Outcome::Held => "Released and kept closed.",
-        Outcome::ChangedHands => "Nothing was released: it had changed hands.",
-        Outcome::Gone => "Nothing was released: it was free already.",
-        Outcome::Partial => "Released on some of its masters only.",
-        Outcome::Signalled => "Accepted, and not finished yet.",
-        Outcome::Refused => "Nothing was released: it was refused.",
-        Outcome::Failed => "Nothing was released: it could not be tried.",
-        Outcome::Unknown => "It was sent and no answer came: look at the lock again.",
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What the drawer says first: the lock in a few sentences. Plain functions.
 
-use lockkeeper_model::words::{count, duration, shown};
-use lockkeeper_model::{Event, Holder, Lease, LeaseKind, Lock, LockState, Signs, Time, Verdict, Waiters, judge};
+use lockkeeper_model::words::{MAX_SHOWN_CHARS, count, duration, shown};
+use lockkeeper_model::{
+    Event, Holder, Lease, LeaseKind, Lock, LockState, Signs, Standing, Time, Verdict, Waiters, judge,
+};
 
 use super::say;
 use crate::ui::hms;
@@ -46,7 +48,11 @@ pub(crate) fn sentence(lock: Option<&Lock>, events: &[Event], now: Time) -> Sent
     let Some(lock) = lock else { return not_held(events, now) };
     let judged: Vec<_> = lock.holders.iter().map(|holder| verdict_on(holder, now)).collect();
     let verdicts: Vec<Verdict> = judged.iter().map(|(verdict, _)| *verdict).collect();
-    let (verdict, first) = judgement(lock.state, &verdicts);
+    let (verdict, mut first) = judgement(lock.state, &verdicts);
+    let standing = lock.quorum.as_ref().map(|quorum| quorum.standing);
+    if lock.state == LockState::NoQuorum && standing == Some(Standing::Undecided) {
+        first = "Nobody can say who has it: too few of its masters were read.".to_owned();
+    }
     let mut rest = Vec::new();
     rest.extend(held_by(lock, now));
     // Where there are several, each has its evidence beside it.
@@ -97,6 +103,9 @@ fn judgement(state: LockState, verdicts: &[Verdict]) -> (Verdict, String) {
 
 fn held_by(lock: &Lock, now: Time) -> Option<String> {
     let holder = lock.holders.first()?;
+    if lock.state == LockState::NoQuorum && lock.holders.len() > 1 {
+        return Some(format!("{} tokens are there, and none was seen on enough of them.", lock.holders.len()));
+    }
     if lock.holders.len() > 1 {
         let who = say::together(lock.mode, lock.holders.len() as u64, lock.permits);
         return Some(format!("Held by {who}, the longest for {}.", say::held_for(&lock.held_since, now)));
@@ -157,11 +166,25 @@ fn waiters_sentence(waiters: &Waiters) -> String {
     }
 }
 
+/// Pieces of [`MAX_SHOWN_CHARS`] that are shown of one text: more than the server says of anything.
+const MOST_PIECES: usize = 20;
+
+/// What the server says, harmless and whole: a sentence about what will happen must not be cut like a stranger's name.
+pub(crate) fn whole(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    let pieces = chars.chunks(MAX_SHOWN_CHARS).take(MOST_PIECES);
+    let mut said: String = pieces.map(|piece| shown(&String::from_iter(piece))).collect();
+    if chars.len() > MOST_PIECES * MAX_SHOWN_CHARS {
+        said.push('…');
+    }
+    said
+}
+
 /// A sentence out of a line that begins small and ends without a full stop.
 pub(crate) fn capital(line: &str) -> String {
     let mut chars = line.chars();
     match chars.next() {
-        Some(first) => format!("{}{}.", first.to_uppercase(), shown(chars.as_str().trim_end_matches('.'))),
+        Some(first) => format!("{}{}.", first.to_uppercase(), whole(chars.as_str().trim_end_matches('.'))),
         None => String::new(),
     }
 }
@@ -183,6 +206,14 @@ mod tests {
              It ends by itself in 29 s, unless it is renewed. 14 wait for it (inferred), for at least 40 s."
         );
         assert_eq!(said.tone, Tone::Calm);
+    }
+
+    #[test]
+    fn what_the_server_says_is_shown_whole_harmless_and_within_bounds() {
+        let long = format!("{}\u{202e}end", "x".repeat(300));
+        assert_eq!(whole(&long), format!("{}\\u{{202e}}end", "x".repeat(300)));
+        assert_eq!(capital(&long), format!("X{}\\u{{202e}}end.", "x".repeat(299)));
+        assert_eq!(whole(&"x".repeat(1_000_000)).chars().count(), MOST_PIECES * MAX_SHOWN_CHARS + 1);
     }
 
     #[test]
@@ -223,6 +254,15 @@ mod tests {
         lock.state = LockState::NoQuorum;
         let said = sentence(Some(&lock), &[], Time(61_000));
         assert!(said.rest.starts_with("Seen on fewer of them: worker-3, process 42."), "{}", said.rest);
+        let mut quorum = crate::fixtures::quorum();
+        quorum.standing = Standing::Undecided;
+        lock.quorum = Some(quorum);
+        let said = sentence(Some(&lock), &[], Time(61_000));
+        assert_eq!(said.first, "Nobody can say who has it: too few of its masters were read.");
+        lock.holders.push(lock.holders[0].clone());
+        let said = sentence(Some(&lock), &[], Time(61_000));
+        assert!(said.rest.starts_with("2 tokens are there, and none was seen on enough of them."), "{}", said.rest);
+        lock.quorum = None;
         lock.holders.clear();
         lock.state = LockState::WaitingOnly;
         let said = sentence(Some(&lock), &[], Time(61_000));

@@ -1,13 +1,16 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, duration, shown};
-use lockkeeper_model::{MissingPermission, SourceState, SourceStatus, Time};
+use lockkeeper_model::{MissingPermission, NodeStatus, ReportsRead, SlotRange, SourceState, SourceStatus, Time};
 
 use super::facts::Facts;
 use super::facts_list::FactsList;
 use super::say;
-use super::sentence::capital;
+use super::sentence::{capital, whole};
 use crate::live::Live;
 use crate::ui::{CopyButton, each, flag, hms, maybe, text};
+
+/// More ranges of slots than this say nothing to a person that their number does not say.
+const MOST_RANGES: usize = 8;
 
 /// Confirmed within this long counts as now: the server says so once a second.
 const NOW_MS: i64 = 3_000;
@@ -122,6 +125,17 @@ fn Source(
 /// What is so of every lock of a source, said once, beside its name.
 fn warnings(source: &SourceStatus) -> Option<String> {
     let mut warnings = Vec::new();
+    let not_live = source.nodes.iter().filter(|node| node.state != SourceState::Live).count();
+    if not_live > 0 {
+        warnings.push(format!("{not_live} of {} masters not live", source.nodes.len()));
+    }
+    let uncovered = slots(&source.coverage.uncovered_slots);
+    if uncovered > 0 {
+        warnings.push(format!("{} slot{} not covered", count(uncovered), if uncovered == 1 { "" } else { "s" }));
+    }
+    if source.reports.as_ref().is_some_and(|reports| reports.problem.is_some()) {
+        warnings.push("reports not read".to_owned());
+    }
     let missing = source.missing_permissions.len();
     if missing > 0 {
         warnings.push(format!("{missing} permission{} missing", if missing == 1 { "" } else { "s" }));
@@ -155,8 +169,11 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
         "State",
         Some(format!("{} for {}", source.state.word(), duration(Time(now).since(source.since) / 1_000 * 1_000))),
     );
-    add("Problem", source.problem.as_deref().map(shown));
+    add("Problem", source.problem.as_deref().map(whole));
     add("What to try", source.hint.as_deref().map(shown));
+    for node in &source.nodes {
+        add("Master", Some(master(node, Time(now))));
+    }
     let version = source.server_version.as_deref().map(shown).unwrap_or_default();
     let place = format!("{} {version} at {}", shown(&source.kind), shown(&source.address));
     add("Store", Some(place.replace("  ", " ")));
@@ -196,6 +213,8 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
         _ => String::new(),
     };
     add("Seen", Some(format!("{}, {} locks{last_scan}", say::coverage(source), count(coverage.locks))));
+    add("Slots", uncovered(&coverage.uncovered_slots));
+    add("Reports", source.reports.as_ref().map(reports));
     add(
         "Behind",
         source.lag_ms.map(|lag| format!("at most {}, {} changed keys to read", duration(lag), count(source.dirty))),
@@ -235,4 +254,114 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
     );
     facts.push(("Release", if source.release_enabled { "switched on" } else { "switched off" }.to_owned()));
     facts
+}
+
+/// One of several masters: whether it is watched, how, and what is wrong with it.
+fn master(node: &NodeStatus, now: Time) -> String {
+    let mut parts = vec![format!("{} for {}", node.state.word(), duration(now.since(node.since) / 1_000 * 1_000))];
+    if let Some(feed) = node.feed.filter(|_| node.state != SourceState::Down) {
+        parts.push(format!("by {}", feed.word()));
+    }
+    let mut said = format!("{}: {}", shown(&node.node), parts.join(", "));
+    for more in [&node.problem, &node.hint].into_iter().flatten() {
+        said.push_str(". ");
+        said.push_str(capital(more).trim_end_matches('.'));
+    }
+    said
+}
+
+/// How many slots these are.
+fn slots(ranges: &[SlotRange]) -> u64 {
+    ranges.iter().map(|range| u64::from(range.last.saturating_sub(range.first)) + 1).sum()
+}
+
+/// The slots in which nothing is seen; `None` where there are none.
+fn uncovered(ranges: &[SlotRange]) -> Option<String> {
+    if ranges.is_empty() {
+        return None;
+    }
+    let mut named: Vec<String> = ranges
+        .iter()
+        .take(MOST_RANGES)
+        .map(|range| match range.first == range.last {
+            true => range.first.to_string(),
+            false => format!("{}–{}", range.first, range.last),
+        })
+        .collect();
+    let beyond = ranges.len().saturating_sub(MOST_RANGES);
+    if beyond > 0 {
+        named.push(format!("{beyond} more ranges"));
+    }
+    let all = count(slots(ranges));
+    Some(format!("{all} that no primary serves: {}; locks in them are not seen", named.join(", ")))
+}
+
+/// What is read of clients' own reports.
+fn reports(reports: &ReportsRead) -> String {
+    let mut said = format!("{} read from {}", count(reports.read), shown(&reports.stream));
+    if reports.not_understood > 0 {
+        let fault = reports.last_fault.as_deref().map(|fault| format!(" (the last: {})", shown(fault)));
+        said.push_str(&format!(", {} not understood{}", count(reports.not_understood), fault.unwrap_or_default()));
+    }
+    if reports.passed_over > 0 {
+        said.push_str(&format!(", entries passed over {} times", count(reports.passed_over)));
+    }
+    match &reports.problem {
+        Some(problem) => format!("not read now: {}; {said}", shown(problem)),
+        None => said,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lockkeeper_model::{Coverage, FeedKind};
+
+    use super::*;
+
+    #[test]
+    fn a_master_that_is_down_says_since_when_why_and_what_to_try() {
+        let live = NodeStatus {
+            node: "127.0.0.1:7001".to_owned(),
+            state: SourceState::Live,
+            since: Time(0),
+            problem: None,
+            hint: None,
+            feed: Some(FeedKind::Tracking),
+            server_version: None,
+            server_started_at: None,
+            confirmed_at: None,
+            coverage: Coverage::default(),
+        };
+        assert_eq!(master(&live, Time(61_000)), "127.0.0.1:7001: live for 1 m 01 s, by tracking");
+        let down = NodeStatus {
+            state: SourceState::Down,
+            problem: Some("connection refused\u{202e}".to_owned()),
+            hint: Some("is it running?".to_owned()),
+            ..live
+        };
+        assert_eq!(
+            master(&down, Time(61_000)),
+            "127.0.0.1:7001: down for 1 m 01 s. Connection refused\\u{202e}. Is it running?"
+        );
+    }
+
+    #[test]
+    fn slots_that_nobody_serves_are_counted_and_named_up_to_a_bound() {
+        assert_eq!(uncovered(&[]), None);
+        let few = [SlotRange { first: 0, last: 5_460 }, SlotRange { first: 7_000, last: 7_000 }];
+        let said = uncovered(&few).unwrap();
+        assert_eq!(said, "5,462 that no primary serves: 0–5460, 7000; locks in them are not seen");
+        let many: Vec<SlotRange> = (0..20).map(|n| SlotRange { first: 2 * n, last: 2 * n }).collect();
+        assert!(uncovered(&many).unwrap().contains("14, 12 more ranges;"));
+    }
+
+    #[test]
+    fn reports_that_are_not_read_say_why_before_what_was_read() {
+        let mut read = ReportsRead { stream: "s".to_owned(), read: 2, ..ReportsRead::default() };
+        assert_eq!(reports(&read), "2 read from s");
+        (read.not_understood, read.last_fault) = (1, Some("too long".to_owned()));
+        read.problem = Some("may not read `s`".to_owned());
+        let said = reports(&read);
+        assert_eq!(said, "not read now: may not read `s`; 2 read from s, 1 not understood (the last: too long)");
+    }
 }

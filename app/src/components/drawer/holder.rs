@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::{short_token, shown};
-use lockkeeper_model::{Holder, Lock, Mode, PreviewTarget, Time};
+use lockkeeper_model::{Action, Holder, Lock, Mode, PreviewRequest, Time};
 
 use super::release_button::ReleaseButton;
 use crate::components::facts::{self, Facts};
@@ -26,7 +26,7 @@ pub(crate) fn HolderBlock(
     #[prop(into)]
     several: Signal<bool>,
     /// Set to open the dialog.
-    releasing: RwSignal<Option<PreviewTarget>>,
+    releasing: RwSignal<Option<PreviewRequest>>,
 ) -> impl IntoView {
     let live = expect_context::<Live>();
     let holder = move || lock.with(|lock| lock.as_ref()?.holders.get(at).cloned());
@@ -72,7 +72,7 @@ pub(crate) fn HolderBlock(
             <FactsList facts />
             <When holds=flag(move || several.get() && offered.get())>
                 <div class="holder-release">
-                    <ReleaseButton lock at releasing />
+                    <ReleaseButton lock action=Action::Release at releasing />
                 </div>
             </When>
         </section>

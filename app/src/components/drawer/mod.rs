@@ -3,6 +3,7 @@
 
 mod flags;
 mod holder;
+mod masters;
 mod release_button;
 mod stored;
 mod waiters;
@@ -10,7 +11,7 @@ mod waiters;
 use leptos::html;
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
-use lockkeeper_model::{Lock, LockId, PreviewTarget, Time};
+use lockkeeper_model::{Action, Lock, LockId, PreviewRequest, Time};
 
 use super::facts::{self, Facts};
 use super::facts_list::Section;
@@ -21,7 +22,9 @@ use super::sentence::{Sentence, Tone, sentence};
 use super::{TableKeys, say};
 use flags::Flags;
 use holder::HolderBlock;
+use masters::Masters;
 use release_button::ReleaseButton;
+pub(crate) use release_button::{head, may_evict};
 use stored::StoredForm;
 use waiters::Waiting;
 
@@ -78,7 +81,7 @@ pub(crate) fn Drawer(
         nav.open(None);
         keys.focus();
     };
-    let releasing = RwSignal::new(None::<PreviewTarget>);
+    let releasing = RwSignal::new(None::<PreviewRequest>);
     let old = {
         let source = source.clone();
         flag(move || !live.link.get().is_live() || live.true_until(&source).is_some())
@@ -115,7 +118,8 @@ pub(crate) fn Drawer(
                     <FirstSentence lock />
                     <Picture />
                     {each(move || holder_count.get() as usize, move |at| view! { <HolderBlock lock at several releasing /> })}
-                    <Waiting lock />
+                    <Masters lock />
+                    <Waiting lock releasing />
                     <Flags lock />
                     <Section title=over facts=contention />
                     <Section title=text(|| "Why this dialect") facts=dialect />
@@ -127,13 +131,13 @@ pub(crate) fn Drawer(
             <When holds=flag(move || lock.with(Option::is_some))>
                 <footer>
                     <When holds=flag(move || holder_count.get() == 1 && offered.get())>
-                        <ReleaseButton lock at=0 releasing />
+                        <ReleaseButton lock action=Action::Release at=0 releasing />
                     </When>
                     <p>{maybe(move || lock.with(|lock| lock.as_ref().and_then(instead)))}</p>
                 </footer>
             </When>
             {move || {
-                releasing.get().map(|target| view! { <ReleaseDialog target name=name.get_untracked() releasing /> })
+                releasing.get().map(|request| view! { <ReleaseDialog request name=name.get_untracked() releasing /> })
             }}
         </aside>
     }
@@ -145,6 +149,7 @@ fn instead(lock: &Lock) -> Option<String> {
         return Some(format!("A release is not offered: {}.", shown(because.trim_end_matches('.'))));
     }
     match lock.holders.len() {
+        0 if may_evict(lock) => Some("Nobody has it: what can go is the waiter at the head of its queue.".to_owned()),
         0 => Some("Nobody has it: there is nothing to release.".to_owned()),
         1 => None,
         holders => Some(format!("{holders} hold it: each has its own button above.")),

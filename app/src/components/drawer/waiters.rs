@@ -1,11 +1,12 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, duration, shown};
-use lockkeeper_model::{Lock, Time};
+use lockkeeper_model::{Action, Lock, PreviewRequest, Time, Waiter};
 
+use super::release_button::{ReleaseButton, may_evict};
 use crate::components::facts;
 use crate::components::facts_list::FactsList;
 use crate::live::Live;
-use crate::ui::{CopyButton, When, each, flag, maybe, text};
+use crate::ui::{CopyButton, When, each, flag, hms, maybe, text};
 
 /// More waiters than this say nothing to a person that their number does not say.
 const MOST_LISTED: usize = 50;
@@ -15,6 +16,8 @@ const MOST_LISTED: usize = 50;
 pub(crate) fn Waiting(
     /// The lock.
     lock: Memo<Option<Lock>>,
+    /// Set to open the dialog.
+    releasing: RwSignal<Option<PreviewRequest>>,
 ) -> impl IntoView {
     let facts = Memo::new(move |_| {
         lock.with(|lock| lock.as_ref().map(|lock| facts::of_waiters(&lock.waiters))).unwrap_or_default()
@@ -29,7 +32,7 @@ pub(crate) fn Waiting(
         <h3>"Waiters"</h3>
         <FactsList facts />
         <ol class="queue" class:ordered=ordered>
-            {each(move || listed().min(MOST_LISTED), move |at| view! { <InLine lock at /> })}
+            {each(move || listed().min(MOST_LISTED), move |at| view! { <InLine lock at releasing /> })}
         </ol>
         <small>{beyond}</small>
     }
@@ -37,7 +40,7 @@ pub(crate) fn Waiting(
 
 /// One waiter. What may be done about it stands at its end.
 #[component]
-fn InLine(lock: Memo<Option<Lock>>, at: usize) -> impl IntoView {
+fn InLine(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option<PreviewRequest>>) -> impl IntoView {
     let live = expect_context::<Live>();
     let waiter = move || lock.with(|lock| lock.as_ref()?.waiters.list.get(at).cloned());
     let name = maybe(move || {
@@ -46,7 +49,8 @@ fn InLine(lock: Memo<Option<Lock>>, at: usize) -> impl IntoView {
     let whole = text(move || waiter().and_then(|waiter| waiter.token.or(waiter.token_b64)).unwrap_or_default());
     let shown_whole = text(move || shown(&whole.get()));
     let abandoned = Memo::new(move |_| waiter().is_some_and(|waiter| waiter.abandoned == Some(true)));
-    let deadline = maybe(move || waiter().and_then(|waiter| deadline(waiter.expires_at, Time(live.now.get()))));
+    let more = maybe(move || waiter().and_then(|waiter| more(&waiter, Time(live.now.get()))));
+    let in_the_way = flag(move || at == 0 && lock.with(|lock| lock.as_ref().is_some_and(may_evict)));
     view! {
         <li class:abandoned=abandoned>
             <code title=shown_whole>{name}</code>
@@ -56,27 +60,48 @@ fn InLine(lock: Memo<Option<Lock>>, at: usize) -> impl IntoView {
             <When holds=flag(move || !whole.with(String::is_empty))>
                 <CopyButton text=whole what="what names this waiter" />
             </When>
-            <small>{deadline}</small>
+            <small>{more}</small>
+            <When holds=in_the_way>
+                <div class="holder-release">
+                    <ReleaseButton lock action=Action::EvictWaiter at=0 releasing />
+                </div>
+            </When>
         </li>
     }
 }
 
-fn deadline(expires_at: Option<Time>, now: Time) -> Option<String> {
-    let end = expires_at?;
-    Some(match end <= now {
-        true => format!("its time in the queue was over {} ago", duration(now.since(end))),
-        false => format!("keeps its place for {}", duration(end.since(now))),
-    })
+/// How long a waiter keeps its place, and what it says itself.
+fn more(waiter: &Waiter, now: Time) -> Option<String> {
+    let said = waiter.reported.as_ref().map(|said| {
+        let heard = duration(now.since(said.heard_at));
+        format!(
+            "says that it waits since {} ({}), last heard {heard} ago",
+            hms(said.since),
+            duration(now.since(said.since))
+        )
+    });
+    let parts: Vec<String> = facts::place(waiter.expires_at, now).into_iter().chain(said).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 #[cfg(test)]
 mod tests {
+    use lockkeeper_model::ReportedWait;
+
     use super::*;
+    use crate::fixtures::stuck;
 
     #[test]
-    fn a_place_in_the_queue_says_how_long_it_is_kept() {
-        assert_eq!(deadline(None, Time(0)), None);
-        assert_eq!(deadline(Some(Time(30_000)), Time(0)).unwrap(), "keeps its place for 30 s");
-        assert_eq!(deadline(Some(Time(0)), Time(12_000)).unwrap(), "its time in the queue was over 12.0 s ago");
+    fn what_a_waiter_says_itself_is_marked_as_its_own_word() {
+        let mut waiter = stuck().waiters.list.remove(0);
+        assert_eq!(more(&waiter, Time(60_000)).unwrap(), "keeps its place for 30 s");
+        let said = ReportedWait { attempt: "a".to_owned(), since: Time(10_000), heard_at: Time(58_500) };
+        waiter.reported = Some(said);
+        assert_eq!(
+            more(&waiter, Time(60_000)).unwrap(),
+            "keeps its place for 30 s; says that it waits since 00:00:10 (50 s), last heard 1.5 s ago"
+        );
+        (waiter.expires_at, waiter.reported) = (None, None);
+        assert_eq!(more(&waiter, Time(60_000)), None);
     }
 }

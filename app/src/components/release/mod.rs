@@ -1,15 +1,24 @@
+//! The way to a release, or to the eviction of a waiter: what would happen, what gives pause, the name typed, a reason;
+//! and what became of it.
+
+mod became;
+mod plan;
+mod words;
+
+use became::Became;
 use leptos::html;
 use leptos::prelude::*;
-use lockkeeper_model::words::{duration, short_token, shown};
+use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{
-    Action, After, AfterState, Holder, Lock, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
-    ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Time, Told,
+    Action, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewedLock, ReleaseAnswer, ReleaseRequest,
 };
+use plan::Plan;
 use wasm_bindgen_futures::spawn_local;
+use words::Words;
 
-use super::say::{self, Judgement, Look};
-use super::sentence::{capital, verdict_on};
-use super::verdict::verdict_class;
+use super::drawer::{head, may_evict};
+use super::say;
+use super::sentence::whole;
 use crate::live::answers::Refusal;
 use crate::live::{Live, api};
 use crate::ui::{When, flag, maybe, text};
@@ -50,17 +59,26 @@ impl Form {
 }
 
 /// What happened to the lock since its preview, if that makes the preview void.
-fn changed_since(preview: &PreviewedLock, lock: Option<&Lock>) -> Option<String> {
-    let Some(lock) = lock else {
-        return Some("It is not held any more: there is nothing to release.".to_owned());
+fn changed_since(action: Action, preview: &PreviewedLock, lock: Option<&Lock>) -> Option<String> {
+    let same = |lock: &Lock| match action {
+        Action::Release => {
+            lock.generation == preview.generation
+                || lock.holders.iter().any(|holder| holder.generation == preview.generation)
+        }
+        Action::EvictWaiter => {
+            may_evict(lock) && head(lock).is_some_and(|head| head.token_b64.as_ref() == Some(&preview.holder.token_b64))
+        }
     };
-    let same = lock.generation == preview.generation
-        || lock.holders.iter().any(|holder| holder.generation == preview.generation);
-    if same {
-        return None;
-    }
-    let now = lock.holders.first().map_or_else(|| "somebody else".to_owned(), named);
-    Some(format!("It changed hands while you were reading: {now} has it now. This preview is void."))
+    let happened = match (lock, action) {
+        (Some(lock), _) if same(lock) => return None,
+        (Some(Lock { holders, .. }), _) if !holders.is_empty() => {
+            format!("It changed hands while you were reading: {} has it now.", named(&holders[0]))
+        }
+        (_, Action::Release) => "It is not held any more: there is nothing to release.".to_owned(),
+        (None, Action::EvictWaiter) => "Nobody waits for it any more: there is nobody to evict.".to_owned(),
+        (Some(_), Action::EvictWaiter) => "The queue moved while you were reading: another is at its head.".to_owned(),
+    };
+    Some(format!("{happened} This preview is void."))
 }
 
 /// A holder in one line: the token, and who that is.
@@ -75,26 +93,28 @@ fn named(holder: &Holder) -> String {
     }
 }
 
-/// The way to a release: what would happen, what gives pause, the name typed, a reason; and what became of it.
+/// The dialog.
 #[component]
 pub(crate) fn ReleaseDialog(
-    /// What to release.
-    target: PreviewTarget,
-    /// What a person calls it.
+    /// What to do, and to what.
+    request: PreviewRequest,
+    /// What a person calls the lock.
     name: String,
     /// Set to `None` to close.
-    releasing: RwSignal<Option<PreviewTarget>>,
+    releasing: RwSignal<Option<PreviewRequest>>,
 ) -> impl IntoView {
     let live = expect_context::<Live>();
     let step = RwSignal::new(Step::Asking);
     let form = RwSignal::new(Form::default());
     let dialog = NodeRef::<html::Dialog>::new();
-    let source = target.source.clone();
-    let latest = RwSignal::new(Some(target));
+    let action = request.action;
+    let words = Words::of(action);
+    let source = request.locks.first().map(|target| target.source.clone()).unwrap_or_default();
+    let latest = RwSignal::new(Some(request));
     let ask = move || {
+        let Some(request) = latest.get_untracked() else { return };
         step.set(Step::Asking);
         form.set(Form::default());
-        let request = PreviewRequest { locks: latest.get_untracked().into_iter().collect(), action: Action::Release };
         spawn_local(async move {
             let answer = api::preview(&request).await;
             // The dialog may have been closed meanwhile.
@@ -108,13 +128,19 @@ pub(crate) fn ReleaseDialog(
     let ask_again = Callback::new(move |()| {
         let newer = live.detail.with_untracked(|detail| {
             let lock = detail.as_ref()?.lock.as_ref()?;
-            (lock.holders.len() == 1).then(|| lock.generation.clone())
+            match action {
+                Action::Release => (lock.holders.len() == 1).then(|| (lock.generation.clone(), None)),
+                Action::EvictWaiter => {
+                    let head = head(lock).filter(|_| may_evict(lock))?;
+                    Some((lock.generation.clone(), head.token_b64.clone()))
+                }
+            }
         });
-        if let Some(generation) = newer {
-            latest.update(|target| {
-                if let Some(target) = target {
+        if let Some((generation, holder)) = newer {
+            latest.update(|request| {
+                if let Some(target) = request.as_mut().and_then(|request| request.locks.first_mut()) {
                     target.generation = generation;
-                    target.holder = None;
+                    target.holder = holder;
                 }
             });
         }
@@ -145,11 +171,11 @@ pub(crate) fn ReleaseDialog(
     };
     view! {
         <dialog class="release" aria-labelledby="release-title" node_ref=dialog on:close=move |_| releasing.set(None)>
-            <h2 id="release-title">{format!("Release {name}?")}</h2>
+            <h2 id="release-title">{format!("{} {name}?", words.title)}</h2>
             <small>{from}</small>
             <div class="results" role="status">
                 {move || match step.get() {
-                    Step::Done(answer) => answer.results.into_iter().map(|result| view! { <Became result /> }).collect_view(),
+                    Step::Done(answer) => answer.results.into_iter().map(|result| view! { <Became result action /> }).collect_view(),
                     _ => Vec::new(),
                 }}
             </div>
@@ -157,17 +183,17 @@ pub(crate) fn ReleaseDialog(
                 Step::Asking => view! { <p class="say calm">"Asking what would happen…"</p> }.into_any(),
                 Step::Refused(refusal) => {
                     view! {
-                        <Refused refusal />
+                        <Refused refusal words />
                         <Ends close again=Some(ask_again) />
                     }
                         .into_any()
                 }
-                Step::Ready(preview) => view! { <Ready preview form step close ask_again /> }.into_any(),
-                Step::Sending => view! { <p class="say calm">"Releasing…"</p> }.into_any(),
+                Step::Ready(preview) => view! { <Ready preview action form step close ask_again /> }.into_any(),
+                Step::Sending => view! { <p class="say calm">{words.under_way}</p> }.into_any(),
                 Step::Failed(refusal) => {
                     let again = refusal.ask_again.then_some(ask_again);
                     view! {
-                        <Refused refusal />
+                        <Refused refusal words />
                         <Ends close again />
                     }
                         .into_any()
@@ -180,11 +206,11 @@ pub(crate) fn ReleaseDialog(
 
 /// Why it did not go on.
 #[component]
-fn Refused(refusal: Refusal) -> impl IntoView {
+fn Refused(refusal: Refusal, words: Words) -> impl IntoView {
     view! {
         <div class="say bad" role="alert">
-            <b>"Nothing was confirmed as released. "</b>
-            {shown(&refusal.detail)}
+            <b>{words.not_confirmed} " "</b>
+            {whole(&refusal.detail)}
             {refusal.hint.map(|hint| view! { <p>{shown(&hint)}</p> })}
         </div>
     }
@@ -212,6 +238,7 @@ fn Ends(close: impl Fn() + 'static, again: Option<Callback<()>>) -> impl IntoVie
 #[component]
 fn Ready(
     preview: PreviewAnswer,
+    action: Action,
     form: RwSignal<Form>,
     step: RwSignal<Step>,
     close: impl Fn() + 'static,
@@ -226,7 +253,7 @@ fn Ready(
     let changed = Memo::new(move |_| {
         live.detail.with(|detail| {
             let lock = detail.as_ref()?.lock.as_ref();
-            locks.with_value(|locks| locks.iter().find_map(|previewed| changed_since(previewed, lock)))
+            locks.with_value(|locks| locks.iter().find_map(|previewed| changed_since(action, previewed, lock)))
         })
     });
     let complete = {
@@ -252,11 +279,11 @@ fn Ready(
         });
     };
     let warnings: Vec<String> =
-        preview.locks.iter().flat_map(|lock| &lock.warnings).map(|warning| shown(&warning.text)).collect();
+        preview.locks.iter().flat_map(|lock| &lock.warnings).map(|warning| whole(&warning.text)).collect();
     let required = preview.reason_required;
     view! {
         <form on:submit=submit>
-            {preview.locks.iter().map(|lock| view! { <Plan lock=lock.clone() /> }).collect_view()}
+            {preview.locks.iter().map(|lock| view! { <Plan lock=lock.clone() action /> }).collect_view()}
             {warnings
                 .into_iter()
                 .enumerate()
@@ -314,7 +341,7 @@ fn Ready(
             </When>
             <div class="acts">
                 <button type="submit" class="danger" disabled=flag(move || !ready())>
-                    "Release"
+                    {Words::of(action).button}
                 </button>
                 <When holds=flag(move || left.get() == 0 || changed.with(Option::is_some))>
                     <button type="button" class="plain" on:click=move |_| ask_again.run(())>
@@ -336,103 +363,12 @@ fn Ready(
     }
 }
 
-/// What would happen to one lock.
-#[component]
-fn Plan(lock: PreviewedLock) -> impl IntoView {
-    let live = expect_context::<Live>();
-    let holder = lock.holder.clone();
-    let held = {
-        let holder = holder.clone();
-        text(move || format!(", for {}", say::held_for(&holder.held_since, Time(live.running_now.get()))))
-    };
-    let judged = move |said: fn(Judgement) -> String| {
-        let holder = holder.clone();
-        text(move || {
-            let (verdict, evidence) = verdict_on(&holder, Time(live.running_now.get()));
-            said(Judgement { word: verdict.word(), look: Look::Verdict(verdict), evidence: evidence.join("; ") })
-        })
-    };
-    let told = match lock.told {
-        Told::AtOnce => "learns of it at once",
-        Told::AtRenewal => "learns of it when it next renews or lets go",
-        Told::Never => "is never told",
-    };
-    let strength = match lock.strength {
-        Strength::Atomic => "Compared and freed in one step of the store.",
-        Strength::SessionExact => "Names one session that can never be another's.",
-        Strength::CheckedThenActed => "Compared first, then freed: between the two there is a moment.",
-        Strength::Quorum => "One step on each of its masters.",
-    };
-    let collateral = match (lock.collateral.items.is_empty(), lock.collateral.complete) {
-        (true, true) => "nothing else".to_owned(),
-        (true, false) => "nothing else is known".to_owned(),
-        (false, complete) => {
-            let items = lock.collateral.items.iter().map(|item| shown(item)).collect::<Vec<_>>().join("; ");
-            if complete { items } else { format!("{items}; maybe more") }
-        }
-    };
-    let who = say::identity(&lock.holder.identity).map(|who| format!(", {who}"));
-    view! {
-        <dl class="plan">
-            <dt>"Held by"</dt>
-            <dd>
-                <code>{say::token(&lock.holder)}</code>
-                {who}
-                {held}
-            </dd>
-            <dt>"Is it alive?"</dt>
-            <dd>
-                <span class=judged(|judgement| verdict_class(judgement.look).to_owned())>
-                    {judged(|judgement| judgement.word.to_owned())}
-                </span>
-                {judged(|judgement| format!(": {}", shown(&judgement.evidence)))}
-            </dd>
-            <dt>"What happens"</dt>
-            <dd>{shown(&lock.plan)} " " <small>{strength}</small></dd>
-            <dt>"The old holder"</dt>
-            <dd>{told} {(!lock.told_because.is_empty()).then(|| format!(": {}", shown(&lock.told_because)))}</dd>
-            <dt>"Also ends"</dt>
-            <dd>{collateral}</dd>
-        </dl>
-    }
-}
-
-/// What became of one lock, in words.
-#[component]
-fn Became(result: ReleaseResult) -> impl IntoView {
-    let class = match result.outcome {
-        Outcome::Released | Outcome::Held => "say good",
-        Outcome::Signalled | Outcome::Partial | Outcome::Unknown => "say warn",
-        Outcome::ChangedHands | Outcome::Gone | Outcome::Refused | Outcome::Failed => "say bad",
-    };
-    let now = result.holder_now.as_ref().map(|holder| format!(" {} has it now.", named(holder)));
-    view! {
-        <p class=class>
-            <b>{say::outcome(result.outcome)}</b>
-            " "
-            {capital(&result.detail)}
-            {now}
-        </p>
-        {result.after.map(|after| view! { <p>{after_said(&after)}</p> })}
-    }
-}
-
-fn after_said(after: &After) -> String {
-    let watched = duration(after.watched_ms);
-    let who = after.holder.as_ref().map_or_else(|| "somebody".to_owned(), named);
-    match after.state {
-        AfterState::Free => format!("Nobody took it in the {watched} that it was watched afterwards."),
-        AfterState::Taken => format!("It was taken by {who} within {watched}."),
-        AfterState::CameBack => format!("The same token is back: {who} took it again within {watched}."),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use lockkeeper_model::{Collateral, Warning};
+    use lockkeeper_model::{Collateral, Strength, Time, Told, Warning};
 
     use super::*;
-    use crate::fixtures::lock;
+    use crate::fixtures::{lock, stuck};
 
     fn previewed() -> PreviewedLock {
         let lock = lock();
@@ -473,11 +409,24 @@ mod tests {
     #[test]
     fn a_lock_that_changes_hands_makes_the_preview_void() {
         let mut now = lock();
-        assert_eq!(changed_since(&previewed(), Some(&now)), None);
+        assert_eq!(changed_since(Action::Release, &previewed(), Some(&now)), None);
         now.generation = "g2".to_owned();
         now.holders[0].generation = "h2".to_owned();
-        let said = changed_since(&previewed(), Some(&now)).unwrap();
+        let said = changed_since(Action::Release, &previewed(), Some(&now)).unwrap();
         assert!(said.contains("0f8e41…0003 (worker-3, process 42) has it now"), "{said}");
-        assert!(changed_since(&previewed(), None).unwrap().contains("not held any more"));
+        assert!(changed_since(Action::Release, &previewed(), None).unwrap().contains("not held any more"));
+    }
+
+    #[test]
+    fn an_eviction_is_void_as_soon_as_another_is_at_the_head_or_somebody_has_it() {
+        let mut preview = previewed();
+        preview.holder.token_b64 = "Yjo3".to_owned();
+        let changed = |lock: Option<&Lock>| changed_since(Action::EvictWaiter, &preview, lock);
+        let mut now = stuck();
+        assert_eq!(changed(Some(&now)), None);
+        now.waiters.list[0].token_b64 = Some("Yzo4".to_owned());
+        assert!(changed(Some(&now)).unwrap().contains("another is at its head"));
+        assert!(changed(Some(&lock())).unwrap().contains("(worker-3, process 42) has it now"));
+        assert!(changed(None).unwrap().contains("there is nobody to evict"));
     }
 }
