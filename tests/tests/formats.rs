@@ -6,7 +6,7 @@ use fred::interfaces::{EventInterface as _, PubsubInterface as _};
 use lockkeeper_model::{
     Certainty, Holder, Lock, LockState, Mode, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget,
 };
-use lockkeeper_tests::{Api, RedisServer, Server, store};
+use lockkeeper_tests::{Api, RedisServer, Server, store, until};
 
 const FORMATS: &str = r#"
 [[format]]
@@ -171,13 +171,14 @@ async fn a_taught_semaphore_is_freed_holder_by_holder() {
     let ends = ["web-1/a1", "web-2/b2"].map(|token| holder(&lock, token).lease.expires_at.unwrap());
     assert!((29_900..30_100).contains(&ends[1].since(ends[0])), "{lock:#?}");
 
-    // Renewed since.
+    // Its place is another's by now.
     let preview = scene.preview(&lock, "web-1/a1").await;
-    scene.put("ZADD", &["export:slots:eu", &late, "web-1/a1"]).await;
-    assert_eq!(scene.release(&preview).await.0, 409);
-    let is_renewed =
-        |lock: &Lock| lock.holders.iter().all(|holder| holder.lease.expires_at > Some(ends[0].plus(9_000)));
-    let lock = scene.api.until_lock("the renewal", "export:slots:eu", is_renewed).await;
+    scene.put("ZREM", &["export:slots:eu", "web-1/a1"]).await;
+    scene.put("ZADD", &["export:slots:eu", &late, "web-4/d4"]).await;
+    assert_eq!(scene.release(&preview).await, (409, Outcome::ChangedHands));
+    scene.put("ZREM", &["export:slots:eu", "web-4/d4"]).await;
+    scene.put("ZADD", &["export:slots:eu", &early, "web-1/a1"]).await;
+    let lock = scene.held_by("export:slots:eu", &["web-1/a1", "web-2/b2"]).await;
     let preview = scene.preview(&lock, "web-1/a1").await;
     assert_eq!(scene.release(&preview).await, (200, Outcome::Released));
     let left: Vec<String> = scene.run("ZRANGE", &["export:slots:eu", "0", "-1"]).await;
@@ -227,10 +228,10 @@ async fn every_type_is_compared_where_its_holder_stands() {
         assert_eq!(scene.release(&preview).await.0, 409, "{key}");
 
         scene.put("DEL", &[key]).await;
+        until("it to be gone", async || scene.api.lock(key).await, Option::is_none).await;
         let (name, args) = command(put);
         scene.put(name, &args).await;
-        let is_new = |lock: &Lock| is_held(lock) && holder(lock, token).generation != preview.locks[0].generation;
-        let lock = scene.api.until_lock("the holder again", key, is_new).await;
+        let lock = scene.api.until_lock("the holder again", key, is_held).await;
         let preview = scene.preview(&lock, token).await;
         assert_eq!(scene.release(&preview).await, (200, Outcome::Released), "{key}");
         let read = match put[0] {
