@@ -82,6 +82,7 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
         tracing::warn!(data_dir = %dir.display(), "history and audit are kept in memory only by this version");
     }
 
+    redis::teach(std::mem::take(&mut config.formats));
     let (reports, board_reports) = mpsc::channel(WAITING_REPORTS);
     let mut handles = Vec::with_capacity(config.sources.len());
     for (position, source) in config.sources.iter().enumerate() {

@@ -10,6 +10,7 @@ mod demo;
 mod dialects_redisson;
 mod dialects_sets;
 mod faults;
+mod formats;
 mod hostile;
 mod journeys;
 mod races;

@@ -9,9 +9,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
-use crate::source::redis::Credentials;
+use super::format;
+use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "release", "trace"];
+const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "release", "trace"];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -43,6 +44,7 @@ pub(super) struct File {
     pub(super) trace_enabled: Option<Given<bool>>,
     pub(super) trace_max_commands_per_second: Option<Given<u64>>,
     pub(super) sources: Vec<SourceTable>,
+    pub(super) formats: Vec<Format>,
 }
 
 /// One `[[source]]`.
@@ -99,6 +101,11 @@ impl File {
         for (place, value) in table.list("source", "tables, each begun by `[[source]]`")? {
             sources.push(source(table.nested(place, value, "a table begun by `[[source]]`")?)?);
         }
+        let mut formats = Vec::new();
+        for (place, value) in table.list("format", "tables, each begun by `[[format]]`")? {
+            let taught = format::format(table.nested(place, value, "a table begun by `[[format]]`")?, &formats)?;
+            formats.push(taught);
+        }
         let mut release_enabled = None;
         if let Some((place, value)) = table.take("release") {
             let mut release = table.nested(place, value, "a table begun by `[release]`")?;
@@ -121,6 +128,7 @@ impl File {
             trace_enabled,
             trace_max_commands_per_second,
             sources,
+            formats,
         };
         table.finish(KEYS)?;
         Ok(file)
@@ -199,7 +207,7 @@ fn log_format(given: Given<String>) -> Result<Given<LogFormat>, ConfigError> {
 }
 
 /// The text, to turn offsets into lines.
-struct Document<'a> {
+pub(super) struct Document<'a> {
     path: &'a Path,
     text: &'a str,
 }
@@ -229,7 +237,7 @@ impl Document<'_> {
 }
 
 /// A table whose keys are taken out one by one; what is left over is unknown.
-struct Table<'a, 'i> {
+pub(super) struct Table<'a, 'i> {
     document: &'a Document<'a>,
     /// The names of the tables around it, with the dot that follows.
     prefix: String,
@@ -242,11 +250,11 @@ impl<'a, 'i> Table<'a, 'i> {
         Table { document, prefix: prefix.to_owned(), begins, entries: table.into_iter().collect() }
     }
 
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         self.document.place(self.begins.start, self.prefix.trim_end_matches('.').to_owned())
     }
 
-    fn take(&mut self, key: &str) -> Option<(Place, Spanned<DeValue<'i>>)> {
+    pub(super) fn take(&mut self, key: &str) -> Option<(Place, Spanned<DeValue<'i>>)> {
         let index = self.entries.iter().position(|(name, _)| name.get_ref() == key)?;
         let (_, value) = self.entries.swap_remove(index);
         Some((self.document.place(value.span().start, format!("{}{key}", self.prefix)), value))
@@ -257,7 +265,12 @@ impl<'a, 'i> Table<'a, 'i> {
         Some(self.document.place(value.span().start, format!("{}{key}", self.prefix)))
     }
 
-    fn nested(&self, place: Place, value: Spanned<DeValue<'i>>, expected: &str) -> Result<Table<'a, 'i>, ConfigError> {
+    pub(super) fn nested(
+        &self,
+        place: Place,
+        value: Spanned<DeValue<'i>>,
+        expected: &str,
+    ) -> Result<Table<'a, 'i>, ConfigError> {
         let begins = value.span();
         match value.into_inner() {
             DeValue::Table(table) => {
@@ -282,7 +295,7 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    fn string(&mut self, key: &str) -> Result<Option<Given<String>>, ConfigError> {
+    pub(super) fn string(&mut self, key: &str) -> Result<Option<Given<String>>, ConfigError> {
         self.take(key).map(|(place, value)| self.as_string(place, value)).transpose()
     }
 
@@ -302,7 +315,7 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    fn whole_number(&mut self, key: &str) -> Result<Option<Given<u64>>, ConfigError> {
+    pub(super) fn whole_number(&mut self, key: &str) -> Result<Option<Given<u64>>, ConfigError> {
         let Some((place, value)) = self.take(key) else { return Ok(None) };
         match value.into_inner() {
             DeValue::Integer(number) => match u64::from_str_radix(number.as_str(), number.radix()) {
@@ -344,7 +357,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// Refuses what was not taken, the first in the file first.
-    fn finish(self, known: &[&str]) -> Result<(), ConfigError> {
+    pub(super) fn finish(self, known: &[&str]) -> Result<(), ConfigError> {
         let Some((key, _)) = self.entries.iter().min_by_key(|(key, _)| key.span().start) else { return Ok(()) };
         let place = self.document.place(key.span().start, format!("{}{}", self.prefix, key.get_ref()));
         Err(ConfigError::UnknownKey { place, expected: known.join(", ") })

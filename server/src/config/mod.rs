@@ -4,6 +4,7 @@
 mod cli;
 mod error;
 mod file;
+mod format;
 mod listen;
 mod source;
 #[cfg(test)]
@@ -18,6 +19,8 @@ pub use error::{ConfigError, Given, Place};
 use file::File;
 pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
 pub use url::StoreUrl;
+
+use crate::source::redis::Format;
 
 /// The file that is read without being named, if it is in the working directory.
 pub const DEFAULT_FILE: &str = "lockkeeper.toml";
@@ -51,6 +54,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Key `[[source]]`, or the flags `--redis` and `--pattern`. Never empty, except for the demo, which brings its own.
     pub sources: Vec<SourceConfig>,
+    /// Key `[[format]]`: ways of storing locks beyond the built-in ones. Default: none.
+    pub formats: Vec<Format>,
 }
 
 impl Config {
@@ -86,6 +91,7 @@ impl Config {
             data_dir: None,
             log_format: log_format.map_or(LogFormat::Text, |format| format.value),
             sources: Vec::new(),
+            formats: Vec::new(),
         })
     }
 
@@ -114,6 +120,7 @@ impl Config {
             data_dir: settings.data_dir.or(file.data_dir).map(checked_dir).transpose()?,
             log_format: log_format.or(file.log_format).map_or(LogFormat::Text, |format| format.value),
             sources,
+            formats: file.formats,
         })
     }
 }

@@ -83,6 +83,28 @@ fn class(pattern: &[u8], byte: u8) -> (bool, usize) {
     (found != negated, at)
 }
 
+/// Where the first `*` of a pattern stands that is one.
+pub(crate) fn first_star(pattern: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += match &pattern[at..] {
+            [] => return None,
+            [b'*', ..] => return Some(at),
+            [b'\\', _, ..] => 2,
+            [b'[', rest @ ..] => class(rest, 0).1 + 1,
+            _ => 1,
+        };
+    }
+}
+
+/// What the first `*` of a pattern stands for in a text that matches: the shortest with which the rest matches.
+pub(crate) fn starred<'a>(pattern: &[u8], text: &'a [u8]) -> Option<&'a [u8]> {
+    let star = first_star(pattern)?;
+    let begins = (0..=text.len()).find(|&at| matches(&pattern[..star], &text[..at]))?;
+    let ends = (begins..=text.len()).find(|&at| matches(&pattern[star + 1..], &text[at..]))?;
+    Some(&text[begins..ends])
+}
+
 /// What every key that matches begins with.
 pub(crate) fn literal_prefix(pattern: &str) -> String {
     let mut prefix = String::new();
@@ -135,6 +157,21 @@ mod tests {
             ("[", "x", false),
         ] {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn the_first_star_stands_for_the_shortest_that_fits() {
+        for (pattern, text, expected) in [
+            ("a:*:lock", "a:1:lock", Some("1")),
+            ("a:*:*", "a:1:2:3", Some("1")),
+            (r"[*x]?\*-*", "*b*-c", Some("c")),
+            ("*", "", Some("")),
+            ("a:*", "b:1", None),
+            ("a?[b*]", "axb", None),
+            ("[*", "x", None),
+        ] {
+            assert_eq!(starred(pattern.as_bytes(), text.as_bytes()), expected.map(str::as_bytes), "{pattern} {text}");
         }
     }
 

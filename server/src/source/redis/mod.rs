@@ -67,6 +67,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Batch, Report, SourceHandle, SourceId};
 use assemble::Memory;
 use connect::{Connection, For};
+pub use dialect::operator::{Decode, Format, Holder, Lease, MAX_SIGNAL_BYTES, Signal, Target, is_built_in, teach};
 use elsewhere::Elsewhere;
 use endpoint::Endpoint;
 pub use endpoint::{Address, Credentials};

@@ -46,7 +46,7 @@ pub(super) fn note_foreign(extra: &mut Extra, foreign: &[&[u8]]) {
 }
 
 /// The first of them, fit for a sentence, and how many there are besides.
-fn named(tokens: &[&[u8]]) -> String {
+pub(super) fn named(tokens: &[&[u8]]) -> String {
     let mut said: Vec<String> = tokens
         .iter()
         .take(NAMED)

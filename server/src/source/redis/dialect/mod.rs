@@ -15,6 +15,7 @@ mod job_tools;
 mod laravel;
 mod lockkeeper_client;
 mod members;
+pub(crate) mod operator;
 mod python_redis_lock;
 #[cfg(test)]
 mod recorded;
@@ -369,6 +370,9 @@ pub(crate) fn recognise(stored: &Stored<'_>) -> Found {
 /// The locks that are stored under a root, if any family recognises them, with what is known of those who listen.
 pub(crate) fn recognise_heard(stored: &Stored<'_>, heard: &Heard<'_>) -> Found {
     let Some(kind) = stored.root.value.kind() else { return none() };
+    if let Some(format) = operator::of(stored.root) {
+        return format.recognise(stored);
+    }
     if ALL.iter().any(|dialect| dialect.is_never_a_lock(stored.key())) {
         return none();
     }
@@ -384,29 +388,41 @@ pub(crate) fn recognise_heard(stored: &Stored<'_>, heard: &Heard<'_>) -> Found {
 /// Whether a root under which no lock was recognised is some family's all the same, with nobody holding it.
 pub(crate) fn is_vacant(stored: &Stored<'_>) -> bool {
     let Some(kind) = stored.root.value.kind() else { return false };
+    if operator::of(stored.root).is_some() {
+        return true;
+    }
     BY_KIND[kind as usize].iter().any(|dialect| dialect.is_vacant(stored))
 }
 
-/// The root of the lock to which a key belongs by its name alone; `None` where it is a root itself.
+/// The root of the lock to which a key belongs by its name alone; `None` where it is a root itself, as every key is that
+/// an operator's format names.
 pub(crate) fn root_of(key: &[u8]) -> Option<Vec<u8>> {
+    if operator::names(key) {
+        return None;
+    }
     ALL.iter().find_map(|dialect| dialect.root_of(key))
+}
+
+/// The type of a root that can be a built-in family's; `None` where it is of an operator's format, or was not read.
+fn kind_of_family(root: &Raw) -> Option<Kind> {
+    root.value.kind().filter(|_| operator::of(root).is_none())
 }
 
 /// Keys to read beside a root.
 pub(crate) fn beside(root: &Raw) -> Vec<Vec<u8>> {
-    let Some(kind) = root.value.kind() else { return Vec::new() };
+    let Some(kind) = kind_of_family(root) else { return Vec::new() };
     BY_KIND[kind as usize].iter().flat_map(|dialect| dialect.beside(root)).collect()
 }
 
 /// More keys to read beside a root that is known to have others.
 pub(crate) fn beside_led(root: &Raw) -> Vec<Vec<u8>> {
-    let Some(kind) = root.value.kind() else { return Vec::new() };
+    let Some(kind) = kind_of_family(root) else { return Vec::new() };
     BY_KIND[kind as usize].iter().flat_map(|dialect| dialect.beside_led(root)).collect()
 }
 
 /// Channels on which to count who listens before a root is judged.
 pub(crate) fn listeners(root: &Raw, beside: &[Raw]) -> Vec<Vec<u8>> {
-    let Some(kind) = root.value.kind() else { return Vec::new() };
+    let Some(kind) = kind_of_family(root) else { return Vec::new() };
     BY_KIND[kind as usize].iter().flat_map(|dialect| dialect.listeners(root, beside)).collect()
 }
 
@@ -417,7 +433,7 @@ pub(crate) fn is_proof(channel: &[u8]) -> bool {
 
 /// The fields of a hash that can be locks even where it is too large to be read.
 pub(crate) fn fields(key: &[u8]) -> Option<&'static str> {
-    ALL.iter().find_map(|dialect| dialect.fields(key))
+    ALL.iter().find_map(|dialect| dialect.fields(key)).filter(|_| !operator::names(key))
 }
 
 /// Every prefix of channels on which somebody may listen who waits.
@@ -432,7 +448,7 @@ pub(crate) fn root_of_channel(channel: &[u8]) -> Option<Vec<u8>> {
 
 /// The family of that name.
 pub(crate) fn by_name(name: &str) -> Option<&'static dyn Dialect> {
-    ALL.iter().copied().find(|dialect| dialect.names().contains(&name))
+    ALL.iter().copied().find(|dialect| dialect.names().contains(&name)).or_else(|| operator::by_name(name))
 }
 
 /// The script for locks that are strings with the holder's token: all keys are compared, and then all deleted.
