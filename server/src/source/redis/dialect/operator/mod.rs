@@ -136,7 +136,7 @@ pub(super) fn by_name(name: &str) -> Option<&'static dyn Dialect> {
 pub(super) struct Operator {
     format: Format,
     names: &'static [&'static str],
-    kinds: [Kind; 1],
+    kinds: &'static [Kind],
     seen: &'static Recognition,
     foreign: &'static Recognition,
 }
@@ -161,7 +161,7 @@ impl Operator {
         };
         Operator {
             names: Box::leak(Box::new([name])),
-            kinds: [format.holder.kind()],
+            kinds: Box::leak(Box::new([format.holder.kind()])),
             seen: recognition(Certainty::Configured, ""),
             foreign: recognition(Certainty::Ambiguous, "; what is stored does not fit that rule as a whole"),
             format,
@@ -173,7 +173,7 @@ impl Operator {
     }
 
     fn has(&self, root: &Raw) -> bool {
-        root.value.kind() == Some(self.kinds[0]) && self.matches(&root.key)
+        root.value.kind() == Some(self.format.holder.kind()) && self.matches(&root.key)
     }
 
     /// A holder, with what else must be the same for it to be the same hold.
@@ -258,12 +258,7 @@ impl Dialect for Operator {
     }
 
     fn kinds(&self) -> &'static [Kind] {
-        match self.kinds[0] {
-            Kind::Hash => &[Kind::Hash],
-            Kind::ZSet => &[Kind::ZSet],
-            Kind::Set => &[Kind::Set],
-            _ => &[Kind::String],
-        }
+        self.kinds
     }
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {
