@@ -29,19 +29,25 @@ pub(crate) type Held = (Vec<u8>, i64);
 pub(crate) fn list(port: u16) -> Result<Listed> {
     let began = Instant::now();
     let mut connection = Connection::open(port)?;
-    let names = scan(&mut connection)?;
+    let names = scan(&mut connection, Some(PATTERN))?;
     let scan = began.elapsed();
     let values = read(&mut connection, &names)?;
     Ok(Listed { names, values, scan, read: began.elapsed() - scan })
 }
 
-fn scan(connection: &mut Connection) -> Result<Vec<Vec<u8>>> {
+/// All names that match a pattern, or all there are.
+pub(crate) fn scan(connection: &mut Connection, pattern: Option<&str>) -> Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     let mut cursor = b"0".to_vec();
     let mut command = Vec::new();
     loop {
         command.clear();
-        resp::push(&mut command, &[b"SCAN", &cursor, b"MATCH", PATTERN.as_bytes(), b"COUNT", b"1000"]);
+        match pattern {
+            Some(pattern) => {
+                resp::push(&mut command, &[b"SCAN", &cursor, b"MATCH", pattern.as_bytes(), b"COUNT", b"1000"]);
+            }
+            None => resp::push(&mut command, &[b"SCAN", &cursor, b"COUNT", b"1000"]),
+        }
         connection.send(&command)?;
         let Reply::Array(2) = connection.fine()? else { bail!("understand SCAN") };
         let Reply::Bulk(next) = connection.fine()? else { bail!("understand SCAN") };

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use rand::Rng;
 
+use crate::bare;
 use crate::fill::{Pipeline, lease, token};
 use crate::resp::{self, Connection, Reply};
 
@@ -118,7 +119,7 @@ fn uuid1(now: Duration, rng: &mut impl Rng) -> String {
 pub(crate) fn list(port: u16) -> Result<(u32, Duration)> {
     let began = Instant::now();
     let mut connection = Connection::open(port)?;
-    let names = scan(&mut connection)?;
+    let names = bare::scan(&mut connection, None)?;
     let (mut commands, mut under_way) = (Vec::new(), VecDeque::new());
     for batch in names.chunks(AT_ONCE) {
         commands.clear();
@@ -157,27 +158,6 @@ fn kind(name: &[u8]) -> Kind {
         () if is(b"semaphore:") || is(b"invoice-lock:") || is(b"redisson_lock_timeout:") => Kind::ZSet,
         () if is(b"redisson_lock_queue:") => Kind::List,
         () => Kind::String,
-    }
-}
-
-fn scan(connection: &mut Connection) -> Result<Vec<Vec<u8>>> {
-    let (mut names, mut cursor, mut command) = (Vec::new(), b"0".to_vec(), Vec::new());
-    loop {
-        command.clear();
-        resp::push(&mut command, &[b"SCAN", &cursor, b"COUNT", b"1000"]);
-        connection.send(&command)?;
-        let Reply::Array(2) = connection.fine()? else { bail!("understand SCAN") };
-        let Reply::Bulk(next) = connection.fine()? else { bail!("understand SCAN") };
-        cursor.clear();
-        cursor.extend_from_slice(next);
-        let Reply::Array(found) = connection.fine()? else { bail!("understand SCAN") };
-        for _ in 0..found {
-            let Reply::Bulk(name) = connection.fine()? else { bail!("understand SCAN") };
-            names.push(name.to_vec());
-        }
-        if cursor == b"0" {
-            return Ok(names);
-        }
     }
 }
 
