@@ -84,6 +84,17 @@ impl Pacer {
         self.answered.fetch_add(commands, Ordering::Relaxed);
     }
 
+    /// A script was sent that runs up to so many commands beyond those that were taken: the store counts each.
+    pub(crate) fn may_run(&self, commands: u64) {
+        self.sent.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    /// That script is over. Of what it might have run beyond those that were taken, it ran so many.
+    pub(crate) fn ran(&self, might: u64, did: u64) {
+        self.answered.fetch_add(did, Ordering::Relaxed);
+        self.sent.fetch_sub(might.saturating_sub(did), Ordering::Relaxed);
+    }
+
     /// Replies arrived.
     pub(crate) fn answered(&self, commands: u64) {
         self.answered.fetch_add(commands, Ordering::Relaxed);

@@ -30,6 +30,9 @@ pub(crate) const MAX_ITEMS: i64 = 256;
 /// [`MAX_ITEMS`] of the longest known fields and values with room to spare.
 const MAX_BYTES: i64 = 128 * 1024;
 
+/// Commands that a key takes beyond two if it is no string: its type, its size, its memory, and all that is in it.
+const MORE_FOR_OTHERS: u64 = 4;
+
 /// Fields of a large hash that are looked through for those that are locks: a few milliseconds of the store's time.
 const MAX_SEARCHED_FIELDS: i64 = 4_096;
 
@@ -85,7 +88,21 @@ impl Keys {
         }
         let commands = keys.len() as u64 * 2;
         self.pacer.take(commands, purpose).await;
-        let raws = match &self.here {
+        // What is no string takes more commands, and the store counts them all: taken for somebody else's, they would make
+        // it look busy.
+        let might = keys.len() as u64 * MORE_FOR_OTHERS;
+        self.pacer.may_run(might);
+        let read = self.read_all(client, keys).await;
+        let others = |raw: &&Raw| !matches!(raw.value, Value::String(_) | Value::Missing);
+        let did = read.as_ref().map_or(0, |raws| raws.iter().filter(others).count() as u64 * MORE_FOR_OTHERS);
+        self.pacer.ran(might, did);
+        let raws = read?;
+        self.pacer.answered(commands);
+        Ok(in_order_of(keys, raws))
+    }
+
+    async fn read_all(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
+        Ok(match &self.here {
             // A script over keys of several slots is refused by a cluster.
             Some(here) => {
                 let mut raws = self.one_by_one(client, keys).await?;
@@ -99,9 +116,7 @@ impl Keys {
                 Some(raws) => raws,
                 None => self.one_by_one(client, keys).await?,
             },
-        };
-        self.pacer.answered(commands);
-        Ok(in_order_of(keys, raws))
+        })
     }
 
     /// How many keys could so far not be read anywhere, and wait again.
