@@ -28,6 +28,7 @@
 
 mod assemble;
 pub mod catalogue;
+mod company;
 mod connect;
 mod dialect;
 mod dirty;
@@ -35,6 +36,7 @@ mod elsewhere;
 mod endpoint;
 mod feed;
 mod glob;
+mod guess;
 mod link;
 mod listening;
 mod own_thread;
