@@ -32,7 +32,9 @@ impl Cluster {
         for _ in 0..NODES {
             // The default is far above the port, where none may be left.
             let bus = free_port()?.to_string();
-            nodes.push(RedisServer::with(&["--cluster-enabled", "yes", "--cluster-port", &bus])?);
+            let options = ["--cluster-enabled", "yes", "--cluster-port", &bus];
+            // A machine that is halted for a moment must not look like one that failed.
+            nodes.push(RedisServer::with(&[&options[..], &["--cluster-replica-no-failover", "yes"]].concat())?);
         }
         let output = Command::new("redis-cli")
             .args(["--cluster", "create"])

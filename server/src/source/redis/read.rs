@@ -40,15 +40,24 @@ const MAX_SEARCHED_FIELDS: i64 = 4_096;
 /// each takes on this side. Nothing else comes between the two readings of a key. Strings come as they are, other types
 /// as `{type, size, items}`, or `{type, size}` when they are too large. Any error but a wrong type is the answer.
 /// Numbers are passed as text because Lua writes them with seventeen digits.
+///
+/// A cluster refuses a script whose `KEYS` are in several slots, and lets it read them all the same if it is not told of
+/// them beforehand and they are on the node that runs it (tests/unit/cluster/scripting.tcl of Redis: "Cross slot commands
+/// are allowed by default for eval scripts"). So there they follow the bounds in `ARGV`, and one that is refused, because
+/// it is elsewhere or may not be read, comes as false with the life [`REFUSED`].
 const READ: &str = r"
-local call, try, keys, out = redis.call, redis.pcall, KEYS, {}
+local call, try, keys, before, n, out = redis.call, redis.pcall, KEYS, 0, #KEYS, {}
+if n == 0 then keys, before, n = ARGV, 3, #ARGV - 3 end
 local most_bytes, most_items, most_memory = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local sizes = {hash = 'HLEN', zset = 'ZCARD', set = 'SCARD', list = 'LLEN'}
-for i = 1, #keys do
-  local key = keys[i]
+for i = 1, n do
+  local key = keys[before + i]
   local value = try('GETRANGE', key, '0', most_bytes)
-  if type(value) == 'table' then
-    if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
+  local problem = type(value) == 'table' and value.err
+  if problem and string.sub(problem, 1, 9) ~= 'WRONGTYPE' then
+    if before == 0 then return value end
+    value = false
+  elseif problem then
     local kind = call('TYPE', key).ok
     value = {kind}
     if sizes[kind] then
@@ -63,10 +72,13 @@ for i = 1, #keys do
     end
   end
   out[2 * i - 1] = value
-  out[2 * i] = call('PTTL', key)
+  out[2 * i] = value and call('PTTL', key) or -3
 end
 return out
 ";
+
+/// What [`READ`] says instead of a remaining life; `PTTL` says nothing below -2.
+const REFUSED: i64 = -3;
 
 /// Reads keys of one store.
 #[derive(Clone)]
@@ -102,21 +114,23 @@ impl Keys {
     }
 
     async fn read_all(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
-        Ok(match &self.here {
-            // A script over keys of several slots is refused by a cluster.
-            Some(here) => {
-                let mut raws = self.one_by_one(client, keys).await?;
-                let missing = without(keys.to_vec(), &raws);
-                if !missing.is_empty() {
-                    raws.extend(here.follow(self, client, missing).await?);
-                }
-                raws
-            }
-            None => match self.by_script(client, keys).await? {
-                Some(raws) => raws,
-                None => self.one_by_one(client, keys).await?,
-            },
-        })
+        let Some(here) = &self.here else {
+            return match self.by_script(client, keys).await? {
+                Some(raws) => Ok(raws),
+                None => self.one_by_one(client, keys).await,
+            };
+        };
+        let mut raws = self.by_script(client, keys).await?.unwrap_or_default();
+        if raws.len() < keys.len() {
+            // Commands by themselves say whether it is another node or a permission.
+            let refused = without(keys.to_vec(), &raws);
+            raws.extend(self.one_by_one(client, &refused).await?);
+        }
+        if raws.len() < keys.len() {
+            let missing = without(keys.to_vec(), &raws);
+            raws.extend(here.follow(self, client, missing).await?);
+        }
+        Ok(raws)
     }
 
     /// How many keys could so far not be read anywhere, and wait again.
@@ -182,19 +196,29 @@ impl Keys {
         Ok(None)
     }
 
+    /// One script for all; of a cluster, without those that this node refuses. `None` where scripts are.
     async fn by_script(&self, client: &Client, keys: &[Bytes]) -> Result<Option<Vec<Raw>>, Error> {
-        if !self.may_script.load(Ordering::Relaxed) {
+        if !self.may_script.load(Ordering::Relaxed) || self.here.as_ref().is_some_and(|here| !here.crosses_slots()) {
             return Ok(None);
         }
-        let names: Vec<Key> = keys.iter().map(|key| Key::from(key.clone())).collect();
-        let bounds = vec![MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
-        match client.eval::<Reply, _, _, _>(READ, names, bounds).await {
+        let bounds = [MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
+        let mut arguments: Vec<Reply> = bounds.into_iter().map(Reply::from).collect();
+        let mut names: Vec<Key> = Vec::new();
+        if self.here.is_some() {
+            arguments.extend(keys.iter().cloned().map(Reply::Bytes));
+        } else {
+            names.extend(keys.iter().cloned().map(Key::from));
+        }
+        match client.eval::<Reply, _, _, _>(READ, names, arguments).await {
             Ok(Reply::Array(replies)) if replies.len() == 2 * keys.len() => {
                 let mut replies = replies.into_iter();
                 let mut raws = Vec::with_capacity(keys.len());
                 for key in keys {
                     let (value, ttl) = (replies.next().unwrap_or(Reply::Null), replies.next());
-                    raws.push(raw(key, value, ttl.and_then(|ttl| ttl.as_i64()).unwrap_or(-2)));
+                    match ttl.and_then(|ttl| ttl.as_i64()).unwrap_or(-2) {
+                        REFUSED => {}
+                        ttl => raws.push(raw(key, value, ttl)),
+                    }
                 }
                 Ok(Some(raws))
             }
@@ -202,8 +226,13 @@ impl Keys {
             Err(error) if is_of_connection(&error) => Err(error),
             // Refused, or one of its commands was: the commands by themselves find out which.
             Err(error) => {
-                self.may_script.store(false, Ordering::Relaxed);
-                if let Some(command) = refused_command(&error).filter(|command| command.starts_with("EVAL")) {
+                let refused = refused_command(&error).filter(|command| command.starts_with("EVAL"));
+                match &self.here {
+                    // Some proxies want all keys to be declared; a script for each key is fine with them.
+                    Some(here) if refused.is_none() => here.cross_no_more(),
+                    _ => self.may_script.store(false, Ordering::Relaxed),
+                }
+                if let Some(command) = refused {
                     self.status.missing(&command, "reading takes more of Lockkeeper's own time; nothing is hidden");
                 }
                 Ok(None)
