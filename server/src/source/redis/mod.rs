@@ -41,6 +41,7 @@ mod link;
 mod listening;
 mod own_thread;
 mod pace;
+mod packed;
 mod publish;
 mod read;
 mod release;

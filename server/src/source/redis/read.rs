@@ -15,6 +15,7 @@ use super::dialect::{Raw, Value};
 use super::elsewhere::{Here, without};
 use super::guess::Guess;
 use super::pace::{Pacer, Purpose};
+use super::packed::Packed;
 use super::status::Status;
 use super::topology::slot_of;
 use super::trouble::{Trouble, is_elsewhere, is_of_connection, refused_command};
@@ -47,81 +48,18 @@ const MORE_FOR_OTHERS: u64 = 4;
 const MAX_SEARCHED_FIELDS: i64 = 4_096;
 
 /// Reads value and remaining life of many keys in one step of the store, at a fraction of the work that a command for
-/// each takes on this side. Nothing else comes between the two readings of a key. Strings come as they are, other types
-/// as `{type, size, items}`, or `{type, size}` when they are too large. Any error but a wrong type is the answer.
-/// Numbers are passed as text because Lua writes them with seventeen digits. A key whose type is guessed and that is
-/// small is read without being asked what it is. Last comes how many commands it took.
-const READ: &str = r"
-local call, try, keys, out = redis.call, redis.pcall, KEYS, {}
-local most_bytes, most_items, most_memory, guesses = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local small, guessing, calls = tonumber(ARGV[5]), #ARGV[4] > 0, 0
-local sizes = {hash = 'HLEN', zset = 'ZCARD', set = 'SCARD', list = 'LLEN'}
-local kinds = {h = 'hash', z = 'zset', t = 'set', l = 'list'}
+/// each takes on this side. Nothing else comes between the two readings of a key. The answer is packed, because taking
+/// a reply of a thousand parts apart is most of that work. A key whose type is guessed and that is small is read without
+/// being asked what it is.
+///
+/// A cluster refuses a script whose `KEYS` are in several slots, and lets it read them all the same if it is not told of
+/// them beforehand and they are on the node that runs it (tests/unit/cluster/scripting.tcl of Redis: "Cross slot commands
+/// are allowed by default for eval scripts"). So there they follow in `ARGV`, and one that is refused, because it is
+/// elsewhere or may not be read, comes as false with the life [`REFUSED`].
+const READ: &str = include_str!("read.lua");
 
-local function all(kind, key, how)
-  if kind == 'hash' then return how('HGETALL', key)
-  elseif kind == 'zset' then return how('ZRANGE', key, '0', '-1', 'WITHSCORES')
-  elseif kind == 'set' then return how('SMEMBERS', key)
-  else return how('LRANGE', key, '0', tostring(most_items - 1)) end
-end
-
-local function asked(key)
-  local kind = call('TYPE', key).ok
-  local value = {kind}
-  calls = calls + 1
-  if sizes[kind] then
-    local size = call(sizes[kind], key)
-    value[2] = size
-    calls = calls + 1
-    if size <= most_items or kind == 'list' then
-      calls = calls + 1
-      if call('MEMORY', 'USAGE', key, 'SAMPLES', ARGV[2]) <= most_memory then
-        value[3] = all(kind, key, call)
-        calls = calls + 1
-      end
-    end
-  end
-  return value
-end
-
-local function guessed(kind, key)
-  local usage = call('MEMORY', 'USAGE', key, 'SAMPLES', ARGV[2])
-  calls = calls + 1
-  if not usage then return '', -2 end
-  if usage > small then return nil end
-  local items = all(kind, key, try)
-  calls = calls + 1
-  if items.err then return nil end
-  local size = #items
-  if kind == 'hash' or kind == 'zset' then size = size / 2 end
-  if size > most_items or (kind == 'list' and size == most_items) then return nil end
-  return {kind, size, items}
-end
-
-for i = 1, #keys do
-  local key, value, life = keys[i], nil, nil
-  if guessing then
-    local kind = kinds[string.sub(guesses, i, i)]
-    if kind then value, life = guessed(kind, key) end
-  end
-  if not value then
-    value = try('GETRANGE', key, '0', most_bytes)
-    calls = calls + 1
-    if type(value) == 'table' then
-      if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
-      value = asked(key)
-    end
-  end
-  if not life then
-    life = call('PTTL', key)
-    calls = calls + 1
-  end
-  out[2 * i - 1] = value
-  out[2 * i] = life
-end
-out[2 * #keys + 1] = calls
-return out
-";
+/// What [`READ`] says instead of a remaining life; `PTTL` says nothing below -2.
+const REFUSED: i64 = -3;
 
 /// Reads keys of one store.
 #[derive(Clone)]
@@ -157,24 +95,23 @@ impl Keys {
 
     /// What was read, and how many commands that took.
     async fn read_all(&self, client: &Client, keys: &[Bytes]) -> Result<(Vec<Raw>, u64), Error> {
-        let raws = match &self.here {
-            // A script over keys of several slots is refused by a cluster.
-            Some(here) => {
-                let mut raws = self.one_by_one(client, keys).await?;
-                let missing = without(keys.to_vec(), &raws);
-                if !missing.is_empty() {
-                    raws.extend(here.follow(self, client, missing).await?);
-                }
-                raws
-            }
-            None => match self.by_script(client, keys).await? {
-                Some(read) => return Ok(read),
-                None => self.one_by_one(client, keys).await?,
-            },
-        };
-        let others = raws.iter().filter(|raw| !matches!(raw.value, Value::String(_) | Value::Missing)).count();
-        let calls = keys.len() * 2 + others * MORE_FOR_OTHERS as usize;
-        Ok((raws, calls as u64))
+        let (mut raws, mut calls) = self.by_script(client, keys).await?.unwrap_or_default();
+        if raws.len() == keys.len() {
+            return Ok((raws, calls));
+        }
+        // Commands by themselves say whether it is another node or a permission.
+        let refused = without(keys.to_vec(), &raws);
+        let single = self.one_by_one(client, &refused).await?;
+        let others = single.iter().filter(|raw| !matches!(raw.value, Value::String(_) | Value::Missing)).count();
+        calls += refused.len() as u64 * 2 + others as u64 * MORE_FOR_OTHERS;
+        raws.extend(single);
+        if let Some(here) = &self.here
+            && raws.len() < keys.len()
+        {
+            let missing = without(keys.to_vec(), &raws);
+            raws.extend(here.follow(self, client, missing).await?);
+        }
+        Ok((raws, calls))
     }
 
     /// How many keys could so far not be read anywhere, and wait again.
@@ -240,28 +177,34 @@ impl Keys {
         Ok(None)
     }
 
+    /// One script for all, and how many commands it took; of a cluster, without those keys that this node refuses. `None`
+    /// where scripts are.
     async fn by_script(&self, client: &Client, keys: &[Bytes]) -> Result<Option<(Vec<Raw>, u64)>, Error> {
-        if !self.may_script.load(Ordering::Relaxed) {
+        if !self.may_script.load(Ordering::Relaxed) || self.here.as_ref().is_some_and(|here| !here.crosses_slots()) {
             return Ok(None);
         }
-        let names: Vec<Key> = keys.iter().map(|key| Key::from(key.clone())).collect();
-        match client.eval::<Reply, _, _, _>(READ, names, self.arguments(keys)).await {
-            Ok(Reply::Array(replies)) if replies.len() == 2 * keys.len() + 1 => {
-                let mut replies = replies.into_iter();
-                let mut raws = Vec::with_capacity(keys.len());
-                for key in keys {
-                    let (value, ttl) = (replies.next().unwrap_or(Reply::Null), replies.next());
-                    raws.push(raw(key, value, ttl.and_then(|ttl| ttl.as_i64()).unwrap_or(-2)));
-                }
-                let calls = replies.next().and_then(|calls| calls.as_u64()).unwrap_or(0);
-                Ok(Some((raws, calls)))
-            }
-            Ok(_) => Err(Error::new(ErrorKind::Protocol, "a script was answered in a way that is not understood")),
+        let mut arguments = self.arguments(keys);
+        let mut names: Vec<Key> = Vec::new();
+        if self.here.is_some() {
+            arguments.extend(keys.iter().cloned().map(Reply::Bytes));
+        } else {
+            names.extend(keys.iter().cloned().map(Key::from));
+        }
+        match client.eval::<Reply, _, _, _>(READ, names, arguments).await {
+            Ok(reply) => match answered(keys, reply) {
+                Some(read) => Ok(Some(read)),
+                None => Err(odd()),
+            },
             Err(error) if is_of_connection(&error) => Err(error),
             // Refused, or one of its commands was: the commands by themselves find out which.
             Err(error) => {
-                self.may_script.store(false, Ordering::Relaxed);
-                if let Some(command) = refused_command(&error).filter(|command| command.starts_with("EVAL")) {
+                let refused = refused_command(&error).filter(|command| command.starts_with("EVAL"));
+                match &self.here {
+                    // Some proxies want all keys to be declared; a script for each key is fine with them.
+                    Some(here) if refused.is_none() => here.cross_no_more(),
+                    _ => self.may_script.store(false, Ordering::Relaxed),
+                }
+                if let Some(command) = refused {
                     self.status.missing(&command, "reading takes more of Lockkeeper's own time; nothing is hidden");
                 }
                 Ok(None)
@@ -270,11 +213,10 @@ impl Keys {
     }
 
     /// What [`READ`] is told beside the keys.
-    fn arguments(&self, keys: &[Bytes]) -> Vec<String> {
-        let bounds = [MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
-        let mut arguments = Vec::from(bounds);
-        arguments.extend([self.guess.of(keys), SMALL_BYTES.to_string()]);
-        arguments
+    fn arguments(&self, keys: &[Bytes]) -> Vec<Reply> {
+        let [token, items, memory] =
+            [MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()].map(Reply::from);
+        vec![token, items, memory, self.guess.of(keys).into(), SMALL_BYTES.to_string().into()]
     }
 
     /// The same by one script for each key, side by side; keys that are elsewhere are missing.
@@ -283,23 +225,16 @@ impl Keys {
         for key in keys {
             let eval = CustomCommand::new_static("EVAL", ClusterHash::Random, false);
             let mut arguments: Vec<Reply> = vec![READ.into(), 1.into(), key.clone().into()];
-            arguments.extend(self.arguments(std::slice::from_ref(key)).into_iter().map(Reply::from));
+            arguments.extend(self.arguments(std::slice::from_ref(key)));
             let _: () = pipeline.custom(eval, arguments).await?;
         }
         let mut raws = Vec::with_capacity(keys.len());
         for (key, reply) in keys.iter().zip(pipeline.try_all::<Reply>().await) {
             match reply {
-                Ok(Reply::Array(mut replies)) if replies.len() == 3 => {
-                    replies.truncate(2);
-                    let ttl = replies.pop().and_then(|ttl| ttl.as_i64()).unwrap_or(-2);
-                    raws.push(raw(key, replies.pop().unwrap_or(Reply::Null), ttl));
-                }
-                Ok(_) => {
-                    return Err(Error::new(
-                        ErrorKind::Protocol,
-                        "a script was answered in a way that is not understood",
-                    ));
-                }
+                Ok(reply) => match answered(std::slice::from_ref(key), reply) {
+                    Some((read, _)) => raws.extend(read),
+                    None => return Err(odd()),
+                },
                 Err(error) if is_of_connection(&error) => return Err(error),
                 Err(error) if is_elsewhere(&error) => {}
                 // As above.
@@ -411,6 +346,25 @@ impl Keys {
         // It became something else between two commands: that is noticed, and read again.
         if *error.kind() == ErrorKind::InvalidArgument { Ok(()) } else { Err(error.clone()) }
     }
+}
+
+/// Understands an answer of [`READ`]: what was read, and how many commands that took. What was refused is missing.
+fn answered(keys: &[Bytes], reply: Reply) -> Option<(Vec<Raw>, u64)> {
+    let Reply::Array(parts) = reply else { return None };
+    let [calls, packed] = <[Reply; 2]>::try_from(parts).ok()?;
+    let mut packed = Packed::list(packed.into_bytes()?)?;
+    let mut raws = Vec::with_capacity(keys.len());
+    for key in keys {
+        let (value, ttl) = (packed.next()?, packed.next()?.as_i64()?);
+        if ttl != REFUSED {
+            raws.push(raw(key, value, ttl));
+        }
+    }
+    Some((raws, calls.as_u64()?))
+}
+
+fn odd() -> Error {
+    Error::new(ErrorKind::Protocol, "a script was answered in a way that is not understood")
 }
 
 /// What was read, in the order in which it was asked for.
