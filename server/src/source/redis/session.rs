@@ -413,8 +413,11 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
             dirty.more().await;
         }
         let alone = !shared.pacer.is_crowded();
-        tokio::time::sleep(if alone { GATHER } else { GATHER_CROWDED }).await;
-        let (wanted, taken) = dirty.take(if alone { CHANGES_AT_ONCE_ALONE } else { CHANGES_AT_ONCE });
+        let (gather, most) = if alone { (GATHER, CHANGES_AT_ONCE_ALONE) } else { (GATHER_CROWDED, CHANGES_AT_ONCE) };
+        if dirty.len() < most {
+            tokio::time::sleep(gather).await;
+        }
+        let (wanted, taken) = dirty.take(most);
         if wanted.is_empty() {
             continue;
         }
@@ -552,12 +555,16 @@ struct Sample {
     at: tokio::time::Instant,
     own: Own,
     all: Option<u64>,
+    /// Changes that were noticed so far.
+    noticed: u64,
 }
 
 /// Commands a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Load {
     own: f64,
+    /// Changes, of all that is watched.
+    noticed: f64,
     others: Option<f64>,
     others_at_least: Option<f64>,
 }
@@ -565,13 +572,15 @@ struct Load {
 /// What happened between two samples. How many of our commands the store had processed at each is known up to those
 /// under way, so others are known by bounds.
 fn load(last: Option<&Sample>, now: &Sample) -> Load {
-    let Some(last) = last else { return Load { own: 0.0, others: None, others_at_least: None } };
+    let Some(last) = last else { return Load { own: 0.0, noticed: 0.0, others: None, others_at_least: None } };
     let seconds = now.at.duration_since(last.at).as_secs_f64().max(0.001);
     let all = now.all.zip(last.all).map(|(now, last)| now.saturating_sub(last) as f64 / seconds);
     let own = now.own.answered.saturating_sub(last.own.answered) as f64 / seconds;
+    let noticed = now.noticed.saturating_sub(last.noticed) as f64 / seconds;
     let own_at_most = now.own.sent.saturating_sub(last.own.answered) as f64 / seconds;
     Load {
         own,
+        noticed,
         others: all.map(|all| (all - own).max(0.0)),
         others_at_least: all.map(|all| (all - own_at_most).max(0.0)),
     }
@@ -623,10 +632,11 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
             }
         }
         let own = Own { answered: before.answered, sent: after.sent };
-        let now = Sample { at: tokio::time::Instant::now(), own, all };
-        let Load { own, others, others_at_least } = load(last.as_ref(), &now);
+        let now = Sample { at: tokio::time::Instant::now(), own, all, noticed: dirty.noticed_so_far() };
+        let Load { own, noticed, others, others_at_least } = load(last.as_ref(), &now);
         if last.replace(now).is_some() {
             shared.pacer.learn(others_at_least);
+            shared.pacer.learn_changes(noticed, dirty.len());
         }
 
         let mut vanished = false;
