@@ -248,10 +248,8 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
         let shared = shared.clone();
         tasks.spawn(async move { keep_awake(&shared, &idle).await });
     }
-    if shared.elsewhere.is_some() {
-        for connection in &connections {
-            tasks.spawn(end_of(connection.client()));
-        }
+    for connection in &connections {
+        tasks.spawn(end_of(connection.client()));
     }
     Ok(Session { tasks, reader, act, dirty, proven, _connections: connections, _thread: thread })
 }
@@ -387,7 +385,8 @@ async fn check_cluster(shared: &Shared, client: &Client) -> Result<(), Trouble> 
     }
 }
 
-/// Waits until a connection to a node of a cluster ends.
+/// Waits until a connection ends. What is asked on it afterwards is not refused: the client lets it wait in vain, so that
+/// only the heartbeat would find out, and seconds later.
 async fn end_of(client: Client) -> Broken {
     match client.error_rx().recv().await {
         Ok((error, _)) => Broken::Error(error),

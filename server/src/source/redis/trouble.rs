@@ -114,7 +114,11 @@ fn calm(details: &str) -> String {
     // The client passes on the debug form of an error: `Os { code: 111, kind: …, message: "Connection refused" }`.
     let message = details.split("message: \"").nth(1).and_then(|rest| rest.split('"').next());
     let words = message.unwrap_or_else(|| details.split(" (os error").next().unwrap_or(details));
-    words::shown(&words.trim_start_matches("IO Error: ").to_lowercase())
+    if words.contains("close_notify") {
+        // The library for TLS says in a paragraph that nobody said goodbye.
+        return "connection closed".to_owned();
+    }
+    words::shown(words.trim_start_matches("IO Error: ").trim_end_matches('.').to_lowercase().as_str())
 }
 
 /// The TLS library's own word for what is wrong, which follows `opening`.
