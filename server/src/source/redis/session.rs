@@ -608,8 +608,10 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
                 Ok(info) => {
                     shared.status.all_unreadable(field(&info, "cluster_state").is_some_and(|state| state != "ok"))
                 }
-                Err(error) if refused_command(&error).is_some() => {}
-                Err(error) => return Broken::Error(error),
+                Err(error) => match refused_command(&error) {
+                    Some(command) => shared.status.missing(&command, "a cluster that is down is noticed only at a key"),
+                    None => return Broken::Error(error),
+                },
             }
         }
         let was_cleared = cleared_before.replace(cleared).is_some_and(|before| cleared > before);
