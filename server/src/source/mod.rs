@@ -3,6 +3,7 @@
 //! A source reads its store and reports [`Batch`]es of [`Sight`]s; it never knows who is watching. It takes
 //! [`Command`]s: look again at these keys, release exactly this hold.
 
+mod permissions;
 pub mod redis;
 pub mod redlock;
 
