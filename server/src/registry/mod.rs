@@ -3,7 +3,7 @@
 //! No IO and no clock: time arrives in what is applied. The board's task is the only one that calls it.
 //!
 //! - [`record`]: what is kept of one lock, small enough for a million of them.
-//! - [`fold`]: the rules, one sight against what was known; [`hold`]: those for one holder.
+//! - [`fold`]: the rules, one sight against what was known; [`hold`]: those for one holder, [`gone`]: for what ended.
 //! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
 //! - [`reported`]: what clients say of themselves. [`graph`]: who waits for whom.
@@ -14,6 +14,7 @@ mod clients;
 mod contention;
 mod flags;
 mod fold;
+mod gone;
 pub mod graph;
 mod history;
 mod hold;
