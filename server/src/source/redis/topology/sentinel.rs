@@ -134,8 +134,9 @@ fn trouble(error: &Error) -> Trouble {
     const OF_THEIR_OWN: &str = "sentinels have users of their own, apart from those in the URL: sentinel = { user = \"…\", \
                                 password = \"…\" } in lockkeeper.toml";
     let Trouble { problem, hint } = Trouble::of(error);
+    let problem = problem.strip_prefix("Redis ").map_or(problem.clone(), |rest| format!("the sentinel {rest}"));
     if is_of_credentials(error) {
-        return Trouble::new(problem.replacen("Redis", "the sentinel", 1), OF_THEIR_OWN);
+        return Trouble::new(problem, OF_THEIR_OWN);
     }
     if let Some(command) = refused_command(error) {
         return Trouble::new(
