@@ -3,22 +3,25 @@
 //! No IO and no clock: time arrives in what is applied. The board's task is the only one that calls it.
 //!
 //! - [`record`]: what is kept of one lock, small enough for a million of them.
-//! - [`fold`]: the rules, one sight against what was known.
+//! - [`fold`]: the rules, one sight against what was known; [`hold`]: those for one holder, [`gone`]: for what ended.
 //! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
 //! - [`reported`]: what clients say of themselves. [`graph`]: who waits for whom.
 //! - [`flags`]: what is dangerous, and what to do about it.
-//! - [`show`]: a record in the words of the contract and of the app.
+//! - [`show`]: a record in the words of the contract and of the app. [`story`]: what happened to it.
 
 mod clients;
 mod contention;
 mod flags;
 mod fold;
+mod gone;
 pub mod graph;
 mod history;
+mod hold;
 mod record;
 mod reported;
 mod show;
+mod story;
 #[cfg(test)]
 pub(crate) mod tests;
 

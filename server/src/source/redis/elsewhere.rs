@@ -20,7 +20,7 @@ use super::dialect::Raw;
 use super::dirty::Dirty;
 use super::endpoint::Address;
 use super::read::Keys;
-use super::trouble::{is_elsewhere, is_of_connection};
+use super::trouble::{is_elsewhere, is_of_connection, refused_command};
 use super::{Shared, feed};
 use crate::source::Hint;
 
@@ -141,7 +141,11 @@ impl Here {
                                 there.entry(redirect).or_default().extend(names);
                             }
                         }
-                        Err(_) => {
+                        Err(error) => {
+                            if let Some(command) = refused_command(&error) {
+                                let costs = "a lock whose slot moves is not seen until it has moved";
+                                self.shared.status.missing(&command, costs);
+                            }
                             connections.remove(&address);
                             unread.extend(names);
                         }
