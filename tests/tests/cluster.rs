@@ -107,14 +107,20 @@ async fn a_lock_whose_slot_moves_stays_shown_and_can_be_freed() {
 async fn a_replica_that_takes_over_is_followed_and_slots_that_nobody_serves_are_said_not_to_be_seen() {
     let mut cluster = Cluster::with(&["--cluster-require-full-coverage", "no"]).await;
     let (_server, api, holders) = watched(&cluster).await;
-    // Touched so shortly before that the replica may not have known it, for all that can be seen; and one elsewhere.
+    // Renewed without the replica's knowledge; and one elsewhere.
     let touched = take(&cluster, 0, Family::RedisPy, "touched").await;
     let untouched = take(&cluster, 2, Family::RedisPy, "touched").await;
-    is_shown(&api, &untouched).await;
-    is_shown(&api, &touched).await;
     for node in &cluster.nodes[..3] {
         let _: i64 = store(&node.client().await, "WAIT", ["1", "0"]).await;
     }
+    let lock = is_shown(&api, &touched).await;
+    cluster.nodes[0].keep_replicas_off().await;
+    for holder in [&touched, &untouched] {
+        is_shown(&api, holder).await;
+        assert!(holder.renew().await);
+        api.until_lock("the renewal", &holder.key, |lock| lock.holders[0].renewals.count > 0).await;
+    }
+    assert_eq!(lock.holders[0].renewals.count, 0);
     let (first, last) = range(0);
     let lost = [SlotRange { first, last }];
 

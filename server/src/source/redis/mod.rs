@@ -22,6 +22,7 @@
 //! - [`waiting`]: counting those who wait, where Redis knows, by who is [`listening`]. [`reported`]: reading what clients
 //!   say of themselves.
 //! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
+//! - [`replication`]: how much of a primary the one that takes over from it has.
 //! - [`release`]: freeing exactly one hold.
 //! - [`trace`]: looking at every command for some seconds, to see who tries in vain and whose connection holds.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
@@ -42,6 +43,7 @@ mod pace;
 mod publish;
 mod read;
 mod release;
+mod replication;
 mod reported;
 mod scan;
 mod scope;
@@ -174,6 +176,8 @@ struct Shared {
     /// How many locks the board knows of this source.
     locks: Arc<AtomicU64>,
     tracer: Arc<trace::Tracer>,
+    /// Of this node.
+    offsets: Arc<replication::Offsets>,
 }
 
 /// The board ended: the server is shutting down.

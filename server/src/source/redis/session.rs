@@ -23,7 +23,7 @@ use super::pace::{Own, Purpose};
 use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, is_of_connection, refused_command};
-use super::{BoardGone, Shared, Topology, connect, release, reported, surroundings, trace, waiting};
+use super::{BoardGone, Shared, Topology, connect, release, replication, reported, surroundings, trace, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
@@ -586,6 +586,9 @@ async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &D
         for key in shared.scope.due(clock::now()) {
             // A full queue means that a scan is due, which finds whatever there is to find.
             let _ = dirty.put(&key, None, Hint::None);
+        }
+        if let Err(error) = replication::sample(shared, client).await {
+            return Broken::Error(error);
         }
         let held_back = shared.pacer.is_crowded() && dirty.len() > 0;
         tokio::time::sleep(if held_back { VITAL_SIGNS_HELD_BACK } else { VITAL_SIGNS }).await;
