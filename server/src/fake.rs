@@ -43,6 +43,13 @@ pub(crate) static SHARED_TOKEN_TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::PLAIN
 };
 
+/// Of a library whose unlock does not compare, and which takes the lock again.
+pub(crate) static CARELESS_TRAITS: DialectTraits = DialectTraits {
+    unsafe_unlock: Some("this library deletes without comparing"),
+    comes_back: Some("its next renewal takes the lock again"),
+    ..DialectTraits::PLAIN
+};
+
 pub(crate) static NO_RELEASE_TRAITS: DialectTraits =
     DialectTraits { no_release: Some("it would hurt"), ..DialectTraits::PLAIN };
 
