@@ -163,6 +163,7 @@ impl World {
                 mode: Mode::Exclusive,
                 count: 1,
                 stamp: None,
+                fencing: None,
                 expires_not_after: Some(now().plus(30_000)),
                 target: Target::Holder,
             })
@@ -186,6 +187,7 @@ impl World {
             count: 1,
             expires_not_after: Some(now().plus(30_000)),
             stamp: None,
+            fencing: None,
             target: Target::Waiter,
         };
         let head = Holder { verdict, ..holder(token, generation) };

@@ -84,8 +84,10 @@ impl Scene {
     }
 }
 
-const NAMES: [&str; 13] =
-    ["HSET", "HDEL", "HGETALL", "HKEYS", "PEXPIRE", "SET", "GET", "DEL", "RPUSH", "LRANGE", "ZADD", "ZRANGE", "LPOP"];
+const NAMES: [&str; 14] = [
+    "HSET", "HDEL", "HGETALL", "HKEYS", "PEXPIRE", "SET", "GET", "DEL", "RPUSH", "LRANGE", "ZADD", "ZRANGE", "LPOP",
+    "INCR",
+];
 
 fn b64(token: impl AsRef<[u8]>) -> String {
     STANDARD.encode(token)
@@ -212,6 +214,13 @@ async fn a_fenced_lock_has_its_number_which_outlives_a_release() {
     let lock = scene.seen("ledger", "redisson-fenced").await;
     let fence = lock.holders[0].fencing_token.as_ref().unwrap();
     assert_eq!((fence.kind.as_str(), fence.value.as_str()), ("counter", "33"));
+    // The same thread took it again, with the same count and no longer lease.
+    let preview = scene.preview(&lock, &b64(A), Action::Release).await;
+    scene.does("INCR redisson_lock_token:{ledger}").await;
+    let (_, answer) = scene.api.release(&preview).await;
+    assert_eq!(answer.results[0].outcome, Outcome::Refused, "{answer:#?}");
+    assert!(answer.results[0].detail.contains("fencing counter changed from 33 to 34"), "{answer:#?}");
+    let lock = scene.seen("ledger", "redisson-fenced").await;
     assert_eq!(scene.release(&lock, &b64(A), Action::Release).await, Some(1));
     assert_eq!(message(&mut heard).await.1, "0");
     assert_eq!(scene.keys().await, ["redisson_lock_token:{ledger}"]);

@@ -55,6 +55,7 @@ impl ReleaseDesk {
                 token: order.token.to_vec(),
                 generation: holder.generation.clone(),
                 count: order.count,
+                fencing: order.fencing.clone(),
                 mode: order.mode,
             });
             let status = target.source.status.borrow().clone();

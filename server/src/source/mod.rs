@@ -568,6 +568,9 @@ pub struct ReleaseOrder {
     pub count: u32,
     /// What is stored with the token, where another acquire would have another: [`HoldExtra::stamp`].
     pub stamp: Option<Bytes>,
+    /// The exact fencing counter, where the token is used again: each acquire counts up, so with another number it is
+    /// another acquire, whatever the lease says. Where a token is used once it says this by itself.
+    pub fencing: Option<Box<str>>,
     /// The lease ends no later than this; `None`: it has no expiry. A later end means that it was renewed or taken
     /// again unseen.
     pub expires_not_after: Option<Time>,

@@ -137,8 +137,8 @@ fn understand(reply: Reply) -> ReleaseReply {
         Some("changed") => ReleaseReply::ChangedHands,
         Some("touched") => ReleaseReply::Refused {
             because:
-                "the token is the same, but its lease or its count changed since it was last read: it was renewed, \
-                      re-entered, or released and taken again"
+                "the token is the same, but its lease, its count or its fencing counter changed since it was last read: it \
+                      was renewed, re-entered, or released and taken again"
                     .to_owned(),
         },
         Some("never") => {
