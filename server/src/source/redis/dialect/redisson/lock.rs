@@ -119,6 +119,11 @@ impl Dialect for Lock {
         [QUEUE, DEADLINES, FENCE].iter().find_map(|prefix| names::of_prefixed(prefix, key)).map(<[u8]>::to_vec)
     }
 
+    /// A queue keeps everybody out of its lock when that is gone. The deadlines alone keep nobody out.
+    fn leads(&self) -> &'static [&'static str] {
+        &["redisson_lock_queue:"]
+    }
+
     fn is_never_a_lock(&self, key: &[u8]) -> bool {
         key.starts_with(b"redisson_")
             && [LATCH, QUEUE, DEADLINES, FENCE]
