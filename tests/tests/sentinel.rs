@@ -61,12 +61,11 @@ async fn after_a_failover_what_was_not_copied_is_marked_or_said_to_be_lost_and_n
     };
     // How far the primary is is asked before its keys are counted, and so it was asked since a lock was there when the
     // second count with it is known.
-    let mut keys = 0;
     let mut taken = Vec::new();
     for name in ["copied", "renewed", "released", "one", "another"] {
         taken.push(take(name).await);
-        keys += 1;
-        api.until_source("the count", |source| source.coverage.total_keys == Some(keys)).await;
+        let keys = Some(taken.len() as u64);
+        api.until_source("the count", |source| source.coverage.total_keys == keys).await;
     }
     let [copied, renewed, released, ..] = taken.as_slice() else { unreachable!() };
     let _: i64 = store(&client, "WAIT", ["2", "0"]).await;

@@ -109,6 +109,11 @@ impl Offsets {
         samples.why_not.is_none() && samples.offsets.back().is_none_or(|&(_, last)| now.since(last) >= EVERY_MS)
     }
 
+    /// A new connection may ask what the one before could not.
+    pub(super) fn ask_again(&self) {
+        self.samples().why_not = None;
+    }
+
     /// Takes down the answer to a question that was not asked before this moment.
     fn note(&self, said: &str, asked_at: Time) {
         let mut samples = self.samples();
@@ -225,7 +230,9 @@ mod tests {
         let refused = sampled(&[("a", 5, 1)]);
         refused.note("# Replication\r\nrole:master\r\n", Time(2));
         assert!(because(copied(&refused, &[promoted("b", 6)])).contains("did not say"));
-        assert!(!refused.is_due(Time(10_000)), "it is not asked again");
+        assert!(!refused.is_due(Time(10_000)), "it would be refused again");
+        refused.ask_again();
+        assert!(refused.is_due(Time(10_000)));
     }
 
     #[test]
