@@ -24,6 +24,13 @@ const CLOCK_DRIFT_DIVISOR: i64 = 1_000;
 /// A queue of waiters is looked at again after this time, in milliseconds: a dead one leaves it without a word.
 pub(super) const QUEUE_AGAIN_MS: i64 = 1_000;
 
+/// …and where there are many, one after the other at this distance, in milliseconds: a look takes some twenty commands,
+/// so that idle queues cost a store some four thousand commands a second at most.
+pub(super) const QUEUE_APART_MS: i64 = 5;
+
+/// …but within this time, in milliseconds, however many there are.
+pub(super) const QUEUE_LATEST_MS: i64 = 60_000;
+
 /// A lock that is taken within this time after its lease ran out was waited for, in milliseconds: the poll of the
 /// slowest known library.
 const AT_ONCE_MS: i64 = 1_000;
@@ -528,7 +535,7 @@ impl Registry {
             self.wake(slot, due);
         }
         if queued {
-            self.wake(slot, sight.read_at.0.saturating_add(QUEUE_AGAIN_MS));
+            self.wake_for_queue(slot, sight.read_at.0);
             self.count_waiting(slot, waited_before, sight.read_at.0, out);
         }
     }

@@ -29,6 +29,7 @@
 
 mod assemble;
 pub mod catalogue;
+mod company;
 mod connect;
 mod dialect;
 mod dirty;
@@ -36,6 +37,7 @@ mod elsewhere;
 mod endpoint;
 mod feed;
 mod glob;
+mod guess;
 mod link;
 mod listening;
 mod own_thread;

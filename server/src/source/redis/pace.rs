@@ -89,7 +89,7 @@ impl Pacer {
         self.sent.fetch_add(commands, Ordering::Relaxed);
     }
 
-    /// That script is over. Of what it might have run beyond those that were taken, it ran so many.
+    /// That script is over. Of what it might have run, taken and beyond, it ran so many.
     pub(crate) fn ran(&self, might: u64, did: u64) {
         self.answered.fetch_add(did, Ordering::Relaxed);
         self.sent.fetch_sub(might.saturating_sub(did), Ordering::Relaxed);

@@ -13,6 +13,7 @@ use lockkeeper_model::words;
 
 use super::dialect::{Raw, Value};
 use super::elsewhere::{Here, without};
+use super::guess::Guess;
 use super::pace::{Pacer, Purpose};
 use super::status::Status;
 use super::topology::slot_of;
@@ -30,7 +31,16 @@ pub(crate) const MAX_ITEMS: i64 = 256;
 /// [`MAX_ITEMS`] of the longest known fields and values with room to spare.
 const MAX_BYTES: i64 = 128 * 1024;
 
-/// Commands that a key takes beyond two if it is no string: its type, its size, its memory, and all that is in it.
+/// Up to this many bytes, as `MEMORY USAGE` counts them, a hash, set or sorted set that is no list of small things is
+/// known to have no more than [`MAX_ITEMS`] entries, each of which takes more than fifty; and a list of small things of
+/// this length is quickly read whatever their number.
+const SMALL_BYTES: i64 = 8 * 1024;
+
+/// Commands that a key takes beyond two if it is no string: its type, its size, its memory, and all that is in it; and
+/// two for a wrong guess.
+const MORE_AT_MOST: u64 = 6;
+
+/// What most of those that are no strings take beyond two where they are read one by one.
 const MORE_FOR_OTHERS: u64 = 4;
 
 /// Fields of a large hash that are looked through for those that are locks: a few milliseconds of the store's time.
@@ -39,32 +49,77 @@ const MAX_SEARCHED_FIELDS: i64 = 4_096;
 /// Reads value and remaining life of many keys in one step of the store, at a fraction of the work that a command for
 /// each takes on this side. Nothing else comes between the two readings of a key. Strings come as they are, other types
 /// as `{type, size, items}`, or `{type, size}` when they are too large. Any error but a wrong type is the answer.
-/// Numbers are passed as text because Lua writes them with seventeen digits.
+/// Numbers are passed as text because Lua writes them with seventeen digits. A key whose type is guessed and that is
+/// small is read without being asked what it is. Last comes how many commands it took.
 const READ: &str = r"
 local call, try, keys, out = redis.call, redis.pcall, KEYS, {}
-local most_bytes, most_items, most_memory = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local most_bytes, most_items, most_memory, guesses = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
+local small, guessing, calls = tonumber(ARGV[5]), #ARGV[4] > 0, 0
 local sizes = {hash = 'HLEN', zset = 'ZCARD', set = 'SCARD', list = 'LLEN'}
-for i = 1, #keys do
-  local key = keys[i]
-  local value = try('GETRANGE', key, '0', most_bytes)
-  if type(value) == 'table' then
-    if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
-    local kind = call('TYPE', key).ok
-    value = {kind}
-    if sizes[kind] then
-      local size = call(sizes[kind], key)
-      value[2] = size
-      if (size <= most_items or kind == 'list') and call('MEMORY', 'USAGE', key, 'SAMPLES', ARGV[2]) <= most_memory then
-        if kind == 'hash' then value[3] = call('HGETALL', key)
-        elseif kind == 'zset' then value[3] = call('ZRANGE', key, 0, -1, 'WITHSCORES')
-        elseif kind == 'set' then value[3] = call('SMEMBERS', key)
-        else value[3] = call('LRANGE', key, 0, most_items - 1) end
+local kinds = {h = 'hash', z = 'zset', t = 'set', l = 'list'}
+
+local function all(kind, key, how)
+  if kind == 'hash' then return how('HGETALL', key)
+  elseif kind == 'zset' then return how('ZRANGE', key, '0', '-1', 'WITHSCORES')
+  elseif kind == 'set' then return how('SMEMBERS', key)
+  else return how('LRANGE', key, '0', tostring(most_items - 1)) end
+end
+
+local function asked(key)
+  local kind = call('TYPE', key).ok
+  local value = {kind}
+  calls = calls + 1
+  if sizes[kind] then
+    local size = call(sizes[kind], key)
+    value[2] = size
+    calls = calls + 1
+    if size <= most_items or kind == 'list' then
+      calls = calls + 1
+      if call('MEMORY', 'USAGE', key, 'SAMPLES', ARGV[2]) <= most_memory then
+        value[3] = all(kind, key, call)
+        calls = calls + 1
       end
     end
   end
-  out[2 * i - 1] = value
-  out[2 * i] = call('PTTL', key)
+  return value
 end
+
+local function guessed(kind, key)
+  local usage = call('MEMORY', 'USAGE', key, 'SAMPLES', ARGV[2])
+  calls = calls + 1
+  if not usage then return '', -2 end
+  if usage > small then return nil end
+  local items = all(kind, key, try)
+  calls = calls + 1
+  if items.err then return nil end
+  local size = #items
+  if kind == 'hash' or kind == 'zset' then size = size / 2 end
+  if size > most_items or (kind == 'list' and size == most_items) then return nil end
+  return {kind, size, items}
+end
+
+for i = 1, #keys do
+  local key, value, life = keys[i], nil, nil
+  if guessing then
+    local kind = kinds[string.sub(guesses, i, i)]
+    if kind then value, life = guessed(kind, key) end
+  end
+  if not value then
+    value = try('GETRANGE', key, '0', most_bytes)
+    calls = calls + 1
+    if type(value) == 'table' then
+      if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
+      value = asked(key)
+    end
+  end
+  if not life then
+    life = call('PTTL', key)
+    calls = calls + 1
+  end
+  out[2 * i - 1] = value
+  out[2 * i] = life
+end
+out[2 * #keys + 1] = calls
 return out
 ";
 
@@ -75,6 +130,7 @@ pub(crate) struct Keys {
     pub(crate) status: Arc<Status>,
     /// Whether the credential may run scripts, as far as known.
     pub(crate) may_script: Arc<AtomicBool>,
+    pub(crate) guess: Arc<Guess>,
     /// Set for a node of a cluster, where a key can be on another node.
     pub(crate) here: Option<Arc<Here>>,
 }
@@ -90,19 +146,18 @@ impl Keys {
         self.pacer.take(commands, purpose).await;
         // What is no string takes more commands, and the store counts them all: taken for somebody else's, they would make
         // it look busy.
-        let might = keys.len() as u64 * MORE_FOR_OTHERS;
-        self.pacer.may_run(might);
+        let more = keys.len() as u64 * MORE_AT_MOST;
+        self.pacer.may_run(more);
         let read = self.read_all(client, keys).await;
-        let others = |raw: &&Raw| !matches!(raw.value, Value::String(_) | Value::Missing);
-        let did = read.as_ref().map_or(0, |raws| raws.iter().filter(others).count() as u64 * MORE_FOR_OTHERS);
-        self.pacer.ran(might, did);
-        let raws = read?;
-        self.pacer.answered(commands);
+        self.pacer.ran(commands + more, read.as_ref().map_or(0, |(_, calls)| *calls));
+        let (raws, _) = read?;
+        self.guess.learn(&raws);
         Ok(in_order_of(keys, raws))
     }
 
-    async fn read_all(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
-        Ok(match &self.here {
+    /// What was read, and how many commands that took.
+    async fn read_all(&self, client: &Client, keys: &[Bytes]) -> Result<(Vec<Raw>, u64), Error> {
+        let raws = match &self.here {
             // A script over keys of several slots is refused by a cluster.
             Some(here) => {
                 let mut raws = self.one_by_one(client, keys).await?;
@@ -113,10 +168,13 @@ impl Keys {
                 raws
             }
             None => match self.by_script(client, keys).await? {
-                Some(raws) => raws,
+                Some(read) => return Ok(read),
                 None => self.one_by_one(client, keys).await?,
             },
-        })
+        };
+        let others = raws.iter().filter(|raw| !matches!(raw.value, Value::String(_) | Value::Missing)).count();
+        let calls = keys.len() * 2 + others * MORE_FOR_OTHERS as usize;
+        Ok((raws, calls as u64))
     }
 
     /// How many keys could so far not be read anywhere, and wait again.
@@ -182,21 +240,21 @@ impl Keys {
         Ok(None)
     }
 
-    async fn by_script(&self, client: &Client, keys: &[Bytes]) -> Result<Option<Vec<Raw>>, Error> {
+    async fn by_script(&self, client: &Client, keys: &[Bytes]) -> Result<Option<(Vec<Raw>, u64)>, Error> {
         if !self.may_script.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let names: Vec<Key> = keys.iter().map(|key| Key::from(key.clone())).collect();
-        let bounds = vec![MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
-        match client.eval::<Reply, _, _, _>(READ, names, bounds).await {
-            Ok(Reply::Array(replies)) if replies.len() == 2 * keys.len() => {
+        match client.eval::<Reply, _, _, _>(READ, names, self.arguments(keys)).await {
+            Ok(Reply::Array(replies)) if replies.len() == 2 * keys.len() + 1 => {
                 let mut replies = replies.into_iter();
                 let mut raws = Vec::with_capacity(keys.len());
                 for key in keys {
                     let (value, ttl) = (replies.next().unwrap_or(Reply::Null), replies.next());
                     raws.push(raw(key, value, ttl.and_then(|ttl| ttl.as_i64()).unwrap_or(-2)));
                 }
-                Ok(Some(raws))
+                let calls = replies.next().and_then(|calls| calls.as_u64()).unwrap_or(0);
+                Ok(Some((raws, calls)))
             }
             Ok(_) => Err(Error::new(ErrorKind::Protocol, "a script was answered in a way that is not understood")),
             Err(error) if is_of_connection(&error) => Err(error),
@@ -211,20 +269,28 @@ impl Keys {
         }
     }
 
+    /// What [`READ`] is told beside the keys.
+    fn arguments(&self, keys: &[Bytes]) -> Vec<String> {
+        let bounds = [MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
+        let mut arguments = Vec::from(bounds);
+        arguments.extend([self.guess.of(keys), SMALL_BYTES.to_string()]);
+        arguments
+    }
+
     /// The same by one script for each key, side by side; keys that are elsewhere are missing.
     pub(super) async fn by_script_each(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
         let pipeline = client.pipeline();
         for key in keys {
             let eval = CustomCommand::new_static("EVAL", ClusterHash::Random, false);
             let mut arguments: Vec<Reply> = vec![READ.into(), 1.into(), key.clone().into()];
-            let bounds = [MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
-            arguments.extend(bounds.into_iter().map(Reply::from));
+            arguments.extend(self.arguments(std::slice::from_ref(key)).into_iter().map(Reply::from));
             let _: () = pipeline.custom(eval, arguments).await?;
         }
         let mut raws = Vec::with_capacity(keys.len());
         for (key, reply) in keys.iter().zip(pipeline.try_all::<Reply>().await) {
             match reply {
-                Ok(Reply::Array(mut replies)) if replies.len() == 2 => {
+                Ok(Reply::Array(mut replies)) if replies.len() == 3 => {
+                    replies.truncate(2);
                     let ttl = replies.pop().and_then(|ttl| ttl.as_i64()).unwrap_or(-2);
                     raws.push(raw(key, replies.pop().unwrap_or(Reply::Null), ttl));
                 }

@@ -189,10 +189,12 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
             pacer: shared.pacer.clone(),
             status: shared.status.clone(),
             may_script: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+            guess: Arc::default(),
             here: shared.elsewhere.is_some().then(|| Arc::new(Here::new(shared.clone(), dirty.clone()))),
         },
         scope: shared.scope.clone(),
         memory: shared.memory.clone(),
+        company: Arc::default(),
     };
     let progress = Arc::new(Progress::default());
     let proven = Arc::new(std::sync::atomic::AtomicBool::new(false));
