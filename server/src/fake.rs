@@ -43,6 +43,13 @@ pub(crate) static SHARED_TOKEN_TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::PLAIN
 };
 
+/// Of a library whose unlock does not compare, and which takes the lock again.
+pub(crate) static CARELESS_TRAITS: DialectTraits = DialectTraits {
+    unsafe_unlock: Some("this library deletes without comparing"),
+    comes_back: Some("its next renewal takes the lock again"),
+    ..DialectTraits::PLAIN
+};
+
 pub(crate) static NO_RELEASE_TRAITS: DialectTraits =
     DialectTraits { no_release: Some("it would hurt"), ..DialectTraits::PLAIN };
 
@@ -156,6 +163,7 @@ impl World {
                 mode: Mode::Exclusive,
                 count: 1,
                 stamp: None,
+                fencing: None,
                 expires_not_after: Some(now().plus(30_000)),
                 target: Target::Holder,
             })
@@ -179,6 +187,7 @@ impl World {
             count: 1,
             expires_not_after: Some(now().plus(30_000)),
             stamp: None,
+            fencing: None,
             target: Target::Waiter,
         };
         let head = Holder { verdict, ..holder(token, generation) };

@@ -28,6 +28,7 @@ pub(crate) mod tests;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -35,8 +36,8 @@ use lockkeeper_model::Time;
 use slab::Slab;
 
 pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent};
+use record::{Failover, Releasing, UNCOUNTED};
 pub use record::{Hold, Record, Slot};
-use record::{Releasing, UNCOUNTED};
 
 use crate::source::{Among, Report, SourceId, WaitersSeen};
 
@@ -61,10 +62,6 @@ const MAX_CONTENDED: usize = 100_000;
 
 /// How often what went on too long ago is left out, in milliseconds.
 const ROLL_EVERY_MS: i64 = 10_000;
-
-/// Where nothing is known of how far a new primary had copied the old one, what was written so long before it took over
-/// is taken to be copied, in milliseconds: a replica that lags more than this is not elected by default.
-const COPIED_WITHIN_MS: i64 = 10_000;
 
 /// What one application of a report changed.
 #[derive(Debug, Default)]
@@ -206,7 +203,7 @@ impl Registry {
                 self.roll(source, at, out);
             }
             Report::Clients { clients, at } => out.repaint |= self.known_mut(source).clients.saw(clients, at),
-            Report::FailedOver { at, copied_until, among } => self.failed_over(source, at, copied_until, &among, out),
+            Report::FailedOver { at, copied, among } => self.failed_over(source, Failover { at, copied }, &among, out),
         }
     }
 
@@ -632,20 +629,14 @@ impl Registry {
         });
     }
 
-    /// Marks the locks that the new server may not know as they were.
-    fn failed_over(
-        &mut self,
-        source: SourceId,
-        at: Time,
-        copied_until: Option<Time>,
-        among: &Among,
-        out: &mut Changes,
-    ) {
-        let since = copied_until.map_or(at.0 - COPIED_WITHIN_MS, |copied| copied.0);
+    /// Marks the locks that the new server may not know as they were; those that ended, too, because one whose end was
+    /// not copied is there again.
+    fn failed_over(&mut self, source: SourceId, failover: Failover, among: &Among, out: &mut Changes) {
+        let since = failover.unsure_since();
+        let failover = Arc::new(failover);
         for (slot, record) in &mut self.records {
-            let touched = |hold: &Hold| hold.since >= since || hold.renewed().is_some_and(|at| at >= since);
-            if record.source == source && record.holds.iter().any(touched) && among.has(&record.key) {
-                record.failed_over = true;
+            if record.source == source && record.touched() >= since && among.has(&record.key) {
+                record.rare.get_or_insert_default().failed_over = Some(Arc::clone(&failover));
                 out.dirty.push(slot as Slot);
             }
         }

@@ -1,4 +1,5 @@
 use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use lockkeeper_model::{Basis, LockState, Mode, Standing, Time, TransitionKind, WaitersBasis};
 use smallvec::SmallVec;
@@ -6,7 +7,7 @@ use smallvec::SmallVec;
 use super::contention::Contention;
 use super::history::Ring;
 use crate::source::redlock::Quorum;
-use crate::source::{Extra, HoldExtra, Queue, Queued, Recognition, SourceId};
+use crate::source::{Copied, Extra, HoldExtra, Queue, Queued, Recognition, SourceId};
 
 /// Names a record while it exists.
 pub type Slot = u32;
@@ -50,8 +51,6 @@ pub struct Record {
     pub(super) quiet: bool,
     /// One holder keeps it for many leases while others wait.
     pub(super) starves: bool,
-    /// It was taken or renewed when the new primary may not have seen it.
-    pub(super) failed_over: bool,
     /// Known waiters; 0 where they are not counted, and [`UNCOUNTED`] until they were counted for the first time.
     pub(super) waiters: u32,
     /// Since when there were some without a break; meaningless while `waiters` is 0.
@@ -85,6 +84,34 @@ pub(super) struct Rare {
     pub(super) reported: u32,
     /// What went on around it in the last minutes.
     pub(super) contention: Option<Box<Contention>>,
+    /// What last happened to it did not happen after this moment; 0: nothing was seen to happen.
+    pub(super) happened_by: i64,
+    /// Another server took over that may not know it as it was.
+    pub(super) failed_over: Option<Arc<Failover>>,
+}
+
+/// Where nothing is known of how far a new primary had copied the old one, what was written so long before it took over
+/// is taken to be copied, in milliseconds: a replica that lags more than this is not elected by default.
+pub(super) const COPIED_WITHIN_MS: i64 = 10_000;
+
+/// Another server took over from one that was watched.
+#[derive(Debug)]
+pub(super) struct Failover {
+    /// When the former one stopped answering, or the change was noticed.
+    pub(super) at: Time,
+    /// How much of it the new one has.
+    pub(super) copied: Copied,
+}
+
+impl Failover {
+    /// What was written before this moment is taken to be on the new server.
+    pub(super) fn unsure_since(&self) -> i64 {
+        match self.copied {
+            Copied::Until(at) => at.0,
+            Copied::NotUntil(_) => i64::MIN,
+            Copied::Unknown { .. } => self.at.0 - COPIED_WITHIN_MS,
+        }
+    }
 }
 
 /// A release from here.
@@ -280,6 +307,17 @@ impl Record {
     #[must_use]
     pub fn since(&self) -> i64 {
         self.holds.iter().map(|hold| hold.since).min().unwrap_or(i64::MAX)
+    }
+
+    /// Nothing was done to it after this moment, as far as was seen.
+    pub(super) fn touched(&self) -> i64 {
+        let happened = self.rare.as_ref().map_or(0, |rare| rare.happened_by);
+        self.holds.iter().map(|hold| hold.since).max().unwrap_or(0).max(happened)
+    }
+
+    /// Another server took over that may not know it as it was.
+    pub(super) fn failed_over(&self) -> Option<&Failover> {
+        self.rare.as_ref()?.failed_over.as_deref()
     }
 
     /// When the last lease ends; `i64::MAX` without expiry.

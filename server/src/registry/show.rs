@@ -80,6 +80,7 @@ impl Registry {
     /// For each holder the order that would free exactly it.
     #[must_use]
     pub fn release_orders(record: &Record) -> Vec<ReleaseOrder> {
+        let token_is_one_use = record.recognition.traits.token_is_one_use;
         record
             .holds
             .iter()
@@ -91,6 +92,7 @@ impl Registry {
                 mode: mode(record, hold),
                 count: hold.count,
                 stamp: hold.extra.as_ref().and_then(|extra| extra.stamp.clone()),
+                fencing: hold.extra.as_ref().and_then(|extra| extra.fencing.clone()).filter(|_| !token_is_one_use),
                 expires_not_after: (hold.expires != NEVER).then_some(Time(hold.expires)),
                 target: Target::Holder,
             })
@@ -137,6 +139,7 @@ impl Registry {
             count: 1,
             expires_not_after: ends,
             stamp: None,
+            fencing: None,
             target: Target::Waiter,
         };
         Some((holder, order))

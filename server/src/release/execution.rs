@@ -312,6 +312,14 @@ fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Di
         let detail = format!("the hold count changed from {} to {} since the preview", hold.count, order.count);
         return different(Outcome::Refused, detail, holder.cloned());
     }
+    if order.fencing != hold.fencing {
+        let number = |fencing: &Option<Box<str>>| fencing.as_deref().map_or("none".to_owned(), words::shown);
+        let (before, now) = (number(&hold.fencing), number(&order.fencing));
+        let detail = format!(
+            "the fencing counter changed from {before} to {now} since the preview: the same client took it again"
+        );
+        return different(Outcome::Refused, detail, holder.cloned());
+    }
     if order.mode != hold.mode {
         let detail = "how this holder holds the lock, alone or with others, changed since the preview".to_owned();
         return different(Outcome::Refused, detail, holder.cloned());

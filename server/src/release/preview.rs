@@ -55,6 +55,7 @@ impl ReleaseDesk {
                 token: order.token.to_vec(),
                 generation: holder.generation.clone(),
                 count: order.count,
+                fencing: order.fencing.clone(),
                 mode: order.mode,
             });
             let status = target.source.status.borrow().clone();
@@ -250,6 +251,10 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
         };
         warn("holder_alive", format!("{evidence}: this holder is alive and will go on working unprotected {until}"));
     }
+    if let Some(unsafe_unlock) = traits.unsafe_unlock {
+        let harm = "when this holder lets go later, that can free the next holder's lock";
+        warn("unsafe_unlock", format!("{harm}: {unsafe_unlock}"));
+    }
     if lock.flags.contains(&Flag::NoOwner) {
         warn(
             "no_owner",
@@ -291,6 +296,8 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
     }
     if lock.flags.contains(&Flag::CameBack) {
         warn("came_back", "the same token came back after an earlier release: its client takes it again".to_owned());
+    } else if let Some(comes_back) = traits.comes_back {
+        warn("comes_back", format!("the release may not last: {comes_back}; only stopping the holder ends that"));
     }
     warn_of_source(status, &mut |code, text| warn(code, text.to_owned()));
     warnings

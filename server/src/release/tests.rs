@@ -9,7 +9,7 @@ use lockkeeper_model::{
 
 use super::ticket::TicketError;
 use super::{Refusal, ReleaseDesk};
-use crate::fake::{Change, Fake, SHARED_TOKEN_TRAITS, b64, nothing};
+use crate::fake::{CARELESS_TRAITS, Change, Fake, SHARED_TOKEN_TRAITS, b64, nothing};
 use crate::source::ReleaseReply;
 
 const RELEASED: ReleaseReply = ReleaseReply::Released { woken: None };
@@ -133,6 +133,26 @@ async fn everything_that_should_give_pause_is_said() {
     );
     assert_eq!(texts[4], "`orders` is degraded (the feed was refused): other things here may be old");
     assert!(answer.locks[0].plan.ends_with("wakes its waiters. 2 waiters (inferred) may take it next."));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_holder_that_may_free_the_next_ones_lock_or_take_it_again_is_named_beforehand() {
+    let scene = scene();
+    scene.fake.with(|world| world.hold(b"lock:stock:4711", &[(b"alice", "g1")], &CARELESS_TRAITS));
+    let answer = scene.preview(target("g1")).await.unwrap();
+    assert_eq!(codes(&answer), ["unsafe_unlock", "no_fencing", "comes_back"]);
+    let texts: Vec<_> = answer.locks[0].warnings.iter().map(|warning| warning.text.as_str()).collect();
+    assert_eq!(
+        texts[0],
+        "when this holder lets go later, that can free the next holder's lock: this library deletes without comparing"
+    );
+    assert_eq!(
+        texts[2],
+        "the release may not last: its next renewal takes the lock again; only stopping the holder ends that"
+    );
+    // Once it was seen, it is not a mere possibility.
+    scene.fake.with(|world| world.held.values_mut().next().unwrap().lock.flags = vec![Flag::CameBack]);
+    assert_eq!(codes(&scene.preview(target("g1")).await.unwrap()), ["unsafe_unlock", "no_fencing", "came_back"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,6 +35,8 @@ pub(super) struct BoundHold {
     pub(super) token: Vec<u8>,
     pub(super) generation: String,
     pub(super) count: u32,
+    /// [`crate::source::ReleaseOrder::fencing`].
+    pub(super) fencing: Option<Box<str>>,
     pub(super) mode: Mode,
 }
 
@@ -173,6 +175,7 @@ mod tests {
             token: b"0f8e41".to_vec(),
             generation: "7.3".to_owned(),
             count: 1,
+            fencing: Some("33".into()),
             mode: Mode::Exclusive,
         }
     }

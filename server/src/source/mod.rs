@@ -124,8 +124,8 @@ pub enum Report {
     FailedOver {
         /// When the former one stopped answering, or the change was noticed.
         at: Time,
-        /// What was written before this moment is known to be on the new server; `None`: nothing is known of that.
-        copied_until: Option<Time>,
+        /// How much of what had been written to the former one the new one has.
+        copied: Copied,
         /// Whose keys it serves.
         among: Among,
     },
@@ -134,6 +134,36 @@ pub enum Report {
         /// The moment.
         at: Time,
     },
+}
+
+/// How much of what was written to a store its successor has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// All that was written before this moment. What was written later may be missing.
+    Until(Time),
+    /// Something is missing that was written before this moment, and what was written before that is not known.
+    NotUntil(Time),
+    /// It cannot be told.
+    Unknown {
+        /// Why, in words.
+        because: String,
+    },
+}
+
+impl std::fmt::Display for Copied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Copied::Until(at) => {
+                write!(f, "all that was done before {at} is known to have been copied to the primary that took over")
+            }
+            Copied::NotUntil(at) => {
+                write!(f, "the primary that took over lacks something done about {at} or before; how much is not known")
+            }
+            Copied::Unknown { because } => {
+                write!(f, "how much the primary that took over had copied is not known: {because}")
+            }
+        }
+    }
 }
 
 /// Some of the locks of a source, by their ids.
@@ -274,6 +304,9 @@ pub struct ReleaseOrder {
     pub count: u32,
     /// What is stored with the token, where another acquire would have another: [`HoldExtra::stamp`].
     pub stamp: Option<Bytes>,
+    /// The exact fencing counter, where the token is used again: each acquire counts up, so with another number it is
+    /// another acquire, whatever the lease says. Where a token is used once it says this by itself.
+    pub fencing: Option<Box<str>>,
     /// The lease ends no later than this; `None`: it has no expiry. A later end means that it was renewed or taken
     /// again unseen.
     pub expires_not_after: Option<Time>,

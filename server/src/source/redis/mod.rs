@@ -23,6 +23,7 @@
 //!   say of themselves.
 //! - [`vital`]: how busy the store is, and whether its keys vanished. [`surroundings`]: what of the store itself bears on
 //!   its locks, and whose connections are open.
+//! - [`replication`]: how much of a primary the one that takes over from it has.
 //! - [`release`]: freeing exactly one hold.
 //! - [`trace`]: looking at every command for some seconds, to see who tries in vain and whose connection holds.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
@@ -46,6 +47,7 @@ mod packed;
 mod publish;
 mod read;
 mod release;
+mod replication;
 mod reported;
 mod scan;
 mod scope;
@@ -179,6 +181,8 @@ struct Shared {
     /// How many locks the board knows of this source.
     locks: Arc<AtomicU64>,
     tracer: Arc<trace::Tracer>,
+    /// Of this node.
+    offsets: Arc<replication::Offsets>,
 }
 
 /// The board ended: the server is shutting down.
