@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LockId, MissingPermission, Time};
+use crate::{LockId, MissingPermission, Time, words};
 
 /// The shortest and the longest trace, in seconds: long enough to see the rhythm of a poll of some seconds, short enough
 /// that what it costs the store is over before anybody has to find out what it is.
@@ -46,9 +46,9 @@ pub struct TraceReport {
     pub bytes: u64,
     /// Commands that could not be taken apart. Nothing that is said of a lock rests on them.
     pub unreadable: u64,
-    /// The longest answer to a `PING` on another connection while the sample was taken, in milliseconds: what everybody
-    /// else may have felt of it.
-    pub largest_delay_ms: f64,
+    /// The longest answer to a `PING` on another connection while the sample was taken, in milliseconds, rounded up: what
+    /// everybody else may have felt of it.
+    pub largest_delay_ms: i64,
     /// Locks that were spoken of, those with the most attempts first.
     pub locks: Vec<TracedLock>,
     /// Further locks that were not counted, at least: there were too many.
@@ -99,6 +99,8 @@ pub struct TracedLock {
     pub attempts_per_second: f64,
     /// Known refusals a second.
     pub refusals_per_second: f64,
+    /// Addresses that wanted it and were not known to have it when they were last seen.
+    pub waiting: u32,
     /// Addresses that tried, blocked or listened for it, those with the most attempts first.
     pub trying: Vec<TracedClient>,
     /// Further addresses that were not counted.
@@ -117,6 +119,8 @@ pub struct TracedClient {
     pub address: String,
     /// What the store knows of the client at this address; null: nothing, or it may not be asked.
     pub client: Option<ClientFacts>,
+    /// It was refused, blocked or listened, and was not known to have the lock when it was last seen.
+    pub waiting: bool,
     /// How it waits, as far as was seen.
     pub waits_by: Vec<WaitsBy>,
     /// How often it tried to take the lock.
@@ -129,8 +133,8 @@ pub struct TracedClient {
     pub unclear: u64,
     /// How often it only looked at the lock.
     pub looks: u64,
-    /// The median time between two attempts, in milliseconds; null with fewer than two.
-    pub rhythm_ms: Option<f64>,
+    /// The median time between two attempts, in milliseconds, rounded up; null with fewer than two.
+    pub rhythm_ms: Option<i64>,
     /// When it was first seen to want the lock.
     pub first_at: Time,
     /// When it was last seen to.
@@ -214,6 +218,25 @@ pub struct ClientFacts {
     pub age_s: Option<u64>,
     /// Its last command when it was asked about.
     pub command: Option<String>,
+}
+
+impl ClientFacts {
+    /// Who that is, in a few words; empty where nothing says it.
+    #[must_use]
+    pub fn says(&self) -> String {
+        let library = self.library.as_ref().map(|library| match &self.library_version {
+            Some(version) => format!("{library} {version}"),
+            None => library.clone(),
+        });
+        let age = self.age_s.and_then(|age| i64::try_from(age).ok()).map(|age| age.saturating_mul(1_000));
+        let parts = [
+            self.name.clone(),
+            self.user.as_ref().map(|user| format!("user {user}")),
+            library,
+            age.map(|age| format!("connected for {}", words::duration(age))),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[cfg(test)]

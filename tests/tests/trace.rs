@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::interfaces::ClientInterface as _;
-use lockkeeper_model::{ClientFacts, Deed, LockId, TraceEnd, TraceReport, TraceRequest, TracedLock, WaitsBy};
+use lockkeeper_model::{
+    ClientFacts, Deed, LockId, TraceEnd, TraceReport, TraceRequest, TracedLock, WaitersBasis, WaitsBy,
+};
 use lockkeeper_tests::{Answer, Api, Family, LockClient, RedisServer, Server, store, until};
 use tokio::task::JoinHandle;
 
@@ -116,12 +118,24 @@ async fn those_who_try_in_vain_and_the_one_who_renews_are_named() {
     assert_eq!(names, ["waiter-1", "waiter-2", "waiter-3"], "{report:#?}");
     assert!((lock.taken, lock.unclear) == (0, 0) && lock.refused == lock.attempts && lock.refused >= 6, "{lock:#?}");
     assert!(lock.refusals_per_second > 0.0 && lock.trying.iter().all(|one| one.waits_by == [WaitsBy::Polling]));
-    assert!(lock.trying.iter().all(|one| one.rhythm_ms.is_some_and(|ms| ms > 1.0)), "{lock:#?}");
+    assert!(lock.trying.iter().all(|one| one.rhythm_ms.is_some_and(|ms| ms > 1)), "{lock:#?}");
     let [deed] = lock.deeds.as_slice() else { panic!("{lock:#?}") };
     assert_eq!((deed.deed, name(&deed.client)), (Deed::Renewed, "the-holder"));
     assert_eq!(deed.token.as_ref(), Some(&holder.token));
     assert!(report.commands > 0 && report.bytes > 0 && report.unreadable == 0 && report.from < report.to);
     assert!(report.missing.is_empty(), "{report:#?}");
+
+    // The board says the same, with the time.
+    let shown = api.until_lock("the lock", "lock:stuck", |_| true).await;
+    assert_eq!((shown.waiters.count, shown.waiters.basis), (Some(3), WaitersBasis::Sampled), "{shown:#?}");
+    assert!(shown.waiters.list.iter().all(|one| one.identity.client_addr.is_some()), "{shown:#?}");
+    let contention = shown.contention.unwrap();
+    assert_eq!((contention.attempts_basis, contention.sampled_at), (Some(WaitersBasis::Sampled), Some(report.to)));
+    assert!(contention.refusals_per_second.is_some_and(|refusals| refusals > 0), "{contention:#?}");
+    let [holder_now] = shown.holders.as_slice() else { panic!("{shown:#?}") };
+    assert_eq!(holder_now.identity.client_name.as_deref(), Some("the-holder"));
+    let sampled = format!("sampled at {}: ", report.to);
+    assert!(holder_now.evidence.iter().any(|line| line.starts_with(&sampled)), "{holder_now:#?}");
 
     let last = api.get(&format!("/api/v1/sources/{}/trace", redis.source())).await;
     assert_eq!((last.status, last.json::<TraceReport>().from), (200, report.from));

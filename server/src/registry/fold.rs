@@ -232,13 +232,13 @@ impl Registry {
             || record.mode != form.mode
             || record.extra != form.extra;
         let names_nobody = form.state == LockState::UnknownHolder;
-        let waited_before = record.waiting() > 0;
+        let waited_before = record.followed() > 0;
         let (stood, stands) = (record.standing(), form.standing());
         record.recognition = form.recognition;
         record.mode = form.mode;
         record.state = form.state;
         if record.extra != form.extra {
-            if form.extra.as_ref().is_some_and(|extra| extra.queue.is_some()) && record.waiting() == 0 {
+            if form.extra.as_ref().is_some_and(|extra| extra.queue.is_some()) && record.followed() == 0 {
                 record.waiting_since = at.0;
             }
             record.extra = form.extra.clone();
@@ -428,7 +428,7 @@ impl Registry {
         }
         let at = sight.noticed_at.unwrap_or(sight.read_at);
         let source = record.source;
-        if record.waiting() > 0 {
+        if record.followed() > 0 {
             // Until now; the next holder's time is counted from when it is seen.
             self.count_waiting(slot, true, sight.read_at.0, out);
         }
@@ -498,6 +498,7 @@ impl Registry {
         record.waiters = 0;
         if let Some(rare) = &mut record.rare {
             rare.reported = 0;
+            rare.sampled = None;
         }
         record.times_ended = record.times_ended.wrapping_add(1);
         let (source, times) = (record.source, record.times_ended);

@@ -384,6 +384,8 @@ pub enum Report {
         /// When.
         at: Time,
     },
+    /// What a trace saw: true of the seconds in which it was taken.
+    Traced(Arc<TraceReport>),
     /// Another server took over from the one that was watched.
     FailedOver {
         /// When the former one stopped answering, or the change was noticed.

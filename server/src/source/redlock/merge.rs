@@ -271,6 +271,7 @@ impl Merge {
                     self.report(Report::SaidUnknown).await?;
                 }
             }
+            Report::Traced(report) => self.report(Report::Traced(report)).await?,
             // A master of a quorum has no replica that could take over for it.
             Report::FailedOver { .. } => {}
             Report::Confirmed { at } => {

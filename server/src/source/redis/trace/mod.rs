@@ -26,7 +26,7 @@ use lockkeeper_model::TraceReport;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::Shared;
-use crate::source::{TraceOrder, TraceRefusal};
+use crate::source::{Report, TraceOrder, TraceRefusal};
 
 /// What is kept of traces of one source.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub(super) fn begin(
                                 shared.config.name, report.commands, report.bytes, report.ended_because
                             );
                             shared.tracer.last.send_replace(Some(Arc::clone(report)));
+                            // So that the board says the same as the answer. An error means that the server ends.
+                            let _ = shared.report_and_wait(Report::Traced(Arc::clone(report))).await;
                         }
                         Err(refusal) => tracing::info!(
                             source.name = %shared.config.name,

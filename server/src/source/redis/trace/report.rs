@@ -27,7 +27,7 @@ pub(super) struct Sample<'a> {
     pub(super) ended: TraceEnd,
     pub(super) ended_because: String,
     pub(super) bytes: u64,
-    pub(super) largest_delay_ms: f64,
+    pub(super) largest_delay_us: i64,
     pub(super) already_blocked: Option<u32>,
     pub(super) missing: Vec<MissingPermission>,
     /// What our clock shows more than the store's, in microseconds.
@@ -68,10 +68,15 @@ pub(super) fn report<K: Fn(&[u8]) -> bool>(
         ended: sample.ended,
         ended_because: sample.ended_because,
         bytes: sample.bytes,
-        largest_delay_ms: sample.largest_delay_ms,
+        largest_delay_ms: in_ms(sample.largest_delay_us),
         already_blocked: sample.already_blocked,
         missing: sample.missing,
     }
+}
+
+/// Microseconds in milliseconds, rounded up: what took some time did not take none.
+fn in_ms(us: i64) -> i64 {
+    us / 1_000 + i64::from(us % 1_000 > 0)
 }
 
 /// Turns numbers into names.
@@ -102,6 +107,7 @@ impl<K: Fn(&[u8]) -> bool> Teller<'_, K> {
         deeds.truncate(MAX_DEEDS_PER_LOCK);
         TracedLock {
             id: LockId::of_key(&lock.key),
+            waiting: u32::try_from(outcome.wanting.values().filter(|one| one.waits()).count()).unwrap_or(u32::MAX),
             attempts: taken + refused + unclear,
             taken,
             refused,
@@ -123,13 +129,14 @@ impl<K: Fn(&[u8]) -> bool> Teller<'_, K> {
         Some(TracedClient {
             address: words::shown(address),
             client: self.clients.at(address).cloned(),
+            waiting: wanting.waits(),
             waits_by: ways.into_iter().filter_map(|(does, way)| does.then_some(way)).collect(),
             attempts: wanting.attempts(),
             taken: wanting.taken,
             refused: wanting.refused,
             unclear: wanting.unclear,
             looks: wanting.looks,
-            rhythm_ms: wanting.rhythm_us().map(|us| us as f64 / 1_000.0),
+            rhythm_ms: wanting.rhythm_us().map(in_ms),
             first_at: self.time(wanting.first_us),
             last_at: self.time(wanting.last_us),
         })

@@ -192,7 +192,7 @@ pub(super) async fn run(
             ended: end,
             ended_because: because,
             bytes,
-            largest_delay_ms: largest_us.load(Ordering::Relaxed) as f64 / 1_000.0,
+            largest_delay_us: i64::try_from(largest_us.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
             already_blocked,
             missing,
             shift_us: behind.shift_us.unwrap_or(0),
