@@ -58,6 +58,27 @@ pub struct TraceReport {
     pub already_blocked: Option<u32>,
     /// What the credential may not do, and what that costs.
     pub missing: Vec<MissingPermission>,
+    /// Each node, where several were asked; left out for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<TracedNode>,
+}
+
+/// One of several nodes, in a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TracedNode {
+    /// Its address, without credentials.
+    pub node: String,
+    /// Why its sample ended; null: there was none.
+    pub ended: Option<TraceEnd>,
+    /// The same in a sentence, or why there was none.
+    pub because: String,
+    /// Commands that were seen on it.
+    pub commands: u64,
+    /// What it had to send for that, in bytes.
+    pub bytes: u64,
+    /// Its longest answer to a `PING` meanwhile, in milliseconds; null where there was no sample.
+    pub largest_delay_ms: Option<i64>,
 }
 
 /// Why a trace ended.
@@ -79,6 +100,8 @@ pub enum TraceEnd {
     Abandoned,
     /// The connection was lost.
     Lost,
+    /// Some of several nodes could not be sampled.
+    Partial,
 }
 
 /// What a trace saw of one lock.
@@ -87,6 +110,9 @@ pub enum TraceEnd {
 pub struct TracedLock {
     /// The lock.
     pub id: LockId,
+    /// The node on which this was seen, where several were asked; the one that saw the most, where each has the lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// How often somebody tried to take it.
     pub attempts: u64,
     /// Attempts that are known to have taken it.

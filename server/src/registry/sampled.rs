@@ -321,6 +321,7 @@ mod tests {
             let refused = trying.iter().map(|one| one.refused).sum();
             let lock = TracedLock {
                 id: LockId::of_key(b"lock:a"),
+                node: None,
                 attempts,
                 taken: 0,
                 refused,
@@ -349,6 +350,7 @@ mod tests {
                 locks_not_counted: 0,
                 already_blocked: None,
                 missing: Vec::new(),
+                nodes: Vec::new(),
             })));
         }
 
@@ -481,6 +483,7 @@ mod tests {
         let moment = |over_ms| {
             let lock = TracedLock {
                 id: LockId::of_key(b"k"),
+                node: None,
                 attempts: 60,
                 taken: 0,
                 refused: 60,

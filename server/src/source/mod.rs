@@ -5,6 +5,7 @@
 
 pub mod redis;
 pub mod redlock;
+mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -471,9 +472,12 @@ pub enum Command {
         /// How long, and whether at one lock only.
         order: TraceOrder,
         /// Told what was seen. Dropping the other end stops the trace.
-        done: oneshot::Sender<Result<Arc<TraceReport>, TraceRefusal>>,
+        done: oneshot::Sender<Traced>,
     },
 }
+
+/// What came of a trace.
+pub type Traced = Result<Arc<TraceReport>, TraceRefusal>;
 
 /// What to trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -652,7 +656,7 @@ impl SourceHandle {
     ///
     /// # Errors
     /// Why nothing was looked at.
-    pub async fn trace(&self, order: TraceOrder) -> Result<Arc<TraceReport>, TraceRefusal> {
+    pub async fn trace(&self, order: TraceOrder) -> Traced {
         let (done, told) = oneshot::channel();
         let stopped = || TraceRefusal::Failed { because: "the source stopped before it answered".to_owned() };
         self.commands.send(Command::Trace { order, done }).await.map_err(|_| stopped())?;

@@ -26,6 +26,7 @@ fn report() -> Arc<TraceReport> {
         locks_not_counted: 0,
         already_blocked: None,
         missing: Vec::new(),
+        nodes: Vec::new(),
     })
 }
 

@@ -71,6 +71,7 @@ pub(super) fn report<K: Fn(&[u8]) -> bool>(
         largest_delay_ms: in_ms(sample.largest_delay_us),
         already_blocked: sample.already_blocked,
         missing: sample.missing,
+        nodes: Vec::new(),
     }
 }
 
@@ -107,6 +108,7 @@ impl<K: Fn(&[u8]) -> bool> Teller<'_, K> {
         deeds.truncate(MAX_DEEDS_PER_LOCK);
         TracedLock {
             id: LockId::of_key(&lock.key),
+            node: None,
             waiting: u32::try_from(outcome.wanting.values().filter(|one| one.waits()).count()).unwrap_or(u32::MAX),
             attempts: taken + refused + unclear,
             taken,
