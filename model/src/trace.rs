@@ -46,6 +46,8 @@ pub struct TraceReport {
     pub bytes: u64,
     /// Commands that could not be taken apart. Nothing that is said of a lock rests on them.
     pub unreadable: u64,
+    /// What the sample cost, in a sentence.
+    pub cost: String,
     /// The longest answer to a `PING` on another connection while the sample was taken, in milliseconds, rounded up: what
     /// everybody else may have felt of it.
     pub largest_delay_ms: i64,
@@ -125,6 +127,8 @@ pub struct TracedLock {
     pub attempts_per_second: f64,
     /// Known refusals a second.
     pub refusals_per_second: f64,
+    /// How often it was tried for and what came of that, in a sentence.
+    pub says: String,
     /// Addresses that wanted it and were not known to have it when they were last seen.
     pub waiting: u32,
     /// Addresses that tried, blocked or listened for it, those with the most attempts first.
@@ -165,6 +169,8 @@ pub struct TracedClient {
     pub first_at: Time,
     /// When it was last seen to.
     pub last_at: Time,
+    /// All of this in a sentence.
+    pub says: String,
 }
 
 /// How a client waits.
@@ -198,6 +204,8 @@ pub struct TracedDeed {
     pub count: u64,
     /// When it was last done.
     pub last_at: Time,
+    /// All of this in a sentence.
+    pub says: String,
 }
 
 /// What was done to a lock.

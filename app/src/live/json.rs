@@ -21,6 +21,32 @@ pub(super) enum Value {
     Object(Vec<(String, Value)>),
 }
 
+impl Value {
+    /// A field of an object; null where it is none or has none of that name.
+    fn field(&self, name: &str) -> &Value {
+        match self {
+            Value::Object(fields) => fields.iter().find(|(known, _)| known == name).map_or(&Value::Null, |(_, it)| it),
+            _ => &Value::Null,
+        }
+    }
+
+    /// A text in an object; empty where there is none.
+    pub(super) fn text(&self, name: &str) -> &str {
+        match self.field(name) {
+            Value::Text(text) => text,
+            _ => "",
+        }
+    }
+
+    /// A list in an object; empty where there is none.
+    pub(super) fn items(&self, name: &str) -> &[Value] {
+        match self.field(name) {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+}
+
 /// Reads a whole text; `None` if it is not JSON.
 pub(super) fn parse(text: &str) -> Option<Value> {
     let mut reader = Reader { text, at: 0 };

@@ -289,6 +289,7 @@ mod tests {
             rhythm_ms: Some(40),
             first_at: Time(at - 3_000),
             last_at: Time(at),
+            says: String::new(),
         }
     }
 
@@ -303,6 +304,7 @@ mod tests {
             token_b64: Some(token_b64),
             count: 1,
             last_at: Time(at),
+            says: String::new(),
         }
     }
 
@@ -333,6 +335,7 @@ mod tests {
                 clients_not_counted: 0,
                 deeds,
                 attempts_not_counted: 0,
+                says: String::new(),
             };
             let elsewhere = TracedLock { id: LockId::of_key(b"lock:nowhere"), ..lock.clone() };
             self.apply(Report::Traced(Arc::new(TraceReport {
@@ -345,6 +348,7 @@ mod tests {
                 commands: 100,
                 bytes: 10_000,
                 unreadable: 0,
+                cost: String::new(),
                 largest_delay_ms: 1,
                 locks: vec![lock, elsewhere],
                 locks_not_counted: 0,
@@ -495,6 +499,7 @@ mod tests {
                 clients_not_counted: 0,
                 deeds: Vec::new(),
                 attempts_not_counted: 0,
+                says: String::new(),
             };
             Sample { from: Time(0), to: Time(over_ms), lock }
         };

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use lockkeeper_model::{MissingPermission, TraceEnd, TraceReport, TracedLock, TracedNode};
+use lockkeeper_model::{MissingPermission, TraceEnd, TraceReport, TracedLock, TracedNode, words};
 use tokio::sync::oneshot;
 
 use super::{TraceRefusal, Traced};
@@ -58,6 +58,8 @@ fn together(source: &str, mut answers: Vec<(String, Traced)>, nodes: Nodes) -> T
     locks_not_counted += locks.len().saturating_sub(MAX_LOCKS) as u64;
     locks.truncate(MAX_LOCKS);
     let (ended, ended_because) = end(&answers, first);
+    let (commands, bytes) = (sum(|report| report.commands), sum(|report| report.bytes));
+    let largest_delay_ms = each().map(|report| report.largest_delay_ms).max().unwrap_or_default();
     let report = TraceReport {
         source: source.to_owned(),
         lock: first.lock.clone(),
@@ -65,10 +67,11 @@ fn together(source: &str, mut answers: Vec<(String, Traced)>, nodes: Nodes) -> T
         to: each().map(|report| report.to).max().unwrap_or(first.to),
         ended,
         ended_because,
-        commands: sum(|report| report.commands),
-        bytes: sum(|report| report.bytes),
+        commands,
+        bytes,
         unreadable: sum(|report| report.unreadable),
-        largest_delay_ms: each().map(|report| report.largest_delay_ms).max().unwrap_or_default(),
+        cost: cost(commands, bytes, largest_delay_ms),
+        largest_delay_ms,
         locks,
         locks_not_counted,
         already_blocked: each().map(|report| report.already_blocked).sum(),
@@ -76,6 +79,16 @@ fn together(source: &str, mut answers: Vec<(String, Traced)>, nodes: Nodes) -> T
         nodes: answers.iter().map(|(node, traced)| of_node(node, traced)).collect(),
     };
     Ok(Arc::new(report))
+}
+
+/// What a sample cost, in a sentence.
+pub(super) fn cost(commands: u64, bytes: u64, largest_delay_ms: i64) -> String {
+    format!(
+        "{} commands were sent once more, {}; the longest answer to others took {}",
+        words::count(commands),
+        words::bytes(bytes),
+        words::duration(largest_delay_ms)
+    )
 }
 
 /// What was seen of each lock, with where.
@@ -179,6 +192,7 @@ mod tests {
             token_b64: Some(token.to_owned()),
             count: 1,
             last_at: Time(0),
+            says: String::new(),
         };
         TracedLock {
             id: LockId::of_key(key.as_bytes()),
@@ -194,6 +208,7 @@ mod tests {
             clients_not_counted: 0,
             deeds: deeds.iter().map(deed).collect(),
             attempts_not_counted: 0,
+            says: String::new(),
         }
     }
 
@@ -208,6 +223,7 @@ mod tests {
             commands: 100,
             bytes: 10_000,
             unreadable: 0,
+            cost: String::new(),
             largest_delay_ms: from,
             locks,
             locks_not_counted: 1,
@@ -232,6 +248,7 @@ mod tests {
             ("orders", TraceEnd::Complete, Time(5), Time(3_010))
         );
         assert_eq!((report.commands, report.bytes, report.largest_delay_ms), (200, 20_000, 10));
+        assert_eq!(report.cost, "200 commands were sent once more, 19 KiB; the longest answer to others took 10 ms");
         assert_eq!((report.already_blocked, report.locks_not_counted, report.missing.len()), (Some(4), 2, 1));
         assert_eq!(report.nodes.len(), 2);
     }

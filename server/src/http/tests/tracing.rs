@@ -21,6 +21,7 @@ fn report() -> Arc<TraceReport> {
         commands: 412,
         bytes: 40_960,
         unreadable: 0,
+        cost: "412 commands".to_owned(),
         largest_delay_ms: 1,
         locks: Vec::new(),
         locks_not_counted: 0,
