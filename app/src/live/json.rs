@@ -8,7 +8,7 @@ const MAX_DEPTH: u32 = 64;
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Unsigned(u64),
@@ -31,7 +31,7 @@ impl Value {
     }
 
     /// A text in an object; empty where there is none.
-    pub(super) fn text(&self, name: &str) -> &str {
+    pub(crate) fn text(&self, name: &str) -> &str {
         match self.field(name) {
             Value::Text(text) => text,
             _ => "",
@@ -39,7 +39,7 @@ impl Value {
     }
 
     /// A list in an object; empty where there is none.
-    pub(super) fn items(&self, name: &str) -> &[Value] {
+    pub(crate) fn items(&self, name: &str) -> &[Value] {
         match self.field(name) {
             Value::List(items) => items,
             _ => &[],
@@ -48,7 +48,7 @@ impl Value {
 }
 
 /// Reads a whole text; `None` if it is not JSON.
-pub(super) fn parse(text: &str) -> Option<Value> {
+pub(crate) fn parse(text: &str) -> Option<Value> {
     let mut reader = Reader { text, at: 0 };
     let value = reader.value(0)?;
     reader.skip_space();

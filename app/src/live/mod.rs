@@ -10,13 +10,12 @@ mod backoff;
 pub(crate) mod board;
 mod clock;
 mod decode;
-mod json;
+pub(crate) mod json;
 mod link;
 pub(crate) mod route;
 pub(crate) mod runway;
 mod session;
 mod socket;
-pub(crate) mod traced;
 
 pub(crate) use asker::part_for;
 pub(crate) use link::LinkState;

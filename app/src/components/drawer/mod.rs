@@ -5,6 +5,7 @@ mod flags;
 mod holder;
 mod masters;
 mod release_button;
+mod sampled;
 mod stored;
 mod trace;
 mod waiters;
