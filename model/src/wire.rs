@@ -54,9 +54,6 @@ pub enum ServerFrame {
         run: String,
         /// Whether releasing is switched on.
         release_enabled: bool,
-        /// Whether tracing is switched on.
-        #[serde(default)]
-        trace_enabled: bool,
         /// Whether this is the demo.
         demo: bool,
         /// The server's clock.

@@ -430,6 +430,7 @@ pub(crate) fn status(name: &str) -> SourceStatus {
         replicas: None,
         reports: None,
         release_enabled: true,
+        trace_limit: Some(20_000),
         server_started_at: None,
         nodes: Vec::new(),
         as_of: now(),

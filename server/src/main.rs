@@ -96,8 +96,7 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
             }
         });
     }
-    let options =
-        BoardOptions { release_enabled: config.release_enabled, trace_enabled: config.trace_enabled, demo: is_demo };
+    let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo };
     let board = board::spawn(handles, board_reports, options, stop.clone());
     let state = AppState::new(board, config.release_enabled, config.trace_enabled, listen, closing.clone());
 

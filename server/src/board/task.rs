@@ -38,8 +38,6 @@ const LOOK_AT_ONCE: usize = 1_000;
 pub struct BoardOptions {
     /// Whether releasing is switched on.
     pub release_enabled: bool,
-    /// Whether tracing is switched on.
-    pub trace_enabled: bool,
     /// Whether this is the demo.
     pub demo: bool,
 }
@@ -370,7 +368,6 @@ impl Task {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             run: self.registry.run(),
             release_enabled: self.options.release_enabled,
-            trace_enabled: self.options.trace_enabled,
             demo: self.options.demo,
             now: now.0,
         };

@@ -86,7 +86,7 @@ impl Config {
         Ok(Config {
             listen: listen::resolve(settings.listen)?,
             release_enabled: settings.allow_release.is_none_or(|allow| allow.value),
-            trace_enabled: settings.allow_trace.is_some_and(|allow| allow.value),
+            trace_enabled: settings.allow_trace.is_none_or(|allow| allow.value),
             trace_max_commands_per_second: DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND,
             data_dir: None,
             log_format: log_format.map_or(LogFormat::Text, |format| format.value),

@@ -266,8 +266,14 @@ fn an_address_that_others_can_reach_is_refused_with_a_way_out() {
 }
 
 #[test]
-fn the_demo_lets_people_release_unless_told_otherwise() {
-    assert!(Config::for_demo(Settings::default(), None).unwrap().release_enabled);
-    let off = Settings { allow_release: Some(flag(false, "--allow-release")), ..Settings::default() };
-    assert!(!Config::for_demo(off, None).unwrap().release_enabled);
+fn the_demo_lets_people_release_and_trace_unless_told_otherwise() {
+    let demo = Config::for_demo(Settings::default(), None).unwrap();
+    assert!(demo.release_enabled && demo.trace_enabled);
+    let off = Settings {
+        allow_release: Some(flag(false, "--allow-release")),
+        allow_trace: Some(flag(false, "--allow-trace")),
+        ..Settings::default()
+    };
+    let off = Config::for_demo(off, None).unwrap();
+    assert!(!off.release_enabled && !off.trace_enabled);
 }

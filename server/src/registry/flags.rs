@@ -49,6 +49,7 @@ impl Registry {
             // Depends on the source; it is added where a lock is shown.
             Flag::Stale | Flag::Evictable | Flag::Replicated => false,
             Flag::FailedOver => record.failed_over().is_some(),
+            Flag::PollStorm => record.sampled().is_some_and(|sampled| sampled.storm),
             flag => record.extra.as_ref().is_some_and(|extra| extra.flags.contains(&flag)),
         }
     }
@@ -71,7 +72,13 @@ impl Registry {
     /// What each flag of this lock is, why it matters and what to do.
     #[must_use]
     pub fn flag_notes(&self, record: &Record, flags: &[Flag]) -> Vec<FlagNote> {
-        flags.iter().map(|&flag| note(record, flag)).collect()
+        flags
+            .iter()
+            .map(|&flag| match (flag, self.sample(record)) {
+                (Flag::PollStorm, Some(sample)) => FlagNote { what: sample.storm_in_words(), ..note(record, flag) },
+                _ => note(record, flag),
+            })
+            .collect()
     }
 }
 

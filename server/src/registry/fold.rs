@@ -225,13 +225,13 @@ impl Registry {
             || record.mode != form.mode
             || record.extra != form.extra;
         let names_nobody = form.state == LockState::UnknownHolder;
-        let waited_before = record.waiting() > 0;
+        let waited_before = record.followed() > 0;
         let (stood, stands) = (record.standing(), form.standing());
         record.recognition = form.recognition;
         record.mode = form.mode;
         record.state = form.state;
         if record.extra != form.extra {
-            if form.extra.as_ref().is_some_and(|extra| extra.queue.is_some()) && record.waiting() == 0 {
+            if form.extra.as_ref().is_some_and(|extra| extra.queue.is_some()) && record.followed() == 0 {
                 record.waiting_since = at.0;
             }
             record.extra = form.extra.clone();

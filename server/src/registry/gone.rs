@@ -18,7 +18,7 @@ impl Registry {
         }
         let at = sight.noticed_at.unwrap_or(sight.read_at);
         let source = record.source;
-        if record.waiting() > 0 {
+        if record.followed() > 0 {
             // Until now; the next holder's time is counted from when it is seen.
             self.count_waiting(slot, true, sight.read_at.0, out);
         }
@@ -90,6 +90,7 @@ impl Registry {
         record.waiters = 0;
         if let Some(rare) = &mut record.rare {
             rare.reported = 0;
+            rare.sampled = None;
         }
         record.times_ended = record.times_ended.wrapping_add(1);
         let (source, times) = (record.source, record.times_ended);

@@ -363,8 +363,12 @@ impl Registry {
             .collect();
         let is_queued = record.queue().map_or(0, |queue| queue.waiters.len());
         let wanting = waiters.list.into_iter().enumerate().map(|(at, waiter)| {
-            let Waiter { token, identity, .. } = waiter;
-            let basis = if at < is_queued { WaitersBasis::Exact } else { WaitersBasis::Reported };
+            let Waiter { token, identity, reported, .. } = waiter;
+            let basis = match reported {
+                _ if at < is_queued => WaitersBasis::Exact,
+                Some(_) => WaitersBasis::Reported,
+                None => WaitersBasis::Sampled,
+            };
             Place { identity, token, basis }
         });
         Some(Contended { lock, holders, waiters: wanting.collect() })

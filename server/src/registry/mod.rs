@@ -6,7 +6,7 @@
 //! - [`fold`]: the rules, one sight against what was known; [`hold`]: those for one holder, [`gone`]: for what ended.
 //! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
-//! - [`reported`]: what clients say of themselves. [`graph`]: who waits for whom.
+//! - [`reported`]: what clients say of themselves. [`sampled`]: what traces showed. [`graph`]: who waits for whom.
 //! - [`flags`]: what is dangerous, and what to do about it.
 //! - [`show`]: a record in the words of the contract and of the app. [`story`]: what happened to it.
 
@@ -20,6 +20,7 @@ mod history;
 mod hold;
 mod record;
 mod reported;
+mod sampled;
 mod show;
 mod story;
 #[cfg(test)]
@@ -110,6 +111,7 @@ struct Known {
     rolled_at: i64,
     clients: clients::Clients,
     reported: reported::Reported,
+    samples: sampled::Samples,
     locks: u64,
 }
 
@@ -164,6 +166,7 @@ impl Registry {
                     rolled_at: 0,
                     clients: clients::Clients::default(),
                     reported: reported::Reported::default(),
+                    samples: sampled::Samples::default(),
                     locks: 0,
                 })
                 .collect(),
@@ -198,6 +201,7 @@ impl Registry {
             Report::WaitingUnknown => self.waiting_unknown(source, out),
             Report::Said { said, at } => self.said(source, said, at, out),
             Report::SaidUnknown => self.said_unknown(source, out),
+            Report::Traced(report) => self.traced(source, &report, out),
             Report::Confirmed { at } => {
                 self.known_mut(source).confirmed_at = Some(at);
                 self.roll(source, at, out);
@@ -252,6 +256,14 @@ impl Registry {
                 } else {
                     queue_read_at = Some(record.as_of);
                 }
+            }
+            match record.sampled_until() {
+                Some(until) if over(until) => {
+                    record.forget_sample();
+                    out.dirty.push(slot);
+                }
+                Some(until) => next = next.min(until),
+                None => {}
             }
             match record.first_deadline() {
                 Some(deadline) if over(deadline) => {
@@ -497,9 +509,9 @@ impl Registry {
                 continue;
             }
             now_waiting.push(slot);
-            let counted_before = record.waiting() > 0;
+            let counted_before = record.followed() > 0;
             if record.waiters != seen.count {
-                if record.waiting() == 0 {
+                if record.followed() == 0 {
                     record.waiting_since = at.0;
                 }
                 record.waiters = seen.count;
@@ -565,7 +577,7 @@ impl Registry {
     /// the count before.
     fn count_waiting(&mut self, slot: Slot, before: bool, at: i64, out: &mut Changes) {
         let record = &mut self.records[slot as usize];
-        let (waiting, basis) = (record.waiting(), record.waiting_basis());
+        let (waiting, basis) = (record.followed(), record.followed_basis());
         let starves = flags::starves(record, at);
         if starves != record.starves {
             record.starves = starves;
@@ -612,6 +624,13 @@ impl Registry {
         });
         let known = &mut self.sources[usize::from(source.0)];
         known.reported = reported;
+        let mut samples = std::mem::take(&mut known.samples);
+        samples.forget(now.0, |slot, generation| {
+            let record = self.records.get(slot as usize);
+            record.is_some_and(|record| record.holds.iter().any(|hold| hold.generation == generation))
+        });
+        let known = &mut self.sources[usize::from(source.0)];
+        known.samples = samples;
         let records = &mut self.records;
         known.contended.retain(|&slot| {
             let rare = records.get_mut(slot as usize).filter(|record| record.source == source);

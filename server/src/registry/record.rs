@@ -82,6 +82,8 @@ pub(super) struct Rare {
     pub(super) lapses: u8,
     /// How many say themselves that they wait for it.
     pub(super) reported: u32,
+    /// What a sample showed a moment ago.
+    pub(super) sampled: Option<Sampled>,
     /// What went on around it in the last minutes.
     pub(super) contention: Option<Box<Contention>>,
     /// What last happened to it did not happen after this moment; 0: nothing was seen to happen.
@@ -112,6 +114,17 @@ impl Failover {
             Copied::Unknown { .. } => self.at.0 - COPIED_WITHIN_MS,
         }
     }
+}
+
+/// What a sample of the traffic showed, as far as locks are found and ordered by it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sampled {
+    /// How many wanted it.
+    pub(super) waiters: u32,
+    /// They tried hard enough to be a load.
+    pub(super) storm: bool,
+    /// When this is too long ago to be told.
+    pub(super) until: i64,
 }
 
 /// A release from here.
@@ -253,23 +266,39 @@ impl Record {
         newest.wrapping_mul(31).wrapping_add(self.holds.len() as u64)
     }
 
-    /// Those who are known to wait: who the store keeps; else whichever is more of those who were counted and those who
-    /// say so, since each can leave some out and neither adds any.
+    /// Those who are known to wait: who the store keeps; else whichever is more of those who were counted, those who say
+    /// so and those who were seen in a sample, since each can leave some out and none adds any.
     #[must_use]
     pub fn waiting(&self) -> u32 {
         match self.queue() {
             Some(queue) => queue.count,
-            None => self.counted().max(self.reported()),
+            None => self.followed().max(self.sampled().map_or(0, |sampled| sampled.waiters)),
         }
     }
 
     /// How that number is known, where there is anybody.
     pub(super) fn waiting_basis(&self) -> WaitersBasis {
+        if self.waiting() > self.followed() { WaitersBasis::Sampled } else { self.followed_basis() }
+    }
+
+    /// Those of them whose number is kept up to date, so that their time can be added up: a sample is a moment.
+    pub(super) fn followed(&self) -> u32 {
+        self.queue().map_or_else(|| self.counted().max(self.reported()), |queue| queue.count)
+    }
+
+    /// How that number is known.
+    pub(super) fn followed_basis(&self) -> WaitersBasis {
         match self.queue() {
             Some(_) => WaitersBasis::Exact,
             None if self.reported() > self.counted() => WaitersBasis::Reported,
             None => WaitersBasis::Inferred,
         }
+    }
+
+    /// Since when somebody has been waiting without a break; `None` where that is not followed.
+    #[must_use]
+    pub fn waits_since(&self) -> Option<i64> {
+        (self.followed() > 0).then_some(self.waiting_since)
     }
 
     /// Those whose traces were counted.
@@ -280,6 +309,16 @@ impl Record {
     /// Those who say themselves that they wait.
     pub(super) fn reported(&self) -> u32 {
         self.rare.as_ref().map_or(0, |rare| rare.reported)
+    }
+
+    /// What a sample showed of it a moment ago, while it is there.
+    pub(super) fn sampled(&self) -> Option<Sampled> {
+        self.rare.as_ref()?.sampled.filter(|_| self.there)
+    }
+
+    /// When what a sample showed is too long ago to be told.
+    pub(super) fn sampled_until(&self) -> Option<i64> {
+        Some(self.rare.as_ref()?.sampled?.until)
     }
 
     /// How it ended, while it is not held.

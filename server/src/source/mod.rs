@@ -11,6 +11,7 @@ mod recognition;
 pub mod redis;
 pub mod redlock;
 mod sight;
+mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,6 +121,8 @@ pub enum Report {
         /// When.
         at: Time,
     },
+    /// What a trace saw: true of the seconds in which it was taken.
+    Traced(Arc<TraceReport>),
     /// Another server took over from the one that was watched.
     FailedOver {
         /// When the former one stopped answering, or the change was noticed.
@@ -235,9 +238,12 @@ pub enum Command {
         /// How long, and whether at one lock only.
         order: TraceOrder,
         /// Told what was seen. Dropping the other end stops the trace.
-        done: oneshot::Sender<Result<Arc<TraceReport>, TraceRefusal>>,
+        done: oneshot::Sender<Traced>,
     },
 }
+
+/// What came of a trace.
+pub type Traced = Result<Arc<TraceReport>, TraceRefusal>;
 
 /// What to trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -419,7 +425,7 @@ impl SourceHandle {
     ///
     /// # Errors
     /// Why nothing was looked at.
-    pub async fn trace(&self, order: TraceOrder) -> Result<Arc<TraceReport>, TraceRefusal> {
+    pub async fn trace(&self, order: TraceOrder) -> Traced {
         let (done, told) = oneshot::channel();
         let stopped = || TraceRefusal::Failed { because: "the source stopped before it answered".to_owned() };
         self.commands.send(Command::Trace { order, done }).await.map_err(|_| stopped())?;

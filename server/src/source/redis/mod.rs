@@ -68,7 +68,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use lockkeeper_model::FeedKind;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Batch, Report, SourceHandle, SourceId};
@@ -219,7 +219,7 @@ pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, st
     let name = config.name.as_str().into();
     let whole = Arc::new(Whole::new(id, reports));
     let (publisher, status) = publish::Publisher::new(&config);
-    let (tracer, last_trace) = trace::Tracer::new(config.trace_limit);
-    tokio::spawn(supervisor::run(Arc::new(config), whole, locks.clone(), publisher, Arc::new(tracer), orders, stop));
+    let (traced, last_trace) = watch::channel(None);
+    tokio::spawn(supervisor::run(Arc::new(config), whole, locks.clone(), publisher, traced, orders, stop));
     SourceHandle { id, name, status, commands, locks, last_trace }
 }

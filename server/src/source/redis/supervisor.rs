@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use lockkeeper_model::{SourceState, Time};
+use lockkeeper_model::{SourceState, Time, TraceReport};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,8 @@ use super::trace::Tracer;
 use super::whole::{NodeId, Whole};
 use super::{BoardGone, RedisConfig, Shared, WAITING_COMMANDS, link};
 use crate::clock;
-use crate::source::{Among, Command, ReleaseReply, TraceRefusal};
+use crate::source::traces::{self, Nodes};
+use crate::source::{Among, Command, ReleaseReply, TraceOrder, Traced};
 
 /// Watches until `stop`.
 pub(super) async fn run(
@@ -32,7 +33,7 @@ pub(super) async fn run(
     whole: Arc<Whole>,
     locks: Arc<AtomicU64>,
     publisher: Publisher,
-    tracer: Arc<Tracer>,
+    traced: watch::Sender<Option<Arc<TraceReport>>>,
     mut orders: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) {
@@ -53,7 +54,7 @@ pub(super) async fn run(
         config: config.clone(),
         whole: whole.clone(),
         locks,
-        tracer,
+        traced,
         stop: stop.clone(),
     };
     tokio::spawn(stop.clone().run_until_cancelled_owned(topology::watch(config.clone(), views, hurry)));
@@ -97,7 +98,8 @@ struct Supervisor {
     config: Arc<RedisConfig>,
     whole: Arc<Whole>,
     locks: Arc<AtomicU64>,
-    tracer: Arc<Tracer>,
+    /// What the last trace saw.
+    traced: watch::Sender<Option<Arc<TraceReport>>>,
     memory: Arc<Memory>,
     elsewhere: Option<Arc<Elsewhere>>,
     nodes: BTreeMap<Address, Node>,
@@ -205,7 +207,7 @@ impl Supervisor {
             memory: self.memory.clone(),
             elsewhere: self.elsewhere.clone(),
             locks: self.locks.clone(),
-            tracer: self.tracer.clone(),
+            tracer: Arc::new(Tracer::new()),
             offsets: offsets.clone(),
         };
         self.whole.add(id).await;
@@ -230,29 +232,40 @@ impl Supervisor {
                     let _ = done.send(ReleaseReply::Failed { because: because.to_owned() });
                 }
             },
-            Command::Trace { order, done } => {
-                let node = match &order.key {
-                    Some(key) => self.owner(key),
-                    None if self.elsewhere.is_some() => {
-                        let because =
-                            "in a cluster only one lock can be traced, on the node that has it: name the lock";
-                        // Whoever ordered it may have given up.
-                        let _ = done.send(Err(TraceRefusal::Failed { because: because.to_owned() }));
-                        return;
-                    }
-                    None => self.nodes.values().next(),
-                };
-                match node {
-                    Some(node) => give(node, Command::Trace { order, done }),
-                    None => link::refuse(Command::Trace { order, done }),
-                }
-            }
+            Command::Trace { order, done } => self.trace(order, done),
             Command::Look { keys, done } => self.look(keys, done),
             Command::Together { keys } => {
                 self.memory.together(&keys);
                 self.look(keys, None);
             }
         }
+    }
+
+    /// Has every node sampled that may be asked for the keys in question.
+    fn trace(&self, order: TraceOrder, mut done: oneshot::Sender<Traced>) {
+        let nodes: Vec<&Node> = match &order.key {
+            Some(key) => self.owner(key).into_iter().collect(),
+            None => self.nodes.values().collect(),
+        };
+        if nodes.is_empty() {
+            link::refuse(Command::Trace { order, done });
+            return;
+        }
+        let ask = |node: &Node| {
+            let (done, told) = oneshot::channel();
+            give(node, Command::Trace { order: order.clone(), done });
+            (node.watched.address.to_string(), told)
+        };
+        let asked: Vec<_> = nodes.into_iter().map(ask).collect();
+        let (source, last) = (self.config.name.clone(), self.traced.clone());
+        tokio::spawn(async move {
+            let Some(traced) = traces::gather(&source, asked, Nodes::Parts, &mut done).await else { return };
+            if let Ok(report) = &traced {
+                last.send_replace(Some(Arc::clone(report)));
+            }
+            // Whoever ordered it may have given up.
+            let _ = done.send(traced);
+        });
     }
 
     fn look(&self, keys: Vec<Bytes>, done: Option<oneshot::Sender<()>>) {

@@ -292,6 +292,7 @@ impl Combined {
             // The stream of reports is one key on one node.
             Report::Said { .. }
             | Report::SaidUnknown
+            | Report::Traced(_)
             | Report::Sights { .. }
             | Report::Gap { .. }
             | Report::FailedOver { .. } => vec![report],
