@@ -15,10 +15,10 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::dirty::Dirty;
-use super::glob;
 use super::trouble::refused_command;
 use super::{BoardGone, Shared};
 use crate::clock;
+use crate::glob;
 use crate::source::{Hint, Report};
 
 /// How often the feed is asked whether it is still there. Its answer also proves that every earlier notice has arrived,

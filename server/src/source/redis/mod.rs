@@ -34,7 +34,6 @@ mod dirty;
 mod elsewhere;
 mod endpoint;
 mod feed;
-mod glob;
 mod link;
 mod listening;
 mod own_thread;

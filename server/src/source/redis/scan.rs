@@ -11,11 +11,11 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::assemble::{Reader, Wanted};
-use super::glob;
 use super::pace::Purpose;
 use super::trouble::refused_command;
 use super::{BoardGone, Shared};
 use crate::clock;
+use crate::glob;
 use crate::source::Report;
 
 /// `COUNT` of one page: about a millisecond of the server's time, so that others wait no longer than that; and more when

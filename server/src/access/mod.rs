@@ -1,0 +1,13 @@
+//! Who asks, and what they may see and do.
+//!
+//! - [`person`]: somebody who asks, however that was found out.
+//! - [`rights`]: what roles are granted, and what follows from it for one person. No IO, no clock.
+//!
+//! Whoever answers a request asks the [`Scope`] of its [`Person`], and nothing else. A lock outside it does not exist
+//! for that person.
+
+pub mod person;
+pub mod rights;
+
+pub use person::{Person, SessionId, Via};
+pub use rights::{Grant, Policy, Reach, Right, Rights, Role, Scope};
