@@ -246,8 +246,8 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
     while let Some(ask) = asked.recv().await {
         let mut world = world.lock().unwrap();
         match ask {
-            Ask::List { question, offset, limit, answer } => {
-                world.asked.push(format!("list {question:?} {offset} {limit}"));
+            Ask::List { asked, offset, limit, answer } => {
+                world.asked.push(format!("list {asked:?} {offset} {limit}"));
                 let locks: Vec<Lock> = world.held.values().map(|held| held.lock.clone()).collect();
                 let _ = answer.send(Listing { as_of: now(), total: locks.len() as u64, locks });
             }
@@ -257,7 +257,8 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 let events = world.events.iter().filter(|event| event.lock.as_ref() == Some(&id)).cloned().collect();
                 let _ = answer.send(Found { as_of: now(), held, events, events_cut: false });
             }
-            Ask::Graph { source, answer } => {
+            Ask::Count { answer, .. } => drop(answer.send(Vec::new())),
+            Ask::Graph { source, answer, .. } => {
                 world.asked.push(format!("graph {source:?}"));
                 let _ = answer.send(Waits { as_of: now(), graph: WaitGraph::default() });
             }
@@ -268,7 +269,7 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 world.subscribers.push(tx);
                 let _ = answer.send(Subscription { backlog, events });
             }
-            Ask::Connect { answer } => {
+            Ask::Connect { answer, .. } => {
                 let (tx, frames) = mpsc::channel(4);
                 world.viewers.push(tx);
                 let _ = answer.send(Viewer::new(world.viewers.len() as u64, frames, asks.clone()));

@@ -300,7 +300,7 @@ impl Scope {
 
 /// Which locks: those in any of some areas. Two that are made of the same grants are equal, in whatever order those
 /// came, so that what is worked out for one person serves all who see the same. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Reach {
     /// `None`: everything.
     areas: Option<Arc<[Area]>>,
@@ -344,6 +344,25 @@ impl Reach {
     pub fn has_all_of(&self, source: &str) -> bool {
         let whole = |area: &Area| area.keys.are_all() && area.has_source(source);
         self.areas.as_ref().is_none_or(|areas| areas.iter().any(whole))
+    }
+
+    /// The key patterns that limit it in this source; none where it has all of the source.
+    pub(super) fn key_patterns(&self, source: &str) -> Vec<String> {
+        let areas = self.areas.iter().flat_map(|areas| areas.iter()).filter(|area| area.has_source(source));
+        let globs = areas.flat_map(|area| area.keys.0.iter().flatten());
+        let mut texts: Vec<String> = globs.map(|glob| String::from_utf8_lossy(glob).into_owned()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        texts
+    }
+}
+
+impl fmt::Debug for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.areas {
+            None => f.write_str("all"),
+            Some(areas) => areas.fmt(f),
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use lockkeeper_model::{Order, Question, SortKey, Time};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
-use super::Views;
+use super::{Asked, Views};
+use crate::access::Reach;
 use crate::registry::tests::{Step, World, play, steps};
 use crate::source::Surroundings;
 
@@ -81,7 +82,7 @@ proptest! {
         }
         let (tx, mut frames) = mpsc::channel(2);
         let mut screen = Screen::default();
-        views.connect(1, tx);
+        views.connect(1, Reach::ALL, tx);
         views.ask(&world.registry, 1, 5, &question, offset, limit, Time(world.now));
         for step in &steps {
             play(&mut world, step);
@@ -98,7 +99,7 @@ proptest! {
 
         let (tx, mut fresh_frames) = mpsc::channel(2);
         let mut fresh = Screen::default();
-        views.connect(2, tx);
+        views.connect(2, Reach::ALL, tx);
         views.ask(&world.registry, 2, 9, &question, offset, limit, Time(world.now));
         views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
         fresh.read(&mut fresh_frames);
@@ -116,20 +117,22 @@ proptest! {
     #[test]
     fn an_answer_kept_up_to_date_is_the_answer_computed_anew(steps in steps(), question in question()) {
         let (mut world, mut views) = (World::new(), Views::default());
-        views.page(&world.registry, &question, 0, 100, Time(0));
+        let asked = Asked { question, reach: Reach::ALL };
+        views.page(&world.registry, &asked, 0, 100, Time(0));
         for step in &steps {
             play(&mut world, step);
             note(&mut world, &mut views);
         }
-        let kept = views.page(&world.registry, &question, 0, 100, Time(world.now));
+        let kept = views.page(&world.registry, &asked, 0, 100, Time(world.now));
         let mut anew = Views::default();
         for slot in 0..world.registry.slots() {
             anew.change(&world.registry, slot as u32);
         }
-        prop_assert_eq!(kept, anew.page(&world.registry, &question, 0, 100, Time(world.now)));
-        prop_assert_eq!(views.all(), world.held().len() as u64);
-        let by_dialect: u64 = views.dialects().iter().map(|dialect| dialect.locks).sum();
-        prop_assert_eq!(by_dialect, views.all());
+        prop_assert_eq!(kept, anew.page(&world.registry, &asked, 0, 100, Time(world.now)));
+        let now = Time(world.now);
+        let by_dialect = views.dialects(&world.registry, &Reach::ALL, now).iter().map(|dialect| dialect.locks).sum::<u64>();
+        prop_assert_eq!(by_dialect, world.held().len() as u64);
+        prop_assert_eq!(views.by_source(&world.registry, &Reach::ALL, 1, now), [by_dialect]);
     }
 }
 
@@ -141,7 +144,7 @@ fn an_ended_row_is_told_with_how_it_ended() {
     play(&mut world, &Step::Notice(1));
     note(&mut world, &mut views);
     let (tx, mut frames) = mpsc::channel(4);
-    views.connect(1, tx);
+    views.connect(1, Reach::ALL, tx);
     views.ask(&world.registry, 1, 1, &Question::default(), 0, 10, Time(world.now));
     views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
     frames.try_recv().unwrap();
