@@ -14,9 +14,12 @@ use lockkeeper_model::{
     WaitGraph, Waiters, WaitersBasis, encode_token,
 };
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
-use crate::board::{Ask, Board, Found, Held, Listing, Subscription, Viewer, Waits};
-use crate::source::{Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target, TraceRefusal};
+use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Subscription, Viewer, Waits};
+use crate::source::{
+    Batch, Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target, TraceRefusal,
+};
 
 /// The moment at which everything in this world is true.
 pub(crate) fn now() -> Time {
@@ -87,6 +90,23 @@ pub(crate) struct Fake {
 impl Fake {
     /// A world with these sources, each live and empty.
     pub(crate) fn new(names: &[&str]) -> Fake {
+        let (asks, asked) = mpsc::channel(16);
+        Fake::with_board(names, |handles, world| {
+            tokio::spawn(board(world, asked, asks.clone()));
+            Board::new(asks, handles)
+        })
+    }
+
+    /// A world with these sources and the board of the product, which knows what is sent to it.
+    pub(crate) fn watched(names: &[&str]) -> (Fake, mpsc::Sender<Batch>) {
+        let (reports, reported) = mpsc::channel(16);
+        let options = BoardOptions { release_enabled: true, trace_enabled: true, demo: false };
+        let fake =
+            Fake::with_board(names, |handles, _| board::spawn(handles, reported, options, CancellationToken::new()));
+        (fake, reports)
+    }
+
+    fn with_board(names: &[&str], board: impl FnOnce(Vec<SourceHandle>, Arc<Mutex<World>>) -> Board) -> Fake {
         let world = Arc::new(Mutex::new(World {
             held: BTreeMap::new(),
             events: Vec::new(),
@@ -118,9 +138,7 @@ impl Fake {
                 last_trace,
             });
         }
-        let (asks, asked) = mpsc::channel(16);
-        tokio::spawn(board(Arc::clone(&world), asked, asks.clone()));
-        Fake { board: Board::new(asks, handles), world, statuses: Arc::new(statuses) }
+        Fake { board: board(handles, Arc::clone(&world)), world, statuses: Arc::new(statuses) }
     }
 
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
