@@ -10,6 +10,8 @@
 pub mod narrow;
 pub mod person;
 pub mod rights;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use person::{Person, SessionId, Via};
 pub use rights::{Grant, Policy, Reach, Right, Rights, Role, Scope};

@@ -1,13 +1,14 @@
 //! A viewer that applies what it is told must see what a viewer that asks anew sees.
 
 use bytes::Bytes;
-use lockkeeper_model::wire::{Row, ServerFrame};
+use lockkeeper_model::wire::{Facets, Row, ServerFrame};
 use lockkeeper_model::{Order, Question, SortKey, Time};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::{Asked, Views};
-use crate::access::Reach;
+use crate::access::tests::{scope_of, somebody};
+use crate::access::{Reach, Right};
 use crate::registry::tests::{Step, World, play, steps};
 use crate::source::Surroundings;
 
@@ -16,14 +17,19 @@ use crate::source::Surroundings;
 struct Screen {
     rows: Vec<Row>,
     total: u64,
+    all: u64,
+    facets: Facets,
 }
 
 impl Screen {
     fn read(&mut self, frames: &mut mpsc::Receiver<Bytes>) {
         while let Ok(frame) = frames.try_recv() {
             match serde_json::from_slice(&frame).unwrap() {
-                ServerFrame::Window { rows, total, .. } => *self = Screen { rows, total },
-                ServerFrame::Delta { order, rows, total, .. } => {
+                ServerFrame::Window { rows, total, all, facets, .. } => {
+                    *self = Screen { rows, total, all, facets };
+                }
+                ServerFrame::Delta { order, rows, total, all, facets, .. } => {
+                    (self.all, self.facets) = (all, facets);
                     let mut all = std::mem::take(&mut self.rows);
                     for row in rows {
                         match all.iter_mut().find(|known| known.row == row.row) {
@@ -44,6 +50,12 @@ impl Screen {
             }
         }
     }
+}
+
+/// What of its rows does not depend on when each was last told.
+fn shown(screen: &Screen) -> Vec<(String, Option<String>, Option<i64>, Option<u32>, String)> {
+    let one = |row: &Row| (row.id.to_string(), row.token.clone(), row.expires_at, row.waiters, row.generation.clone());
+    screen.rows.iter().map(one).collect()
 }
 
 fn note(world: &mut World, views: &mut Views) {
@@ -103,15 +115,56 @@ proptest! {
         views.ask(&world.registry, 2, 9, &question, offset, limit, Time(world.now));
         views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
         fresh.read(&mut fresh_frames);
-        let shown = |screen: &Screen| {
-            screen
-                .rows
-                .iter()
-                .map(|row| (row.id.to_string(), row.token.clone(), row.expires_at, row.waiters, row.generation.clone()))
-                .collect::<Vec<_>>()
-        };
         prop_assert_eq!(shown(&screen), shown(&fresh));
         prop_assert_eq!(screen.total, fresh.total);
+    }
+
+    #[test]
+    fn a_part_is_what_is_left_of_the_whole_without_the_rest(
+        before in steps(), steps in steps(), question in question(), (roles, only) in somebody(),
+    ) {
+        let (mut world, mut views) = (World::new(), Views::default());
+        for step in &before {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+        }
+        let scope = scope_of(&roles, only.as_deref());
+        let connect = |views: &mut Views, world: &World, viewer: u64, reach: &Reach, question: &Question| {
+            let (tx, frames) = mpsc::channel(200);
+            views.connect(viewer, reach.clone(), tx);
+            views.ask(&world.registry, viewer, 1, question, 0, 100, Time(world.now));
+            frames
+        };
+        let mut frames = connect(&mut views, &world, 1, scope.seen(), &question);
+        for step in &steps {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+            views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+        }
+        let mut frames_of_all = connect(&mut views, &world, 2, &Reach::ALL, &question);
+        let mut frames_of_held = connect(&mut views, &world, 3, &Reach::ALL, &Question::default());
+        views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+        let [mut part, mut whole, mut held] = [(); 3].map(|()| Screen::default());
+        part.read(&mut frames);
+        whole.read(&mut frames_of_all);
+        held.read(&mut frames_of_held);
+
+        for screen in [&mut whole, &mut held] {
+            screen.rows.retain(|row| scope.may(Right::View, &row.source, &row.id.key().unwrap()));
+        }
+        prop_assert_eq!(shown(&part), shown(&whole));
+        prop_assert_eq!((part.total, part.all), (whole.rows.len() as u64, held.rows.len() as u64));
+        let no_expiry = held.rows.iter().filter(|row| row.expires_at.is_none()).count() as u64;
+        let waiting = held.rows.iter().filter(|row| row.waiters.is_some_and(|waiters| waiters > 0)).count() as u64;
+        prop_assert_eq!(part.facets, Facets { waiting, no_expiry });
+
+        let now = Time(world.now);
+        let asked = Asked { question, reach: scope.seen().clone() };
+        let (total, slots) = views.page(&world.registry, &asked, 0, 100, now);
+        prop_assert_eq!((total, slots.len()), (part.total, part.rows.len()));
+        prop_assert_eq!(views.by_source(&world.registry, scope.seen(), 1, now), [part.all]);
+        let by_dialect = views.dialects(&world.registry, scope.seen(), now);
+        prop_assert_eq!(by_dialect.iter().map(|dialect| dialect.locks).sum::<u64>(), part.all);
     }
 
     #[test]

@@ -291,6 +291,12 @@ async fn everybody_may_do_what_their_roles_grant_and_is_told_of_nothing_else() {
     let routed: BTreeSet<&str> = api().iter().map(|(path, _)| *path).collect();
     let tested: BTreeSet<&str> = ROWS.iter().map(|(_, route, ..)| *route).collect();
     assert_eq!(routed, tested, "every route has a row, and every row a route");
+    let description = serde_json::to_value(super::super::openapi::description()).unwrap();
+    for (route, methods) in description["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+            assert!(ROWS.iter().any(|row| (row.0, row.1) == (method.as_str(), route)), "no row for {method} {route}");
+        }
+    }
 
     for (method, route, path, body, expected) in ROWS {
         for (who, status) in ALL.into_iter().zip(expected) {
