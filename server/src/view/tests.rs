@@ -6,11 +6,11 @@ use lockkeeper_model::{Order, Question, SortKey, Time};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
-use super::{Asked, Views};
+use super::{Asked, KEEP_UNWATCHED_MS, Views};
 use crate::access::tests::{scope_of, somebody};
-use crate::access::{Reach, Right};
+use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::registry::tests::{Step, World, play, steps};
-use crate::source::Surroundings;
+use crate::source::{SourceId, Surroundings};
 
 /// What a viewer's screen shows.
 #[derive(Debug, Default)]
@@ -187,6 +187,53 @@ proptest! {
         prop_assert_eq!(by_dialect, world.held().len() as u64);
         prop_assert_eq!(views.by_source(&world.registry, &Reach::ALL, 1, now), [by_dialect]);
     }
+}
+
+#[test]
+fn what_is_hidden_moves_nothing_and_those_who_see_the_same_share() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    world.scan();
+    let change = |world: &mut World, views: &mut Views, key: u8, token: u8| {
+        play(world, &Step::Take(key, token, None));
+        play(world, &Step::Notice(key));
+        note(world, views);
+        views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+    };
+    change(&mut world, &mut views, 1, 1);
+    change(&mut world, &mut views, 2, 1);
+    let mut all = Vec::new();
+    for viewer in 0..100 {
+        // The same in other words and another order.
+        let twice = [&["lock:1*", "x"][..], &["x", "lock:1*", "x"]][viewer as usize % 2];
+        let (tx, frames) = mpsc::channel(4);
+        views.connect(viewer, reach_of(twice), tx);
+        views.ask(&world.registry, viewer, 1, &Question::default(), 0, 10, Time(world.now));
+        views.follow(&world.registry, viewer, Some((SourceId(0), "lock:2".into())));
+        all.push(frames);
+    }
+    views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+    assert_eq!((views.answers.len(), views.tallies.len()), (1, 2), "one answer, and the tally of all beside theirs");
+    let mut heard =
+        || -> usize { all.iter_mut().map(|frames| std::iter::from_fn(|| frames.try_recv().ok()).count()).sum() };
+    assert_eq!(heard(), 200, "a window and a followed lock that is not there");
+    change(&mut world, &mut views, 2, 2);
+    change(&mut world, &mut views, 3, 1);
+    assert_eq!(heard(), 0);
+    change(&mut world, &mut views, 1, 2);
+    assert_eq!(heard(), 100);
+
+    for viewer in 0..100 {
+        views.leave(viewer);
+    }
+    views.forget_unused(Time(world.now).plus(KEEP_UNWATCHED_MS));
+    assert_eq!((views.answers.len(), views.tallies.len()), (0, 1));
+}
+
+fn reach_of(keys: &[&str]) -> Reach {
+    let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    let role = Role { name: "r".into(), groups: Vec::new(), grant: Grant::new([Right::View], &[], &keys) };
+    let person = Person { via: Via::Password, roles: vec!["r".into()], ..Person::loopback() };
+    Policy::new(vec![role]).scope(&person).seen().clone()
 }
 
 #[test]

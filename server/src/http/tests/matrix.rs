@@ -292,8 +292,10 @@ async fn everybody_may_do_what_their_roles_grant_and_is_told_of_nothing_else() {
     let tested: BTreeSet<&str> = ROWS.iter().map(|(_, route, ..)| *route).collect();
     assert_eq!(routed, tested, "every route has a row, and every row a route");
     let description = serde_json::to_value(super::super::openapi::description()).unwrap();
+    let documented = include_str!("../../../../docs/security.md");
     for (route, methods) in description["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+            assert!(documented.contains(&format!("| `{method} {route}` |")), "undocumented: {method} {route}");
             assert!(ROWS.iter().any(|row| (row.0, row.1) == (method.as_str(), route)), "no row for {method} {route}");
         }
     }
