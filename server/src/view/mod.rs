@@ -169,11 +169,10 @@ impl Views {
         let mut first = true;
         let (answers, viewers) = (&self.answers, &self.viewers);
         self.tallies.retain(|tally| {
-            let is_needed = std::mem::take(&mut first)
+            std::mem::take(&mut first)
                 || now.since(tally.used_at) < KEEP_UNWATCHED_MS
                 || viewers.have(tally.reach())
-                || answers.values().any(|answer| answer.asked.reach == *tally.reach());
-            is_needed
+                || answers.values().any(|answer| answer.asked.reach == *tally.reach())
         });
     }
 

@@ -53,8 +53,9 @@ impl Screen {
 }
 
 /// What of its rows does not depend on when each was last told.
-fn shown(screen: &Screen) -> Vec<(String, Option<String>, Option<i64>, Option<u32>, String)> {
-    let one = |row: &Row| (row.id.to_string(), row.token.clone(), row.expires_at, row.waiters, row.generation.clone());
+fn shown(screen: &Screen) -> Vec<String> {
+    let one =
+        |row: &Row| format!("{} {:?} {:?} {:?} {}", row.id, row.token, row.expires_at, row.waiters, row.generation);
     screen.rows.iter().map(one).collect()
 }
 
