@@ -23,9 +23,10 @@ impl Reach {
         for node in &mut status.nodes {
             // Of one master alone it was not counted; every lock of a quorum is meant to be on each.
             node.coverage.locks = node.coverage.locks.min(locks);
+            node.hint = None;
         }
-        // It names what the feed was narrowed to.
-        status.feed_because = None;
+        // Both can name the patterns that the feed was narrowed to, in the store's words or ours.
+        (status.feed_because, status.hint) = (None, None);
         if !status.patterns.is_empty() {
             status.patterns.retain(|pattern| self.has(&status.name, pattern.as_bytes()));
             if status.patterns.is_empty() {
@@ -71,6 +72,7 @@ mod tests {
         let mut status = fake::status("orders");
         status.patterns = vec!["lock:*".to_owned(), "payroll".to_owned()];
         status.feed_because = Some("client tracking of `lock:`, `payroll`".to_owned());
+        status.hint = Some("NOPERM this user may not use the channel `__keyspace@0__:payroll`".to_owned());
         let why = || "it is a list".to_owned();
         status.not_locks.count = 9;
         status.not_locks.sample = vec![(LockId::of_key(b"payroll:x"), why()), (LockId::of_key(b"lock:x"), why())];
