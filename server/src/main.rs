@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -98,7 +99,8 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
     }
     let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo };
     let board = board::spawn(handles, board_reports, options, stop.clone());
-    let state = AppState::new(board, config.release_enabled, config.trace_enabled, listen, closing.clone());
+    let mut state = AppState::new(board, config.release_enabled, config.trace_enabled, listen, closing.clone());
+    state.policy = Arc::new(std::mem::take(&mut config.policy));
 
     let mut asked_to_stop = signals()?;
     tokio::spawn(async move {

@@ -10,9 +10,10 @@ use toml::de::{DeTable, DeValue};
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use super::format;
+use super::role::{self, RoleTable};
 use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "release", "trace"];
+const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace"];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -45,6 +46,7 @@ pub(super) struct File {
     pub(super) trace_max_commands_per_second: Option<Given<u64>>,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
+    pub(super) roles: Vec<RoleTable>,
 }
 
 /// One `[[source]]`.
@@ -106,6 +108,11 @@ impl File {
             let taught = format::format(table.nested(place, value, "a table begun by `[[format]]`")?, &formats)?;
             formats.push(taught);
         }
+        let mut roles = Vec::new();
+        for (place, value) in table.list("role", "tables, each begun by `[[role]]`")? {
+            let one = role::role(table.nested(place, value, "a table begun by `[[role]]`")?, &roles)?;
+            roles.push(one);
+        }
         let mut release_enabled = None;
         if let Some((place, value)) = table.take("release") {
             let mut release = table.nested(place, value, "a table begun by `[release]`")?;
@@ -129,6 +136,7 @@ impl File {
             trace_max_commands_per_second,
             sources,
             formats,
+            roles,
         };
         table.finish(KEYS)?;
         Ok(file)
@@ -260,7 +268,7 @@ impl<'a, 'i> Table<'a, 'i> {
         Some((self.document.place(value.span().start, format!("{}{key}", self.prefix)), value))
     }
 
-    fn place_of(&self, key: &str) -> Option<Place> {
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
         let (_, value) = self.entries.iter().find(|(name, _)| name.get_ref() == key)?;
         Some(self.document.place(value.span().start, format!("{}{key}", self.prefix)))
     }
@@ -297,6 +305,15 @@ impl<'a, 'i> Table<'a, 'i> {
 
     pub(super) fn string(&mut self, key: &str) -> Result<Option<Given<String>>, ConfigError> {
         self.take(key).map(|(place, value)| self.as_string(place, value)).transpose()
+    }
+
+    /// A list of strings; `None` where it is left out.
+    pub(super) fn strings(&mut self, key: &str) -> Result<Option<Vec<Given<String>>>, ConfigError> {
+        if self.place_of(key).is_none() {
+            return Ok(None);
+        }
+        let items = self.list(key, "a list of strings")?;
+        items.into_iter().map(|(place, value)| self.as_string(place, value)).collect::<Result<_, _>>().map(Some)
     }
 
     #[expect(clippy::unused_self, reason = "reads like its neighbours")]

@@ -6,6 +6,7 @@ mod error;
 mod file;
 mod format;
 mod listen;
+mod role;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use file::File;
 pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
 pub use url::StoreUrl;
 
+use crate::access::Policy;
 use crate::source::redis::Format;
 
 /// The file that is read without being named, if it is in the working directory.
@@ -56,6 +58,9 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Key `[[format]]`: ways of storing locks beyond the built-in ones. Default: none.
     pub formats: Vec<Format>,
+    /// Key `[[role]]`: who may see and do what. Default: no roles, so that whoever is known may do nothing. Means nothing
+    /// to whoever reaches a server that asks nobody who they are.
+    pub policy: Policy,
 }
 
 impl Config {
@@ -92,6 +97,7 @@ impl Config {
             log_format: log_format.map_or(LogFormat::Text, |format| format.value),
             sources: Vec::new(),
             formats: Vec::new(),
+            policy: Policy::default(),
         })
     }
 
@@ -110,6 +116,7 @@ impl Config {
             let patterns = settings.patterns.iter().map(source::checked_pattern).collect::<Result<Vec<_>, _>>()?;
             source::from_urls(urls, &patterns)
         };
+        let policy = role::policy(file.roles, &sources)?;
         Ok(Config {
             listen: listen::resolve(settings.listen.or(file.listen))?,
             release_enabled: settings.allow_release.or(file.release_enabled).is_some_and(|allow| allow.value),
@@ -121,6 +128,7 @@ impl Config {
             log_format: log_format.or(file.log_format).map_or(LogFormat::Text, |format| format.value),
             sources,
             formats: file.formats,
+            policy,
         })
     }
 }

@@ -8,6 +8,7 @@ use super::cli::{LogFormat, Settings};
 use super::error::{ConfigError, Given, Place};
 use super::file::File;
 use super::{Config, DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS};
+use crate::access::{Person, Right, Via};
 
 fn flag<T>(value: T, name: &'static str) -> Given<T> {
     Given::new(value, Place::Flag(name))
@@ -133,7 +134,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
         "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
-         release, trace",
+         role, release, trace",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
@@ -232,6 +233,70 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "[release]\nenabled = 'yes'",
         "lockkeeper.toml:2:11: `release.enabled` is a string, expected `true` or `false`",
+    );
+}
+
+#[test]
+fn roles_are_granted_to_groups() {
+    let config = config(
+        Settings::default(),
+        r#"
+        [[source]]
+        name = "orders"
+        url = "redis://a"
+        [[role]]
+        name = "oncall"
+        groups = ["sre", "/teams/on call"]
+        rights = ["view", "release"]
+        sources = ["orders", "bill*"]
+        keys = ["lock:*"]
+        [[role]]
+        name = "look"
+        groups = ["sre"]
+        rights = ["view"]
+        "#,
+    )
+    .unwrap();
+    let roles = config.policy.roles_of(&["sre"]);
+    assert_eq!(roles.iter().map(|role| &**role).collect::<Vec<_>>(), ["oncall", "look"]);
+    let one = Person { via: Via::Proxy, roles: config.policy.roles_of(&["/teams/on call"]), ..Person::loopback() };
+    let scope = config.policy.scope(&one);
+    assert!(scope.may(Right::Release, "orders", b"lock:x") && scope.may(Right::View, "billing", b"lock:x"));
+    assert!(!scope.may(Right::Release, "orders", b"x") && !scope.may(Right::Trace, "orders", b"lock:x"));
+}
+
+#[test]
+fn a_wrong_role_is_refused_with_its_place() {
+    let role = "[[source]]\nname = 'orders'\nurl = 'redis://a'\n[[role]]\nname = 'oncall'\nrights = ['view']\n";
+    complains(
+        &role.replace("'view'", "'view', 'delete'"),
+        "lockkeeper.toml:6:19: `role.rights` is `delete`, expected one of `view`, `annotate`, `trace`, `release`, `hold`, \
+         `bulk`, `approve`, `admin`",
+    );
+    complains(
+        &format!("{role}sources = ['orders', 'order']"),
+        "lockkeeper.toml:7:22: `role.sources` is `order`, expected a pattern, or one of the sources `orders`",
+    );
+    complains(
+        &format!("{role}keys = []"),
+        "lockkeeper.toml:7:8: `role.keys` is `an empty list`, expected 1 to 64 patterns; without the key, there is no limit",
+    );
+    complains(
+        &format!("{role}groups = ['']"),
+        "lockkeeper.toml:7:11: `role.groups` is ``, expected the name of a group, of 1 to 512 bytes",
+    );
+    complains(
+        &format!("{role}[[role]]\nname = 'oncall'\nrights = []"),
+        "lockkeeper.toml:8:8: `role.name` is `oncall`, expected a name that no other role has; several roles may name the \
+         same group",
+    );
+    complains(
+        "[[role]]\nname = 'oncall'",
+        "lockkeeper.toml:1:1: `role.rights` is missing, expected a list such as `[\"view\", \"release\"]`",
+    );
+    complains(
+        &format!("{role}right = ['view']"),
+        "lockkeeper.toml:7:1: `role.right` is not a key here, expected one of name, groups, rights, sources, keys",
     );
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::ApiError;
+use super::{Anybody, ApiError, Identify};
+use crate::access::Policy;
 use crate::board::Board;
 use crate::release::ReleaseDesk;
 
@@ -27,12 +28,17 @@ pub struct AppState {
     pub listen: SocketAddr,
     /// Ends every stream: they never finish by themselves.
     pub closing: CancellationToken,
+    /// Who may see and do what.
+    pub policy: Arc<Policy>,
+    /// Finds out who asks.
+    pub identify: Arc<dyn Identify>,
     viewers: Slots,
     event_streams: Slots,
 }
 
 impl AppState {
-    /// The state of a server that listens on `listen` and ends its streams with `closing`.
+    /// The state of a server that listens on `listen`, ends its streams with `closing`, and lets whoever reaches it do
+    /// everything.
     #[must_use]
     pub fn new(
         board: Board,
@@ -47,6 +53,8 @@ impl AppState {
             trace_enabled,
             listen,
             closing,
+            policy: Arc::default(),
+            identify: Arc::new(Anybody),
             viewers: Slots::new("viewers", MAX_VIEWERS),
             event_streams: Slots::new("event streams", MAX_EVENT_STREAMS),
         }

@@ -14,7 +14,8 @@ use lockkeeper_model::{
 use tokio::time::Instant;
 
 use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, named, policy, word};
+use super::{Refusal, ReleaseDesk, TicketError, named, policy, word};
+use crate::access::{Reach, Right, Scope};
 use crate::board::{BoardClosed, EventFilter, Held, Subscription};
 use crate::clock;
 use crate::source::{ReleaseOrder, ReleaseReply, SourceHandle};
@@ -47,11 +48,13 @@ impl ReleaseDesk {
     ///
     /// # Errors
     /// When the ticket, the confirmation or the reason is not accepted. Then nothing was tried.
-    pub async fn execute(self: &Arc<Self>, request: &ReleaseRequest) -> Result<ReleaseAnswer, Refusal> {
+    pub async fn execute(self: &Arc<Self>, request: &ReleaseRequest, scope: &Scope) -> Result<ReleaseAnswer, Refusal> {
         if !self.enabled {
             return Err(Refusal::Off);
         }
         let permission = self.tickets.check(&request.ticket, clock::now())?;
+        // Before anything else is said: what the ticket is for may be hidden from whoever brings it.
+        check_rights(&permission.holds, scope)?;
         policy::check_confirmation(&request.confirm, &permission.confirm)?;
         let reason: Arc<str> = policy::check_reason(&request.reason)?.into();
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)?;
@@ -119,7 +122,7 @@ impl ReleaseDesk {
         let key = Bytes::from(hold.key.clone());
 
         // Before the attempt, so that nobody can take the lock unseen between the attempt and the watching.
-        let filter = EventFilter { source: Some(hold.source.clone()), lock: Some(id.clone()) };
+        let filter = EventFilter { reach: Reach::ALL, source: Some(hold.source.clone()), lock: Some(id.clone()) };
         let mut events = self.board.subscribe(filter, None).await?;
 
         let unread = || answer(Outcome::Failed, "it could not be read again; nothing was done".to_owned());
@@ -241,6 +244,21 @@ impl ReleaseDesk {
         let _ = self.look(source, vec![key.clone()]).await;
         Ok(self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock))
     }
+}
+
+/// Whether whoever brings the ticket may do what it permits. One that permits something to a lock that they do not see
+/// was not given to them.
+fn check_rights(holds: &[BoundHold], scope: &Scope) -> Result<(), Refusal> {
+    if holds.iter().any(|hold| !scope.sees(&hold.source, &hold.key)) {
+        return Err(TicketError::Unknown.into());
+    }
+    let bulk = (holds.len() > 1).then_some(Right::Bulk);
+    for (hold, right) in holds.iter().flat_map(|hold| [Some(Right::Release), bulk].map(|right| (hold, right))) {
+        if let Some(right) = right.filter(|right| !scope.may(*right, &hold.source, &hold.key)) {
+            return Err(Refusal::NotAllowed { id: LockId::of_key(&hold.key), right });
+        }
+    }
+    Ok(())
 }
 
 /// The holds of each lock together, in their order and each with its place: those of one lock are freed one after the

@@ -3,6 +3,7 @@ use lockkeeper_model::{Holder, LockId, LockIdError, words};
 use super::policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
 use super::preview::MAX_LOCKS;
 use super::ticket::TicketError;
+use crate::access::Right;
 use crate::board::BoardClosed;
 
 /// Why a preview or a release did not get as far as the store.
@@ -11,6 +12,14 @@ pub enum Refusal {
     /// Nobody switched it on.
     #[error("releasing is switched off on this server")]
     Off,
+    /// Whoever asks lacks a right on it.
+    #[error("`{right}` is needed on `{}`, and none of your roles grants it there", words::shown(.id.as_str()))]
+    NotAllowed {
+        /// The lock.
+        id: LockId,
+        /// The right.
+        right: Right,
+    },
     /// None, or too many.
     #[error("`locks` has {0} entries, expected 1 to {MAX_LOCKS}")]
     Count(usize),

@@ -9,6 +9,7 @@ use lockkeeper_model::{
 
 use super::ticket::TicketError;
 use super::{Refusal, ReleaseDesk};
+use crate::access::Scope;
 use crate::fake::{CARELESS_TRAITS, Change, Fake, SHARED_TOKEN_TRAITS, b64, nothing};
 use crate::source::ReleaseReply;
 
@@ -38,7 +39,7 @@ fn target(generation: &str) -> PreviewTarget {
 
 impl Scene {
     async fn preview(&self, target: PreviewTarget) -> Result<PreviewAnswer, Refusal> {
-        self.desk.preview(&PreviewRequest { locks: vec![target], action: Action::Release }).await
+        self.desk.preview(&PreviewRequest { locks: vec![target], action: Action::Release }, &Scope::everything()).await
     }
 
     /// A ticket for `alice`.
@@ -59,7 +60,7 @@ impl Scene {
     async fn try_execute(&self, ticket: &str, confirm: &str, reason: &str) -> Result<ReleaseResult, Refusal> {
         let request =
             ReleaseRequest { ticket: ticket.to_owned(), confirm: confirm.to_owned(), reason: reason.to_owned() };
-        let answer = self.desk.execute(&request).await?;
+        let answer = self.desk.execute(&request, &Scope::everything()).await?;
         assert_eq!(answer.results.len(), 1);
         Ok(answer.results.into_iter().next().unwrap())
     }
@@ -217,14 +218,17 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
     scene.fake.with(|world| semaphore(world, &[ALICE, BOB, CAROL]));
     let [alice, bob] = [("alice", "g1"), ("bob", "g2")]
         .map(|(holder, generation)| PreviewTarget { holder: Some(b64(holder)), ..target(generation) });
-    let answer =
-        scene.desk.preview(&PreviewRequest { locks: vec![alice, bob], action: Action::Release }).await.unwrap();
+    let answer = scene
+        .desk
+        .preview(&PreviewRequest { locks: vec![alice, bob], action: Action::Release }, &Scope::everything())
+        .await
+        .unwrap();
     scene.fake.asked();
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[BOB, CAROL])));
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[CAROL])));
     let (ticket, confirm) = (answer.ticket, answer.confirm);
     let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned() };
-    let results = scene.desk.execute(&request).await.unwrap().results;
+    let results = scene.desk.execute(&request, &Scope::everything()).await.unwrap().results;
     for result in results {
         // Carol had it before and has it still: nobody took what was freed.
         let after = result.after.unwrap();
@@ -287,11 +291,11 @@ async fn a_look_that_came_back_empty_handed_is_no_look() {
 async fn requests_that_make_no_sense_are_refused_by_name() {
     let scene = scene();
     let none = PreviewRequest { locks: Vec::new(), action: Action::Release };
-    assert!(matches!(scene.desk.preview(&none).await, Err(Refusal::Count(0))));
+    assert!(matches!(scene.desk.preview(&none, &Scope::everything()).await, Err(Refusal::Count(0))));
     let many = PreviewRequest { locks: vec![target("g1"); 101], action: Action::Release };
-    assert!(matches!(scene.desk.preview(&many).await, Err(Refusal::Count(101))));
+    assert!(matches!(scene.desk.preview(&many, &Scope::everything()).await, Err(Refusal::Count(101))));
     let twice = PreviewRequest { locks: vec![target("g1"); 2], action: Action::Release };
-    assert!(matches!(scene.desk.preview(&twice).await, Err(Refusal::Twice { .. })));
+    assert!(matches!(scene.desk.preview(&twice, &Scope::everything()).await, Err(Refusal::Twice { .. })));
     let elsewhere = PreviewTarget { source: "nowhere".to_owned(), ..target("g1") };
     assert!(matches!(
         scene.preview(elsewhere).await,
@@ -488,8 +492,11 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
     let scene = scene();
     scene.fake.hold("lock:b", "bob", "g5");
     let b = PreviewTarget { id: LockId::of_key(b"lock:b"), ..target("g5") };
-    let answer =
-        scene.desk.preview(&PreviewRequest { locks: vec![target("g1"), b], action: Action::Release }).await.unwrap();
+    let answer = scene
+        .desk
+        .preview(&PreviewRequest { locks: vec![target("g1"), b], action: Action::Release }, &Scope::everything())
+        .await
+        .unwrap();
     assert_eq!(answer.confirm, "release 2 locks");
     scene.fake.hold("lock:b", "carol", "g6");
     scene.reply(RELEASED, Box::new(|world| world.free("lock:stock:4711")));
@@ -498,7 +505,7 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
         confirm: "release 2 locks".to_owned(),
         reason: "both are stuck".to_owned(),
     };
-    let results = scene.desk.execute(&request).await.unwrap().results;
+    let results = scene.desk.execute(&request, &Scope::everything()).await.unwrap().results;
     let outcomes: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.outcome)).collect();
     assert_eq!(outcomes, [("lock:stock:4711", Outcome::Released), ("lock:b", Outcome::ChangedHands)]);
 }
@@ -518,7 +525,7 @@ fn queue(verdict: Verdict) -> Scene {
 #[tokio::test(start_paused = true)]
 async fn a_dead_waiter_is_taken_out_of_the_queue_of_a_free_lock() {
     let scene = queue(Verdict::Gone);
-    let answer = scene.desk.preview(&evict("w1", Some("alice"))).await.unwrap();
+    let answer = scene.desk.preview(&evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
     let [lock] = answer.locks.as_slice() else { panic!("{answer:?}") };
     assert_eq!((answer.confirm.as_str(), lock.holder.token.as_deref()), ("4711", Some("alice")));
     assert!(lock.plan.starts_with("The head leaves the queue"), "{}", lock.plan);
@@ -536,7 +543,8 @@ async fn a_dead_waiter_is_taken_out_of_the_queue_of_a_free_lock() {
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_is_not_proven_dead_is_taken_out_only_after_a_warning() {
     for (verdict, code) in [(Verdict::Alive, "waiter_alive"), (Verdict::Unknown, "waiter_not_proven_dead")] {
-        let answer = queue(verdict).desk.preview(&evict("lock of w1", Some("alice"))).await.unwrap();
+        let answer =
+            queue(verdict).desk.preview(&evict("lock of w1", Some("alice")), &Scope::everything()).await.unwrap();
         assert_eq!(codes(&answer), [code]);
     }
 }
@@ -545,11 +553,17 @@ async fn a_waiter_that_is_not_proven_dead_is_taken_out_only_after_a_warning() {
 async fn only_the_waiter_that_was_seen_at_the_head_can_be_named() {
     let scene = queue(Verdict::Gone);
     for request in [evict("w1", Some("bob")), evict("w0", Some("alice"))] {
-        assert!(matches!(scene.desk.preview(&request).await, Err(Refusal::QueueMoved { .. })));
+        assert!(matches!(scene.desk.preview(&request, &Scope::everything()).await, Err(Refusal::QueueMoved { .. })));
     }
-    assert!(matches!(scene.desk.preview(&evict("w1", None)).await, Err(Refusal::NoEviction { .. })));
+    assert!(matches!(
+        scene.desk.preview(&evict("w1", None), &Scope::everything()).await,
+        Err(Refusal::NoEviction { .. })
+    ));
     scene.fake.hold("lock:stock:4711", "bob", "g2");
-    assert!(matches!(scene.desk.preview(&evict("w1", Some("alice"))).await, Err(Refusal::ChangedHands { .. })));
+    assert!(matches!(
+        scene.desk.preview(&evict("w1", Some("alice")), &Scope::everything()).await,
+        Err(Refusal::ChangedHands { .. })
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -565,7 +579,7 @@ async fn a_queue_that_moved_since_the_preview_is_left_alone() {
     ];
     for (change, outcome) in moves {
         let scene = queue(Verdict::Gone);
-        let answer = scene.desk.preview(&evict("w1", Some("alice"))).await.unwrap();
+        let answer = scene.desk.preview(&evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
         scene.before_look(change);
         assert_eq!(scene.execute(&answer.ticket).await.outcome, outcome);
         assert_eq!(scene.attempts(), 0);
@@ -575,7 +589,7 @@ async fn a_queue_that_moved_since_the_preview_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_ticket_for_a_waiter_frees_no_hold() {
     let scene = queue(Verdict::Gone);
-    let answer = scene.desk.preview(&evict("w1", Some("alice"))).await.unwrap();
+    let answer = scene.desk.preview(&evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
     scene.fake.hold("lock:stock:4711", "alice", "w1");
     assert_eq!(scene.execute(&answer.ticket).await.outcome, Outcome::ChangedHands);
     assert_eq!(scene.attempts(), 0);

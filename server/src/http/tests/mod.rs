@@ -1,6 +1,7 @@
 //! The contract as a client meets it: requests into the router, or a real socket where a stream is the point.
 
 mod guard;
+mod matrix;
 mod reading;
 mod releasing;
 mod streams;
@@ -34,6 +35,15 @@ impl Rim {
     fn with_releases(enabled: bool) -> Rim {
         let fake = Fake::new(&["orders", "a/b"]);
         fake.hold("lock:stock:4711", "alice", "g1");
+        Rim::of(fake, enabled)
+    }
+
+    /// In front of another world.
+    fn around(fake: Fake) -> Rim {
+        Rim::of(fake, true)
+    }
+
+    fn of(fake: Fake, enabled: bool) -> Rim {
         let listen = SocketAddr::from(([127, 0, 0, 1], 7420));
         let state = AppState::new(fake.board.clone(), enabled, enabled, listen, CancellationToken::new());
         Rim { fake, state }

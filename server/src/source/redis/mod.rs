@@ -37,7 +37,6 @@ mod dirty;
 mod elsewhere;
 mod endpoint;
 mod feed;
-mod glob;
 mod guess;
 mod link;
 mod listening;

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use lockkeeper_model::Time;
 
-use super::{dialect, glob};
+use super::dialect;
+use crate::glob;
 
 /// The longest name of a key that is looked at, in bytes. Names of locks are made by people and their programs; one that
 /// is longer than this would be no use on a screen.
