@@ -7,12 +7,12 @@ use fred::clients::Client;
 use fred::interfaces::ServerInterface;
 use lockkeeper_model::FeedKind;
 
-use super::{Shared, replication};
 use super::dirty::Dirty;
 use super::feed::{self, Broken};
 use super::pace::Own;
 use super::session::{cluster_info, field, info};
 use super::trouble::refused_command;
+use super::{Shared, replication};
 use crate::clock;
 use crate::source::Hint;
 
