@@ -1,18 +1,23 @@
 //! redis-py's `Lock` and what is built on it: a string whose value is a UUID of version 1 without dashes.
 //!
-//! The UUID tells when `acquire` was called and on which network card, so a match is practically never an accident and the
-//! name need not say that it is a lock. The libraries on top are told apart by how they name keys.
+//! The UUID tells when `acquire` was called and on which network card, so a match is hardly ever an accident and the name
+//! need not say that it is a lock, unless the time is long ago. The libraries on top are told apart by how they name keys.
 //!
 //! Sources: redis/redis-py 8.1.0, `redis/lock.py`; jazzband/django-redis 7.0.0; sibson/redbeat 2.4.2; cameronmaske/celery-once
 //! 3.0.1; formats seen running.
 
 use lockkeeper_model::Certainty;
 
-use super::shape::{is_timed_uuid1, uuid1_identity};
+use super::shape::{has_lock_like_name, is_timed_uuid1, uuid1_identity, uuid1_time};
 use super::{Dialect, Found, Kind, Script, Stored, compare_and_delete, none, whole};
 use crate::source::{DialectTraits, Form, Recognition, ReleaseOrder};
 
 pub(super) struct RedisPy;
+
+/// Under a name that says nothing, an acquire this long ago is taken for a random number. One in sixty-four of random 32
+/// hex digits is a UUID of version 1, with any time of 3,653 years: within a year that were four in a million, which
+/// stores of session ids have; within a week it is one in twelve millions.
+const OLDEST_UNNAMED_MS: i64 = 7 * 86_400_000;
 
 const REDIS_PY: &str = "redis-py";
 const DJANGO_REDIS: &str = "django-redis";
@@ -88,9 +93,14 @@ impl Dialect for RedisPy {
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {
         let Some(token) = stored.string().filter(|token| is_timed_uuid1(token, stored.now_ms)) else { return none() };
+        let asked_at = uuid1_time(token).map_or(i64::MIN, |time| time.0);
+        let is_named = stored.configured || has_lock_like_name(stored.key()) || is_of_a_tool(stored.key());
+        if !is_named && asked_at < stored.now_ms - OLDEST_UNNAMED_MS {
+            return none();
+        }
         let recognition = match stored.key() {
-            key if key.starts_with(b"qo_") => &ONCE,
-            key if key.starts_with(b"redbeat:") && key.ends_with(b":lock") => &SCHEDULER,
+            key if is_once(key) => &ONCE,
+            key if is_scheduler(key) => &SCHEDULER,
             key => match cache_prefix(key) {
                 Some(b"") => &DJANGO,
                 Some(_) => &DJANGO_PREFIX,
@@ -103,6 +113,19 @@ impl Dialect for RedisPy {
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script {
         compare_and_delete(order, now_ms)
     }
+}
+
+fn is_once(key: &[u8]) -> bool {
+    key.starts_with(b"qo_")
+}
+
+fn is_scheduler(key: &[u8]) -> bool {
+    key.starts_with(b"redbeat:") && key.ends_with(b":lock")
+}
+
+/// A name that only a library on top of redis-py gives.
+fn is_of_a_tool(key: &[u8]) -> bool {
+    is_once(key) || is_scheduler(key)
 }
 
 /// The prefix of `<prefix>:<version>:<name>`.
@@ -121,8 +144,12 @@ mod tests {
     const UUID1: &[u8] = b"cd1cdc00e6bc11f08de90242ac120003";
 
     fn seen(key: &str, value: &[u8]) -> Option<(&'static str, Certainty)> {
+        seen_at(key, value, 1_767_235_900_120)
+    }
+
+    fn seen_at(key: &str, value: &[u8], now_ms: i64) -> Option<(&'static str, Certainty)> {
         let root = Raw::string(key, value, Some(1));
-        let stored = Stored { root: &root, beside: &[], configured: false, now_ms: 1_767_235_900_120 };
+        let stored = Stored { root: &root, beside: &[], configured: false, now_ms };
         let found = RedisPy.recognise(&stored);
         found.first().map(|found| (found.form.recognition.dialect, found.form.recognition.certainty))
     }
@@ -143,5 +170,13 @@ mod tests {
         for value in [&b"0f8e41d2a2c941ef8b0a0242ac120003"[..], b"0123456789ab1cdef0123456789abcde", b"", b"worker-7"] {
             assert_eq!(seen(":1:stock", value), None);
         }
+    }
+
+    #[test]
+    fn a_time_long_ago_is_believed_only_where_the_name_says_more() {
+        let in_ten_days = 1_767_235_900_120 + 10 * 86_400_000;
+        assert_eq!(seen_at("session:4711", UUID1, in_ten_days), None);
+        assert_eq!(seen_at("lock:stock", UUID1, in_ten_days), Some((REDIS_PY, Certainty::Likely)));
+        assert_eq!(seen_at("qo_import", UUID1, in_ten_days), Some((CELERY_ONCE, Certainty::Certain)));
     }
 }
