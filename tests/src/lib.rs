@@ -23,7 +23,7 @@ pub use browser::Browser;
 pub use cluster::{Cluster, range};
 pub use locks::{Family, LockClient, store};
 pub use ports::free_port;
-pub use proxy::Proxy;
+pub use proxy::{Caught, Proxy};
 pub use redis_server::RedisServer;
 pub use sentinels::{PRIMARY, Sentinels};
 pub use server::{Server, ServerBuilder};
