@@ -6,6 +6,7 @@
 //! ```
 //!
 //! `board` is the one task that turns this crank: it owns the registry and the views, and nothing else writes to them.
+//! `recorder` keeps what outlives a run.
 
 pub mod board;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod demo;
 #[cfg(test)]
 mod fake;
 pub mod http;
+pub mod recorder;
 pub mod registry;
 pub mod release;
 pub mod source;

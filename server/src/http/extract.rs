@@ -1,11 +1,14 @@
 //! What handlers take: path, query and body, each refused with the thing's name and value.
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use bytes::Bytes;
-use lockkeeper_model::{LockId, words};
+use lockkeeper_model::{Actor, LockId, words};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
@@ -37,6 +40,18 @@ impl FromRequestParts<AppState> for LockPath {
         let id = LockId::parse(&id).map_err(|error| ApiError::bad_request("bad-lock-id", error.to_string()))?;
         let key = id.key().map_err(|error| ApiError::bad_request("bad-lock-id", error.to_string()))?.into();
         Ok(LockPath { source, id, key })
+    }
+}
+
+/// Who asks, for the audit.
+pub(super) struct Caller(pub(super) Actor);
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        Ok(Caller(Actor::anonymous(peer.map(|ConnectInfo(peer)| peer.ip().to_string()))))
     }
 }
 

@@ -4,6 +4,7 @@
 //! before, in `guard`; how it fails is one type, [`ApiError`].
 
 mod app;
+mod audit;
 mod error;
 mod events;
 mod extract;

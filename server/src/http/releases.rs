@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use lockkeeper_model::{Outcome, PreviewAnswer, PreviewRequest, ReleaseAnswer, ReleaseRequest};
 
-use super::extract;
+use super::extract::{self, Caller};
 use super::{ApiError, AppState};
 
 /// What a release would do, and a ticket for it. Nothing is changed by asking.
@@ -21,9 +21,10 @@ use super::{ApiError, AppState};
 )]
 pub(super) async fn preview(
     State(state): State<AppState>,
+    Caller(actor): Caller,
     extract::Json(request): extract::Json<PreviewRequest>,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
-    Ok(Json(state.desk.preview(&request).await?))
+    Ok(Json(state.desk.preview(&actor, &request).await?))
 }
 
 /// Carries out what was previewed: one attempt, compared with what was previewed in the step that frees.
@@ -33,7 +34,7 @@ pub(super) async fn preview(
     responses(
         (status = 200, description = "something was tried in the store and not turned down", body = ReleaseAnswer),
         (status = 403, description = "releasing is switched off", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "nothing was released: it changed hands, was free, or the store refused", body = ReleaseAnswer),
+        (status = 409, description = "nothing was released: it changed hands, was free, the store refused, or it could not be written into the audit", body = ReleaseAnswer),
         (status = 410, description = "the ticket expired, was used, or is not of this run of the server", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 422, description = "the confirmation or the reason is missing or wrong; the ticket is still good", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 502, description = "nothing was released: it could not be tried", body = ReleaseAnswer),
@@ -42,9 +43,10 @@ pub(super) async fn preview(
 )]
 pub(super) async fn execute(
     State(state): State<AppState>,
+    Caller(actor): Caller,
     extract::Json(request): extract::Json<ReleaseRequest>,
 ) -> Result<Response, ApiError> {
-    let answer = state.desk.execute(&request).await?;
+    let answer = state.desk.execute(&actor, &request).await?;
     Ok((status(&answer), Json(answer)).into_response())
 }
 

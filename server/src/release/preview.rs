@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use lockkeeper_model::{
-    Action, Collateral, Flag, Holder, Lock, Mode, OnNode, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
-    QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning, words,
+    Action, Actor, Collateral, Flag, Holder, Lock, Mode, OnNode, PreviewAnswer, PreviewRequest, PreviewTarget,
+    PreviewedLock, QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
+    words,
 };
 
 use super::ticket::BoundHold;
@@ -29,7 +30,15 @@ impl ReleaseDesk {
     ///
     /// # Errors
     /// When it is switched off, cannot be said now, or is not what the person was looking at any more.
-    pub async fn preview(&self, request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {
+    pub async fn preview(&self, actor: &Actor, request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {
+        let answer = self.look_and_explain(request).await;
+        if let Err(refusal) = &answer {
+            self.record_refused_preview(actor, request, refusal).await;
+        }
+        answer
+    }
+
+    async fn look_and_explain(&self, request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {
         if !self.enabled {
             return Err(Refusal::Off);
         }

@@ -104,8 +104,21 @@ impl Tickets {
         if ticket.len() > MAX_TICKET_BYTES { Err(TicketError::TooLong) } else { Ok((ticket, expires_at)) }
     }
 
-    /// What the ticket permits, if it is ours, in time and unspent. Nothing of it is parsed before the signature holds.
+    /// What the ticket permits, if it is ours, in time and unspent.
     pub(super) fn check(&self, ticket: &str, now: Time) -> Result<Permission, TicketError> {
+        let permission = self.read(ticket)?;
+        if self.lock_spent().contains_key(&permission.nonce) {
+            return Err(TicketError::Used);
+        }
+        if permission.expires_at <= now {
+            return Err(TicketError::Expired(permission.expires_at));
+        }
+        Ok(permission)
+    }
+
+    /// What the ticket says, if it is ours, whether it is still good or not. Nothing of it is parsed before the signature
+    /// holds.
+    pub(super) fn read(&self, ticket: &str) -> Result<Permission, TicketError> {
         if ticket.len() > MAX_TICKET_BYTES {
             return Err(TicketError::Unknown);
         }
@@ -114,14 +127,7 @@ impl Tickets {
             bytes.len().checked_sub(MAC_BYTES).map(|at| bytes.split_at(at)).ok_or(TicketError::Unknown)?;
         // Compares in constant time.
         self.signer.clone().chain_update(payload).verify_slice(mac).map_err(|_| TicketError::Unknown)?;
-        let permission: Permission = serde_json::from_slice(payload).map_err(|_| TicketError::Unknown)?;
-        if self.lock_spent().contains_key(&permission.nonce) {
-            return Err(TicketError::Used);
-        }
-        if permission.expires_at <= now {
-            return Err(TicketError::Expired(permission.expires_at));
-        }
-        Ok(permission)
+        serde_json::from_slice(payload).map_err(|_| TicketError::Unknown)
     }
 
     /// Uses the ticket up. Of two attempts with one ticket exactly one gets past here.

@@ -1,5 +1,6 @@
 //! The contract as a client meets it: requests into the router, or a real socket where a stream is the point.
 
+mod auditing;
 mod guard;
 mod reading;
 mod releasing;
@@ -18,6 +19,7 @@ use tower::ServiceExt as _;
 
 use super::{AppState, router};
 use crate::fake::Fake;
+use crate::recorder::audit::Audit;
 
 /// The rim in front of a scripted world.
 struct Rim {
@@ -35,7 +37,14 @@ impl Rim {
         let fake = Fake::new(&["orders", "a/b"]);
         fake.hold("lock:stock:4711", "alice", "g1");
         let listen = SocketAddr::from(([127, 0, 0, 1], 7420));
-        let state = AppState::new(fake.board.clone(), enabled, enabled, listen, CancellationToken::new());
+        let state = AppState::new(
+            fake.board.clone(),
+            Audit::in_memory().unwrap(),
+            enabled,
+            enabled,
+            listen,
+            CancellationToken::new(),
+        );
         Rim { fake, state }
     }
 
