@@ -40,6 +40,9 @@ const LOCK_FILE: &str = "audit.lock";
 /// How long an intention may take to get on the disk. After that what was previewed is too old to be acted upon.
 const MAX_WRITE: Duration = Duration::from_secs(5);
 
+/// Between two tries to write what happened and could not be written.
+const RETRY: Duration = Duration::from_secs(5);
+
 /// Interrupted attempts that are closed in one step, and those that are looked into after one start. A start after which
 /// more than this are open is not one that a person will ever see; the rest waits for the next.
 const BATCH: usize = 1_024;
@@ -53,6 +56,8 @@ struct Inner {
     kept: Result<Kept, AuditError>,
     counts: Arc<Counts>,
     hook: Option<webhook::Queue>,
+    /// Whether somebody is trying again already.
+    is_retrying: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -110,7 +115,7 @@ impl Audit {
         let writer = writer::start(store, Arc::clone(&counts), hook.clone())?;
         let reader = writer::start(reading, Arc::clone(&counts), None)?;
         let kept = Ok(Kept { writer, reader, inherited, _lock: Some(lock) });
-        Ok(Audit(Arc::new(Inner { kept, counts, hook })))
+        Ok(Audit(Arc::new(Inner { kept, counts, hook, is_retrying: AtomicBool::new(false) })))
     }
 
     /// One that ends with the process.
@@ -125,14 +130,19 @@ impl Audit {
         let counts = Arc::new(Counts::default());
         let writer = writer::start(store, Arc::clone(&counts), None)?;
         let kept = Ok(Kept { reader: writer.clone(), writer, inherited: 0, _lock: None });
-        Ok(Audit(Arc::new(Inner { kept, counts, hook: None })))
+        Ok(Audit(Arc::new(Inner { kept, counts, hook: None, is_retrying: AtomicBool::new(false) })))
     }
 
     /// None: nothing can be released, and refusals are only logged.
     #[must_use]
     pub fn not_kept(because: &str) -> Audit {
         let because = AuditError(format!("no audit is kept: {because}"));
-        Audit(Arc::new(Inner { kept: Err(because), counts: Arc::default(), hook: None }))
+        Audit(Arc::new(Inner {
+            kept: Err(because),
+            counts: Arc::default(),
+            hook: None,
+            is_retrying: AtomicBool::new(false),
+        }))
     }
 
     /// Whether there is one.
@@ -286,8 +296,29 @@ impl Audit {
     async fn follow_up(&self, deed: &Deed, attempt: u64, seen: Option<&str>, detail: &str) {
         let mut draft = deed.entry(AuditKind::FollowUp, Some(attempt), detail);
         draft.seen = seen.map(str::to_owned);
-        // What cannot be written now is owed.
-        let _ = self.append(vec![draft], Urgency::After).await;
+        self.append_after(draft).await;
+    }
+
+    /// Writes down what happened, now or as soon as that is possible. False: not yet.
+    async fn append_after(&self, draft: AuditEntry) -> bool {
+        let is_written = self.append(vec![draft], Urgency::After).await.is_ok();
+        if !is_written && !self.0.is_retrying.swap(true, Ordering::Relaxed) {
+            let audit = Arc::downgrade(&self.0);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(RETRY).await;
+                    let Some(audit) = audit.upgrade().map(Audit) else { return };
+                    // Before trying: what fails from now on is owed to a task of its own, or to this one.
+                    audit.0.is_retrying.store(false, Ordering::Relaxed);
+                    // What is owed is written before anything else, even before nothing.
+                    let is_paid = audit.append(Vec::new(), Urgency::After).await.is_ok();
+                    if is_paid || audit.0.is_retrying.swap(true, Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        is_written
     }
 
     async fn append(&self, drafts: Vec<AuditEntry>, urgency: Urgency) -> Result<Vec<AuditEntry>, AuditError> {
@@ -339,7 +370,7 @@ impl Attempt {
         }
         let mut draft = self.deed.entry(AuditKind::Completion, Some(self.seq), detail);
         draft.outcome = Some(outcome_word(outcome).to_owned());
-        self.audit.append(vec![draft], Urgency::After).await.is_ok()
+        self.audit.append_after(draft).await
     }
 
     /// Writes down what was seen of the lock afterwards.
