@@ -35,6 +35,18 @@ pub(crate) fn list(port: u16) -> Result<Listed> {
     Ok(Listed { names, values, scan, read: began.elapsed() - scan })
 }
 
+/// The same on several stores at once, each by a client of its own; and how long the whole took.
+pub(crate) fn list_all(ports: &[u16]) -> Result<(Vec<Listed>, Duration)> {
+    let began = Instant::now();
+    let listed = std::thread::scope(|scope| {
+        let clients: Vec<_> = ports.iter().map(|&port| scope.spawn(move || list(port))).collect();
+        let joined =
+            clients.into_iter().map(|client| client.join().unwrap_or_else(|_| bail!("list: a client panicked")));
+        joined.collect::<Result<Vec<_>>>()
+    })?;
+    Ok((listed, began.elapsed()))
+}
+
 /// All names that match a pattern, or all there are.
 pub(crate) fn scan(connection: &mut Connection, pattern: Option<&str>) -> Result<Vec<Vec<u8>>> {
     let mut names = Vec::new();

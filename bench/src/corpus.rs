@@ -1,12 +1,13 @@
 //! What locking libraries really store, from the recordings that the recognisers are tested against.
 
 use std::fs;
+use std::hint::black_box;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lockkeeper::source::redis::catalogue::{Content, StoredKey};
+use lockkeeper::source::redis::catalogue::{Content, Sample, StoredKey};
 use serde_json::Value as Json;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/src/source/redis/dialect/recorded");
@@ -17,6 +18,28 @@ pub(crate) struct Situation {
     pub(crate) keys: Vec<StoredKey>,
     /// The server's clock at that moment.
     pub(crate) now_ms: i64,
+}
+
+/// The root of every recorded lock, with what stands beside it, ready to be recognised again and again.
+#[derive(Debug)]
+pub(crate) struct Roots(Vec<(Sample, i64)>);
+
+impl Roots {
+    pub(crate) fn load() -> Result<Roots> {
+        let roots = load()?
+            .into_iter()
+            .flat_map(|one| Sample::of_store(&one.keys).into_iter().map(move |sample| (sample, one.now_ms)));
+        Ok(Roots(roots.collect()))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Recognises each once; answers how many locks they are.
+    pub(crate) fn recognise(&self) -> usize {
+        self.0.iter().map(|(sample, now)| black_box(sample).recognise(false, *now)).sum()
+    }
 }
 
 /// Every recorded situation.

@@ -1,6 +1,7 @@
 //! A store of the wanted size, and the names in it.
 
 use std::fmt::Write as _;
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -44,26 +45,39 @@ pub(crate) fn lease(rng: &mut impl Rng) -> String {
 
 /// Writes so many locks, each held by somebody, and as many other keys as asked.
 pub(crate) fn fill(port: u16, locks: u32, others: u32) -> Result<Duration> {
+    fill_over(&[port], |_| 0..1, locks, others)
+}
+
+/// The same where there are several stores; `on` says for each key on which of them it is.
+pub(crate) fn fill_over(
+    ports: &[u16],
+    on: impl Fn(&[u8]) -> Range<usize>,
+    locks: u32,
+    others: u32,
+) -> Result<Duration> {
     let began = std::time::Instant::now();
     let mut rng = rand::rng();
-    let mut pipeline = Pipeline::open(port)?;
+    let mut pipelines = ports.iter().map(|&port| Pipeline::open(port)).collect::<Result<Vec<_>>>()?;
+    let mut push = |words: &[&[u8]]| {
+        pipelines.get_mut(on(words[1])).unwrap_or_default().iter_mut().try_for_each(|pipeline| pipeline.push(words))
+    };
     for n in 0..locks.max(others) {
         // In turn, so that locks lie between other keys as they do in a real store.
         if n < locks {
             let (key, token, lease) = (lock_key(n), token(&mut rng), lease(&mut rng));
-            pipeline.push(&[b"SET", key.as_bytes(), token.as_bytes(), b"PX", lease.as_bytes()])?;
+            push(&[b"SET", key.as_bytes(), token.as_bytes(), b"PX", lease.as_bytes()])?;
         }
         if n < others {
             let value = token(&mut rng);
             if n % 2 == 0 {
                 let (key, lease) = (format!("session:{n}"), lease(&mut rng));
-                pipeline.push(&[b"SET", key.as_bytes(), value.as_bytes(), b"PX", lease.as_bytes()])?;
+                push(&[b"SET", key.as_bytes(), value.as_bytes(), b"PX", lease.as_bytes()])?;
             } else {
-                pipeline.push(&[b"SET", format!("cache:{n}").as_bytes(), value.as_bytes()])?;
+                push(&[b"SET", format!("cache:{n}").as_bytes(), value.as_bytes()])?;
             }
         }
     }
-    pipeline.finish()?;
+    pipelines.into_iter().try_for_each(Pipeline::finish)?;
     Ok(began.elapsed())
 }
 

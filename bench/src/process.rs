@@ -13,15 +13,15 @@ use lockkeeper_model::{SourceState, SourceStatus};
 use crate::api::Api;
 use crate::resp::Connection;
 
-/// How long a process may take to answer at all.
-const START: Duration = Duration::from_secs(20);
+/// How long a process may take to answer at all, and several to find together.
+pub(crate) const START: Duration = Duration::from_secs(20);
 
 /// How long a whole listing may take before something is wrong.
 const LISTING: Duration = Duration::from_secs(300);
 
 /// How often a server that is being waited for is asked: often enough to matter little to what is measured, rarely
 /// enough to cost it next to nothing.
-const POLL: Duration = Duration::from_millis(5);
+pub(crate) const POLL: Duration = Duration::from_millis(5);
 
 /// A child that is killed with its handle, and the folder that it worked in.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Drop for Guarded {
 }
 
 /// A port that nobody listens on.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("find a free port")?;
     Ok(listener.local_addr().context("find a free port")?.port())
 }
@@ -79,10 +79,16 @@ pub(crate) struct RedisServer {
 
 impl RedisServer {
     pub(crate) fn start() -> Result<RedisServer> {
+        RedisServer::with(&[])
+    }
+
+    /// The same with these options.
+    pub(crate) fn with(options: &[&str]) -> Result<RedisServer> {
         let port = free_port()?;
         let mut process = Guarded::start(
             Command::new("redis-server")
                 .args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--port", &port.to_string()])
+                .args(options)
                 .stdout(Stdio::null()),
         )?;
         let deadline = Instant::now() + START;
@@ -111,8 +117,8 @@ pub(crate) struct Lockkeeper {
 }
 
 impl Lockkeeper {
-    /// Starts it on a Redis; without patterns, the catalogue decides what is a lock. What it logs is added to `log`.
-    pub(crate) fn start(binary: &Path, redis: u16, patterns: &[&str], log: &Path) -> Result<Lockkeeper> {
+    /// Starts it on one source, which these arguments name. What it logs is added to `log`.
+    pub(crate) fn start(binary: &Path, source: &[&str], log: &Path) -> Result<Lockkeeper> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
         let log =
             File::options().create(true).append(true).open(log).with_context(|| format!("open `{}`", log.display()))?;
@@ -123,10 +129,7 @@ impl Lockkeeper {
                 command.env_remove(name);
             }
         }
-        command.args(["serve", "--redis", &format!("redis://127.0.0.1:{redis}"), "--listen", &address.to_string()]);
-        for pattern in patterns {
-            command.args(["--pattern", pattern]);
-        }
+        command.args(["serve", "--listen", &address.to_string()]).args(source);
         let started = Instant::now();
         let process = Guarded::start(command.stdout(Stdio::null()).stderr(log))?;
         Ok(Lockkeeper { process, address, started })

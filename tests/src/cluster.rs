@@ -1,7 +1,9 @@
+use std::time::Duration;
+
 use fred::clients::Client;
 use fred::types::Value;
 
-use crate::{Family, RedisServer, free_port, store, until};
+use crate::{Authority, Family, LockClient, RedisServer, free_port, store, until};
 
 /// How long a node must be silent before it counts as gone, in milliseconds.
 const NODE_TIMEOUT_MS: &str = "1500";
@@ -14,6 +16,9 @@ const SLOTS: u16 = 16_384;
 pub struct Cluster {
     /// The nodes: node `i` and node `i + 3` belong together, and the first three are the primaries at first.
     pub nodes: Vec<RedisServer>,
+    /// At which ports of this machine the nodes say that they are.
+    pub ports: Vec<u16>,
+    is_tls: bool,
 }
 
 impl Cluster {
@@ -27,25 +32,38 @@ impl Cluster {
     /// # Panics
     /// When it does not come up.
     pub async fn with(options: &[&str]) -> Cluster {
-        let mut nodes = Vec::new();
-        let mut buses = Vec::new();
+        Cluster::of(options, None).await
+    }
+
+    /// The same with all nodes speaking TLS to each other and to whoever is signed by this authority.
+    pub async fn over_tls(authority: &Authority) -> Cluster {
+        Cluster::of(&["--tls-cluster", "yes"], Some(authority)).await
+    }
+
+    async fn of(options: &[&str], authority: Option<&Authority>) -> Cluster {
+        let (mut nodes, mut ports, mut buses) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..6 {
             // The default is far above the port, where none may be left.
             let bus = free_port().to_string();
             let cluster =
                 ["--cluster-enabled", "yes", "--cluster-node-timeout", NODE_TIMEOUT_MS, "--cluster-port", &bus];
             let quick = ["--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"];
-            nodes.push(RedisServer::with(&[&cluster, &quick[..], options].concat()).await);
+            let tls_port = authority.map(|_| free_port());
+            let tls = authority.zip(tls_port).map(|(authority, port)| authority.options(port)).unwrap_or_default();
+            let tls: Vec<&str> = tls.iter().map(String::as_str).collect();
+            let node = RedisServer::with(&[&cluster, &quick[..], options, &tls].concat()).await;
+            ports.push(tls_port.unwrap_or(node.port()));
+            nodes.push(node);
             buses.push(bus);
         }
-        let cluster = Cluster { nodes };
+        let cluster = Cluster { nodes, ports, is_tls: authority.is_some() };
         let mut clients = Vec::new();
         for node in &cluster.nodes {
             clients.push(node.client().await);
         }
         for (i, client) in clients.iter().enumerate() {
             let _: String = store(client, "CLUSTER", ["SET-CONFIG-EPOCH", &(i + 1).to_string()]).await;
-            let port = cluster.nodes[0].port().to_string();
+            let port = cluster.ports[0].to_string();
             if i > 0 {
                 let _: String = store(client, "CLUSTER", ["MEET", "127.0.0.1", &port, &buses[0]]).await;
             }
@@ -97,7 +115,8 @@ impl Cluster {
     /// The same for `user:password@`.
     #[must_use]
     pub fn url_as(&self, user_info: &str) -> String {
-        format!("redis-cluster://{user_info}127.0.0.1:{},127.0.0.1:{}", self.nodes[0].port(), self.nodes[5].port())
+        let scheme = if self.is_tls { "rediss-cluster" } else { "redis-cluster" };
+        format!("{scheme}://{user_info}127.0.0.1:{},127.0.0.1:{}", self.ports[0], self.ports[5])
     }
 
     /// A name with this beginning for a lock of this family in a slot of primary `i` of the beginning.
@@ -117,6 +136,27 @@ impl Cluster {
         panic!("no name for primary {i}")
     }
 
+    /// The primary of the beginning to which a key belongs.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn owner(&self, key: &[u8]) -> usize {
+        let client = self.running().client().await;
+        let slot: u16 = store(&client, "CLUSTER", [b"KEYSLOT", key]).await;
+        (0..3).find(|&i| (range(i).0..=range(i).1).contains(&slot)).expect("an owner of every slot")
+    }
+
+    /// A lock of this family on primary `i` of the beginning, taken there.
+    ///
+    /// # Panics
+    /// When it is taken already.
+    pub async fn take(&self, i: usize, family: Family, name: &str, lease: Duration) -> LockClient {
+        let name = self.name_on(i, family, name).await;
+        let holder = family.client(&self.nodes[i].client().await, &name, Some(lease));
+        assert!(holder.take().await);
+        holder
+    }
+
     /// Takes the slot of a key from one node to another, as `redis-cli --cluster reshard` does. `between` is run while
     /// the slot is on its way and its keys are moved already.
     pub async fn move_slot(&self, key: &str, from: usize, to: usize, between: impl AsyncFnOnce()) {
@@ -126,7 +166,7 @@ impl Cluster {
         let slot = slot.to_string();
         let _: String = store(&target, "CLUSTER", ["SETSLOT", &slot, "IMPORTING", &source_id]).await;
         let _: String = store(&source, "CLUSTER", ["SETSLOT", &slot, "MIGRATING", &target_id]).await;
-        let port = self.nodes[to].port().to_string();
+        let port = self.ports[to].to_string();
         let keys: Vec<String> = store(&source, "CLUSTER", ["GETKEYSINSLOT", &slot, "1000"]).await;
         for key in keys {
             let _: String = store(&source, "MIGRATE", ["127.0.0.1", &port, &key, "0", "5000"]).await;
@@ -148,7 +188,8 @@ impl Cluster {
     }
 
     fn running(&self) -> &RedisServer {
-        self.nodes.iter().find(|node| node.is_running()).expect("a running node")
+        // The last ones are the least likely to be what a test breaks.
+        self.nodes.iter().rev().find(|node| node.is_running()).expect("a running node")
     }
 
     async fn nodes_known(&self, client: &Client) -> String {

@@ -14,6 +14,15 @@ use crate::{free_port, store, until};
 /// Somebody else may take a free port first; three times in a row is not chance.
 const ATTEMPTS: usize = 3;
 
+/// Options for one that takes its time to load what it saved: a millisecond for each key, during which it answers again
+/// and again that it loads.
+pub const LOADS_SLOWLY: [&str; 4] = ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
+
+/// Keys that make loading take some seconds with [`LOADS_SLOWLY`], and look like no lock.
+const FILLERS: &str = "\
+for n = 1, 4000 do redis.call('rpush', '{' .. KEYS[1] .. '}' .. n, string.rep('x', 100)) end
+return 1";
+
 /// A real `redis-server` of a test's own. Ends with the value.
 #[derive(Debug)]
 pub struct RedisServer {
@@ -115,6 +124,13 @@ impl RedisServer {
             String::from_utf8(said).ok()
         };
         tokio::time::timeout(Duration::from_secs(1), asking).await.ok()?
+    }
+
+    /// Saves what it has and a lot more, which is in the same slot as `beside`.
+    pub async fn save_much(&self, beside: &str) {
+        let client = self.client().await;
+        let _: i64 = store(&client, "EVAL", [FILLERS, "1", beside]).await;
+        let _: String = store(&client, "SAVE", Vec::<String>::new()).await;
     }
 
     /// Stops it as a machine that hangs does: connections stay open and nothing answers.

@@ -7,7 +7,7 @@ use fred::types::config::Config;
 use fred::types::{Builder, ClusterHash, CustomCommand};
 use tempfile::TempDir;
 
-use crate::{RedisServer, free_port, until, until_some};
+use crate::{Authority, RedisServer, free_port, until, until_some};
 
 /// How long a primary must be silent before it counts as gone, in milliseconds.
 const DOWN_AFTER_MS: u32 = 1_000;
@@ -20,12 +20,18 @@ pub const PRIMARY: &str = "main";
 pub struct Sentinels {
     /// The servers: the first is the primary at first.
     pub servers: Vec<RedisServer>,
+    /// At which ports of this machine the sentinels say that the servers are.
+    pub ports: Vec<u16>,
     sentinels: Vec<Sentinel>,
+    is_tls: bool,
 }
 
 #[derive(Debug)]
 struct Sentinel {
     process: Child,
+    /// Where the test asks it.
+    plain_port: u16,
+    /// Where others do.
     port: u16,
     _dir: TempDir,
 }
@@ -33,15 +39,36 @@ struct Sentinel {
 impl Sentinels {
     /// Starts them and waits until they know each other.
     pub async fn start() -> Sentinels {
-        Sentinels::with("").await
+        Sentinels::with("", &[]).await
     }
 
-    /// The same with these lines in the configuration of each sentinel.
-    pub async fn with(lines: &str) -> Sentinels {
-        let primary = RedisServer::with(&["--repl-diskless-sync-delay", "0"]).await;
-        let port = primary.port().to_string();
-        let replica = ["--replicaof", "127.0.0.1", &port, "--repl-diskless-sync-delay", "0"];
-        let servers = vec![primary, RedisServer::with(&replica).await, RedisServer::with(&replica).await];
+    /// The same with these lines in the configuration of each sentinel, and these options for each server.
+    pub async fn with(lines: &str, options: &[&str]) -> Sentinels {
+        Sentinels::of(lines, options, None).await
+    }
+
+    /// The same with all of them speaking TLS to each other and to whoever is signed by this authority.
+    pub async fn over_tls(authority: &Authority) -> Sentinels {
+        Sentinels::of("", &[], Some(authority)).await
+    }
+
+    async fn of(lines: &str, options: &[&str], authority: Option<&Authority>) -> Sentinels {
+        let (mut servers, mut ports) = (Vec::new(), Vec::<u16>::new());
+        for _ in 0..3 {
+            let mut all: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+            all.extend(["--repl-diskless-sync-delay", "0"].map(str::to_owned));
+            if let Some(primary) = ports.first() {
+                all.extend(["--replicaof".to_owned(), "127.0.0.1".to_owned(), primary.to_string()]);
+            }
+            let tls_port = authority.map(|authority| {
+                let port = free_port();
+                all.extend(authority.options(port));
+                port
+            });
+            let server = RedisServer::with(&all.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            ports.push(tls_port.unwrap_or(server.port()));
+            servers.push(server);
+        }
         for replica in &servers[1..] {
             until(
                 "a replica to be in step",
@@ -50,8 +77,8 @@ impl Sentinels {
             )
             .await;
         }
-        let sentinels = (0..3).map(|_| Sentinel::start(servers[0].port(), lines)).collect();
-        let all = Sentinels { servers, sentinels };
+        let sentinels = (0..3).map(|_| Sentinel::start(ports[0], lines, authority)).collect();
+        let all = Sentinels { servers, ports, sentinels, is_tls: authority.is_some() };
         for sentinel in &all.sentinels {
             until(
                 "the sentinels to know each other",
@@ -66,8 +93,21 @@ impl Sentinels {
     /// The URL of all of them.
     #[must_use]
     pub fn url(&self) -> String {
-        let hosts: Vec<String> = self.sentinels.iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port)).collect();
-        format!("redis-sentinel://{}/{PRIMARY}", hosts.join(","))
+        self.url_through(&self.sentinel_ports())
+    }
+
+    /// The same with these ports instead of theirs.
+    #[must_use]
+    pub fn url_through(&self, ports: &[u16]) -> String {
+        let hosts: Vec<String> = ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        let scheme = if self.is_tls { "rediss-sentinel" } else { "redis-sentinel" };
+        format!("{scheme}://{}/{PRIMARY}", hosts.join(","))
+    }
+
+    /// The ports of the sentinels.
+    #[must_use]
+    pub fn sentinel_ports(&self) -> Vec<u16> {
+        self.sentinels.iter().map(|sentinel| sentinel.port).collect()
     }
 
     /// Waits until a server other than the one at `port` is the primary, and says which.
@@ -102,12 +142,19 @@ impl Sentinels {
 }
 
 impl Sentinel {
-    fn start(primary: u16, lines: &str) -> Sentinel {
+    fn start(primary: u16, lines: &str, authority: Option<&Authority>) -> Sentinel {
         let dir = TempDir::new().unwrap();
-        let port = free_port();
+        let plain_port = free_port();
         let file = dir.path().join("sentinel.conf");
+        let (mut port, mut tls) = (plain_port, String::new());
+        if let Some(authority) = authority {
+            port = free_port();
+            let options = authority.options(port);
+            let lines = options.chunks(2).map(|option| format!("{}\n", option.join(" ").trim_start_matches("--")));
+            tls = lines.collect();
+        }
         let config = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor {PRIMARY} 127.0.0.1 {primary} 2\n\
+            "port {plain_port}\n{tls}bind 127.0.0.1\ndir {}\nsentinel monitor {PRIMARY} 127.0.0.1 {primary} 2\n\
              sentinel down-after-milliseconds {PRIMARY} {DOWN_AFTER_MS}\nsentinel failover-timeout {PRIMARY} 5000\n\
              {lines}\n",
             dir.path().display()
@@ -121,13 +168,13 @@ impl Sentinel {
             .stderr(Stdio::null())
             .spawn()
             .expect("redis-server; `cargo xtask setup` installs it");
-        Sentinel { process, port, _dir: dir }
+        Sentinel { process, plain_port, port, _dir: dir }
     }
 
     async fn client(&self) -> Option<Client> {
         let mut builder = Builder::from_config(Config {
             fail_fast: true,
-            ..Config::from_url(&format!("redis://127.0.0.1:{}", self.port)).ok()?
+            ..Config::from_url(&format!("redis://127.0.0.1:{}", self.plain_port)).ok()?
         });
         builder.with_connection_config(|config| config.max_command_attempts = 1);
         let client = builder.build().ok()?;

@@ -56,20 +56,32 @@ impl Authority {
     /// A Redis that speaks TLS at the second value, to clients that this authority signed; and plainly to the test.
     pub async fn redis(&self) -> (RedisServer, u16) {
         let port = free_port();
-        let redis = RedisServer::with(&[
-            "--tls-port",
-            &port.to_string(),
-            "--tls-ca-cert-file",
-            &self.path("ca.pem"),
-            "--tls-cert-file",
-            &self.path("server.pem"),
-            "--tls-key-file",
-            &self.path("server.key"),
-            "--tls-auth-clients",
-            "yes",
-        ])
-        .await;
-        (redis, port)
+        let options = self.options(port);
+        (RedisServer::with(&options.iter().map(String::as_str).collect::<Vec<_>>()).await, port)
+    }
+
+    /// What has a Redis or a sentinel speak TLS at this port to clients that this authority signed, and to others of its
+    /// kind.
+    pub(crate) fn options(&self, port: u16) -> Vec<String> {
+        let file = |name| self.path(name);
+        let options = [
+            ("--tls-port", port.to_string()),
+            ("--tls-ca-cert-file", file("ca.pem")),
+            ("--tls-cert-file", file("server.pem")),
+            ("--tls-key-file", file("server.key")),
+            ("--tls-client-cert-file", file("client.pem")),
+            ("--tls-client-key-file", file("client.key")),
+            ("--tls-auth-clients", "yes".to_owned()),
+            ("--tls-replication", "yes".to_owned()),
+        ];
+        options.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()
+    }
+
+    /// `tls = { … }` of a source that trusts this authority and has a certificate of it.
+    #[must_use]
+    pub fn config(&self) -> String {
+        let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| self.path(name));
+        format!("tls = {{ ca = \"{ca}\", cert = \"{cert}\", key = \"{key}\" }}\n")
     }
 }
 

@@ -28,10 +28,7 @@ async fn watched(cluster: &Cluster) -> (Server, Api, Vec<LockClient>) {
 
 /// A lock on primary `i` of the beginning, taken there.
 async fn take(cluster: &Cluster, i: usize, family: Family, name: &str) -> LockClient {
-    let name = cluster.name_on(i, family, name).await;
-    let holder = family.client(&cluster.nodes[i].client().await, &name, Some(LEASE));
-    assert!(holder.take().await);
-    holder
+    cluster.take(i, family, name, LEASE).await
 }
 
 async fn is_shown(api: &Api, holder: &LockClient) -> lockkeeper_model::Lock {

@@ -3,97 +3,11 @@
 
 use std::time::Duration;
 
-use fred::clients::Client;
-use lockkeeper_model::{
-    AfterState, Flag, Lock, LockState, OnNode, Outcome, Quorum, SourceState, SourceStatus, Standing, Strength, Time,
-};
-use lockkeeper_tests::{Api, Family, LockClient, RedisServer, Server, store, until};
-
-const LEASE: Duration = Duration::from_secs(60);
+use lockkeeper_model::{AfterState, Flag, Lock, LockState, OnNode, Outcome, SourceState, Standing, Strength, Time};
+use lockkeeper_tests::{LEASE, Masters, quorum, store, until};
 
 /// What the recipe takes off a lease of [`LEASE`] for drifting clocks: 1 % and 2 ms.
 const DRIFT_MS: i64 = 602;
-
-/// Five masters and a server that watches them.
-struct Masters {
-    servers: Vec<RedisServer>,
-    clients: Vec<Client>,
-    _server: Server,
-    api: Api,
-}
-
-impl Masters {
-    async fn start() -> Masters {
-        Masters::with(&[]).await
-    }
-
-    async fn with(options: &[&str]) -> Masters {
-        let mut servers = Vec::new();
-        for _ in 0..5 {
-            servers.push(RedisServer::with(options).await);
-        }
-        let mut clients = Vec::new();
-        for server in &servers {
-            clients.push(server.client().await);
-        }
-        let urls: Vec<String> = servers.iter().map(|server| format!("{:?}", server.url())).collect();
-        let config = format!("[[source]]\nname = \"quorum\"\nkind = \"redlock\"\nurls = [{}]\n", urls.join(", "));
-        let server = Server::serve().config(&config).arg("--allow-release").start().await;
-        server.ready().await;
-        let api = server.api();
-        api.until_live().await;
-        Masters { servers, clients, _server: server, api }
-    }
-
-    /// A client of the recipe, with one token for all masters.
-    fn holder(&self, name: &str) -> LockClient {
-        Family::RedisPy.client(&self.clients[0], name, Some(LEASE))
-    }
-
-    /// Puts the token on these masters, as a client does that takes the lock there.
-    async fn take(&self, holder: &LockClient, on: impl IntoIterator<Item = usize>) {
-        for master in on {
-            self.set(master, &holder.key, &holder.token, LEASE).await;
-        }
-    }
-
-    async fn set(&self, master: usize, key: &str, token: &str, lease: Duration) {
-        let lease = lease.as_millis().to_string();
-        let _: Option<String> = store(&self.clients[master], "SET", [key, token, "NX", "PX", &*lease]).await;
-    }
-
-    async fn get(&self, master: usize, key: &str) -> Option<String> {
-        store(&self.clients[master], "GET", [key]).await
-    }
-
-    async fn delete(&self, master: usize, key: &str) {
-        let _: i64 = store(&self.clients[master], "DEL", [key]).await;
-    }
-
-    fn address(&self, master: usize) -> String {
-        self.servers[master].source()
-    }
-
-    /// The lock, once so many masters are seen to have its first holder's token, and the board has taken note of whether
-    /// the source can be relied on.
-    async fn until_votes(&self, key: &str, standing: Standing, votes: u32) -> Lock {
-        let passes = |lock: &Lock| {
-            let quorum = quorum(lock);
-            let is_stale = lock.flags.contains(&Flag::Stale);
-            quorum.standing == standing && quorum.votes == votes && is_stale == (standing == Standing::Undecided)
-        };
-        self.api.until_lock(&format!("{key} {standing:?} with {votes}"), key, passes).await
-    }
-
-    async fn until_down(&self, masters: &[usize]) -> SourceStatus {
-        let down = |source: &SourceStatus| masters.iter().all(|&i| source.nodes[i].state == SourceState::Down);
-        self.api.until_source("the masters to be down", down).await
-    }
-}
-
-fn quorum(lock: &Lock) -> &Quorum {
-    lock.quorum.as_ref().unwrap()
-}
 
 fn states(lock: &Lock) -> Vec<OnNode> {
     quorum(lock).nodes.iter().map(|node| node.state).collect()

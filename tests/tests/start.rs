@@ -35,6 +35,45 @@ async fn a_bad_setting_is_named_by_its_place_and_never_shows_a_password() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bad_source_of_any_topology_is_named_by_line_and_key() {
+    let three = "\"redis://a\", \"redis://b\", \"redis://c\"";
+    for (source, line, key, what) in [
+        ("url = \"redis://:s3cret@h/orders\"".to_owned(), 2, "source.url", "a database that is not a number"),
+        (
+            "url = \"redis://h\"\nsentinel = { password = \"s3cret\" }".to_owned(),
+            3,
+            "source.sentinel",
+            "has no sentinels",
+        ),
+        ("url = \"redis-sentinel://:s3cret@h\"".to_owned(), 2, "source.url", "does not name the primary"),
+        ("url = \"redis-cluster://:s3cret@h/1\"".to_owned(), 2, "source.url", "a cluster has only one"),
+        ("url = \"redis-cluster://h\"\ntls = {}".to_owned(), 3, "source.tls", "does not ask for TLS"),
+        (
+            "kind = \"redlock\"\nurls = [\"redis://:s3cret@a\", \"redis://b\"]".to_owned(),
+            3,
+            "source.urls",
+            "independent masters",
+        ),
+        ("kind = \"redlock\"\nurl = \"redis://:s3cret@a\"".to_owned(), 3, "source.url", "has `urls`"),
+        (format!("kind = \"redlock\"\nurls = [{three},\n\"redis://b\"]"), 4, "source.urls", "each has one vote"),
+        (
+            format!("kind = \"redlock\"\nurls = [\"redis-cluster://:s3cret@d\",\n{three}]"),
+            3,
+            "source.urls",
+            "one independent server",
+        ),
+        (format!("kind = \"redlock\"\nurls = [{three}]\ntls = {{}}"), 4, "source.tls", "does not ask for TLS"),
+        ("kind = \"quorum\"".to_owned(), 2, "source.kind", "`redis` or `redlock`"),
+    ] {
+        let (code, said) = refused(Server::serve().config(&format!("[[source]]\n{source}\n"))).await;
+        assert_eq!(code, Some(2), "{said}");
+        let (place, key) = (format!("lockkeeper.toml:{line}:"), format!("`{key}"));
+        assert!(said.contains(&place) && said.contains(&key) && said.contains(what), "{source}: {said}");
+        assert!(!said.contains("s3cret"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_others_can_reach_is_refused() {
     let (_, said) = refused(Server::serve().arg("--listen").arg("0.0.0.0:0")).await;
     assert!(said.contains("0.0.0.0"), "{said}");

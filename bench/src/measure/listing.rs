@@ -19,7 +19,7 @@ const MOST: f64 = 1.5;
 
 /// A pause before each reading. Redis's own measure of how busy it is, which decides how fast the server may read, looks
 /// back over 1.6 s and would otherwise show the client before.
-const PAUSE: Duration = Duration::from_secs(3);
+pub(super) const PAUSE: Duration = Duration::from_secs(3);
 
 /// Locks that are compared one by one with what Redis says.
 const COMPARED: usize = 300;
@@ -35,7 +35,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Line>> {
 
     // Unmeasured: the first client of a fresh Redis pays for cold caches.
     let warm = bare::list(redis.port)?;
-    must_be_whole(&warm, locks)?;
+    must_be_whole(std::slice::from_ref(&warm), locks)?;
     let mut names = warm.names;
 
     let (mut bare_ms, mut scan_ms, mut read_ms) = (Vec::new(), Vec::new(), Vec::new());
@@ -44,7 +44,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Line>> {
     for round in 1..=bench.rounds(5, 3) {
         std::thread::sleep(PAUSE);
         let listed = bare::list(redis.port)?;
-        must_be_whole(&listed, locks)?;
+        must_be_whole(std::slice::from_ref(&listed), locks)?;
         scan_ms.push(ms(listed.scan));
         read_ms.push(ms(listed.read));
         bare_ms.push(ms(listed.scan + listed.read));
@@ -93,17 +93,20 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Line>> {
     }])
 }
 
-fn must_be_whole(listed: &Listed, locks: u32) -> Result<()> {
+/// Fails unless that is every lock.
+pub(super) fn must_be_whole(listed: &[Listed], locks: u32) -> Result<()> {
     // SCAN may name a key twice while the table is being resized, so that there may be more names than keys.
-    let read = listed.values.iter().flatten().filter(|(value, ttl)| !value.is_empty() && *ttl > 0).count();
-    if listed.names.len() < locks as usize || read < locks as usize {
-        bail!("list {locks} locks with a bare client: it found {} and read {read}", listed.names.len());
+    let found: usize = listed.iter().map(|listed| listed.names.len()).sum();
+    let values = listed.iter().flat_map(|listed| listed.values.iter().flatten());
+    let read = values.filter(|(value, ttl)| !value.is_empty() && *ttl > 0).count();
+    if found < locks as usize || read < locks as usize {
+        bail!("list {locks} locks with a bare client: it found {found} and read {read}");
     }
     Ok(())
 }
 
 /// Fails where a lock has another holder or deadline than in Redis; otherwise says by how much a deadline is off at most.
-fn compare(api: &mut Api, redis: u16, source: &str, names: &[Vec<u8>]) -> Result<i64> {
+pub(super) fn compare(api: &mut Api, redis: u16, source: &str, names: &[Vec<u8>]) -> Result<i64> {
     let mut redis = Connection::open(redis)?;
     let mut furthest = 0;
     for name in names {
@@ -126,6 +129,6 @@ fn compare(api: &mut Api, redis: u16, source: &str, names: &[Vec<u8>]) -> Result
     Ok(furthest)
 }
 
-fn ms(duration: Duration) -> f64 {
+pub(super) fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }

@@ -1,5 +1,6 @@
 //! One module for each promise.
 
+mod cluster;
 mod download;
 mod fuzz;
 mod idle;
@@ -8,13 +9,14 @@ mod listing;
 mod memory;
 mod mixed;
 mod recognition;
+mod redlock;
 mod saturated;
 mod unrelated;
 mod window;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::fill::PATTERN;
 use crate::process::Lockkeeper;
@@ -62,8 +64,28 @@ impl Bench {
         self.watch_for(redis, &[PATTERN])
     }
 
+    /// The same with these patterns; without any, the catalogue decides what is a lock.
     fn watch_for(&self, redis: u16, patterns: &[&str]) -> Result<Lockkeeper> {
-        Lockkeeper::start(&self.lockkeeper, redis, patterns, &self.out.join("lockkeeper.log"))
+        self.watch_url(&format!("redis://127.0.0.1:{redis}"), patterns)
+    }
+
+    fn watch_url(&self, url: &str, patterns: &[&str]) -> Result<Lockkeeper> {
+        let patterns = patterns.iter().flat_map(|&pattern| ["--pattern", pattern]);
+        self.start(&["--redis", url].into_iter().chain(patterns).collect::<Vec<_>>())
+    }
+
+    /// Starts a server that watches the locks on these masters as one source.
+    fn watch_masters(&self, masters: &[u16]) -> Result<Lockkeeper> {
+        let urls: Vec<String> = masters.iter().map(|port| format!("redis://127.0.0.1:{port}")).collect();
+        let config =
+            format!("[[source]]\nname = \"redlock\"\nkind = \"redlock\"\nurls = {urls:?}\npatterns = [{PATTERN:?}]\n");
+        let file = self.out.join("redlock.toml");
+        std::fs::write(&file, config).with_context(|| format!("write `{}`", file.display()))?;
+        self.start(&["--config", &file.to_string_lossy()])
+    }
+
+    fn start(&self, source: &[&str]) -> Result<Lockkeeper> {
+        Lockkeeper::start(&self.lockkeeper, source, &self.out.join("lockkeeper.log"))
     }
 }
 
@@ -77,7 +99,7 @@ pub(crate) struct Benchmark {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const BENCHMARKS: [Benchmark; 11] = [
+pub(crate) const BENCHMARKS: [Benchmark; 13] = [
     Benchmark {
         name: "listing",
         about: "listing 1,000,000 locks among 2,000,000 keys, start to complete",
@@ -131,6 +153,18 @@ pub(crate) const BENCHMARKS: [Benchmark; 11] = [
         about: "listing 1,000,000 locks of ten kinds among 2,000,000 keys, without a pattern",
         must: "\u{2264} 1.8 × a bare client",
         measure: mixed::measure,
+    },
+    Benchmark {
+        name: "cluster",
+        about: "listing 300,000 locks among 600,000 keys on three primaries, start to complete",
+        must: "\u{2264} 1.3 × a bare client on all of them at once",
+        measure: cluster::measure,
+    },
+    Benchmark {
+        name: "redlock",
+        about: "a change on a quorum of five masters to a viewer's frame, 100,000 locks, 1,000 changes/s",
+        must: "p99 \u{2264} 1 s",
+        measure: redlock::measure,
     },
     Benchmark {
         name: "recognition",

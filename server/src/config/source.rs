@@ -201,8 +201,8 @@ fn from_table(table: SourceTable) -> Result<SourceConfig, ConfigError> {
     let defaults = SourceConfig::of_url(url, patterns);
     Ok(SourceConfig {
         name: quorum_name(&masters).unwrap_or(defaults.name),
+        tls: table.tls.map(|tls| tls_files(tls, &defaults.url, &masters)).transpose()?.or(defaults.tls),
         masters,
-        tls: table.tls.map(|tls| tls_files(tls, &defaults.url)).transpose()?.or(defaults.tls),
         sentinel_credentials: table
             .sentinel
             .map(|sentinel| sentinel_credentials(sentinel, &defaults.url))
@@ -259,8 +259,8 @@ fn quorum_name(masters: &[StoreUrl]) -> Option<String> {
 
 /// Checks the files by reading them: they are read again for each connection, so that a renewed certificate is taken
 /// without a restart.
-fn tls_files(table: TlsTable, url: &StoreUrl) -> Result<TlsFiles, ConfigError> {
-    if !url.is_tls() {
+fn tls_files(table: TlsTable, url: &StoreUrl, masters: &[StoreUrl]) -> Result<TlsFiles, ConfigError> {
+    if !url.is_tls() && !masters.iter().any(StoreUrl::is_tls) {
         return Err(ConfigError::Unusable {
             place: table.place,
             because: format!("`{url}` does not ask for TLS, as `rediss://` and `rediss-…://` do"),

@@ -1,40 +1,32 @@
 //! The rules: one sight against what was known.
 
 use bytes::Bytes;
-use lockkeeper_model::{Basis, Certainty, LockState, Mode, Standing, Time, TransitionKind};
+use lockkeeper_model::{Basis, LockState, Standing, Time, TransitionKind};
 use smallvec::SmallVec;
 
 use super::history::{Cause, Entry, LoggedEvent};
-use super::record::{End, Hold, NEVER, Record, Slot, UNCOUNTED, UNKNOWN_MS, width};
+use super::hold::{Since, adopt, new_hold, stamp, update};
+use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED, UNKNOWN_MS, width};
 use super::{Changes, Registry};
-use crate::source::{self, DialectTraits, Form, Hint, HoldExtra, Recognition, Seen, Sight, SourceId};
+use crate::source::{self, Form, Hint, Seen, Sight, SourceId};
 
 /// An attempt whose outcome is not told within this time, in milliseconds, has failed in some other way; what is seen is
 /// then taken as it is. Longer than an attempt may last.
 const AWAIT_RELEASE_MS: i64 = 30_000;
 
-/// Two readings of one deadline may differ by this much without a renewal, in milliseconds: rounding on both sides and
-/// the moment between a reading's two commands.
-const CLOCK_JITTER_MS: i64 = 15;
-
-/// …and by this share of the time between them: clocks of two machines that are being slewed run apart by up to one
-/// part in a thousand.
-const CLOCK_DRIFT_DIVISOR: i64 = 1_000;
-
 /// A queue of waiters is looked at again after this time, in milliseconds: a dead one leaves it without a word.
 pub(super) const QUEUE_AGAIN_MS: i64 = 1_000;
+
+/// …and where there are many, one after the other at this distance, in milliseconds: a look takes some twenty commands,
+/// so that idle queues cost a store some four thousand commands a second at most.
+pub(super) const QUEUE_APART_MS: i64 = 5;
+
+/// …but within this time, in milliseconds, however many there are.
+pub(super) const QUEUE_LATEST_MS: i64 = 60_000;
 
 /// A lock that is taken within this time after its lease ran out was waited for, in milliseconds: the poll of the
 /// slowest known library.
 const AT_ONCE_MS: i64 = 1_000;
-
-/// Renewals this much closer together than the known rhythm are a second renewal of the same beat (a retry, or two
-/// threads) and do not change the rhythm.
-const SAME_BEAT: f64 = 0.2;
-
-/// Weight of the newest interval in the learned rhythm: it follows a change of rhythm within a few beats and is not
-/// thrown by a single late one.
-const NEW_BEAT_WEIGHT: f64 = 0.3;
 
 impl Registry {
     pub(super) fn apply_sight(&mut self, source: SourceId, sight: Sight, scan: bool, out: &mut Changes) {
@@ -419,97 +411,6 @@ impl Registry {
         }
     }
 
-    /// A lock that was known and is not there.
-    fn gone(&mut self, slot: Slot, sight: &Sight, scan: bool, out: &mut Changes) {
-        let record = &mut self.records[slot as usize];
-        record.read(sight.asked_at, sight.read_at);
-        if record.is_ended() {
-            return;
-        }
-        let at = sight.noticed_at.unwrap_or(sight.read_at);
-        let source = record.source;
-        if record.waiting() > 0 {
-            // Until now; the next holder's time is counted from when it is seen.
-            self.count_waiting(slot, true, sight.read_at.0, out);
-        }
-        let record = &mut self.records[slot as usize];
-        let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
-        let holds = std::mem::take(&mut record.holds);
-        // What is left over of a lock ends no hold when it goes.
-        let had_owner = std::mem::take(&mut record.has_owner);
-        record.there = false;
-        record.extra = None;
-        let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take()).filter(|release| release.freed);
-        self.remember_beginning(slot, &holds);
-        for hold in &holds {
-            self.token_left(slot, &hold.token);
-        }
-        let mut last: Option<(End, Cause)> = None;
-        for hold in &holds {
-            let overdue = hold.expires_min() <= sight.read_at.0;
-            let (transition, cause) = match sight.hint {
-                _ if released_here.as_ref().is_some_and(|release| release.token == hold.token) => {
-                    (TransitionKind::Forced, Cause::Release)
-                }
-                Hint::Evicted => (TransitionKind::Evicted, Cause::Announced),
-                Hint::Expired => (TransitionKind::Expired, Cause::Announced),
-                Hint::Deleted => (TransitionKind::Released, Cause::Announced),
-                Hint::None | Hint::New if overdue => (TransitionKind::Expired, Cause::Deadline),
-                Hint::None | Hint::New if !watched => (TransitionKind::Lost, Cause::Unwatched),
-                Hint::None | Hint::New if scan => (TransitionKind::Released, Cause::FoundByScan),
-                Hint::None | Hint::New if hold.expires == NEVER => (TransitionKind::Released, Cause::NoDeadline),
-                Hint::None | Hint::New => (TransitionKind::Released, Cause::BeforeDeadline),
-            };
-            // A lapse is announced late: it ended at its deadline, not when that was noticed.
-            let ended_at = if transition == TransitionKind::Expired { at.0.min(hold.expires) } else { at.0 };
-            let end = End {
-                transition,
-                at: ended_at,
-                held_ms: Some((ended_at - hold.since).max(0)),
-                token: hold.token.clone(),
-            };
-            last = Some((end, cause));
-            if let Some((end, cause)) = last.as_ref().filter(|_| had_owner) {
-                self.happened(slot, end.transition, Time(end.at), &end.token.clone(), None, *cause, end.held_ms, out);
-            }
-        }
-        let record = &mut self.records[slot as usize];
-        record.last_change = at.0;
-        record.waiters = 0;
-        record.times_ended = record.times_ended.wrapping_add(1);
-        let rare = record.rare.get_or_insert_default();
-        rare.ended = last.map(|(end, _)| end);
-        rare.reported = 0;
-        let times = record.times_ended;
-        self.ended.push_back((sight.read_at.0, slot, times));
-        self.known_mut(source).locks -= 1;
-        out.dirty.push(slot);
-    }
-
-    /// What was shown as a lock is a part of another one: it is not shown any more, and nothing happened.
-    fn withdraw(&mut self, slot: Slot, sight: &Sight, out: &mut Changes) {
-        let record = &mut self.records[slot as usize];
-        record.read(sight.asked_at, sight.read_at);
-        if record.is_ended() {
-            return;
-        }
-        record.there = false;
-        record.extra = None;
-        record.waiters = 0;
-        if let Some(rare) = &mut record.rare {
-            rare.reported = 0;
-        }
-        record.times_ended = record.times_ended.wrapping_add(1);
-        let (source, times) = (record.source, record.times_ended);
-        let holds = std::mem::take(&mut record.holds);
-        for hold in &holds {
-            self.token_left(slot, &hold.token);
-        }
-        self.ended.push_back((sight.read_at.0, slot, times));
-        self.known_mut(source).locks -= 1;
-        out.dirty.push(slot);
-    }
-
     /// Has a lock looked at again whose waiters the store keeps, because some of them leave without a word; and whose
     /// rhythm is known, when a beat is missed.
     fn watch_on(&mut self, slot: Slot, sight: &Sight, waited_before: bool, out: &mut Changes) {
@@ -524,41 +425,9 @@ impl Registry {
             self.wake(slot, due);
         }
         if queued {
-            self.wake(slot, sight.read_at.0.saturating_add(QUEUE_AGAIN_MS));
+            self.wake_for_queue(slot, sight.read_at.0);
             self.count_waiting(slot, waited_before, sight.read_at.0, out);
         }
-    }
-
-    /// A key that was never known as a lock and is none now.
-    fn absent(&mut self, source: SourceId, sight: &Sight) {
-        let slot = self.insert(Record {
-            source,
-            born: 0,
-            key: sight.key.as_ref().into(),
-            recognition: &ABSENT,
-            mode: Mode::Exclusive,
-            there: false,
-            state: LockState::Held,
-            holds: SmallVec::new(),
-            extra: None,
-            expiry_lost: false,
-            came_back: false,
-            has_owner: false,
-            lease_over: false,
-            quiet: false,
-            starves: false,
-            failed_over: false,
-            unwatched: false,
-            waiters: 0,
-            waiting_since: 0,
-            as_of: sight.read_at.0,
-            asked_before_ms: width(sight.read_at.since(sight.asked_at)),
-            last_change: sight.read_at.0,
-            wake_at: i64::MAX,
-            times_ended: 0,
-            rare: None,
-        });
-        self.ended.push_back((sight.read_at.0, slot, 0));
     }
 
     fn new_holds(&mut self, form: &Form, sight: &Sight, since: Since) -> SmallVec<[Hold; 1]> {
@@ -571,8 +440,9 @@ impl Registry {
             .collect()
     }
 
+    /// Takes note of a transition.
     #[expect(clippy::too_many_arguments, reason = "the fields of an entry, each named at every call")]
-    fn happened(
+    pub(super) fn happened(
         &mut self,
         slot: Slot,
         kind: TransitionKind,
@@ -608,22 +478,6 @@ fn is_awaited(record: &Record, sight: &Sight) -> bool {
     ends && !release.freed && sight.read_at.0 - release.at < AWAIT_RELEASE_MS
 }
 
-/// Stands where nothing was recognised.
-static ABSENT: Recognition = Recognition {
-    dialect: "",
-    certainty: Certainty::Ambiguous,
-    because: "",
-    traits: &DialectTraits { stored_as: "none", ..DialectTraits::PLAIN },
-};
-
-/// When a hold began, as far as known.
-#[derive(Clone, Copy)]
-struct Since {
-    basis: Basis,
-    min: i64,
-    max: i64,
-}
-
 struct Happened {
     kind: TransitionKind,
     cause: Cause,
@@ -636,124 +490,4 @@ impl Happened {
     fn of(kind: TransitionKind, cause: Cause, token: &[u8]) -> Happened {
         Happened { kind, cause, token: token.into(), previous: None, held_ms: None }
     }
-}
-
-/// The bounds of the lease's end: the store counted its TTL at some moment between asking and reading.
-fn lease_bounds(hold: &source::Hold, sight: &Sight) -> (i64, i64) {
-    let early = hold.extra.as_ref().map_or(0, |extra| i64::from(extra.ends_early_ms));
-    match hold.ttl_ms {
-        // PTTL rounds; one millisecond on the late side keeps the upper bound an upper bound.
-        Some(ttl) => {
-            (sight.asked_at.0.saturating_add(ttl - early), sight.read_at.0.saturating_add(ttl).saturating_add(1))
-        }
-        None => (NEVER, NEVER),
-    }
-}
-
-fn new_hold(
-    hold: &source::Hold,
-    sight: &Sight,
-    mut since: Since,
-    generation: u64,
-    traits: &'static DialectTraits,
-) -> Hold {
-    let (min, max) = lease_bounds(hold, sight);
-    let told = hold.extra.as_ref().and_then(|extra| extra.taken_at).or_else(|| (traits.taken_at)(&hold.token));
-    // What was watched is better known than what is written down by its holder's clock.
-    if since.basis == Basis::FirstSeen
-        && let Some(at) = told.filter(|at| at.0 <= since.max)
-    {
-        since = Since { basis: Basis::Reported, min: at.0, max: at.0 };
-    }
-    Hold {
-        token: hold.token.clone(),
-        count: hold.count,
-        basis: since.basis,
-        since: since.max,
-        since_before_ms: if since.min == i64::MIN { UNKNOWN_MS } else { width(since.max - since.min) },
-        expires: max,
-        expires_before_ms: width(max - min),
-        lease_ms: hold.ttl_ms.map_or(0, width),
-        renewals: 0,
-        renewed_at: 0,
-        period_ms: 0,
-        generation,
-        extra: hold.extra.clone(),
-    }
-}
-
-/// The same token at a later look that cannot be compared with the one before.
-fn adopt(kept: &mut Hold, seen: &source::Hold, sight: &Sight) {
-    let (min, max) = lease_bounds(seen, sight);
-    kept.count = seen.count;
-    kept.extra.clone_from(&seen.extra);
-    kept.expires = max;
-    kept.expires_before_ms = if max == NEVER { 0 } else { width(max - min) };
-}
-
-/// The same token at a later look: what happened, if anything.
-fn update(
-    kept: &mut Hold,
-    seen: &source::Hold,
-    sight: &Sight,
-    at: Time,
-    looked_before: Time,
-) -> Option<(TransitionKind, Cause)> {
-    let (min, max) = lease_bounds(seen, sight);
-    let drift = CLOCK_JITTER_MS + sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR;
-    let re_entered = kept.count != seen.count;
-    kept.count = seen.count;
-    if kept.extra != seen.extra {
-        kept.extra.clone_from(&seen.extra);
-    }
-    let (known_min, known_max) = (kept.expires_min(), kept.expires);
-    let lease = if min == NEVER && known_max == NEVER {
-        None
-    } else if min == NEVER {
-        Some((TransitionKind::LeaseChanged, Cause::ExpiryRemoved))
-    } else if known_max == NEVER {
-        Some((TransitionKind::LeaseChanged, Cause::ExpirySet))
-    } else if min > known_max.saturating_add(drift) {
-        Some((TransitionKind::Renewed, Cause::Seen))
-    } else if max < known_min.saturating_sub(drift) {
-        Some((TransitionKind::LeaseChanged, Cause::ExpiryCut))
-    } else {
-        None
-    };
-    let shares_lease = seen.extra.as_ref().is_some_and(|extra| extra.shares_lease);
-    let lease = lease.filter(|(kind, _)| !(shares_lease && *kind == TransitionKind::Renewed));
-    // Nothing new: two readings of one deadline that meet narrow it down.
-    let meet = min <= known_max && known_min <= max;
-    let (min, max) = if lease.is_none() && meet { (min.max(known_min), max.min(known_max)) } else { (min, max) };
-    kept.expires = max;
-    kept.expires_before_ms = width(max.saturating_sub(min));
-    if lease.is_some() {
-        kept.lease_ms = seen.ttl_ms.map_or(0, width);
-    }
-    if re_entered {
-        return Some((TransitionKind::ReEntered, Cause::Seen));
-    }
-    if let Some((TransitionKind::Renewed, _)) = lease {
-        learn_rhythm(kept, at);
-    }
-    lease
-}
-
-/// What tells one acquire with a token from another, where that is stored.
-fn stamp(extra: &Option<Box<HoldExtra>>) -> Option<&Bytes> {
-    extra.as_ref()?.stamp.as_ref()
-}
-
-fn learn_rhythm(hold: &mut Hold, at: Time) {
-    if hold.renewals > 0 {
-        let interval = at.since(Time(hold.renewed_at)) as f64;
-        let period = f64::from(hold.period_ms);
-        if hold.period_ms == 0 {
-            hold.period_ms = interval as u32;
-        } else if interval > period * SAME_BEAT {
-            hold.period_ms = (period + (interval - period) * NEW_BEAT_WEIGHT) as u32;
-        }
-    }
-    hold.renewals = hold.renewals.saturating_add(1);
-    hold.renewed_at = at.0;
 }

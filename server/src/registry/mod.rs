@@ -3,22 +3,25 @@
 //! No IO and no clock: time arrives in what is applied. The board's task is the only one that calls it.
 //!
 //! - [`record`]: what is kept of one lock, small enough for a million of them.
-//! - [`fold`]: the rules, one sight against what was known.
+//! - [`fold`]: the rules, one sight against what was known; [`hold`]: those for one holder, [`gone`]: for what ended.
 //! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
 //! - [`reported`]: what clients say of themselves. [`graph`]: who waits for whom.
 //! - [`flags`]: what is dangerous, and what to do about it.
-//! - [`show`]: a record in the words of the contract and of the app.
+//! - [`show`]: a record in the words of the contract and of the app. [`story`]: what happened to it.
 
 mod clients;
 mod contention;
 mod flags;
 mod fold;
+mod gone;
 pub mod graph;
 mod history;
+mod hold;
 mod record;
 mod reported;
 mod show;
+mod story;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -132,6 +135,8 @@ pub struct Registry {
     hasher: DefaultHashBuilder,
     /// Moments at which a lock must be looked at again. At most one live entry per lock: see `Record::wake_at`.
     deadlines: BinaryHeap<Reverse<(i64, Slot)>>,
+    /// When the last of the queues that are to be looked at again has its turn, in milliseconds.
+    queue_turn: i64,
     ended: VecDeque<(i64, Slot, u32)>,
     history_entries: usize,
     history_hand: usize,
@@ -170,6 +175,7 @@ impl Registry {
             tokens: HashMap::default(),
             hasher: DefaultHashBuilder::default(),
             deadlines: BinaryHeap::new(),
+            queue_turn: 0,
             ended: VecDeque::new(),
             history_entries: 0,
             history_hand: 0,
@@ -240,14 +246,14 @@ impl Registry {
                 continue;
             }
             record.wake_at = i64::MAX;
-            let mut next = i64::MAX;
+            let (mut next, mut queue_read_at) = (i64::MAX, None);
             let over = |at: i64| at.saturating_add(LOOK_AFTER_DEADLINE_MS) <= now.0;
             if record.queue().is_some() {
                 let again = record.as_of + fold::QUEUE_AGAIN_MS;
                 if over(again) {
                     out.look.push((record.source, Bytes::copy_from_slice(&record.key)));
                 } else {
-                    next = next.min(again);
+                    queue_read_at = Some(record.as_of);
                 }
             }
             match record.first_deadline() {
@@ -270,6 +276,9 @@ impl Registry {
             }
             if next != i64::MAX {
                 self.wake(slot, next);
+            }
+            if let Some(read_at) = queue_read_at {
+                self.wake_for_queue(slot, read_at);
             }
         }
     }
@@ -437,6 +446,17 @@ impl Registry {
         if due < record.wake_at {
             record.wake_at = due;
             self.deadlines.push(Reverse((due, slot)));
+        }
+    }
+
+    /// Has the slot's queue looked at again, some time after it was read at `read_at`.
+    fn wake_for_queue(&mut self, slot: Slot, read_at: i64) {
+        let soonest = read_at.saturating_add(fold::QUEUE_AGAIN_MS);
+        let turn = self.queue_turn.saturating_add(fold::QUEUE_APART_MS);
+        let due = turn.max(soonest).min(read_at.saturating_add(fold::QUEUE_LATEST_MS));
+        if due.saturating_add(LOOK_AFTER_DEADLINE_MS) < self.records[slot as usize].wake_at {
+            self.queue_turn = due;
+            self.wake(slot, due);
         }
     }
 

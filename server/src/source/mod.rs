@@ -2,206 +2,29 @@
 //!
 //! A source reads its store and reports [`Batch`]es of [`Sight`]s; it never knows who is watching. It takes
 //! [`Command`]s: look again at these keys, release exactly this hold.
+//!
+//! - `sight`: what a reading showed. `recognition`: which library family stored it, and how that one behaves.
+//! - here: what a source reports, and what it is told to do.
 
+mod permissions;
+mod recognition;
 pub mod redis;
 pub mod redlock;
+mod sight;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lockkeeper_model::{
-    Certainty, Flag, Identity, LockState, Mode, NodeRelease, SourceStatus, Standing, Time, Told, TraceReport,
-};
-use smallvec::SmallVec;
+use lockkeeper_model::{Mode, NodeRelease, SourceStatus, Time, TraceReport};
 use tokio::sync::{mpsc, oneshot, watch};
+
+pub use recognition::{DialectTraits, Recognition};
+pub use sight::{Entry, Extra, Form, Hint, Hold, HoldExtra, Queue, Queued, Seen, Sight};
 
 /// Names a source within one run: its position in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(pub u16);
-
-/// What one reading of one lock showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
-    /// The lock's id as bytes: its key, for nearly all.
-    pub key: Bytes,
-    /// What was there.
-    pub seen: Seen,
-    /// The reading was not done before this moment…
-    pub asked_at: Time,
-    /// …nor after this one.
-    pub read_at: Time,
-    /// The change that led to this reading was noticed at this moment; `None` for a scan.
-    pub noticed_at: Option<Time>,
-    /// What the store itself said of the change.
-    pub hint: Hint,
-}
-
-/// What was there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// A lock.
-    Held(Form),
-    /// Nothing, or nothing that is a lock any more.
-    Gone,
-    /// What is there belongs to a lock that is shown under another id: it was never a lock by itself.
-    PartOfAnother,
-}
-
-/// What the store itself said of a change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Hint {
-    /// Nothing.
-    #[default]
-    None,
-    /// The key was deleted on somebody's command.
-    Deleted,
-    /// The key's time ran out.
-    Expired,
-    /// The key was dropped to save memory.
-    Evicted,
-    /// The key did not exist before: an acquire, never a renewal.
-    New,
-}
-
-/// A lock as its dialect understands what is stored.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Form {
-    /// Which library family, and how sure that is.
-    pub recognition: &'static Recognition,
-    /// How many may hold it together.
-    pub mode: Mode,
-    /// What is so of it as a whole.
-    pub state: LockState,
-    /// Who holds it, in the order of the store.
-    pub holds: SmallVec<[Hold; 1]>,
-    /// What only some forms have.
-    pub extra: Option<Box<Extra>>,
-}
-
-impl Form {
-    /// A lock with one holder and nothing else to say of it.
-    #[must_use]
-    pub fn exclusive(recognition: &'static Recognition, token: &[u8], ttl_ms: Option<i64>) -> Form {
-        Form {
-            recognition,
-            mode: Mode::Exclusive,
-            state: LockState::Held,
-            holds: smallvec::smallvec![Hold::new(token, ttl_ms)],
-            extra: None,
-        }
-    }
-
-    /// Whether those it lists have it. Only on several masters can a token be there without being a holder's.
-    #[must_use]
-    pub fn standing(&self) -> Standing {
-        let quorum = self.extra.as_ref().and_then(|extra| extra.quorum.as_ref());
-        quorum.map_or(Standing::Owned, |quorum| quorum.standing())
-    }
-
-    /// The rare parts, made if there were none.
-    pub fn extra_mut(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
-    }
-}
-
-/// What only some [`Form`]s have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Extra {
-    /// What people call it, where that is not its key without the family's prefix.
-    pub name: Option<Box<str>>,
-    /// The keys that hold it, where those are not just its id.
-    pub keys: Vec<Bytes>,
-    /// Keys that are there, belong to it and are no locks.
-    pub companions: Vec<Bytes>,
-    /// How many may hold a semaphore together, where that is recorded.
-    pub permits: Option<u32>,
-    /// Those who wait, where the store keeps them.
-    pub queue: Option<Queue>,
-    /// What its form shows to be dangerous.
-    pub flags: SmallVec<[Flag; 2]>,
-    /// What else its form says, one sentence each.
-    pub notes: Vec<String>,
-    /// How it lies in the store, where that does not follow from its holds.
-    pub entries: Vec<Entry>,
-    /// How it stands on several independent masters.
-    pub quorum: Option<Box<redlock::Quorum>>,
-}
-
-/// Those who wait, as the store keeps them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Queue {
-    /// Whether they are served in this order.
-    pub ordered: bool,
-    /// How many there are; more than `waiters` where only the first were read.
-    pub count: u32,
-    /// The first of them.
-    pub waiters: Vec<Queued>,
-}
-
-/// One who waits, as the store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queued {
-    /// What names it; empty where nothing does.
-    pub token: Box<[u8]>,
-    /// When it may be dropped from the queue, in milliseconds of the epoch.
-    pub expires_at_ms: Option<i64>,
-    /// Whether it is proven to be away.
-    pub abandoned: Option<bool>,
-}
-
-/// One value of a stored form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// The key, where that is not the lock's id.
-    pub key: Option<Bytes>,
-    /// The field or member.
-    pub field: Option<Bytes>,
-    /// The value or score.
-    pub value: Bytes,
-}
-
-/// One holder's part of a [`Form`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
-    /// The token as stored. Boxed exactly: the registry keeps it as it comes.
-    pub token: Box<[u8]>,
-    /// The re-entry count, or the permits that it has; 1 where the library does not count.
-    pub count: u32,
-    /// What is left of the lease at the moment of the reading, in milliseconds; `None` without expiry.
-    pub ttl_ms: Option<i64>,
-    /// What only some holds have.
-    pub extra: Option<Box<HoldExtra>>,
-}
-
-impl Hold {
-    /// A hold that is entered once and has nothing else to say.
-    #[must_use]
-    pub fn new(token: &[u8], ttl_ms: Option<i64>) -> Hold {
-        Hold { token: token.into(), count: 1, ttl_ms, extra: None }
-    }
-}
-
-/// What only some [`Hold`]s have.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HoldExtra {
-    /// How it holds the lock, where that is not the lock's mode.
-    pub mode: Option<Mode>,
-    /// The number by which the resource can refuse a late holder.
-    pub fencing: Option<Box<str>>,
-    /// When it was taken, where the store keeps that beside the token.
-    pub taken_at: Option<Time>,
-    /// What the library wrote beside the token, in words.
-    pub metadata: Option<Box<str>>,
-    /// What is stored with the token and differs from one acquire to the next: with another of it, it is another hold.
-    pub stamp: Option<Bytes>,
-    /// The store keeps one expiry for all holders: a later end does not say that this one renewed.
-    pub shares_lease: bool,
-    /// The lease may end so many milliseconds earlier than `ttl_ms` says: it is known from several masters that differ.
-    pub ends_early_ms: u32,
-    /// Who that is, where more than its token says it.
-    pub identity: Option<Identity>,
-}
 
 /// What of a source's condition bears on every lock in it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -244,93 +67,6 @@ pub struct Said {
     /// What it said.
     pub report: lockkeeper_client::report::Report,
 }
-
-/// A judgement about a stored form: which family, how sure, why. One static per way of recognising.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Recognition {
-    /// The dialect's name.
-    pub dialect: &'static str,
-    /// How sure.
-    pub certainty: Certainty,
-    /// Why.
-    pub because: &'static str,
-    /// How this family lets go and waits.
-    pub traits: &'static DialectTraits,
-}
-
-/// What holds for every lock of one family.
-#[derive(Debug)]
-pub struct DialectTraits {
-    /// The store's word for the type of the key.
-    pub stored_as: &'static str,
-    /// Turns a key into what a person calls the lock.
-    pub strip_prefix: &'static str,
-    /// Whether a former holder learns of a release.
-    pub told: Told,
-    /// How it learns of it, or why not.
-    pub told_because: &'static str,
-    /// What a release does beyond deleting, for example how waiters are woken.
-    pub release: &'static str,
-    /// Why a release is not offered; `None` where it is.
-    pub no_release: Option<&'static str>,
-    /// What taking a dead waiter out of the queue of a free lock does; `None` where that is not offered.
-    pub evict_waiter: Option<&'static str>,
-    /// How the library's own unlock can free another's lock; `None` where it compares.
-    pub unsafe_unlock: Option<&'static str>,
-    /// How the library takes the lock again after a release; `None` where it does not.
-    pub comes_back: Option<&'static str>,
-    /// A token names one acquisition and never another: where false, equal tokens do not prove the same hold.
-    pub token_is_one_use: bool,
-    /// One lock may be several keys with one token, whose names do not tell.
-    pub may_span_keys: bool,
-    /// Whether [`Report::Waiting`] counts those who wait.
-    pub waiters_counted: bool,
-    /// What that number counts, or why there is none.
-    pub waiters_because: &'static str,
-    /// Why renewals cannot be expected; `None` where the library may renew.
-    pub never_renews: Option<&'static str>,
-    /// What is left of the lease at least, in milliseconds, while its renewals work; `None` where that is not fixed.
-    pub renewal_keeps_ms: Option<i64>,
-    /// What a token says of its holder.
-    pub identity: fn(token: &[u8]) -> Identity,
-    /// When the lock was taken, if its token says it, on its holder's clock.
-    pub taken_at: fn(token: &[u8]) -> Option<Time>,
-}
-
-impl DialectTraits {
-    /// A string with a token under its bare name, freed by comparing and deleting, whose waiters poll. Families begin
-    /// with this and say what is different.
-    pub const PLAIN: DialectTraits = DialectTraits {
-        stored_as: "string",
-        strip_prefix: "",
-        told: Told::AtRenewal,
-        told_because: "The store does not tell it. A library that renews or unlocks by comparing finds out then; until \
-                       then it goes on as if it had the lock.",
-        release: "The key is deleted only if its value is still exactly this token and its expiry was not pushed out \
-                  since.",
-        no_release: None,
-        evict_waiter: None,
-        unsafe_unlock: None,
-        comes_back: None,
-        token_is_one_use: true,
-        may_span_keys: false,
-        waiters_counted: false,
-        waiters_because: "those who wait for it poll, which leaves no trace in Redis",
-        never_renews: None,
-        renewal_keeps_ms: None,
-        identity: |_| Identity::NOBODY,
-        taken_at: |_| None,
-    };
-}
-
-impl PartialEq for DialectTraits {
-    /// There is one static per family.
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self, other)
-    }
-}
-
-impl Eq for DialectTraits {}
 
 /// What a source reports.
 #[derive(Clone, Debug)]

@@ -14,6 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use lockkeeper_model::{Flag, LockState, Time};
 use smallvec::SmallVec;
 
+use super::company::Company;
 use super::dialect::{self, Found, FoundLock, Heard, Listeners, Raw, Stored, Value};
 use super::listening::{CHANNELS_AT_ONCE, Ears};
 use super::pace::Purpose;
@@ -216,6 +217,7 @@ pub(crate) struct Reader {
     pub(crate) keys: Keys,
     pub(crate) scope: Arc<Scope>,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) company: Arc<Company>,
 }
 
 /// A root that was read, with what led to it and what it is.
@@ -364,6 +366,13 @@ impl Reader {
             }
         }
         let mut found = self.keys.read(client, &names, purpose).await?.into_iter().peekable();
+        if purpose == Purpose::Scan && !owners.is_empty() {
+            // Where more would be read if another of its keys led here, that is still to be done.
+            let is_whole = |raw: &&Raw| raw.value != Value::Missing && dialect::beside_led(raw).is_empty();
+            let owned: HashSet<&Bytes> = owners.iter().map(|(root, _)| root).collect();
+            let whole = raws.iter().filter(|raw| owned.contains(&raw.key)).filter(is_whole);
+            self.company.met(whole.map(|raw| &raw.key));
+        }
         let mut names = names.into_iter();
         Ok(owners
             .into_iter()

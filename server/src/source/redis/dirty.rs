@@ -1,10 +1,12 @@
 //! Keys that changed and wait to be read, each once however often it changed.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use hashbrown::HashMap;
+use hashbrown::hash_table::Entry;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use lockkeeper_model::Time;
 use tokio::sync::Notify;
 
@@ -27,8 +29,13 @@ pub(crate) struct Dirty {
 
 #[derive(Debug, Default)]
 struct Queue {
-    order: VecDeque<Bytes>,
-    waiting: HashMap<Bytes, Change>,
+    order: VecDeque<(u64, Bytes)>,
+    /// By the hash of the key alone, because a store that is written to at full speed names the same keys again and again.
+    /// That two of a million that wait have one is as likely as once in years; the next scan heals it.
+    waiting: HashTable<Change>,
+    hasher: DefaultHashBuilder,
+    /// Changes that were ever noticed, of keys that waited already, too.
+    noticed: u64,
     /// Keys that were ever put in, and taken out: they number the keys in order.
     put: u64,
     taken: u64,
@@ -36,6 +43,7 @@ struct Queue {
 
 #[derive(Clone, Copy, Debug)]
 struct Change {
+    hash: u64,
     noticed_at: Option<Time>,
     ended: Hint,
     new: bool,
@@ -45,25 +53,29 @@ impl Dirty {
     /// Notes that a key changed, or must be looked at.
     pub(crate) fn put(&self, key: &[u8], noticed_at: Option<Time>, hint: Hint) -> Result<(), Overflow> {
         let mut queue = self.lock();
-        if let Some(change) = queue.waiting.get_mut(key) {
-            change.noticed_at = change.noticed_at.or(noticed_at);
-            match hint {
-                Hint::None => {}
-                Hint::New => change.new = true,
-                end => change.ended = end,
+        let queue = &mut *queue;
+        queue.noticed += 1;
+        let hash = queue.hasher.hash_one(key);
+        let new = hint == Hint::New;
+        match queue.waiting.entry(hash, |change| change.hash == hash, |change| change.hash) {
+            Entry::Occupied(mut known) => {
+                let change = known.get_mut();
+                change.noticed_at = change.noticed_at.or(noticed_at);
+                match hint {
+                    Hint::None => {}
+                    Hint::New => change.new = true,
+                    end => change.ended = end,
+                }
+                return Ok(());
             }
-            return Ok(());
-        }
-        if queue.order.len() >= MAX_DIRTY {
-            return Err(Overflow);
+            Entry::Vacant(_) if queue.order.len() >= MAX_DIRTY => return Err(Overflow),
+            Entry::Vacant(place) => {
+                place.insert(Change { hash, noticed_at, ended: if new { Hint::None } else { hint }, new });
+            }
         }
         // A copy: the original may be a small part of a large network buffer.
-        let key = Bytes::copy_from_slice(key);
-        let new = hint == Hint::New;
-        queue.waiting.insert(key.clone(), Change { noticed_at, ended: if new { Hint::None } else { hint }, new });
-        queue.order.push_back(key);
+        queue.order.push_back((hash, Bytes::copy_from_slice(key)));
         queue.put += 1;
-        drop(queue);
         self.more.notify_one();
         Ok(())
     }
@@ -74,9 +86,10 @@ impl Dirty {
         let n = queue.order.len().min(most);
         let mut wanted = Vec::with_capacity(n);
         for _ in 0..n {
-            let Some(key) = queue.order.pop_front() else { break };
+            let Some((hash, key)) = queue.order.pop_front() else { break };
             queue.taken += 1;
-            if let Some(change) = queue.waiting.remove(&key) {
+            if let Ok(known) = queue.waiting.find_entry(hash, |change| change.hash == hash) {
+                let (change, _) = known.remove();
                 wanted.push(Wanted { key, noticed_at: change.noticed_at, ended: change.ended, new: change.new });
             }
         }
@@ -86,6 +99,11 @@ impl Dirty {
     /// How many keys were ever put in.
     pub(crate) fn put_so_far(&self) -> u64 {
         self.lock().put
+    }
+
+    /// How many changes were ever noticed.
+    pub(crate) fn noticed_so_far(&self) -> u64 {
+        self.lock().noticed
     }
 
     /// How many keys wait.
@@ -118,6 +136,6 @@ mod tests {
         assert_eq!(taken, 2);
         let a = &wanted[0];
         assert_eq!((&a.key[..], a.noticed_at, a.ended, a.new), (&b"a"[..], Some(Time(1)), Hint::Deleted, true));
-        assert_eq!((dirty.put_so_far(), dirty.len()), (2, 0));
+        assert_eq!((dirty.put_so_far(), dirty.noticed_so_far(), dirty.len()), (2, 3, 0));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +20,7 @@ use super::dialect::Raw;
 use super::dirty::Dirty;
 use super::endpoint::Address;
 use super::read::Keys;
-use super::trouble::{is_elsewhere, is_of_connection};
+use super::trouble::{is_elsewhere, is_of_connection, refused_command};
 use super::{Shared, feed};
 use crate::source::Hint;
 
@@ -86,6 +86,8 @@ pub(crate) struct Here {
     dirty: Arc<Dirty>,
     /// How many those were so far.
     unread: AtomicU64,
+    /// Whether it runs scripts over keys of several slots, as far as known.
+    crosses_slots: AtomicBool,
 }
 
 /// Keys by where they are.
@@ -93,7 +95,17 @@ type There = BTreeMap<Redirect, Vec<Bytes>>;
 
 impl Here {
     pub(super) fn new(shared: Shared, dirty: Arc<Dirty>) -> Here {
-        Here { shared, dirty, unread: AtomicU64::new(0) }
+        Here { shared, dirty, unread: AtomicU64::new(0), crosses_slots: AtomicBool::new(true) }
+    }
+
+    /// Whether it runs scripts over keys of several slots, as far as known.
+    pub(super) fn crosses_slots(&self) -> bool {
+        self.crosses_slots.load(Ordering::Relaxed)
+    }
+
+    /// It refused such a script.
+    pub(super) fn cross_no_more(&self) {
+        self.crosses_slots.store(false, Ordering::Relaxed);
     }
 
     /// How many keys could so far not be read anywhere, and wait again.
@@ -129,7 +141,11 @@ impl Here {
                                 there.entry(redirect).or_default().extend(names);
                             }
                         }
-                        Err(_) => {
+                        Err(error) => {
+                            if let Some(command) = refused_command(&error) {
+                                let costs = "a lock whose slot moves is not seen until it has moved";
+                                self.shared.status.missing(&command, costs);
+                            }
                             connections.remove(&address);
                             unread.extend(names);
                         }

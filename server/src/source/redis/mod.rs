@@ -10,7 +10,7 @@
 //! Of each node:
 //!
 //! - [`link`]: the loop around connections: dial, watch until something breaks, say what, wait, dial again.
-//! - [`session`]: one set of connections while they hold: scan, feed, readings, vital signs.
+//! - [`session`]: one set of connections while they hold: scan, feed, readings.
 //! - [`feed`]: what tells that a key changed: client tracking, keyspace notifications, or nothing.
 //! - [`own_thread`]: where the feed is listened to, so that it can blink.
 //! - [`dirty`]: keys that changed and wait to be read.
@@ -21,13 +21,15 @@
 //! - [`scope`]: which keys are looked at at all.
 //! - [`waiting`]: counting those who wait, where Redis knows, by who is [`listening`]. [`reported`]: reading what clients
 //!   say of themselves.
-//! - [`surroundings`]: what of the store itself bears on its locks, and whose connections are open.
+//! - [`vital`]: how busy the store is, and whether its keys vanished. [`surroundings`]: what of the store itself bears on
+//!   its locks, and whose connections are open.
 //! - [`release`]: freeing exactly one hold.
 //! - [`trace`]: looking at every command for some seconds, to see who tries in vain and whose connection holds.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
 
 mod assemble;
 pub mod catalogue;
+mod company;
 mod connect;
 mod dialect;
 mod dirty;
@@ -35,10 +37,12 @@ mod elsewhere;
 mod endpoint;
 mod feed;
 mod glob;
+mod guess;
 mod link;
 mod listening;
 mod own_thread;
 mod pace;
+mod packed;
 mod publish;
 mod read;
 mod release;
@@ -53,6 +57,7 @@ mod tls;
 mod topology;
 mod trace;
 mod trouble;
+mod vital;
 mod waiting;
 mod whole;
 

@@ -18,6 +18,16 @@ const BURST: Duration = Duration::from_millis(20);
 /// The share of the budget that a scan may take; the rest is for changes.
 const SCAN_SHARE: f64 = 0.25;
 
+/// Where more changes come than the budget can read, no reading stays true for long, and each takes from those who keep the
+/// store so busy. Then what waits is read within this time, not as fast as the budget allows.
+const FLOODED_WITHIN: Duration = Duration::from_secs(20);
+
+/// …but at this share of the budget for changes at least.
+const FLOODED_LEAST: f64 = 0.1;
+
+/// A changed key is read by this many commands: its value, and its remaining life.
+const COMMANDS_A_CHANGE: f64 = 2.0;
+
 /// What a batch of commands is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -34,6 +44,8 @@ pub(crate) struct Pacer {
     sent: AtomicU64,
     answered: AtomicU64,
     crowded: AtomicBool,
+    /// Commands a second for changes, while the budget holds.
+    for_changes: AtomicU64,
     /// When the commands that were let through are paid for, for scans and for changes.
     paid: Mutex<[Option<Instant>; 2]>,
 }
@@ -46,8 +58,18 @@ impl Pacer {
             answered: AtomicU64::new(0),
             // Until the store has said how busy it is, it is taken to be busy.
             crowded: AtomicBool::new(true),
+            for_changes: AtomicU64::new(for_changes(commands_per_second.max(1))),
             paid: Mutex::new([None; 2]),
         }
+    }
+
+    /// Takes note of how many changes come a second, those of keys that wait already included, and of how many keys wait.
+    pub(crate) fn learn_changes(&self, a_second: f64, waiting: usize) {
+        let most = for_changes(self.budget) as f64;
+        let is_flooded = a_second * COMMANDS_A_CHANGE > most;
+        let enough = waiting as f64 / FLOODED_WITHIN.as_secs_f64() * COMMANDS_A_CHANGE;
+        let rate = if is_flooded { enough.clamp(most * FLOODED_LEAST, most) } else { most };
+        self.for_changes.store(rate as u64, Ordering::Relaxed);
     }
 
     /// Waits until `commands` may be sent.
@@ -59,11 +81,11 @@ impl Pacer {
     }
 
     async fn wait(&self, commands: u64, purpose: Purpose) {
-        let share = match purpose {
-            Purpose::Scan => SCAN_SHARE,
-            Purpose::Change => 1.0 - SCAN_SHARE,
+        let a_second = match purpose {
+            Purpose::Scan => self.budget as f64 * SCAN_SHARE,
+            Purpose::Change => self.for_changes.load(Ordering::Relaxed) as f64,
         };
-        let cost = Duration::from_secs_f64(commands as f64 / (self.budget as f64 * share));
+        let cost = Duration::from_secs_f64(commands as f64 / a_second.max(1.0));
         let start = {
             let now = Instant::now();
             // A poisoned lock means that a task panicked between two assignments: the times in it are still good.
@@ -89,7 +111,7 @@ impl Pacer {
         self.sent.fetch_add(commands, Ordering::Relaxed);
     }
 
-    /// That script is over. Of what it might have run beyond those that were taken, it ran so many.
+    /// That script is over. Of what it might have run, taken and beyond, it ran so many.
     pub(crate) fn ran(&self, might: u64, did: u64) {
         self.answered.fetch_add(did, Ordering::Relaxed);
         self.sent.fetch_sub(might.saturating_sub(did), Ordering::Relaxed);
@@ -120,6 +142,11 @@ impl Pacer {
     }
 }
 
+/// The part of a budget that is for changes, in commands a second.
+fn for_changes(budget: u64) -> u64 {
+    (budget as f64 * (1.0 - SCAN_SHARE)) as u64
+}
+
 /// What was sent from here since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Own {
@@ -147,5 +174,23 @@ mod tests {
             pacer.take(150_000, Purpose::Scan).await;
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_changes_is_read_no_faster_than_what_waits_needs() {
+        let pacer = Pacer::new(40_000);
+        let took = async |changes: u64| {
+            let start = Instant::now();
+            for _ in 0..changes / 500 {
+                pacer.take(1_000, Purpose::Change).await;
+            }
+            start.elapsed().as_secs()
+        };
+        pacer.learn_changes(10_000.0, 100_000);
+        assert_eq!(took(150_000).await, 9, "15,000 a second can be read");
+        pacer.learn_changes(100_000.0, 100_000);
+        assert_eq!(took(50_000).await, 9, "100,000 keys within 20 s");
+        pacer.learn_changes(100_000.0, 10);
+        assert_eq!(took(15_000).await, 9, "a tenth of the budget for changes");
     }
 }

@@ -13,6 +13,7 @@ use super::topology::{SLOTS, View};
 use super::trouble::Trouble;
 use super::whole::{NodeId, Phase, Whole};
 use crate::clock;
+use crate::source::permissions;
 
 /// Between two publications: nodes change their status with every page of a scan, and the board looks ten times a second.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -166,11 +167,9 @@ fn combine(config: &RedisConfig, view: &View, past: &Past, nodes: &[Seen], is_wh
         _ => None,
     };
     status.budget.commands_per_second *= nodes.len().max(1) as u64;
-    for missing in statuses().flat_map(|status| &status.missing_permissions) {
-        if !status.missing_permissions.iter().any(|known| known.permission == missing.permission) {
-            status.missing_permissions.push(missing.clone());
-        }
-    }
+    status.missing_permissions = permissions::merged(
+        nodes.iter().map(|node| (node.address.to_string(), node.status.missing_permissions.as_slice())),
+    );
     status.not_locks = NotALock {
         count: statuses().map(|status| status.not_locks.count).sum(),
         sample: statuses().flat_map(|status| status.not_locks.sample.iter().cloned()).take(NAMED_NOT_LOCKS).collect(),

@@ -13,7 +13,9 @@ use lockkeeper_model::words;
 
 use super::dialect::{Raw, Value};
 use super::elsewhere::{Here, without};
+use super::guess::Guess;
 use super::pace::{Pacer, Purpose};
+use super::packed::Packed;
 use super::status::Status;
 use super::topology::slot_of;
 use super::trouble::{Trouble, is_elsewhere, is_of_connection, refused_command};
@@ -30,43 +32,34 @@ pub(crate) const MAX_ITEMS: i64 = 256;
 /// [`MAX_ITEMS`] of the longest known fields and values with room to spare.
 const MAX_BYTES: i64 = 128 * 1024;
 
-/// Commands that a key takes beyond two if it is no string: its type, its size, its memory, and all that is in it.
+/// Up to this many bytes, as `MEMORY USAGE` counts them, a hash, set or sorted set that is no list of small things is
+/// known to have no more than [`MAX_ITEMS`] entries, each of which takes more than fifty; and a list of small things of
+/// this length is quickly read whatever their number.
+const SMALL_BYTES: i64 = 8 * 1024;
+
+/// Commands that a key takes beyond two if it is no string: its type, its size, its memory, and all that is in it; and
+/// two for a wrong guess.
+const MORE_AT_MOST: u64 = 6;
+
+/// What most of those that are no strings take beyond two where they are read one by one.
 const MORE_FOR_OTHERS: u64 = 4;
 
 /// Fields of a large hash that are looked through for those that are locks: a few milliseconds of the store's time.
 const MAX_SEARCHED_FIELDS: i64 = 4_096;
 
 /// Reads value and remaining life of many keys in one step of the store, at a fraction of the work that a command for
-/// each takes on this side. Nothing else comes between the two readings of a key. Strings come as they are, other types
-/// as `{type, size, items}`, or `{type, size}` when they are too large. Any error but a wrong type is the answer.
-/// Numbers are passed as text because Lua writes them with seventeen digits.
-const READ: &str = r"
-local call, try, keys, out = redis.call, redis.pcall, KEYS, {}
-local most_bytes, most_items, most_memory = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local sizes = {hash = 'HLEN', zset = 'ZCARD', set = 'SCARD', list = 'LLEN'}
-for i = 1, #keys do
-  local key = keys[i]
-  local value = try('GETRANGE', key, '0', most_bytes)
-  if type(value) == 'table' then
-    if string.sub(value.err, 1, 9) ~= 'WRONGTYPE' then return value end
-    local kind = call('TYPE', key).ok
-    value = {kind}
-    if sizes[kind] then
-      local size = call(sizes[kind], key)
-      value[2] = size
-      if (size <= most_items or kind == 'list') and call('MEMORY', 'USAGE', key, 'SAMPLES', ARGV[2]) <= most_memory then
-        if kind == 'hash' then value[3] = call('HGETALL', key)
-        elseif kind == 'zset' then value[3] = call('ZRANGE', key, 0, -1, 'WITHSCORES')
-        elseif kind == 'set' then value[3] = call('SMEMBERS', key)
-        else value[3] = call('LRANGE', key, 0, most_items - 1) end
-      end
-    end
-  end
-  out[2 * i - 1] = value
-  out[2 * i] = call('PTTL', key)
-end
-return out
-";
+/// each takes on this side. Nothing else comes between the two readings of a key. The answer is packed, because taking
+/// a reply of a thousand parts apart is most of that work. A key whose type is guessed and that is small is read without
+/// being asked what it is.
+///
+/// A cluster refuses a script whose `KEYS` are in several slots, and lets it read them all the same if it is not told of
+/// them beforehand and they are on the node that runs it (tests/unit/cluster/scripting.tcl of Redis: "Cross slot commands
+/// are allowed by default for eval scripts"). So there they follow in `ARGV`, and one that is refused, because it is
+/// elsewhere or may not be read, comes as false with the life [`REFUSED`].
+const READ: &str = include_str!("read.lua");
+
+/// What [`READ`] says instead of a remaining life; `PTTL` says nothing below -2.
+const REFUSED: i64 = -3;
 
 /// Reads keys of one store.
 #[derive(Clone)]
@@ -75,6 +68,7 @@ pub(crate) struct Keys {
     pub(crate) status: Arc<Status>,
     /// Whether the credential may run scripts, as far as known.
     pub(crate) may_script: Arc<AtomicBool>,
+    pub(crate) guess: Arc<Guess>,
     /// Set for a node of a cluster, where a key can be on another node.
     pub(crate) here: Option<Arc<Here>>,
 }
@@ -90,33 +84,34 @@ impl Keys {
         self.pacer.take(commands, purpose).await;
         // What is no string takes more commands, and the store counts them all: taken for somebody else's, they would make
         // it look busy.
-        let might = keys.len() as u64 * MORE_FOR_OTHERS;
-        self.pacer.may_run(might);
+        let more = keys.len() as u64 * MORE_AT_MOST;
+        self.pacer.may_run(more);
         let read = self.read_all(client, keys).await;
-        let others = |raw: &&Raw| !matches!(raw.value, Value::String(_) | Value::Missing);
-        let did = read.as_ref().map_or(0, |raws| raws.iter().filter(others).count() as u64 * MORE_FOR_OTHERS);
-        self.pacer.ran(might, did);
-        let raws = read?;
-        self.pacer.answered(commands);
+        self.pacer.ran(commands + more, read.as_ref().map_or(0, |(_, calls)| *calls));
+        let (raws, _) = read?;
+        self.guess.learn(&raws);
         Ok(in_order_of(keys, raws))
     }
 
-    async fn read_all(&self, client: &Client, keys: &[Bytes]) -> Result<Vec<Raw>, Error> {
-        Ok(match &self.here {
-            // A script over keys of several slots is refused by a cluster.
-            Some(here) => {
-                let mut raws = self.one_by_one(client, keys).await?;
-                let missing = without(keys.to_vec(), &raws);
-                if !missing.is_empty() {
-                    raws.extend(here.follow(self, client, missing).await?);
-                }
-                raws
-            }
-            None => match self.by_script(client, keys).await? {
-                Some(raws) => raws,
-                None => self.one_by_one(client, keys).await?,
-            },
-        })
+    /// What was read, and how many commands that took.
+    async fn read_all(&self, client: &Client, keys: &[Bytes]) -> Result<(Vec<Raw>, u64), Error> {
+        let (mut raws, mut calls) = self.by_script(client, keys).await?.unwrap_or_default();
+        if raws.len() == keys.len() {
+            return Ok((raws, calls));
+        }
+        // Commands by themselves say whether it is another node or a permission.
+        let refused = without(keys.to_vec(), &raws);
+        let single = self.one_by_one(client, &refused).await?;
+        let others = single.iter().filter(|raw| !matches!(raw.value, Value::String(_) | Value::Missing)).count();
+        calls += refused.len() as u64 * 2 + others as u64 * MORE_FOR_OTHERS;
+        raws.extend(single);
+        if let Some(here) = &self.here
+            && raws.len() < keys.len()
+        {
+            let missing = without(keys.to_vec(), &raws);
+            raws.extend(here.follow(self, client, missing).await?);
+        }
+        Ok((raws, calls))
     }
 
     /// How many keys could so far not be read anywhere, and wait again.
@@ -182,33 +177,46 @@ impl Keys {
         Ok(None)
     }
 
-    async fn by_script(&self, client: &Client, keys: &[Bytes]) -> Result<Option<Vec<Raw>>, Error> {
-        if !self.may_script.load(Ordering::Relaxed) {
+    /// One script for all, and how many commands it took; of a cluster, without those keys that this node refuses. `None`
+    /// where scripts are.
+    async fn by_script(&self, client: &Client, keys: &[Bytes]) -> Result<Option<(Vec<Raw>, u64)>, Error> {
+        if !self.may_script.load(Ordering::Relaxed) || self.here.as_ref().is_some_and(|here| !here.crosses_slots()) {
             return Ok(None);
         }
-        let names: Vec<Key> = keys.iter().map(|key| Key::from(key.clone())).collect();
-        let bounds = vec![MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
-        match client.eval::<Reply, _, _, _>(READ, names, bounds).await {
-            Ok(Reply::Array(replies)) if replies.len() == 2 * keys.len() => {
-                let mut replies = replies.into_iter();
-                let mut raws = Vec::with_capacity(keys.len());
-                for key in keys {
-                    let (value, ttl) = (replies.next().unwrap_or(Reply::Null), replies.next());
-                    raws.push(raw(key, value, ttl.and_then(|ttl| ttl.as_i64()).unwrap_or(-2)));
-                }
-                Ok(Some(raws))
-            }
-            Ok(_) => Err(Error::new(ErrorKind::Protocol, "a script was answered in a way that is not understood")),
+        let mut arguments = self.arguments(keys);
+        let mut names: Vec<Key> = Vec::new();
+        if self.here.is_some() {
+            arguments.extend(keys.iter().cloned().map(Reply::Bytes));
+        } else {
+            names.extend(keys.iter().cloned().map(Key::from));
+        }
+        match client.eval::<Reply, _, _, _>(READ, names, arguments).await {
+            Ok(reply) => match answered(keys, reply) {
+                Some(read) => Ok(Some(read)),
+                None => Err(odd()),
+            },
             Err(error) if is_of_connection(&error) => Err(error),
             // Refused, or one of its commands was: the commands by themselves find out which.
             Err(error) => {
-                self.may_script.store(false, Ordering::Relaxed);
-                if let Some(command) = refused_command(&error).filter(|command| command.starts_with("EVAL")) {
+                let refused = refused_command(&error).filter(|command| command.starts_with("EVAL"));
+                match &self.here {
+                    // Some proxies want all keys to be declared; a script for each key is fine with them.
+                    Some(here) if refused.is_none() => here.cross_no_more(),
+                    _ => self.may_script.store(false, Ordering::Relaxed),
+                }
+                if let Some(command) = refused {
                     self.status.missing(&command, "reading takes more of Lockkeeper's own time; nothing is hidden");
                 }
                 Ok(None)
             }
         }
+    }
+
+    /// What [`READ`] is told beside the keys.
+    fn arguments(&self, keys: &[Bytes]) -> Vec<Reply> {
+        let [token, items, memory] =
+            [MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()].map(Reply::from);
+        vec![token, items, memory, self.guess.of(keys).into(), SMALL_BYTES.to_string().into()]
     }
 
     /// The same by one script for each key, side by side; keys that are elsewhere are missing.
@@ -217,23 +225,16 @@ impl Keys {
         for key in keys {
             let eval = CustomCommand::new_static("EVAL", ClusterHash::Random, false);
             let mut arguments: Vec<Reply> = vec![READ.into(), 1.into(), key.clone().into()];
-            let bounds = [MAX_TOKEN_BYTES.to_string(), MAX_ITEMS.to_string(), MAX_BYTES.to_string()];
-            arguments.extend(bounds.into_iter().map(Reply::from));
+            arguments.extend(self.arguments(std::slice::from_ref(key)));
             let _: () = pipeline.custom(eval, arguments).await?;
         }
         let mut raws = Vec::with_capacity(keys.len());
         for (key, reply) in keys.iter().zip(pipeline.try_all::<Reply>().await) {
             match reply {
-                Ok(Reply::Array(mut replies)) if replies.len() == 2 => {
-                    let ttl = replies.pop().and_then(|ttl| ttl.as_i64()).unwrap_or(-2);
-                    raws.push(raw(key, replies.pop().unwrap_or(Reply::Null), ttl));
-                }
-                Ok(_) => {
-                    return Err(Error::new(
-                        ErrorKind::Protocol,
-                        "a script was answered in a way that is not understood",
-                    ));
-                }
+                Ok(reply) => match answered(std::slice::from_ref(key), reply) {
+                    Some((read, _)) => raws.extend(read),
+                    None => return Err(odd()),
+                },
                 Err(error) if is_of_connection(&error) => return Err(error),
                 Err(error) if is_elsewhere(&error) => {}
                 // As above.
@@ -345,6 +346,25 @@ impl Keys {
         // It became something else between two commands: that is noticed, and read again.
         if *error.kind() == ErrorKind::InvalidArgument { Ok(()) } else { Err(error.clone()) }
     }
+}
+
+/// Understands an answer of [`READ`]: what was read, and how many commands that took. What was refused is missing.
+fn answered(keys: &[Bytes], reply: Reply) -> Option<(Vec<Raw>, u64)> {
+    let Reply::Array(parts) = reply else { return None };
+    let [calls, packed] = <[Reply; 2]>::try_from(parts).ok()?;
+    let mut packed = Packed::list(packed.into_bytes()?)?;
+    let mut raws = Vec::with_capacity(keys.len());
+    for key in keys {
+        let (value, ttl) = (packed.next()?, packed.next()?.as_i64()?);
+        if ttl != REFUSED {
+            raws.push(raw(key, value, ttl));
+        }
+    }
+    Some((raws, calls.as_u64()?))
+}
+
+fn odd() -> Error {
+    Error::new(ErrorKind::Protocol, "a script was answered in a way that is not understood")
 }
 
 /// What was read, in the order in which it was asked for.

@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use super::assemble::{Reader, Wanted};
+use super::dialect;
 use super::glob;
 use super::pace::Purpose;
 use super::trouble::refused_command;
@@ -86,7 +87,8 @@ pub(super) async fn run(shared: &Shared, names: &Client, values: &[Client], read
     }
     // Only the readers hold it now: when all of them have failed, the walk ends as well.
     drop(waiting);
-    let scanned = pages(shared, names, batches).await;
+    reader.company.clear();
+    let scanned = pages(shared, names, reader, batches).await;
     if let Err(error) = scanned {
         return match refused_command(&error) {
             Some(command) => {
@@ -120,7 +122,12 @@ fn finished(shared: &Shared, began_at: Time) {
 }
 
 /// Walks the names, and passes them on in batches.
-async fn pages(shared: &Shared, client: &Client, batches: mpsc::Sender<Vec<Wanted>>) -> Result<(), Error> {
+async fn pages(
+    shared: &Shared,
+    client: &Client,
+    reader: &Reader,
+    batches: mpsc::Sender<Vec<Wanted>>,
+) -> Result<(), Error> {
     let patterns = &shared.config.patterns;
     let narrowing = narrowing(patterns);
     let mut cursor = Bytes::from_static(b"0");
@@ -148,7 +155,9 @@ async fn pages(shared: &Shared, client: &Client, batches: mpsc::Sender<Vec<Wante
         shared.status.update(|status| status.coverage.scanned_keys += u64::from(page));
         for name in names {
             let Some(key) = name.into_bytes() else { continue };
-            if shared.wants(&key) {
+            // It is read beside its lock, if that is met.
+            let waits = dialect::root_of(&key).is_some_and(|root| reader.company.leave(root.into(), &key));
+            if !waits && shared.wants(&key) {
                 batch.push(Wanted::of(key));
                 if batch.len() == READ_AT_ONCE {
                     let full = std::mem::replace(&mut batch, Vec::with_capacity(READ_AT_ONCE));
@@ -164,10 +173,15 @@ async fn pages(shared: &Shared, client: &Client, batches: mpsc::Sender<Vec<Wante
         }
         cursor = next;
     }
-    if !batch.is_empty() {
+    batch.extend(reader.company.left().into_iter().filter(|key| shared.wants(key)).map(Wanted::of));
+    while !batch.is_empty() {
+        let rest = batch.split_off(batch.len().min(READ_AT_ONCE));
         // As above.
-        let _ = batches.send(batch).await;
+        if batches.send(std::mem::replace(&mut batch, rest)).await.is_err() {
+            return Ok(());
+        }
     }
+    reader.company.clear();
     shared.status.update(|status| {
         status.coverage.scanned_keys = status.coverage.total_keys.unwrap_or(status.coverage.scanned_keys);
     });

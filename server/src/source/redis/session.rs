@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
-use fred::interfaces::{ClientLike, EventInterface, ServerInterface};
+use fred::interfaces::{ClientLike, EventInterface};
 use fred::types::{ClusterHash, CustomCommand};
 use lockkeeper_model::{FeedKind, SourceState};
 use tokio::sync::mpsc;
@@ -19,11 +19,11 @@ use super::dirty::Dirty;
 use super::elsewhere::Here;
 use super::feed::{self, Broken, Progress};
 use super::own_thread::OwnThread;
-use super::pace::{Own, Purpose};
+use super::pace::Purpose;
 use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, is_of_connection, refused_command};
-use super::{BoardGone, Shared, Topology, connect, release, reported, surroundings, trace, waiting};
+use super::{BoardGone, Shared, Topology, connect, release, reported, surroundings, trace, vital, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
 
@@ -49,11 +49,6 @@ const READ_AGAIN: Duration = Duration::from_millis(100);
 
 /// Connections for the readings of a scan: two, so that two cores can take replies apart.
 const VALUE_CONNECTIONS: usize = 2;
-
-/// How often the store is asked how busy it is; more often while the budget holds changes back, which must end soon
-/// after others have gone.
-const VITAL_SIGNS: Duration = Duration::from_millis(500);
-const VITAL_SIGNS_HELD_BACK: Duration = Duration::from_millis(100);
 
 /// Without a feed everything is scanned again after this pause at least, and at most after so many times the scan's own
 /// length: a third of the time is spent scanning.
@@ -188,10 +183,12 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
             pacer: shared.pacer.clone(),
             status: shared.status.clone(),
             may_script: Arc::new(std::sync::atomic::AtomicBool::new(true)),
+            guess: Arc::default(),
             here: shared.elsewhere.is_some().then(|| Arc::new(Here::new(shared.clone(), dirty.clone()))),
         },
         scope: shared.scope.clone(),
         memory: shared.memory.clone(),
+        company: Arc::default(),
     };
     let progress = Arc::new(Progress::default());
     let proven = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -213,7 +210,7 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     {
         let (shared, client, dirty) = (shared.clone(), changes.clone(), dirty.clone());
         let kind = chosen.kind;
-        tasks.spawn(async move { vital_signs(&shared, &client, kind, &dirty).await });
+        tasks.spawn(async move { vital::run(&shared, &client, kind, &dirty).await });
     }
     {
         // Once a second on the connection for what a person waits for, which nothing else keeps awake.
@@ -248,10 +245,8 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
         let shared = shared.clone();
         tasks.spawn(async move { keep_awake(&shared, &idle).await });
     }
-    if shared.elsewhere.is_some() {
-        for connection in &connections {
-            tasks.spawn(end_of(connection.client()));
-        }
+    for connection in &connections {
+        tasks.spawn(end_of(connection.client()));
     }
     Ok(Session { tasks, reader, act, dirty, proven, _connections: connections, _thread: thread })
 }
@@ -387,7 +382,8 @@ async fn check_cluster(shared: &Shared, client: &Client) -> Result<(), Trouble> 
     }
 }
 
-/// Waits until a connection to a node of a cluster ends.
+/// Waits until a connection ends. What is asked on it afterwards is not refused: the client lets it wait in vain, so that
+/// only the heartbeat would find out, and seconds later.
 async fn end_of(client: Client) -> Broken {
     match client.error_rx().recv().await {
         Ok((error, _)) => Broken::Error(error),
@@ -411,8 +407,11 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
             dirty.more().await;
         }
         let alone = !shared.pacer.is_crowded();
-        tokio::time::sleep(if alone { GATHER } else { GATHER_CROWDED }).await;
-        let (wanted, taken) = dirty.take(if alone { CHANGES_AT_ONCE_ALONE } else { CHANGES_AT_ONCE });
+        let (gather, most) = if alone { (GATHER, CHANGES_AT_ONCE_ALONE) } else { (GATHER_CROWDED, CHANGES_AT_ONCE) };
+        if dirty.len() < most {
+            tokio::time::sleep(gather).await;
+        }
+        let (wanted, taken) = dirty.take(most);
         if wanted.is_empty() {
             continue;
         }
@@ -518,17 +517,6 @@ fn verdict(shared: &Shared, feed: &feed::Chosen) -> (SourceState, Option<Trouble
 /// Middleboxes forget idle connections after minutes at the least.
 const KEEP_AWAKE: Duration = Duration::from_secs(15);
 
-/// Fewer keys than known locks for this long mean that the store was cleared.
-const VANISHED_FOR: Duration = Duration::from_millis(500);
-
-/// How often a whole database was cleared or exchanged since the store began to count.
-fn times_cleared(stats: &str) -> u64 {
-    ["cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"]
-        .into_iter()
-        .filter_map(|name| field(stats, name)?.strip_prefix("calls=")?.split(',').next()?.parse::<u64>().ok())
-        .sum()
-}
-
 /// Connections that are used only now and then are asked for a sign of life, so that one that was cut by something in
 /// between is found out before a person needs it.
 async fn keep_awake(shared: &Shared, clients: &[Client]) -> Broken {
@@ -540,131 +528,6 @@ async fn keep_awake(shared: &Shared, clients: &[Client]) -> Broken {
                 Err(error) if is_of_connection(&error) => return Broken::Error(error),
                 _ => {}
             }
-        }
-    }
-}
-
-/// The store's counter of commands, and ours, at one moment.
-#[derive(Clone, Copy, Debug)]
-struct Sample {
-    at: tokio::time::Instant,
-    own: Own,
-    all: Option<u64>,
-}
-
-/// Commands a second.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Load {
-    own: f64,
-    others: Option<f64>,
-    others_at_least: Option<f64>,
-}
-
-/// What happened between two samples. How many of our commands the store had processed at each is known up to those
-/// under way, so others are known by bounds.
-fn load(last: Option<&Sample>, now: &Sample) -> Load {
-    let Some(last) = last else { return Load { own: 0.0, others: None, others_at_least: None } };
-    let seconds = now.at.duration_since(last.at).as_secs_f64().max(0.001);
-    let all = now.all.zip(last.all).map(|(now, last)| now.saturating_sub(last) as f64 / seconds);
-    let own = now.own.answered.saturating_sub(last.own.answered) as f64 / seconds;
-    let own_at_most = now.own.sent.saturating_sub(last.own.answered) as f64 / seconds;
-    Load {
-        own,
-        others: all.map(|all| (all - own).max(0.0)),
-        others_at_least: all.map(|all| (all - own_at_most).max(0.0)),
-    }
-}
-
-/// Learns how busy the store is, and notices when its keys vanish without a word: clearing a whole database is
-/// announced by no notice that reaches us.
-async fn vital_signs(shared: &Shared, client: &Client, kind: FeedKind, dirty: &Dirty) -> Broken {
-    let mut last: Option<Sample> = None;
-    let mut suspicious_since = None;
-    let mut cleared_before: Option<u64> = None;
-    let mut may_size = true;
-    loop {
-        for key in shared.scope.due(clock::now()) {
-            // A full queue means that a scan is due, which finds whatever there is to find.
-            let _ = dirty.put(&key, None, Hint::None);
-        }
-        let held_back = shared.pacer.is_crowded() && dirty.len() > 0;
-        tokio::time::sleep(if held_back { VITAL_SIGNS_HELD_BACK } else { VITAL_SIGNS }).await;
-        shared.pacer.count(1);
-        let before = shared.pacer.own();
-        let all = match info(client, "stats").await {
-            Ok(stats) => field(&stats, "total_commands_processed").and_then(|all| all.parse().ok()),
-            Err(error) if refused_command(&error).is_some() => None,
-            Err(error) => return Broken::Error(error),
-        };
-        let after = shared.pacer.own();
-        shared.pacer.count(1);
-        let cleared = match info(client, "commandstats").await {
-            Ok(stats) => times_cleared(&stats),
-            Err(error) if refused_command(&error).is_some() => 0,
-            Err(error) => return Broken::Error(error),
-        };
-        if shared.elsewhere.is_some() {
-            shared.pacer.count(1);
-            match cluster_info(client).await {
-                Ok(info) => {
-                    shared.status.all_unreadable(field(&info, "cluster_state").is_some_and(|state| state != "ok"))
-                }
-                Err(error) if refused_command(&error).is_some() => {}
-                Err(error) => return Broken::Error(error),
-            }
-        }
-        let was_cleared = cleared_before.replace(cleared).is_some_and(|before| cleared > before);
-        if was_cleared {
-            let because = "`FLUSHALL`, `FLUSHDB` or `SWAPDB` was run";
-            if feed::missed(shared, 0, because).await.is_err() {
-                return Broken::BoardGone;
-            }
-        }
-        let own = Own { answered: before.answered, sent: after.sent };
-        let now = Sample { at: tokio::time::Instant::now(), own, all };
-        let Load { own, others, others_at_least } = load(last.as_ref(), &now);
-        if last.replace(now).is_some() {
-            shared.pacer.learn(others_at_least);
-        }
-
-        let mut vanished = false;
-        if may_size {
-            shared.pacer.count(1);
-            match client.dbsize::<u64>().await {
-                Ok(keys) => {
-                    let known = shared.locks.load(Ordering::Relaxed).saturating_sub(shared.memory.sharing());
-                    // Without a feed every lock that ended is still known until the next scan.
-                    vanished = kind != FeedKind::Polling
-                        && shared
-                            .whole
-                            .keys(shared.node, keys)
-                            .await
-                            .is_some_and(|all| all + (dirty.len() as u64) < known);
-                    shared.status.update(|status| {
-                        if status.coverage.complete {
-                            status.coverage.total_keys = Some(keys);
-                            status.coverage.scanned_keys = keys;
-                        }
-                    });
-                }
-                Err(error) if refused_command(&error).is_some() => may_size = false,
-                Err(error) => return Broken::Error(error),
-            }
-        }
-        shared.status.update(|status| {
-            status.own_commands_per_second = own as u64;
-            status.other_commands_per_second = others.map(|others| others as u64);
-        });
-        // For a while: at one moment it can be a burst of releases that is being read just now.
-        let since = vanished.then(|| *suspicious_since.get_or_insert(now.at));
-        if since.is_some_and(|since| now.at.duration_since(since) >= VANISHED_FOR) {
-            let because = "the store has fewer keys than known locks: it may have been cleared";
-            if feed::missed(shared, 0, because).await.is_err() {
-                return Broken::BoardGone;
-            }
-            suspicious_since = None;
-        } else if !vanished {
-            suspicious_since = None;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, watch};
 
-use super::trouble::{NO_KEY, Trouble};
+use super::trouble::{Trouble, rule};
 use super::{Address, RedisConfig};
 use crate::clock;
 
@@ -191,14 +191,10 @@ impl Status {
             if status.missing_permissions.iter().any(|known| known.permission == permission) {
                 return;
             }
-            let rule = match permission {
-                NO_KEY => "~<pattern of the keys>".to_owned(),
-                command => format!("+{}", command.to_ascii_lowercase().replace(' ', "|")),
-            };
             status.missing_permissions.push(MissingPermission {
                 permission: permission.to_owned(),
                 costs: costs.to_owned(),
-                fix: format!("ACL SETUSER <user> {rule}"),
+                fix: format!("ACL SETUSER <user> {}", rule(permission)),
             });
         });
     }

@@ -27,6 +27,12 @@ impl Trouble {
     pub(crate) fn of(error: &Error) -> Trouble {
         let details = error.details();
         let said = |word: &str| details.contains(word);
+        if let Some(command) = refused_command(error) {
+            return Trouble::new(
+                format!("the credential may not run `{command}`"),
+                format!("grant it: ACL SETUSER <user> {}", rule(&command)),
+            );
+        }
         match error.kind() {
             ErrorKind::Auth if said("NOAUTH") || said("without any password") => Trouble::new(
                 "Redis wants a password and none is configured, or it has none and one is configured",
@@ -117,7 +123,11 @@ fn calm(details: &str) -> String {
     // The client passes on the debug form of an error: `Os { code: 111, kind: …, message: "Connection refused" }`.
     let message = details.split("message: \"").nth(1).and_then(|rest| rest.split('"').next());
     let words = message.unwrap_or_else(|| details.split(" (os error").next().unwrap_or(details));
-    words::shown(&words.trim_start_matches("IO Error: ").to_lowercase())
+    if words.contains("close_notify") {
+        // The library for TLS says in a paragraph that nobody said goodbye.
+        return "connection closed".to_owned();
+    }
+    words::shown(words.trim_start_matches("IO Error: ").trim_end_matches('.').to_lowercase().as_str())
 }
 
 /// The TLS library's own word for what is wrong, which follows `opening`.
@@ -141,6 +151,20 @@ pub(crate) fn refused_command(error: &Error) -> Option<String> {
     // Redis 6: "NOPERM this user has no permissions to run the 'scan' command or its subcommand"; 7 names the user, too.
     let command = details.split('\'').nth(1).unwrap_or("?");
     Some(command.replace('|', " ").to_ascii_uppercase())
+}
+
+/// The rule of an access control list that permits what was refused.
+pub(super) fn rule(refused: &str) -> String {
+    match refused {
+        NO_KEY => "~<pattern of the keys>".to_owned(),
+        command => format!("+{}", command.to_ascii_lowercase().replace(' ', "|")),
+    }
+}
+
+/// Whether the user or the password was refused, or one is missing.
+pub(super) fn is_of_credentials(error: &Error) -> bool {
+    let said = |word: &str| error.details().contains(word);
+    *error.kind() == ErrorKind::Auth || said("NOAUTH") || said("WRONGPASS")
 }
 
 /// Whether the error says that a key is, or may be, on another node of the cluster: nothing was done.

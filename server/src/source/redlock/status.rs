@@ -1,13 +1,13 @@
 //! How well the whole is watched, from how well each master is.
 
 use lockkeeper_model::{
-    Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, ReportsRead, SourceState, SourceStatus, Time,
+    Budget, Coverage, FeedKind, NodeStatus, NotALock, ReportsRead, SourceState, SourceStatus, Time,
 };
 
 use super::RedlockConfig;
 use super::quorum::majority;
 use crate::clock;
-use crate::source::SourceHandle;
+use crate::source::{SourceHandle, permissions};
 
 /// Keys that are no locks are named up to this number, as for a single store.
 const NAMED_NOT_LOCKS: usize = 20;
@@ -114,7 +114,9 @@ impl About {
             own_commands_per_second: sum(|part| part.own_commands_per_second),
             other_commands_per_second: all(|part| part.other_commands_per_second),
             budget: Budget { commands_per_second: sum(|part| part.budget.commands_per_second) },
-            missing_permissions: missing(&parts),
+            missing_permissions: permissions::merged(
+                parts.iter().map(|part| (part.name.clone(), part.missing_permissions.as_slice())),
+            ),
             not_locks: not_locks(&parts),
             eviction: parts.iter().find_map(|part| part.eviction.clone()),
             // A quorum does not depend on any of them alone.
@@ -202,16 +204,6 @@ fn common(parts: &[SourceStatus]) -> Option<String> {
     let mut versions = parts.iter().filter_map(|part| part.server_version.as_ref());
     let first = versions.next()?;
     versions.all(|version| version == first).then(|| first.clone())
-}
-
-fn missing(parts: &[SourceStatus]) -> Vec<MissingPermission> {
-    let mut all: Vec<MissingPermission> = Vec::new();
-    for missing in parts.iter().flat_map(|part| &part.missing_permissions) {
-        if !all.contains(missing) {
-            all.push(missing.clone());
-        }
-    }
-    all
 }
 
 /// The most that one master has: the same key stands on several.

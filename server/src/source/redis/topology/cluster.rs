@@ -28,8 +28,8 @@ pub(super) async fn watch(config: &RedisConfig, seeds: &[Address], views: &watch
     let mut asked: Option<(Address, Connection)> = None;
     let mut turn = 0;
     let mut newest_epoch = 0;
-    // How many nodes in a row told an older story than was known.
-    let mut older = 0;
+    // How many nodes in a row told an older story than was known, and how many told none.
+    let (mut older, mut failed) = (0, 0);
     loop {
         let current = views.borrow().clone();
         let candidates = candidates(&current, seeds);
@@ -50,11 +50,12 @@ pub(super) async fn watch(config: &RedisConfig, seeds: &[Address], views: &watch
         let ask_another = match picture {
             // A node that was cut off knows less than is known; one after a reset of the whole cluster as well.
             Ok(picture) if picture.epoch.is_some_and(|epoch| epoch < newest_epoch) && older < candidates.len() => {
+                failed = 0;
                 older += 1;
                 true
             }
             Ok(picture) => {
-                older = 0;
+                (older, failed) = (0, 0);
                 newest_epoch = picture.epoch.unwrap_or(newest_epoch);
                 let trouble = (picture.is_ok == Some(false)).then(Trouble::cluster_down);
                 // It may be the only one that is cut off.
@@ -64,9 +65,12 @@ pub(super) async fn watch(config: &RedisConfig, seeds: &[Address], views: &watch
                 ask_another
             }
             Err(error) => {
-                let trouble = trouble(&error);
+                let whom =
+                    asked.as_ref().map(|(address, _)| address).or(candidates.get(turn % candidates.len().max(1)));
+                let trouble = trouble(whom, &error);
+                failed += 1;
                 // One of many may go away without a word.
-                if candidates.len() == 1 || turn % candidates.len() == candidates.len() - 1 {
+                if failed >= candidates.len() {
                     show(views, View { trouble: Some(trouble), ..current });
                 }
                 true
@@ -91,18 +95,20 @@ fn candidates(view: &View, seeds: &[Address]) -> Vec<Address> {
     candidates
 }
 
-fn trouble(error: &Error) -> Trouble {
+/// Says what the error of the node that was asked last means.
+fn trouble(asked: Option<&Address>, error: &Error) -> Trouble {
+    let node = asked.map(ToString::to_string).unwrap_or_default();
     if error.details().contains("cluster support disabled") {
-        return Trouble::new("this Redis is no cluster", "watch it by its own URL: redis://host:port");
+        return Trouble::new(format!("{node} is no cluster"), "watch it by its own URL: redis://host:port");
     }
     match refused_command(error) {
         Some(command) => Trouble::new(
-            format!("the primaries of the cluster cannot be found: the credential may not run `{command}`"),
+            format!("the primaries of the cluster cannot be found: {node}: the credential may not run `{command}`"),
             "grant it: ACL SETUSER <user> +cluster|slots +cluster|info",
         ),
         None => {
             let Trouble { problem, hint } = Trouble::of(error);
-            Trouble { problem: format!("no node of the cluster says what there is: {problem}"), hint }
+            Trouble { problem: format!("no node of the cluster says what there is: {node}: {problem}"), hint }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::super::RedisConfig;
 use super::super::connect::{self, For};
 use super::super::endpoint::{Address, Endpoint};
 use super::super::session::{field, info};
-use super::super::trouble::{Trouble, is_of_connection};
+use super::super::trouble::{Trouble, is_of_connection, is_of_credentials, refused_command};
 use super::{ASK_EVERY, View, in_time, show};
 
 /// Answers that may wait to be counted.
@@ -43,20 +43,27 @@ pub(super) async fn watch(config: &RedisConfig, sentinels: &[Address], primary: 
     }
     drop(answers);
     let mut latest: Vec<Option<Answer>> = vec![None; sentinels.len()];
-    while let Some((i, answer)) = answered.recv().await {
-        if let Some(place) = latest.get_mut(i) {
-            *place = Some(answer);
+    let mut heard = Vec::with_capacity(WAITING_ANSWERS);
+    // All that wait at once: to verify a primary that is frozen takes seconds, in which the sentinels may have found out.
+    while answered.recv_many(&mut heard, WAITING_ANSWERS).await > 0 {
+        for (i, answer) in heard.drain(..) {
+            if let Some(place) = latest.get_mut(i) {
+                *place = Some(answer);
+            }
         }
         let current = views.borrow().clone();
         let known = current.primaries.first();
+        let trouble = minority(&latest, sentinels);
         let view = match elect(&latest, known) {
-            Some(elected) if Some(&elected) == known => View { primaries: vec![elected], ..View::default() },
+            Some(elected) if Some(&elected) == known => View { primaries: vec![elected], trouble, slots: None },
             Some(elected) => match verify(config, &elected).await {
-                Ok(()) => View { primaries: vec![elected], ..View::default() },
+                Ok(()) => View { primaries: vec![elected], trouble, slots: None },
                 // It is asked again with the next answer; until then the former is watched as far as it can be.
                 Err(trouble) => View { trouble: Some(trouble), ..current },
             },
-            None if latest.iter().all(Option::is_some) => View { trouble: complaint(&latest, primary), ..current },
+            None if latest.iter().all(Option::is_some) => {
+                View { trouble: complaint(&latest, sentinels, primary, known), ..current }
+            }
             // Not all have been heard yet.
             None => continue,
         };
@@ -78,21 +85,72 @@ fn elect(latest: &[Option<Answer>], known: Option<&Address>) -> Option<Address> 
         .map(|(address, _)| address.clone())
 }
 
+/// What keeps most of the sentinels from naming a primary. The others cannot decide on a failover, and may not hear of
+/// one.
+fn minority(latest: &[Option<Answer>], sentinels: &[Address]) -> Option<Trouble> {
+    let all = sentinels.len();
+    let silent = latest.iter().flatten().filter(|answer| !matches!(answer, Answer::Primary(_))).count();
+    let name_it = all.saturating_sub(silent);
+    if name_it > all / 2 {
+        return None;
+    }
+    let Trouble { problem, hint } = first_trouble(latest, sentinels)
+        .unwrap_or_else(|| Trouble { problem: "the others do not know it".to_owned(), hint: None });
+    let problem =
+        format!("only {name_it} of {all} sentinels name the primary, so a failover may go unnoticed: {problem}");
+    Some(Trouble { problem, hint })
+}
+
+/// What is wrong with the first sentinel that did not answer as it should, and which that is.
+fn first_trouble(latest: &[Option<Answer>], sentinels: &[Address]) -> Option<Trouble> {
+    latest.iter().zip(sentinels).find_map(|(answer, address)| match answer {
+        Some(Answer::Trouble(trouble)) => {
+            Some(Trouble { problem: format!("{address}: {}", trouble.problem), hint: trouble.hint.clone() })
+        }
+        _ => None,
+    })
+}
+
 /// Why no sentinel named a primary.
-fn complaint(latest: &[Option<Answer>], primary: &str) -> Option<Trouble> {
+fn complaint(
+    latest: &[Option<Answer>],
+    sentinels: &[Address],
+    primary: &str,
+    known: Option<&Address>,
+) -> Option<Trouble> {
     if latest.iter().flatten().any(|answer| *answer == Answer::Unknown) {
         return Some(Trouble::new(
             format!("the sentinels do not know a primary named `{}`", words::shown(primary)),
             "its name stands after the hosts in the URL: redis-sentinel://host:port/name",
         ));
     }
-    latest.iter().flatten().find_map(|answer| match answer {
-        Answer::Trouble(trouble) => Some(Trouble {
-            problem: format!("no sentinel answers, so a failover is not noticed: {}", trouble.problem),
-            hint: trouble.hint.clone(),
-        }),
-        _ => None,
-    })
+    let costs = if known.is_some() { "a failover is not noticed" } else { "the primary is not known" };
+    let Trouble { problem, hint } = first_trouble(latest, sentinels)?;
+    Some(Trouble { problem: format!("no sentinel says where it is, so {costs}: {problem}"), hint })
+}
+
+/// Says what an error of a sentinel means, which is let in by other credentials than the servers.
+fn trouble(error: &Error) -> Trouble {
+    const OF_THEIR_OWN: &str = "sentinels have users of their own, apart from those in the URL: sentinel = { user = \"…\", \
+                                password = \"…\" } in lockkeeper.toml";
+    let Trouble { problem, hint } = Trouble::of(error);
+    let problem = problem.strip_prefix("Redis ").map_or(problem.clone(), |rest| format!("the sentinel {rest}"));
+    if is_of_credentials(error) {
+        return Trouble::new(problem, OF_THEIR_OWN);
+    }
+    if let Some(command) = refused_command(error) {
+        return Trouble::new(
+            format!("its user may not run `{command}`"),
+            "grant it on each sentinel: ACL SETUSER <user> +sentinel|get-master-addr-by-name +subscribe +ping",
+        );
+    }
+    if error.details().contains("unknown command") && error.details().to_ascii_uppercase().contains("'SENTINEL'") {
+        return Trouble::new(
+            "this Redis is no sentinel",
+            "name the hosts and ports of the sentinels; one server is watched by its own URL: redis://host:port",
+        );
+    }
+    Trouble { problem, hint }
 }
 
 /// Has the server itself say that it is the primary.
@@ -119,7 +177,7 @@ async fn ask_on(i: usize, endpoint: Endpoint, primary: String, answers: mpsc::Se
             Ok(()) => return,
             Err(error) => error,
         };
-        if answers.send((i, Answer::Trouble(Trouble::of(&error)))).await.is_err() {
+        if answers.send((i, Answer::Trouble(trouble(&error)))).await.is_err() {
             return;
         }
         tokio::time::sleep(ASK_EVERY).await;
@@ -166,7 +224,7 @@ async fn ask(client: &Client, endpoint: &Endpoint, primary: &str) -> Result<Answ
         }
         Ok(_) => Ok(Answer::Unknown),
         Err(error) if is_of_connection(&error) => Err(error),
-        Err(error) => Ok(Answer::Trouble(Trouble::of(&error))),
+        Err(error) => Ok(Answer::Trouble(trouble(&error))),
     }
 }
 
@@ -183,7 +241,18 @@ mod tests {
         assert_eq!(elect(&[said(&a), said(&b), None], Some(&b)), Some(b.clone()));
         assert_eq!(elect(&[Some(Answer::Unknown), said(&b), None], None), Some(b));
         assert_eq!(elect(&[Some(Answer::Unknown), None], Some(&a)), None);
-        let unknown = complaint(&[Some(Answer::Unknown)], "main").unwrap();
+        let unknown = complaint(&[Some(Answer::Unknown)], std::slice::from_ref(&a), "main", None).unwrap();
         assert!(unknown.problem.contains("`main`"), "{unknown:?}");
+    }
+
+    #[test]
+    fn without_most_of_the_sentinels_a_failover_is_not_promised() {
+        let addresses = ["a", "b", "c"].map(|host| Address::new(host, 1));
+        let named = Some(Answer::Primary(Address::new("p", 1)));
+        let silent = Some(Answer::Trouble(Trouble { problem: "frozen".to_owned(), hint: None }));
+        assert_eq!(minority(&[named.clone(), None, None], &addresses), None, "nobody failed yet");
+        assert_eq!(minority(&[named.clone(), silent.clone(), named.clone()], &addresses), None);
+        let said = minority(&[silent, named, Some(Answer::Unknown)], &addresses).unwrap().problem;
+        assert_eq!(said, "only 1 of 3 sentinels name the primary, so a failover may go unnoticed: a:1: frozen");
     }
 }

@@ -1,31 +1,11 @@
-//! Whatever breaks is said where the data is, and mends itself once the cause is gone.
+//! One server.
 
 use std::time::Duration;
 
 use lockkeeper_model::{Flag, SourceState, TransitionKind};
-use lockkeeper_tests::{Api, Family, Proxy, RedisServer, Server, free_port, store, until};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use lockkeeper_tests::{Api, Family, Impostor, LOADS_SLOWLY, Locks, Proxy, RedisServer, Server, free_port, until};
 
-const LEASE: Duration = Duration::from_secs(60);
-
-async fn server_for(url: &str) -> (Server, Api) {
-    let server = Server::serve().redis(url).start().await;
-    let api = server.api();
-    (server, api)
-}
-
-/// Waits until the source is down for a reason that contains these words, and not ready.
-async fn down_because(api: &Api, words: &str) {
-    let source = api
-        .until_source(&format!("down because `{words}`"), |source| {
-            source.state == SourceState::Down && source.problem.as_ref().is_some_and(|problem| problem.contains(words))
-        })
-        .await;
-    let ready = api.get("/readyz").await;
-    assert_eq!(ready.status, 503, "{ready:#?}");
-    assert_eq!(source.confirmed_at, None, "{source:#?}");
-}
+use super::{LEASE, OLD, down_because, server_for};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_is_not_there_is_shown_as_down_until_it_comes() {
@@ -88,20 +68,14 @@ async fn each_missing_permission_is_named_with_what_it_costs_and_what_grants_it(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn something_else_on_the_port_is_said_not_to_be_redis() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut buffer = [0; 1024];
-            if stream.read(&mut buffer).await.is_ok() {
-                // The other end may be gone, which is the point.
-                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await;
-            }
-        }
-    });
-    let (_server, api) = server_for(&format!("redis://127.0.0.1:{port}")).await;
+async fn something_else_on_the_port_and_a_redis_that_is_too_old_are_said_to_be_so() {
+    let impostor = Impostor::start().await;
+    let (_server, api) = server_for(&format!("redis://127.0.0.1:{}", impostor.port())).await;
     down_because(&api, "protocol").await;
+    // What it answers to a greeting that it does not know, as every Redis before version 6 does.
+    let old = RedisServer::with(&OLD).await;
+    let (_server, api) = server_for(&old.url()).await;
+    down_because(&api, "this Redis is too old").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,14 +182,10 @@ async fn a_frozen_store_is_shown_as_such_within_seconds_and_thaws() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_still_loads_is_said_to_load_and_not_to_be_empty() {
-    // Eight seconds for its keys, during which it answers every ten milliseconds.
-    let slowly = ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"];
-    let fill = "for n = 1, 8000 do redis.call('set', 'filler:' .. n, string.rep('x', 100)) end";
-    let mut redis = RedisServer::with(&slowly).await;
+    let mut redis = RedisServer::with(&LOADS_SLOWLY).await;
     let client = redis.client().await;
-    assert!(Family::RedisPy.client(&client, "kept", Some(LEASE * 10)).take().await);
-    let _: Option<String> = store(&client, "EVAL", [fill, "0"]).await;
-    let _: String = store(&client, "SAVE", Vec::<String>::new()).await;
+    assert!(Family::RedisPy.client(&client, "kept", Some(LEASE)).take().await);
+    redis.save_much("filler").await;
     let server = Server::watching(&redis).await;
     let api = server.api();
     redis.spawn_again();
@@ -243,9 +213,8 @@ async fn one_broken_source_does_not_darken_the_other() {
     other.kill();
     let api = server.api();
     until("one to be down", async || api.get("/api/v1/sources").await.body, |body| body.contains("\"down\"")).await;
-    let page = api.locks("").await;
-    assert_eq!(page.total, 1);
-    assert!(page.locks[0].flags.is_empty(), "{page:#?}");
+    let is_current = |page: &Locks| page.total == 1 && page.locks[0].flags.is_empty();
+    until("the lock of the other", async || api.locks("").await, is_current).await;
     assert!(Family::RedisPy.client(&client, "there", Some(LEASE)).take().await);
     until("the new lock", async || api.locks("").await.total, |total| *total == 2).await;
 }
