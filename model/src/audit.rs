@@ -96,7 +96,8 @@ pub struct AuditEntry {
     pub seen: Option<String>,
     /// The same in a sentence.
     pub detail: String,
-    /// The hash of the entry before; zeros for the first.
+    /// The hash of the entry before; zeros for the first. Empty, as is `hash`, for whoever is told of a part of the audit:
+    /// a part proves nothing, and its hashes would confirm guesses at the rest.
     pub previous: String,
     /// The hash of this entry.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -121,6 +122,6 @@ pub struct AuditPage {
     pub entries: Vec<AuditEntry>,
     /// What to give as `before` for the next page; null where there is none.
     pub next_before: Option<u64>,
-    /// Where the audit ends.
-    pub chain: AuditChain,
+    /// Where the audit ends; null for whoever is told of a part of it.
+    pub chain: Option<AuditChain>,
 }

@@ -40,7 +40,7 @@ pub use source::{
 pub use time::{Time, TimeError};
 pub use trace::{
     ClientFacts, Deed, TRACE_SECONDS, TraceEnd, TraceReport, TraceRequest, TracedClient, TracedDeed, TracedLock,
-    WaitsBy,
+    TracedNode, WaitsBy,
 };
 pub use transition::{Event, TransitionKind};
 pub use verdict::{Connection, Signs, Verdict, judge, missed_beats};

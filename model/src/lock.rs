@@ -371,9 +371,18 @@ pub struct Contention {
     pub attempts: Option<u32>,
     /// Attempts that were refused, likewise.
     pub refusals: Option<u32>,
-    /// How attempts and refusals are known; null where none were seen.
+    /// How attempts and refusals are known, the weakest way where there were several; null where none were seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts_basis: Option<WaitersBasis>,
+    /// Attempts a second in the last sample, rounded; left out where there was none a moment ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_per_second: Option<u32>,
+    /// Attempts a second that are known to have been refused, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusals_per_second: Option<u32>,
+    /// When that sample ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled_at: Option<Time>,
 }
 
 /// How a number of waiters is known.

@@ -128,8 +128,9 @@ pub struct Collateral {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Warning {
-    /// A stable word: `holder_alive`, `no_owner`, `shared_token`, `no_fencing`, `never_renews`, `came_back`, `not_live`,
-    /// `production`, `waiter_alive`, `waiter_not_proven_dead`, `unreachable_masters`.
+    /// A stable word: `holder_alive`, `no_owner`, `shared_token`, `no_fencing`, `never_renews`, `unsafe_unlock`,
+    /// `came_back`, `comes_back`, `not_live`, `production`, `waiter_alive`, `waiter_not_proven_dead`,
+    /// `unreachable_masters`.
     pub code: String,
     /// The sentence for the person.
     pub text: String,

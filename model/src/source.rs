@@ -71,6 +71,9 @@ pub struct SourceStatus {
     pub reports: Option<ReportsRead>,
     /// Whether releasing is switched on for it.
     pub release_enabled: bool,
+    /// The busiest it may be to be traced, in commands a second, for each of its nodes; null: tracing is switched off.
+    #[serde(default)]
+    pub trace_limit: Option<u64>,
     /// When the server's process was started, to the second, by its own account; null where it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_started_at: Option<Time>,
@@ -220,7 +223,7 @@ pub struct Budget {
 }
 
 /// Something that a credential may not do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MissingPermission {
     /// The command that was refused.

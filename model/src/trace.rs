@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LockId, MissingPermission, Time};
+use crate::{LockId, MissingPermission, Time, words};
 
 /// The shortest and the longest trace, in seconds: long enough to see the rhythm of a poll of some seconds, short enough
 /// that what it costs the store is over before anybody has to find out what it is.
@@ -46,9 +46,11 @@ pub struct TraceReport {
     pub bytes: u64,
     /// Commands that could not be taken apart. Nothing that is said of a lock rests on them.
     pub unreadable: u64,
-    /// The longest answer to a `PING` on another connection while the sample was taken, in milliseconds: what everybody
-    /// else may have felt of it.
-    pub largest_delay_ms: f64,
+    /// What the sample cost, in a sentence.
+    pub cost: String,
+    /// The longest answer to a `PING` on another connection while the sample was taken, in milliseconds, rounded up: what
+    /// everybody else may have felt of it.
+    pub largest_delay_ms: i64,
     /// Locks that were spoken of, those with the most attempts first.
     pub locks: Vec<TracedLock>,
     /// Further locks that were not counted, at least: there were too many.
@@ -58,6 +60,27 @@ pub struct TraceReport {
     pub already_blocked: Option<u32>,
     /// What the credential may not do, and what that costs.
     pub missing: Vec<MissingPermission>,
+    /// Each node, where several were asked; left out for one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<TracedNode>,
+}
+
+/// One of several nodes, in a trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TracedNode {
+    /// Its address, without credentials.
+    pub node: String,
+    /// Why its sample ended; null: there was none.
+    pub ended: Option<TraceEnd>,
+    /// The same in a sentence, or why there was none.
+    pub because: String,
+    /// Commands that were seen on it.
+    pub commands: u64,
+    /// What it had to send for that, in bytes.
+    pub bytes: u64,
+    /// Its longest answer to a `PING` meanwhile, in milliseconds; null where there was no sample.
+    pub largest_delay_ms: Option<i64>,
 }
 
 /// Why a trace ended.
@@ -79,6 +102,8 @@ pub enum TraceEnd {
     Abandoned,
     /// The connection was lost.
     Lost,
+    /// Some of several nodes could not be sampled.
+    Partial,
 }
 
 /// What a trace saw of one lock.
@@ -87,6 +112,9 @@ pub enum TraceEnd {
 pub struct TracedLock {
     /// The lock.
     pub id: LockId,
+    /// The node on which this was seen, where several were asked; the one that saw the most, where each has the lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
     /// How often somebody tried to take it.
     pub attempts: u64,
     /// Attempts that are known to have taken it.
@@ -99,6 +127,10 @@ pub struct TracedLock {
     pub attempts_per_second: f64,
     /// Known refusals a second.
     pub refusals_per_second: f64,
+    /// How often it was tried for and what came of that, in a sentence.
+    pub says: String,
+    /// Addresses that wanted it and were not known to have it when they were last seen.
+    pub waiting: u32,
     /// Addresses that tried, blocked or listened for it, those with the most attempts first.
     pub trying: Vec<TracedClient>,
     /// Further addresses that were not counted.
@@ -117,6 +149,8 @@ pub struct TracedClient {
     pub address: String,
     /// What the store knows of the client at this address; null: nothing, or it may not be asked.
     pub client: Option<ClientFacts>,
+    /// It was refused, blocked or listened, and was not known to have the lock when it was last seen.
+    pub waiting: bool,
     /// How it waits, as far as was seen.
     pub waits_by: Vec<WaitsBy>,
     /// How often it tried to take the lock.
@@ -129,12 +163,14 @@ pub struct TracedClient {
     pub unclear: u64,
     /// How often it only looked at the lock.
     pub looks: u64,
-    /// The median time between two attempts, in milliseconds; null with fewer than two.
-    pub rhythm_ms: Option<f64>,
+    /// The median time between two attempts, in milliseconds, rounded up; null with fewer than two.
+    pub rhythm_ms: Option<i64>,
     /// When it was first seen to want the lock.
     pub first_at: Time,
     /// When it was last seen to.
     pub last_at: Time,
+    /// All of this in a sentence.
+    pub says: String,
 }
 
 /// How a client waits.
@@ -168,6 +204,8 @@ pub struct TracedDeed {
     pub count: u64,
     /// When it was last done.
     pub last_at: Time,
+    /// All of this in a sentence.
+    pub says: String,
 }
 
 /// What was done to a lock.
@@ -214,6 +252,25 @@ pub struct ClientFacts {
     pub age_s: Option<u64>,
     /// Its last command when it was asked about.
     pub command: Option<String>,
+}
+
+impl ClientFacts {
+    /// Who that is, in a few words; empty where nothing says it.
+    #[must_use]
+    pub fn says(&self) -> String {
+        let library = self.library.as_ref().map(|library| match &self.library_version {
+            Some(version) => format!("{library} {version}"),
+            None => library.clone(),
+        });
+        let age = self.age_s.and_then(|age| i64::try_from(age).ok()).map(|age| age.saturating_mul(1_000));
+        let parts = [
+            self.name.clone(),
+            self.user.as_ref().map(|user| format!("user {user}")),
+            library,
+            age.map(|age| format!("connected for {}", words::duration(age))),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[cfg(test)]

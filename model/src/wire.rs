@@ -52,11 +52,8 @@ pub enum ServerFrame {
         version: String,
         /// Names this run of the server: another one has forgotten all questions.
         run: String,
-        /// Whether releasing is switched on.
+        /// Whether releasing is switched on, and this viewer may release anything.
         release_enabled: bool,
-        /// Whether tracing is switched on.
-        #[serde(default)]
-        trace_enabled: bool,
         /// Whether this is the demo.
         demo: bool,
         /// The server's clock.

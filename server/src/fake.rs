@@ -14,9 +14,12 @@ use lockkeeper_model::{
     WaitGraph, Waiters, WaitersBasis, encode_token,
 };
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
-use crate::board::{Ask, Board, Found, Held, Listing, Subscription, Viewer, Waits};
-use crate::source::{Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target, TraceRefusal};
+use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Subscription, Viewer, Waits};
+use crate::source::{
+    Batch, Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target, TraceRefusal,
+};
 
 /// The moment at which everything in this world is true.
 pub(crate) fn now() -> Time {
@@ -40,6 +43,13 @@ pub(crate) static SHARED_TOKEN_TRAITS: DialectTraits = DialectTraits {
     waiters_counted: true,
     waiters_because: "connections subscribed to its channel",
     never_renews: Some("this library never renews"),
+    ..DialectTraits::PLAIN
+};
+
+/// Of a library whose unlock does not compare, and which takes the lock again.
+pub(crate) static CARELESS_TRAITS: DialectTraits = DialectTraits {
+    unsafe_unlock: Some("this library deletes without comparing"),
+    comes_back: Some("its next renewal takes the lock again"),
     ..DialectTraits::PLAIN
 };
 
@@ -87,6 +97,23 @@ pub(crate) struct Fake {
 impl Fake {
     /// A world with these sources, each live and empty.
     pub(crate) fn new(names: &[&str]) -> Fake {
+        let (asks, asked) = mpsc::channel(16);
+        Fake::with_board(names, |handles, world| {
+            tokio::spawn(board(world, asked, asks.clone()));
+            Board::new(asks, handles)
+        })
+    }
+
+    /// A world with these sources and the board of the product, which knows what is sent to it.
+    pub(crate) fn watched(names: &[&str]) -> (Fake, mpsc::Sender<Batch>) {
+        let (reports, reported) = mpsc::channel(16);
+        let options = BoardOptions { release_enabled: true, demo: false };
+        let fake =
+            Fake::with_board(names, |handles, _| board::spawn(handles, reported, options, CancellationToken::new()));
+        (fake, reports)
+    }
+
+    fn with_board(names: &[&str], board: impl FnOnce(Vec<SourceHandle>, Arc<Mutex<World>>) -> Board) -> Fake {
         let world = Arc::new(Mutex::new(World {
             held: BTreeMap::new(),
             events: Vec::new(),
@@ -118,9 +145,7 @@ impl Fake {
                 last_trace,
             });
         }
-        let (asks, asked) = mpsc::channel(16);
-        tokio::spawn(board(Arc::clone(&world), asked, asks.clone()));
-        Fake { board: Board::new(asks, handles), world, statuses: Arc::new(statuses) }
+        Fake { board: board(handles, Arc::clone(&world)), world, statuses: Arc::new(statuses) }
     }
 
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
@@ -156,6 +181,7 @@ impl World {
                 mode: Mode::Exclusive,
                 count: 1,
                 stamp: None,
+                fencing: None,
                 expires_not_after: Some(now().plus(30_000)),
                 target: Target::Holder,
             })
@@ -179,6 +205,7 @@ impl World {
             count: 1,
             expires_not_after: Some(now().plus(30_000)),
             stamp: None,
+            fencing: None,
             target: Target::Waiter,
         };
         let head = Holder { verdict, ..holder(token, generation) };
@@ -246,8 +273,8 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
     while let Some(ask) = asked.recv().await {
         let mut world = world.lock().unwrap();
         match ask {
-            Ask::List { question, offset, limit, answer } => {
-                world.asked.push(format!("list {question:?} {offset} {limit}"));
+            Ask::List { asked, offset, limit, answer } => {
+                world.asked.push(format!("list {asked:?} {offset} {limit}"));
                 let locks: Vec<Lock> = world.held.values().map(|held| held.lock.clone()).collect();
                 let _ = answer.send(Listing { as_of: now(), total: locks.len() as u64, locks });
             }
@@ -257,7 +284,8 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 let events = world.events.iter().filter(|event| event.lock.as_ref() == Some(&id)).cloned().collect();
                 let _ = answer.send(Found { as_of: now(), held, events, events_cut: false });
             }
-            Ask::Graph { source, answer } => {
+            Ask::Count { answer, .. } => drop(answer.send(Vec::new())),
+            Ask::Graph { source, answer, .. } => {
                 world.asked.push(format!("graph {source:?}"));
                 let _ = answer.send(Waits { as_of: now(), graph: WaitGraph::default() });
             }
@@ -268,7 +296,7 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 world.subscribers.push(tx);
                 let _ = answer.send(Subscription { backlog, events });
             }
-            Ask::Connect { answer } => {
+            Ask::Connect { answer, .. } => {
                 let (tx, frames) = mpsc::channel(4);
                 world.viewers.push(tx);
                 let _ = answer.send(Viewer::new(world.viewers.len() as u64, frames, asks.clone()));
@@ -421,6 +449,7 @@ pub(crate) fn status(name: &str) -> SourceStatus {
         replicas: None,
         reports: None,
         release_enabled: true,
+        trace_limit: Some(20_000),
         server_started_at: None,
         nodes: Vec::new(),
         as_of: now(),

@@ -8,12 +8,14 @@
 //! `board` is the one task that turns this crank: it owns the registry and the views, and nothing else writes to them.
 //! `recorder` keeps what outlives a run.
 
+pub mod access;
 pub mod board;
 pub mod clock;
 pub mod config;
 pub mod demo;
 #[cfg(test)]
 mod fake;
+mod glob;
 pub mod http;
 pub mod recorder;
 pub mod registry;

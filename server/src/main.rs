@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -96,10 +97,9 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
             }
         });
     }
-    let options =
-        BoardOptions { release_enabled: config.release_enabled, trace_enabled: config.trace_enabled, demo: is_demo };
+    let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo };
     let board = board::spawn(handles, board_reports, options, stop.clone());
-    let state = AppState::new(
+    let mut state = AppState::new(
         board.clone(),
         audit.clone(),
         config.release_enabled,
@@ -107,6 +107,7 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
         listen,
         closing.clone(),
     );
+    state.policy = Arc::new(std::mem::take(&mut config.policy));
 
     tokio::spawn(lockkeeper::release::resume(board, audit));
 

@@ -108,6 +108,22 @@ impl RedisServer {
         client
     }
 
+    /// Cuts its replicas off and keeps them off: what is written from now on is not copied.
+    ///
+    /// # Panics
+    /// When a replica is still there after all.
+    pub async fn keep_replicas_off(&self) {
+        let client = self.client().await;
+        let _: String = store(&client, "ACL", ["SETUSER", "default", "-psync", "-sync"]).await;
+        let _: i64 = store(&client, "CLIENT", ["KILL", "TYPE", "replica"]).await;
+        until(
+            "the replicas to be gone",
+            async || self.info("replication").await.unwrap_or_default(),
+            |info| info.contains("connected_slaves:0"),
+        )
+        .await;
+    }
+
     /// What it says of a section of `INFO`; `None` while it does not. On a connection of its own: a server that changes
     /// its role closes those that it has.
     pub async fn info(&self, section: &str) -> Option<String> {

@@ -28,7 +28,8 @@ async fn table_drawer_and_dialog_pass_an_audit_in_light_and_dark() {
     };
     let axe = std::fs::read_to_string(path).unwrap();
     let redis = RedisServer::start().await;
-    let server = Server::releasing(&redis).await;
+    let server = Server::serve().redis(&redis.url()).arg("--allow-release").arg("--allow-trace").start().await;
+    server.ready().await;
     let client = redis.client().await;
     for family in Family::ALL {
         assert!(family.client(&client, &format!("held:{}", family.dialect()), Some(LEASE)).take().await);
@@ -46,6 +47,11 @@ async fn table_drawer_and_dialog_pass_an_audit_in_light_and_dark() {
         browser.click("link", "immortal").await;
         browser.until_text("Token").await;
         assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, the drawer");
+        browser.click("button", "Sample for 3 s").await;
+        browser.until_text("Sampling for 3 s").await;
+        assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, a trace");
+        browser.until_text("Sampled: until").await;
+        assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, what a trace saw");
         browser.click("button", "Release").await;
         browser.by_role("textbox", "Why").await;
         assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, the dialog");

@@ -101,17 +101,53 @@ async fn a_lock_whose_slot_moves_stays_shown_and_can_be_freed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lock_whose_keys_are_in_two_slots_is_not_freed_and_both_are_named() {
+    let cluster = Cluster::start().await;
+    let (_server, api, _) = watched(&cluster).await;
+    let apart = take(&cluster, 0, Family::PythonRedisLock, "apart").await;
+    let lock = is_shown(&api, &apart).await;
+    let (status, answer) = api.release(&api.preview(&lock).await).await;
+    assert_eq!((status, answer.results[0].outcome), (409, Outcome::Refused), "{answer:#?}");
+    let detail = &answer.results[0].detail;
+    for key in [apart.key.clone(), apart.signal()] {
+        let slot: u16 = store(&cluster.nodes[0].client().await, "CLUSTER", ["KEYSLOT", &key]).await;
+        assert!(detail.contains(&format!("`{key}` in slot {slot}")), "{detail}");
+    }
+    assert!(detail.ends_with("nothing was done"), "{detail}");
+    is_shown(&api, &apart).await;
+    assert_eq!(store::<i64>(&cluster.nodes[0].client().await, "EXISTS", [&*apart.key]).await, 1);
+
+    // With a hash tag in its name both keys are in one slot.
+    let slot: u16 = store(&cluster.nodes[0].client().await, "CLUSTER", ["KEYSLOT", "together"]).await;
+    let owner = (0..3).find(|&i| (range(i).0..=range(i).1).contains(&slot)).unwrap();
+    let client = cluster.nodes[owner].client().await;
+    let together = Family::PythonRedisLock.client(&client, "{together}", Some(LEASE));
+    assert!(together.take().await);
+    is_released(&api, &together).await;
+    assert_eq!(store::<i64>(&client, "EXISTS", [&*together.key]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_takes_over_is_followed_and_slots_that_nobody_serves_are_said_not_to_be_seen() {
     let mut cluster = Cluster::with(&["--cluster-require-full-coverage", "no"]).await;
     let (_server, api, holders) = watched(&cluster).await;
-    // Touched so shortly before that the replica may not have known it, for all that can be seen; and one elsewhere.
+    // Renewed without the replica's knowledge; and one elsewhere.
     let touched = take(&cluster, 0, Family::RedisPy, "touched").await;
     let untouched = take(&cluster, 2, Family::RedisPy, "touched").await;
-    is_shown(&api, &untouched).await;
-    is_shown(&api, &touched).await;
     for node in &cluster.nodes[..3] {
         let _: i64 = store(&node.client().await, "WAIT", ["1", "0"]).await;
     }
+    let lock = is_shown(&api, &touched).await;
+    cluster.nodes[0].keep_replicas_off().await;
+    // To a later end than any acquire before: one that ends a few milliseconds later is taken for the same.
+    let later = (2 * LEASE).as_millis().to_string();
+    for (holder, node) in [(&touched, 0), (&untouched, 2)] {
+        is_shown(&api, holder).await;
+        let client = cluster.nodes[node].client().await;
+        assert_eq!(store::<i64>(&client, "PEXPIRE", [&*holder.key, &*later]).await, 1);
+        api.until_lock("the renewal", &holder.key, |lock| lock.holders[0].renewals.count > 0).await;
+    }
+    assert_eq!(lock.holders[0].renewals.count, 0);
     let (first, last) = range(0);
     let lost = [SlotRange { first, last }];
 

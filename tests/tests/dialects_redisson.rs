@@ -84,8 +84,10 @@ impl Scene {
     }
 }
 
-const NAMES: [&str; 13] =
-    ["HSET", "HDEL", "HGETALL", "HKEYS", "PEXPIRE", "SET", "GET", "DEL", "RPUSH", "LRANGE", "ZADD", "ZRANGE", "LPOP"];
+const NAMES: [&str; 14] = [
+    "HSET", "HDEL", "HGETALL", "HKEYS", "PEXPIRE", "SET", "GET", "DEL", "RPUSH", "LRANGE", "ZADD", "ZRANGE", "LPOP",
+    "INCR",
+];
 
 fn b64(token: impl AsRef<[u8]>) -> String {
     STANDARD.encode(token)
@@ -186,6 +188,37 @@ async fn a_dead_waiter_that_keeps_everybody_out_is_proven_dead_and_taken_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_dead_head_is_found_under_a_pattern_that_names_the_locks_alone() {
+    for feed in ["tracking", "notifications"] {
+        let redis = RedisServer::with(&["--notify-keyspace-events", "KA"]).await;
+        let queue = async |name: &str| {
+            let queue = format!("redisson_lock_queue:{{{name}}}");
+            let _: Value = store(&redis.client().await, "RPUSH", [&*queue, A, B]).await;
+        };
+        for name in ["lock:before", "other:before"] {
+            queue(name).await;
+        }
+        let config = format!(
+            "[[source]]\nname = \"orders\"\nurl = \"{}\"\nfeed = \"{feed}\"\npatterns = [\"lock:*\"]\n",
+            redis.url()
+        );
+        let server = Server::serve().config(&config).start().await;
+        let api = server.api();
+        let source = api.until_live().await;
+        assert_eq!(source.feed.map(|kind| kind.word()), Some(feed));
+        let is_stuck = |lock: &Lock| lock.flags.contains(&Flag::QueueWithoutHolder);
+        let lock = api.until_lock("the queue that a scan finds", "lock:before", is_stuck).await;
+        assert_eq!((lock.state, lock.waiters.count), (LockState::WaitingOnly, Some(2)));
+        // Nothing else tells of it: its lock is not there, and the next scan is a minute away.
+        for name in ["other:later", "lock:later"] {
+            queue(name).await;
+        }
+        api.until_lock("the queue that a change tells of", "lock:later", is_stuck).await;
+        assert_eq!(api.locks("").await.total, 2, "what no pattern names is left alone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_waiter_whose_lock_was_taken_meanwhile_keeps_its_place() {
     let scene = Scene::set().await;
     scene.does(&format!("RPUSH redisson_lock_queue:{{orders}} {A} {B}")).await;
@@ -212,6 +245,13 @@ async fn a_fenced_lock_has_its_number_which_outlives_a_release() {
     let lock = scene.seen("ledger", "redisson-fenced").await;
     let fence = lock.holders[0].fencing_token.as_ref().unwrap();
     assert_eq!((fence.kind.as_str(), fence.value.as_str()), ("counter", "33"));
+    // The same thread took it again, with the same count and no longer lease.
+    let preview = scene.preview(&lock, &b64(A), Action::Release).await;
+    scene.does("INCR redisson_lock_token:{ledger}").await;
+    let (_, answer) = scene.api.release(&preview).await;
+    assert_eq!(answer.results[0].outcome, Outcome::Refused, "{answer:#?}");
+    assert!(answer.results[0].detail.contains("fencing counter changed from 33 to 34"), "{answer:#?}");
+    let lock = scene.seen("ledger", "redisson-fenced").await;
     assert_eq!(scene.release(&lock, &b64(A), Action::Release).await, Some(1));
     assert_eq!(message(&mut heard).await.1, "0");
     assert_eq!(scene.keys().await, ["redisson_lock_token:{ledger}"]);

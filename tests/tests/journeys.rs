@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fantoccini::key::Key;
+use fred::interfaces::ClientInterface as _;
 use lockkeeper_model::{Lock, SourceState};
 use lockkeeper_tests::{Browser, Family, LockClient, RedisServer, Server, store, until};
 use serde_json::json;
@@ -245,4 +246,64 @@ async fn a_dead_waiter_that_keeps_everybody_out_is_found_and_taken_out_of_the_qu
     browser.until_text("Taken out of the queue.").await;
     let left: Vec<String> = store(&client, "LRANGE", ["redisson_lock_queue:{orders}", "0", "-1"]).await;
     assert_eq!(left, [NEXT]);
+}
+
+/// Samples, and again if need be: a machine under load may end one early, which it then says.
+async fn sample_until(browser: &Browser, words: &[&str]) {
+    let has_all = |text: &String| words.iter().all(|word| text.contains(word));
+    let sampled = async || {
+        let text = browser.text().await;
+        // What the text says, not what is so by now: another sample would take away what this one brought.
+        if !has_all(&text)
+            && text.contains("Sample for 3 s")
+            && let Some(button) = browser.try_by_role("button", "Sample for 3 s").await
+        {
+            // By the keyboard alone.
+            button.send_keys(&Key::Enter.to_string()).await.unwrap();
+        }
+        text
+    };
+    until("the sample", sampled, has_all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tries_for_a_lock_in_vain_is_sampled_from_its_drawer_and_named() {
+    let redis = RedisServer::start().await;
+    let server = Server::serve().redis(&redis.url()).arg("--allow-trace").start().await;
+    server.ready().await;
+    let holder = hold(&server, &redis, Family::RedisPy, "stuck", Some(LEASE)).await;
+    let client = redis.client().await;
+    client.client_setname("night-shift").await.unwrap();
+    let waiter = Family::RedisPy.client(&client, "stuck", Some(LEASE));
+    let trying = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(50));
+        loop {
+            tick.tick().await;
+            waiter.take().await;
+        }
+    });
+
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+    browser.click("link", "stuck").await;
+    let before = browser.until_text("It makes the store send every command").await;
+    assert!(!before.contains("night-shift"), "{before}");
+    sample_until(&browser, &["Sampled: until", "(night-shift, ", " refused", "commands were sent once more, "]).await;
+    // The board has learned it, too, with how it is known.
+    browser.until_text("1, sampled: client addresses that wanted it").await;
+    trying.abort();
+
+    // A store that does too much is left alone, and a source that allows no traces offers none.
+    let source = format!("[[source]]\nurl = \"{}\"\n", redis.url());
+    let busy = format!("{source}[trace]\nenabled = true\nmax_commands_per_second = 1\n");
+    let refusing = Server::serve().config(&busy).start().await;
+    refusing.ready().await;
+    browser.open(&refusing.url()).await;
+    browser.click("link", "stuck").await;
+    sample_until(&browser, &["No trace: the store does", "What to try: try again when it does less"]).await;
+    let without = Server::watching(&redis).await;
+    browser.open(&without.url()).await;
+    browser.click("link", "stuck").await;
+    let text = browser.until_text(&holder.token).await;
+    assert!(!text.contains("MONITOR"), "{text}");
 }

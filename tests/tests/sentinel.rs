@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockkeeper_model::{Flag, Outcome, SourceState, SourceStatus};
-use lockkeeper_tests::{Family, PRIMARY, Sentinels, Server};
+use lockkeeper_tests::{Family, PRIMARY, Sentinels, Server, store};
 
 const LEASE: Duration = Duration::from_secs(600);
 
@@ -20,7 +20,7 @@ async fn a_failover_is_followed_and_locks_are_seen_and_freed_on_the_new_primary(
     let holder = Family::RedisPy.client(&client, "kept", Some(LEASE));
     assert!(holder.take().await);
     api.until_lock("the lock", &holder.key, |_| true).await;
-    let _: i64 = lockkeeper_tests::store(&client, "WAIT", ["2", "0"]).await;
+    let _: i64 = store(&client, "WAIT", ["2", "0"]).await;
 
     sentinels.servers[0].kill();
     api.until_source("the loss", |source| source.state == SourceState::Down).await;
@@ -46,12 +46,82 @@ async fn a_failover_is_followed_and_locks_are_seen_and_freed_on_the_new_primary(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_failover_what_was_not_copied_is_marked_or_said_to_be_lost_and_nothing_else() {
+    let mut sentinels = Sentinels::start().await;
+    let server = Server::serve().redis(&sentinels.url()).start().await;
+    let api = server.api();
+    api.until_live().await;
+    let port = sentinels.servers[0].port();
+    let client = sentinels.servers[0].client().await;
+    let take = async |name| {
+        let holder = Family::RedisPy.client(&client, name, Some(LEASE));
+        assert!(holder.take().await);
+        api.until_lock("the lock", &holder.key, |_| true).await;
+        holder
+    };
+    // How far the primary is is asked before its keys are counted, and so it was asked since a lock was there when the
+    // second count with it is known.
+    let mut taken = Vec::new();
+    for name in ["copied", "renewed", "released", "one", "another"] {
+        taken.push(take(name).await);
+        let keys = Some(taken.len() as u64);
+        api.until_source("the count", |source| source.coverage.total_keys == keys).await;
+    }
+    let [copied, renewed, released, ..] = taken.as_slice() else { unreachable!() };
+    let _: i64 = store(&client, "WAIT", ["2", "0"]).await;
+    sentinels.servers[0].keep_replicas_off().await;
+    // To a later end than its acquire: one that ends a few milliseconds later is taken for the same.
+    let later = (2 * LEASE).as_millis().to_string();
+    assert_eq!(store::<i64>(&client, "PEXPIRE", [&*renewed.key, &*later]).await, 1);
+    api.until_lock("the renewal", &renewed.key, |lock| lock.holders[0].renewals.count == 1).await;
+    assert!(released.release().await);
+    api.until_story(&released.key, &["acquired", "released"]).await;
+    let late = take("late").await;
+
+    sentinels.servers[0].kill();
+    let primary = sentinels.another_primary(port).await;
+    let address = format!("127.0.0.1:{}", primary.port());
+    api.until_source("the new primary", |source| source.state == SourceState::Live && source.address == address).await;
+    api.until_story(&late.key, &["lost"]).await;
+    let lost = api.events(&late.key).await;
+    assert_eq!(lost[0].cause.as_deref(), Some("maybe_not_copied"), "{lost:#?}");
+    for (holder, is_marked) in [(copied, false), (renewed, true), (released, true)] {
+        let lock = api.until_lock("what there is now", &holder.key, |lock| !lock.flags.contains(&Flag::Stale)).await;
+        assert_eq!(lock.flags.contains(&Flag::FailedOver), is_marked, "{lock:#?}");
+        let is_told = lock.flag_notes.iter().any(|note| note.what.contains("known to have been copied"));
+        assert_eq!(is_told, is_marked, "{lock:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_primary_may_not_be_asked_how_far_it_is_what_was_touched_shortly_before_is_marked() {
+    let mut sentinels = Sentinels::start().await;
+    for server in &sentinels.servers {
+        server.watcher("-info").await;
+    }
+    let config = format!("[[source]]\nurl = \"{}\"\n", sentinels.url().replace("://", "://watcher:secret@"));
+    let server = Server::serve().config(&config).start().await;
+    let api = server.api();
+    api.until_live().await;
+    let port = sentinels.servers[0].port();
+    let client = sentinels.servers[0].client().await;
+    let holder = Family::RedisPy.client(&client, "kept", Some(LEASE));
+    assert!(holder.take().await);
+    api.until_lock("the lock", &holder.key, |_| true).await;
+    let _: i64 = store(&client, "WAIT", ["2", "0"]).await;
+    sentinels.servers[0].kill();
+    sentinels.another_primary(port).await;
+    api.until_lock("the mark", &holder.key, |lock| lock.flags.contains(&Flag::FailedOver)).await;
+    assert!(server.said().contains("may not run `INFO`"), "{}", server.said());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sentinels_with_a_password_are_asked_with_one_and_without_them_a_failover_is_not_promised() {
     let mut sentinels = Sentinels::start().await;
     for sentinel in sentinels.clients().await {
         let rules = "SETUSER asker on >hush &+switch-master -@all +sentinel|get-master-addr-by-name +subscribe";
-        let _: String = lockkeeper_tests::store(&sentinel, "ACL", rules.split(' ')).await;
-        let _: String = lockkeeper_tests::store(&sentinel, "ACL", ["SETUSER", "default", "-@all", "+ping"]).await;
+        let _: String = store(&sentinel, "ACL", rules.split(' ')).await;
+        let _: String = store(&sentinel, "ACL", ["SETUSER", "default", "-@all", "+ping"]).await;
     }
     let source = format!("[[source]]\nurl = \"{}\"\n", sentinels.url());
     let refused = Server::serve().config(&source).start().await;

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use fred::clients::Client;
 use fred::interfaces::ClientInterface as _;
-use lockkeeper_model::{ClientFacts, Deed, LockId, TraceEnd, TraceReport, TraceRequest, TracedLock, WaitsBy};
-use lockkeeper_tests::{Answer, Api, Family, LockClient, RedisServer, Server, store, until};
+use lockkeeper_model::{
+    ClientFacts, Deed, LockId, TraceEnd, TraceReport, TraceRequest, TracedLock, WaitersBasis, WaitsBy,
+};
+use lockkeeper_tests::{Answer, Api, Authority, Cluster, Family, LockClient, RedisServer, Server, store, until};
 use tokio::task::JoinHandle;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -116,12 +118,24 @@ async fn those_who_try_in_vain_and_the_one_who_renews_are_named() {
     assert_eq!(names, ["waiter-1", "waiter-2", "waiter-3"], "{report:#?}");
     assert!((lock.taken, lock.unclear) == (0, 0) && lock.refused == lock.attempts && lock.refused >= 6, "{lock:#?}");
     assert!(lock.refusals_per_second > 0.0 && lock.trying.iter().all(|one| one.waits_by == [WaitsBy::Polling]));
-    assert!(lock.trying.iter().all(|one| one.rhythm_ms.is_some_and(|ms| ms > 1.0)), "{lock:#?}");
+    assert!(lock.trying.iter().all(|one| one.rhythm_ms.is_some_and(|ms| ms > 1)), "{lock:#?}");
     let [deed] = lock.deeds.as_slice() else { panic!("{lock:#?}") };
     assert_eq!((deed.deed, name(&deed.client)), (Deed::Renewed, "the-holder"));
     assert_eq!(deed.token.as_ref(), Some(&holder.token));
     assert!(report.commands > 0 && report.bytes > 0 && report.unreadable == 0 && report.from < report.to);
     assert!(report.missing.is_empty(), "{report:#?}");
+
+    // The board says the same, with the time.
+    let shown = api.until_lock("the lock", "lock:stuck", |_| true).await;
+    assert_eq!((shown.waiters.count, shown.waiters.basis), (Some(3), WaitersBasis::Sampled), "{shown:#?}");
+    assert!(shown.waiters.list.iter().all(|one| one.identity.client_addr.is_some()), "{shown:#?}");
+    let contention = shown.contention.unwrap();
+    assert_eq!((contention.attempts_basis, contention.sampled_at), (Some(WaitersBasis::Sampled), Some(report.to)));
+    assert!(contention.refusals_per_second.is_some_and(|refusals| refusals > 0), "{contention:#?}");
+    let [holder_now] = shown.holders.as_slice() else { panic!("{shown:#?}") };
+    assert_eq!(holder_now.identity.client_name.as_deref(), Some("the-holder"));
+    let sampled = format!("sampled at {}: ", report.to);
+    assert!(holder_now.evidence.iter().any(|line| line.starts_with(&sampled)), "{holder_now:#?}");
 
     let last = api.get(&format!("/api/v1/sources/{}/trace", redis.source())).await;
     assert_eq!((last.status, last.json::<TraceReport>().from), (200, report.from));
@@ -265,4 +279,106 @@ async fn a_credential_that_may_not_says_which_command_and_what_it_costs() {
     let lock = of(&report, &holder.key).unwrap();
     assert!(lock.trying[0].client.is_none() && lock.trying[0].address.contains(':'), "{report:#?}");
     assert!(report.missing.iter().any(|missing| missing.permission == "CLIENT LIST"), "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_behind_tls_is_traced_with_the_settings_of_its_source() {
+    let authority = Authority::new();
+    let (redis, port) = authority.redis().await;
+    let holder = Family::RedisPy.client(&redis.client().await, "sealed", Some(LEASE));
+    assert!(holder.take().await);
+    let _waiting = Again::trying(Family::RedisPy.client(&named(&redis, "waiter").await, "sealed", Some(LEASE)));
+    let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| authority.path(name));
+    let config = format!(
+        "[[source]]\nname = \"sealed\"\nurl = \"rediss://127.0.0.1:{port}\"\n\
+         tls = {{ ca = \"{ca}\", cert = \"{cert}\", key = \"{key}\", server_name = \"redis.test\" }}\n\
+         [trace]\nenabled = true\n"
+    );
+    let server = Server::serve().config(&config).start().await;
+    let api = server.api();
+    api.until_live().await;
+    let report = until_traced("one that tries", &api, "sealed", Some(&holder.key), |report| {
+        of(report, &holder.key).is_some_and(|lock| lock.refused > 0)
+    })
+    .await;
+    assert_eq!(name(&of(&report, &holder.key).unwrap().trying[0].client), "waiter", "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_primary_of_a_cluster_is_sampled_and_one_lock_on_its_own_only() {
+    let cluster = Cluster::start().await;
+    let server = Server::serve().redis(&cluster.url()).arg("--allow-trace").start().await;
+    let api = server.api();
+    let source = api.until_live().await.name;
+    let (mut keys, mut waiting) = (Vec::new(), Vec::new());
+    for node in 0..3 {
+        let name = cluster.name_on(node, Family::RedisPy, "split").await;
+        let client = cluster.nodes[node].client().await;
+        let holder = Family::RedisPy.client(&client, &name, Some(LEASE));
+        assert!(holder.take().await);
+        api.until_lock("the lock", &holder.key, |_| true).await;
+        let waiter = named(&cluster.nodes[node], &format!("waiter-{node}")).await;
+        waiting.push(Again::trying(Family::RedisPy.client(&waiter, &name, Some(LEASE))));
+        keys.push(holder.key);
+    }
+    let report = until_traced("waiters on all primaries", &api, &source, None, |report| {
+        keys.iter().all(|key| of(report, key).is_some_and(|lock| lock.refused > 0))
+    })
+    .await;
+    assert_eq!(report.nodes.len(), 3, "{report:#?}");
+    assert_eq!(report.commands, report.nodes.iter().map(|node| node.commands).sum::<u64>(), "{report:#?}");
+    for (node, key) in keys.iter().enumerate() {
+        let lock = of(&report, key).unwrap();
+        assert_eq!(lock.node, Some(format!("127.0.0.1:{}", cluster.nodes[node].port())));
+        assert_eq!(name(&lock.trying[0].client), format!("waiter-{node}"), "{report:#?}");
+        assert_eq!(api.lock(key).await.unwrap().waiters.basis, WaitersBasis::Sampled);
+    }
+    let report = until_traced("the one that waits", &api, &source, Some(&keys[1]), |report| {
+        of(report, &keys[1]).is_some_and(|lock| lock.refused > 0)
+    })
+    .await;
+    assert_eq!((report.locks.len(), report.nodes.len()), (1, 0), "{report:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn masters_of_a_quorum_are_sampled_side_by_side_and_a_client_counts_once() {
+    let mut masters = Vec::new();
+    for _ in 0..3 {
+        masters.push(RedisServer::start().await);
+    }
+    // One refuses; the others are sampled all the same.
+    let mut urls = vec![masters[0].watcher("-monitor").await];
+    urls.extend(masters[1..].iter().map(RedisServer::url));
+    let urls: Vec<String> = urls.iter().map(|url| format!("{url:?}")).collect();
+    let config = format!(
+        "[[source]]\nname = \"quorum\"\nkind = \"redlock\"\nurls = [{}]\n[trace]\nenabled = true\n",
+        urls.join(", ")
+    );
+    let server = Server::serve().config(&config).start().await;
+    let api = server.api();
+    api.until_live().await;
+    let first = Family::RedisPy.client(&masters[0].client().await, "split", Some(LEASE));
+    let mut waiting = Vec::new();
+    for master in &masters {
+        let lease = LEASE.as_millis().to_string();
+        let words = [first.key.as_str(), first.token.as_str(), "NX", "PX", lease.as_str()];
+        let _: Option<String> = store(&master.client().await, "SET", words).await;
+        waiting.push(Again::trying(Family::RedisPy.client(&named(master, "waiter").await, "split", Some(LEASE))));
+    }
+    api.until_lock("the lock", &first.key, |lock| lock.holders.len() == 1).await;
+    let report = until_traced("the one that waits", &api, "quorum", None, |report| {
+        of(report, &first.key).is_some_and(|lock| lock.refused > 0)
+            && report.nodes.iter().filter(|node| node.ended == Some(TraceEnd::Complete)).count() == 2
+    })
+    .await;
+    assert_eq!((report.source.as_str(), report.ended), ("quorum", TraceEnd::Partial), "{report:#?}");
+    let refused = report.nodes.iter().find(|node| node.ended.is_none()).unwrap();
+    assert_eq!(refused.node, masters[0].source());
+    assert!(refused.because.contains("MONITOR") && report.ended_because.contains(&refused.node), "{report:#?}");
+    let lock = of(&report, &first.key).unwrap();
+    assert_eq!((lock.trying.len(), lock.waiting), (1, 1), "{report:#?}");
+    let shown = api.lock(&first.key).await.unwrap();
+    assert_eq!((shown.waiters.count, shown.waiters.basis), (Some(1), WaitersBasis::Sampled), "{shown:#?}");
+    let last = api.get("/api/v1/sources/quorum/trace").await;
+    assert_eq!((last.status, last.json::<TraceReport>().from), (200, report.from));
 }

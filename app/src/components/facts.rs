@@ -124,7 +124,19 @@ pub(crate) fn of_contention(contention: &Contention) -> Facts {
     let seen = |number: Option<u32>| number.map_or_else(|| "unknown".to_owned(), |n| count(u64::from(n)));
     let attempts = match (contention.attempts, contention.refusals) {
         (None, None) => "unknown: neither a sample nor a report told of any".to_owned(),
-        (attempts, refusals) => format!("{} seen, {} refused", seen(attempts), seen(refusals)),
+        (attempts, refusals) => {
+            let basis = contention.attempts_basis.map_or("", say::waiters_basis);
+            let sample = contention.sampled_at.map(|at| {
+                let refused = seen(contention.refusals_per_second);
+                format!(
+                    "; {} a second, {refused} refused, sampled at {}",
+                    seen(contention.attempts_per_second),
+                    hms(at)
+                )
+            });
+            let sample = sample.unwrap_or_default();
+            format!("{} seen, {} refused ({basis}){sample}", seen(attempts), seen(refusals))
+        }
     };
     vec![
         ("Blocked", blocked),
@@ -208,10 +220,16 @@ mod tests {
             attempts: Some(40),
             refusals: None,
             attempts_basis: Some(WaitersBasis::Sampled),
+            attempts_per_second: Some(13),
+            refusals_per_second: None,
+            sampled_at: Some(Time(61_000)),
         };
         let facts = of_contention(&nobody_counted);
         assert_eq!(fact(&facts, "Blocked"), "unknown: nobody could be counted");
-        assert_eq!(fact(&facts, "Attempts"), "40 seen, unknown refused");
+        assert_eq!(
+            fact(&facts, "Attempts"),
+            "40 seen, unknown refused (sampled); 13 a second, unknown refused, sampled at 00:01:01"
+        );
     }
 
     #[test]

@@ -225,7 +225,9 @@ fn whole(ms: i64) -> String {
 /// The time that all who waited in the last minutes have waited together, and how that is known.
 pub(crate) fn blocked(ms: Option<i64>, basis: WaitersBasis) -> (String, String) {
     match ms {
-        None | Some(0) if basis == WaitersBasis::Unknown => ("–".to_owned(), "unknown".to_owned()),
+        None | Some(0) if matches!(basis, WaitersBasis::Unknown | WaitersBasis::Sampled) => {
+            ("–".to_owned(), "unknown".to_owned())
+        }
         None | Some(0) => ("0".to_owned(), waiters_basis(basis).to_owned()),
         Some(ms) => (duration(ms / 1_000 * 1_000).replace(".0 s", " s"), waiters_basis(basis).to_owned()),
     }

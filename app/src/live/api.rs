@@ -1,7 +1,8 @@
-//! The two questions that are asked over HTTP: what a release would do, and the release itself.
+//! What is asked over HTTP: what a release would do, the release itself, and a trace.
 
-use lockkeeper_model::{PreviewAnswer, PreviewRequest, ReleaseAnswer, ReleaseRequest};
-use serde::Serialize;
+use std::pin::Pin;
+
+use lockkeeper_model::{LockId, PreviewAnswer, PreviewRequest, ReleaseAnswer, ReleaseRequest};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{RequestInit, Response};
@@ -10,25 +11,41 @@ use super::answers::{Refusal, read_preview, read_release};
 
 /// Asks what a release would do, and for a ticket.
 pub(crate) async fn preview(request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {
-    let (status, body) = post("/api/v1/releases/preview", request).await.map_err(|_| Refusal::unreachable(false))?;
+    let (status, body) = post("/api/v1/releases/preview", serde_json::to_string(request))
+        .await
+        .map_err(|_| Refusal::unreachable(false))?;
     read_preview(status, &body)
 }
 
 /// Releases what was previewed.
 pub(crate) async fn release(request: &ReleaseRequest) -> Result<ReleaseAnswer, Refusal> {
-    let (status, body) = post("/api/v1/releases", request).await.map_err(|_| Refusal::unreachable(true))?;
+    let (status, body) =
+        post("/api/v1/releases", serde_json::to_string(request)).await.map_err(|_| Refusal::unreachable(true))?;
     read_release(status, &body)
 }
 
-async fn post(path: &str, body: &impl Serialize) -> Result<(u16, String), JsValue> {
-    let body = serde_json::to_string(body).map_err(|_| JsValue::NULL)?;
-    let init = RequestInit::new();
-    init.set_method("POST");
-    init.set_body(&JsValue::from_str(&body));
-    let request = web_sys::Request::new_with_str_and_init(path, &init)?;
-    request.headers().set("content-type", "application/json")?;
-    let response: Response =
-        JsFuture::from(leptos::prelude::window().fetch_with_request(&request)).await?.dyn_into()?;
-    let text = JsFuture::from(response.text()?).await?;
-    Ok((response.status(), text.as_string().unwrap_or_default()))
+/// Samples the traffic of a store for what is said to one lock. The answer comes when that is over; it is empty if none came.
+pub(crate) async fn trace(source: String, lock: LockId, seconds: u32) -> String {
+    // Written as text, because a type that is written once would be a kilobyte of the download.
+    let json = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let body = format!(r#"{{"source":{},"seconds":{seconds},"lock":{}}}"#, json(&source), json(lock.as_str()));
+    post("/api/v1/traces", Ok(body)).await.map_or_else(|_| String::new(), |(_, body)| body)
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<(u16, String), JsValue>>>>;
+
+/// Boxed, so that it is compiled once and not into each of those who wait for it.
+fn post(path: &'static str, body: serde_json::Result<String>) -> Answer {
+    Box::pin(async move {
+        let body = body.map_err(|_| JsValue::NULL)?;
+        let init = RequestInit::new();
+        init.set_method("POST");
+        init.set_body(&JsValue::from_str(&body));
+        let request = web_sys::Request::new_with_str_and_init(path, &init)?;
+        request.headers().set("content-type", "application/json")?;
+        let response: Response =
+            JsFuture::from(leptos::prelude::window().fetch_with_request(&request)).await?.dyn_into()?;
+        let text = JsFuture::from(response.text()?).await?;
+        Ok((response.status(), text.as_string().unwrap_or_default()))
+    })
 }

@@ -66,8 +66,6 @@ enum Frame {
         version: String,
         run: String,
         release_enabled: bool,
-        #[serde(default)]
-        trace_enabled: bool,
         demo: bool,
         now: i64,
     },
@@ -308,7 +306,6 @@ mod tests {
                 version: "v".to_owned(),
                 run: "r".to_owned(),
                 release_enabled: true,
-                trace_enabled: true,
                 demo: false,
                 now: 1_767_235_900_120,
             },

@@ -8,7 +8,7 @@ const MAX_DEPTH: u32 = 64;
 
 /// A JSON value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Unsigned(u64),
@@ -21,8 +21,34 @@ pub(super) enum Value {
     Object(Vec<(String, Value)>),
 }
 
+impl Value {
+    /// A field of an object; null where it is none or has none of that name.
+    fn field(&self, name: &str) -> &Value {
+        match self {
+            Value::Object(fields) => fields.iter().find(|(known, _)| known == name).map_or(&Value::Null, |(_, it)| it),
+            _ => &Value::Null,
+        }
+    }
+
+    /// A text in an object; empty where there is none.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        match self.field(name) {
+            Value::Text(text) => text,
+            _ => "",
+        }
+    }
+
+    /// A list in an object; empty where there is none.
+    pub(crate) fn items(&self, name: &str) -> &[Value] {
+        match self.field(name) {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+}
+
 /// Reads a whole text; `None` if it is not JSON.
-pub(super) fn parse(text: &str) -> Option<Value> {
+pub(crate) fn parse(text: &str) -> Option<Value> {
     let mut reader = Reader { text, at: 0 };
     let value = reader.value(0)?;
     reader.skip_space();

@@ -10,7 +10,7 @@ mod backoff;
 pub(crate) mod board;
 mod clock;
 mod decode;
-mod json;
+pub(crate) mod json;
 mod link;
 pub(crate) mod route;
 pub(crate) mod runway;

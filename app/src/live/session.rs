@@ -44,8 +44,6 @@ pub(crate) struct Live {
     pub(crate) version: RwSignal<Option<String>>,
     /// Whether releasing is switched on.
     pub(crate) release_enabled: RwSignal<bool>,
-    /// Whether tracing is switched on.
-    pub(crate) trace_enabled: RwSignal<bool>,
     /// Whether this is the demo.
     pub(crate) demo: RwSignal<bool>,
     /// How well each source is watched.
@@ -108,7 +106,6 @@ impl Live {
             link: RwSignal::new(LinkState::Connecting),
             version: RwSignal::new(None),
             release_enabled: RwSignal::new(false),
-            trace_enabled: RwSignal::new(false),
             demo: RwSignal::new(false),
             sources,
             now: RwSignal::new(0),
@@ -274,11 +271,10 @@ impl Live {
 
     fn take(self, frame: ServerFrame, at: f64) {
         match frame {
-            ServerFrame::Hello { version, run, release_enabled, trace_enabled, demo, now, .. } => {
+            ServerFrame::Hello { version, run, release_enabled, demo, now, .. } => {
                 self.hear_time(now, at);
                 self.version.set(Some(version));
                 self.release_enabled.set(release_enabled);
-                self.trace_enabled.set(trace_enabled);
                 self.demo.set(demo);
                 self.core.update_value(|core| {
                     core.greeted = true;

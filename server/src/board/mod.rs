@@ -8,10 +8,12 @@ pub use task::{BoardOptions, spawn};
 
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
-use lockkeeper_model::{Event, Holder, Lock, LockId, Question, SourceStatus, Time, WaitGraph};
+use lockkeeper_model::{Event, Holder, Lock, LockId, SourceStatus, Time, WaitGraph};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::access::{Reach, Scope};
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
+use crate::view::Asked;
 
 /// Frames that may wait for one viewer. A viewer that lets more pile up gets a whole window once it has read these.
 pub const VIEWER_FRAMES: usize = 4;
@@ -35,15 +37,17 @@ pub struct BoardClosed;
 #[derive(Debug)]
 pub enum Ask {
     /// A page of locks.
-    List { question: Question, offset: u64, limit: u32, answer: oneshot::Sender<Listing> },
+    List { asked: Asked, offset: u64, limit: u32, answer: oneshot::Sender<Listing> },
     /// One lock and its transitions.
     Lock { source: SourceId, key: Bytes, answer: oneshot::Sender<Found> },
     /// Who waits for whom.
-    Graph { source: Option<SourceId>, answer: oneshot::Sender<Waits> },
+    Graph { source: Option<SourceId>, reach: Reach, answer: oneshot::Sender<Waits> },
+    /// How many locks of a reach each source has.
+    Count { reach: Reach, answer: oneshot::Sender<Vec<u64>> },
     /// Transitions as they come.
     Subscribe { filter: EventFilter, after: Option<String>, answer: oneshot::Sender<Subscription> },
     /// A new viewer.
-    Connect { answer: oneshot::Sender<Viewer> },
+    Connect { scope: Scope, answer: oneshot::Sender<Viewer> },
     /// A viewer's frame.
     Viewer { viewer: u64, frame: ClientFrame },
     /// A viewer left.
@@ -102,8 +106,10 @@ pub struct Held {
 }
 
 /// Which transitions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventFilter {
+    /// Other locks than these do not exist.
+    pub reach: Reach,
     /// Only of this source.
     pub source: Option<String>,
     /// Only of this lock.
@@ -170,21 +176,42 @@ impl Board {
         self.sources.iter().find(|source| &*source.name == name)
     }
 
-    /// How well each source is watched, now.
-    #[must_use]
-    pub fn statuses(&self) -> Vec<SourceStatus> {
-        self.sources.iter().map(SourceHandle::status_now).collect()
+    /// The sources that there are for whoever has this reach.
+    pub fn sources_for<'a>(&'a self, reach: &'a Reach) -> impl Iterator<Item = &'a SourceHandle> {
+        self.sources.iter().filter(|source| reach.touches(&source.name))
     }
 
-    /// A page of locks. The question must have been checked.
+    /// The source of that name, if there is one for whoever has this reach.
+    #[must_use]
+    pub fn source_for(&self, name: &str, reach: &Reach) -> Option<&SourceHandle> {
+        self.source(name).filter(|source| reach.touches(&source.name))
+    }
+
+    /// How well each source is watched, now, as whoever has this reach may see it.
     ///
     /// # Errors
     /// When the server is shutting down.
-    pub async fn list(&self, question: Question, offset: u64, limit: u32) -> Result<Listing, BoardClosed> {
-        self.ask(|answer| Ask::List { question, offset, limit, answer }).await
+    pub async fn statuses(&self, reach: &Reach) -> Result<Vec<SourceStatus>, BoardClosed> {
+        let sees_whole = |source: &&SourceHandle| reach.has_all_of(&source.name) || !reach.touches(&source.name);
+        // What of a source is hidden must not be counted, and only the board can tell.
+        let locks = match self.sources.iter().all(|source| sees_whole(&source)) {
+            true => Vec::new(),
+            false => self.ask(|answer| Ask::Count { reach: reach.clone(), answer }).await?,
+        };
+        let locks = locks.into_iter().chain(std::iter::repeat(0));
+        let sources = self.sources.iter().zip(locks);
+        Ok(sources.filter_map(|(source, locks)| reach.narrow(source.status_now(), locks)).collect())
     }
 
-    /// What is known of one key.
+    /// A page of locks.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn list(&self, asked: Asked, offset: u64, limit: u32) -> Result<Listing, BoardClosed> {
+        self.ask(|answer| Ask::List { asked, offset, limit, answer }).await
+    }
+
+    /// What is known of one key. Whether the asker may see it is for the caller to decide.
     ///
     /// # Errors
     /// When the server is shutting down.
@@ -192,12 +219,12 @@ impl Board {
         self.ask(|answer| Ask::Lock { source, key, answer }).await
     }
 
-    /// Who waits for whom, in one source or in all.
+    /// Who waits for whom, in one source or in all, as if there were no other locks than those of the reach.
     ///
     /// # Errors
     /// When the server is shutting down.
-    pub async fn graph(&self, source: Option<SourceId>) -> Result<Waits, BoardClosed> {
-        self.ask(|answer| Ask::Graph { source, answer }).await
+    pub async fn graph(&self, source: Option<SourceId>, reach: Reach) -> Result<Waits, BoardClosed> {
+        self.ask(|answer| Ask::Graph { source, reach, answer }).await
     }
 
     /// Transitions from now on, and those after the event `after`.
@@ -208,12 +235,12 @@ impl Board {
         self.ask(|answer| Ask::Subscribe { filter, after, answer }).await
     }
 
-    /// A new viewer. Its first frame is `Hello`.
+    /// A new viewer, for whom there is only what is in the scope. Its first frame is `Hello`.
     ///
     /// # Errors
     /// When the server is shutting down.
-    pub async fn connect(&self) -> Result<Viewer, BoardClosed> {
-        self.ask(|answer| Ask::Connect { answer }).await
+    pub async fn connect(&self, scope: Scope) -> Result<Viewer, BoardClosed> {
+        self.ask(|answer| Ask::Connect { scope, answer }).await
     }
 
     /// Announces that a release of this hold is about to be tried. Until [`Board::released`] says what came of it, an

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockkeeper_model::wire::{ClientFrame, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
-use lockkeeper_model::{Event, FeedKind, MAX_LIMIT, Question, SourceState, Time, TransitionKind};
+use lockkeeper_model::{Event, FeedKind, MAX_LIMIT, SourceState, Time, TransitionKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Ask, Board, EventFilter, Found, Held, Listing, SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer, Waits,
 };
+use crate::access::{Reach, Right, Scope};
 use crate::clock;
 use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Registry};
 use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
-use crate::view::{FRAME_MS, Views};
+use crate::view::{Asked, FRAME_MS, Views};
 
 /// Asks that may wait. Each is answered in microseconds; more waiting than this means that the machine is overloaded,
 /// and then those who ask should wait, too.
@@ -38,8 +39,6 @@ const LOOK_AT_ONCE: usize = 1_000;
 pub struct BoardOptions {
     /// Whether releasing is switched on.
     pub release_enabled: bool,
-    /// Whether tracing is switched on.
-    pub trace_enabled: bool,
     /// Whether this is the demo.
     pub demo: bool,
 }
@@ -64,6 +63,7 @@ pub fn spawn(
         log: VecDeque::new(),
         subscribers: Vec::new(),
         waiting_lists: Vec::new(),
+        waiting_counts: Vec::new(),
         next_viewer: 1,
         flushed_at: Time(0),
         unflushed: false,
@@ -84,13 +84,14 @@ struct Condition {
 }
 
 struct Subscriber {
+    reach: Reach,
     source: Option<SourceId>,
     lock: Option<Bytes>,
     events: mpsc::Sender<Event>,
 }
 
 struct WaitingList {
-    question: Question,
+    asked: Asked,
     offset: u64,
     limit: u32,
     answer: oneshot::Sender<Listing>,
@@ -109,6 +110,8 @@ struct Task {
     subscribers: Vec<Subscriber>,
     /// Pages of questions that are being answered for the first time.
     waiting_lists: Vec<WaitingList>,
+    /// Those who want to know how many locks of a reach each source has, while these are counted for the first time.
+    waiting_counts: Vec<(Reach, oneshot::Sender<Vec<u64>>)>,
     next_viewer: u64,
     flushed_at: Time,
     /// Something changed since the last flush.
@@ -183,6 +186,7 @@ impl Task {
                 Wake::Examine => {
                     self.views.examine(&self.registry);
                     self.answer_waiting_lists(now);
+                    self.answer_waiting_counts(now);
                     self.unflushed = true;
                 }
             }
@@ -237,7 +241,7 @@ impl Task {
         let registry = &self.registry;
         self.subscribers.retain(|subscriber| {
             // A subscriber that fell behind is let go of: its stream ends, and it resumes from the last event it saw.
-            !subscriber.wants(logged) || subscriber.events.try_send(registry.event(logged)).is_ok()
+            !subscriber.wants(registry, logged) || subscriber.events.try_send(registry.event(logged)).is_ok()
         });
     }
 
@@ -254,19 +258,23 @@ impl Task {
     fn ask(&mut self, ask: Ask, now: Time) {
         // Whoever asked may have left meanwhile; an answer that nobody takes is no error.
         match ask {
-            Ask::List { question, offset, limit, answer } => {
-                self.waiting_lists.push(WaitingList { question, offset, limit, answer });
+            Ask::List { asked, offset, limit, answer } => {
+                self.waiting_lists.push(WaitingList { asked, offset, limit, answer });
                 self.answer_waiting_lists(now);
             }
             Ask::Lock { source, key, answer } => drop(answer.send(self.found(source, &key, now))),
-            Ask::Graph { source, answer } => {
-                drop(answer.send(Waits { as_of: now, graph: self.registry.wait_graph(source) }));
+            Ask::Graph { source, reach, answer } => {
+                drop(answer.send(Waits { as_of: now, graph: self.registry.wait_graph(source, &reach) }));
+            }
+            Ask::Count { reach, answer } => {
+                self.waiting_counts.push((reach, answer));
+                self.answer_waiting_counts(now);
             }
             Ask::Subscribe { filter, after, answer } => {
                 drop(answer.send(self.subscribe(&filter, after.as_deref(), now)))
             }
-            Ask::Connect { answer } => {
-                let viewer = self.connect(now);
+            Ask::Connect { scope, answer } => {
+                let viewer = self.connect(&scope, now);
                 drop(answer.send(viewer));
             }
             Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
@@ -281,17 +289,27 @@ impl Task {
 
     fn answer_waiting_lists(&mut self, now: Time) {
         for waiting in std::mem::take(&mut self.waiting_lists) {
-            if !self.views.is_ready(&self.registry, &waiting.question, now) {
+            if !self.views.is_ready(&self.registry, &waiting.asked, now) {
                 self.waiting_lists.push(waiting);
                 continue;
             }
-            let (total, slots) = self.views.page(&self.registry, &waiting.question, waiting.offset, waiting.limit, now);
+            let (total, slots) = self.views.page(&self.registry, &waiting.asked, waiting.offset, waiting.limit, now);
             let locks = slots
                 .into_iter()
                 .filter_map(|slot| self.registry.record(slot))
                 .map(|record| self.registry.lock(record, now, self.around(record.source), false))
                 .collect();
             drop(waiting.answer.send(Listing { as_of: now, total, locks }));
+        }
+    }
+
+    fn answer_waiting_counts(&mut self, now: Time) {
+        for (reach, answer) in std::mem::take(&mut self.waiting_counts) {
+            if self.views.is_counted(&self.registry, &reach, now) {
+                drop(answer.send(self.views.by_source(&self.registry, &reach, self.sources.len(), now)));
+            } else {
+                self.waiting_counts.push((reach, answer));
+            }
         }
     }
 
@@ -312,6 +330,7 @@ impl Task {
     fn subscribe(&mut self, filter: &EventFilter, after: Option<&str>, now: Time) -> Subscription {
         let (events, received) = mpsc::channel(SUBSCRIBER_EVENTS);
         let subscriber = Subscriber {
+            reach: filter.reach.clone(),
             source: filter.source.as_deref().and_then(|name| self.source_id(name)),
             // An id that is none has no events; an empty key stands for it, since no lock is without a name.
             lock: filter.lock.as_ref().map(|id| id.key().unwrap_or_default().into()),
@@ -329,7 +348,7 @@ impl Task {
             backlog.extend(
                 self.log
                     .iter()
-                    .filter(|logged| logged.entry.seq > from && subscriber.wants(logged))
+                    .filter(|logged| logged.entry.seq > from && subscriber.wants(&self.registry, logged))
                     .map(|logged| self.registry.event(logged)),
             );
         }
@@ -360,22 +379,22 @@ impl Task {
         }
     }
 
-    fn connect(&mut self, now: Time) -> Viewer {
+    fn connect(&mut self, scope: &Scope, now: Time) -> Viewer {
         let (frames, received) = mpsc::channel(VIEWER_FRAMES);
         let id = self.next_viewer;
         self.next_viewer += 1;
-        self.views.connect(id, frames);
+        self.views.connect(id, scope.seen().clone(), frames);
         let hello = ServerFrame::Hello {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             run: self.registry.run(),
-            release_enabled: self.options.release_enabled,
-            trace_enabled: self.options.trace_enabled,
+            release_enabled: self.options.release_enabled && scope.may_anywhere(Right::Release),
             demo: self.options.demo,
             now: now.0,
         };
         self.views.tell(id, &hello);
-        self.views.tell(id, &self.sources_frame(now));
+        let sources = self.sources_frame(scope.seen(), now);
+        self.views.tell(id, &sources);
         Viewer::new(id, received, self.asks.clone())
     }
 
@@ -388,9 +407,9 @@ impl Task {
                 }
                 self.views.ask(&self.registry, viewer, ask, &question, offset, limit.clamp(1, MAX_LIMIT), now);
             }
-            ClientFrame::Follow { lock: None } => self.views.follow(viewer, None),
-            ClientFrame::Follow { lock: Some((source, id)) } => match (self.source_id(&source), id.key()) {
-                (Some(source), Ok(key)) => self.views.follow(viewer, Some((source, key.into()))),
+            ClientFrame::Follow { lock: None } => self.views.follow(&self.registry, viewer, None),
+            ClientFrame::Follow { lock: Some((source, id)) } => match (self.source_for(viewer, &source), id.key()) {
+                (Some(source), Ok(key)) => self.views.follow(&self.registry, viewer, Some((source, key.into()))),
                 (None, _) => {
                     let detail = format!("there is no source `{}`", lockkeeper_model::words::shown(&source));
                     self.views.tell(viewer, &ServerFrame::Refused { detail });
@@ -437,19 +456,23 @@ impl Task {
         }
         if changed || now.since(self.told_sources_at) >= STATUS_EVERY_MS {
             self.told_sources_at = now;
-            let frame = self.sources_frame(now);
-            self.views.tell_all(&frame);
+            for reach in self.views.reaches() {
+                let frame = self.sources_frame(&reach, now);
+                self.views.tell_all(&reach, &frame);
+            }
             self.views.forget_unused(now);
             self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
         }
         self.send_looks();
     }
 
-    fn sources_frame(&self, now: Time) -> ServerFrame {
+    fn sources_frame(&mut self, reach: &Reach, now: Time) -> ServerFrame {
+        let locks = self.views.by_source(&self.registry, reach, self.sources.len(), now);
+        let sources = self.sources.iter().zip(locks);
         ServerFrame::Sources {
             now: now.0,
-            sources: self.sources.iter().map(SourceHandle::status_now).collect(),
-            dialects: self.views.dialects(),
+            sources: sources.filter_map(|(source, locks)| reach.narrow(source.status_now(), locks)).collect(),
+            dialects: self.views.dialects(&self.registry, reach, now),
         }
     }
 
@@ -466,11 +489,22 @@ impl Task {
     fn source_id(&self, name: &str) -> Option<SourceId> {
         self.sources.iter().find(|source| &*source.name == name).map(|source| source.id)
     }
+
+    /// The source of that name, if there is one for this viewer.
+    fn source_for(&self, viewer: u64, name: &str) -> Option<SourceId> {
+        self.source_id(name).filter(|_| self.views.reach(viewer).is_some_and(|reach| reach.touches(name)))
+    }
 }
 
 impl Subscriber {
-    fn wants(&self, logged: &LoggedEvent) -> bool {
-        self.source.is_none_or(|source| source == logged.source)
+    fn wants(&self, registry: &Registry, logged: &LoggedEvent) -> bool {
+        let source = registry.source_name(logged.source);
+        let is_seen = match &logged.key {
+            Some(key) => self.reach.has(source, key),
+            None => self.reach.touches(source),
+        };
+        is_seen
+            && self.source.is_none_or(|source| source == logged.source)
             && match (&self.lock, &logged.key) {
                 (None, _) => true,
                 (Some(wanted), Some(key)) => wanted == key,

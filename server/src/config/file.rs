@@ -11,10 +11,11 @@ use super::audit;
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use super::format;
+use super::role::{self, RoleTable};
 use crate::recorder::audit::Webhook;
 use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "release", "trace", "audit"];
+const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace", "audit"];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -48,6 +49,7 @@ pub(super) struct File {
     pub(super) audit_webhook: Option<Webhook>,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
+    pub(super) roles: Vec<RoleTable>,
 }
 
 /// One `[[source]]`.
@@ -109,6 +111,11 @@ impl File {
             let taught = format::format(table.nested(place, value, "a table begun by `[[format]]`")?, &formats)?;
             formats.push(taught);
         }
+        let mut roles = Vec::new();
+        for (place, value) in table.list("role", "tables, each begun by `[[role]]`")? {
+            let one = role::role(table.nested(place, value, "a table begun by `[[role]]`")?, &roles)?;
+            roles.push(one);
+        }
         let mut release_enabled = None;
         if let Some((place, value)) = table.take("release") {
             let mut release = table.nested(place, value, "a table begun by `[release]`")?;
@@ -137,6 +144,7 @@ impl File {
             audit_webhook,
             sources,
             formats,
+            roles,
         };
         table.finish(KEYS)?;
         Ok(file)
@@ -268,7 +276,7 @@ impl<'a, 'i> Table<'a, 'i> {
         Some((self.document.place(value.span().start, format!("{}{key}", self.prefix)), value))
     }
 
-    fn place_of(&self, key: &str) -> Option<Place> {
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
         let (_, value) = self.entries.iter().find(|(name, _)| name.get_ref() == key)?;
         Some(self.document.place(value.span().start, format!("{}{key}", self.prefix)))
     }
@@ -305,6 +313,15 @@ impl<'a, 'i> Table<'a, 'i> {
 
     pub(super) fn string(&mut self, key: &str) -> Result<Option<Given<String>>, ConfigError> {
         self.take(key).map(|(place, value)| self.as_string(place, value)).transpose()
+    }
+
+    /// A list of strings; `None` where it is left out.
+    pub(super) fn strings(&mut self, key: &str) -> Result<Option<Vec<Given<String>>>, ConfigError> {
+        if self.place_of(key).is_none() {
+            return Ok(None);
+        }
+        let items = self.list(key, "a list of strings")?;
+        items.into_iter().map(|(place, value)| self.as_string(place, value)).collect::<Result<_, _>>().map(Some)
     }
 
     #[expect(clippy::unused_self, reason = "reads like its neighbours")]

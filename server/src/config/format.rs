@@ -155,11 +155,11 @@ fn wrong(given: Given<String>, expected: impl Into<String>) -> ConfigError {
 }
 
 impl Table<'_, '_> {
-    fn required(&mut self, key: &str, expected: &'static str) -> Result<Given<String>, ConfigError> {
+    pub(super) fn required(&mut self, key: &str, expected: &'static str) -> Result<Given<String>, ConfigError> {
         self.string(key)?.ok_or_else(|| self.missing(key, expected))
     }
 
-    fn missing(&self, name: &str, expected: &'static str) -> ConfigError {
+    pub(super) fn missing(&self, name: &str, expected: &'static str) -> ConfigError {
         let place = match self.place() {
             Place::Key { file, line, column, key } => Place::Key { file, line, column, key: format!("{key}.{name}") },
             other => other,

@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod format;
 mod listen;
+mod role;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use file::File;
 pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
 pub use url::StoreUrl;
 
+use crate::access::Policy;
 use crate::recorder::audit::Webhook;
 use crate::source::redis::Format;
 
@@ -63,6 +65,9 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Key `[[format]]`: ways of storing locks beyond the built-in ones. Default: none.
     pub formats: Vec<Format>,
+    /// Key `[[role]]`: who may see and do what. Default: no roles, so that whoever is known may do nothing. Means nothing
+    /// to whoever reaches a server that asks nobody who they are.
+    pub policy: Policy,
 }
 
 impl Config {
@@ -93,13 +98,14 @@ impl Config {
         Ok(Config {
             listen: listen::resolve(settings.listen)?,
             release_enabled: settings.allow_release.is_none_or(|allow| allow.value),
-            trace_enabled: settings.allow_trace.is_some_and(|allow| allow.value),
+            trace_enabled: settings.allow_trace.is_none_or(|allow| allow.value),
             trace_max_commands_per_second: DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND,
             data_dir: None,
             audit_webhook: None,
             log_format: log_format.map_or(LogFormat::Text, |format| format.value),
             sources: Vec::new(),
             formats: Vec::new(),
+            policy: Policy::default(),
         })
     }
 
@@ -118,6 +124,7 @@ impl Config {
             let patterns = settings.patterns.iter().map(source::checked_pattern).collect::<Result<Vec<_>, _>>()?;
             source::from_urls(urls, &patterns)
         };
+        let policy = role::policy(file.roles, &sources)?;
         Ok(Config {
             listen: listen::resolve(settings.listen.or(file.listen))?,
             release_enabled: settings.allow_release.or(file.release_enabled).is_some_and(|allow| allow.value),
@@ -130,6 +137,7 @@ impl Config {
             log_format: log_format.or(file.log_format).map_or(LogFormat::Text, |format| format.value),
             sources,
             formats: file.formats,
+            policy,
         })
     }
 }

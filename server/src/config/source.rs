@@ -319,7 +319,7 @@ fn checked_stream(given: Given<String>) -> Result<String, ConfigError> {
     Ok(given.value)
 }
 
-fn checked_name(given: &Given<String>) -> Result<String, ConfigError> {
+pub(super) fn checked_name(given: &Given<String>) -> Result<String, ConfigError> {
     let name = &given.value;
     if name.trim() != name
         || name.is_empty()

@@ -8,6 +8,7 @@ use super::cli::{LogFormat, Settings};
 use super::error::{ConfigError, Given, Place};
 use super::file::File;
 use super::{Config, DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS};
+use crate::access::{Person, Right, Via};
 
 fn flag<T>(value: T, name: &'static str) -> Given<T> {
     Given::new(value, Place::Flag(name))
@@ -133,7 +134,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
         "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
-         release, trace, audit",
+         role, release, trace, audit",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
@@ -236,6 +237,70 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
 }
 
 #[test]
+fn roles_are_granted_to_groups() {
+    let config = config(
+        Settings::default(),
+        r#"
+        [[source]]
+        name = "orders"
+        url = "redis://a"
+        [[role]]
+        name = "oncall"
+        groups = ["sre", "/teams/on call"]
+        rights = ["view", "release"]
+        sources = ["orders", "bill*"]
+        keys = ["lock:*"]
+        [[role]]
+        name = "look"
+        groups = ["sre"]
+        rights = ["view"]
+        "#,
+    )
+    .unwrap();
+    let roles = config.policy.roles_of(&["sre"]);
+    assert_eq!(roles.iter().map(|role| &**role).collect::<Vec<_>>(), ["oncall", "look"]);
+    let one = Person { via: Via::Proxy, roles: config.policy.roles_of(&["/teams/on call"]), ..Person::loopback() };
+    let scope = config.policy.scope(&one);
+    assert!(scope.may(Right::Release, "orders", b"lock:x") && scope.may(Right::View, "billing", b"lock:x"));
+    assert!(!scope.may(Right::Release, "orders", b"x") && !scope.may(Right::Trace, "orders", b"lock:x"));
+}
+
+#[test]
+fn a_wrong_role_is_refused_with_its_place() {
+    let role = "[[source]]\nname = 'orders'\nurl = 'redis://a'\n[[role]]\nname = 'oncall'\nrights = ['view']\n";
+    complains(
+        &role.replace("'view'", "'view', 'delete'"),
+        "lockkeeper.toml:6:19: `role.rights` is `delete`, expected one of `view`, `annotate`, `trace`, `release`, `hold`, \
+         `bulk`, `approve`, `admin`",
+    );
+    complains(
+        &format!("{role}sources = ['orders', 'order']"),
+        "lockkeeper.toml:7:22: `role.sources` is `order`, expected a pattern, or one of the sources `orders`",
+    );
+    complains(
+        &format!("{role}keys = []"),
+        "lockkeeper.toml:7:8: `role.keys` is `an empty list`, expected 1 to 64 patterns; without the key, there is no limit",
+    );
+    complains(
+        &format!("{role}groups = ['']"),
+        "lockkeeper.toml:7:11: `role.groups` is ``, expected the name of a group, of 1 to 512 bytes",
+    );
+    complains(
+        &format!("{role}[[role]]\nname = 'oncall'\nrights = []"),
+        "lockkeeper.toml:8:8: `role.name` is `oncall`, expected a name that no other role has; several roles may name the \
+         same group",
+    );
+    complains(
+        "[[role]]\nname = 'oncall'",
+        "lockkeeper.toml:1:1: `role.rights` is missing, expected a list such as `[\"view\", \"release\"]`",
+    );
+    complains(
+        &format!("{role}right = ['view']"),
+        "lockkeeper.toml:7:1: `role.right` is not a key here, expected one of name, groups, rights, sources, keys",
+    );
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_not_quoted() {
     for broken in ["[[source]]\nurl = \"redis://:hunter2@a", "[[source]]\nurl = redis://:hunter2@a", "hunter2"] {
         let error = File::parse(Path::new("x.toml"), broken).unwrap_err();
@@ -266,10 +331,16 @@ fn an_address_that_others_can_reach_is_refused_with_a_way_out() {
 }
 
 #[test]
-fn the_demo_lets_people_release_unless_told_otherwise() {
-    assert!(Config::for_demo(Settings::default(), None).unwrap().release_enabled);
-    let off = Settings { allow_release: Some(flag(false, "--allow-release")), ..Settings::default() };
-    assert!(!Config::for_demo(off, None).unwrap().release_enabled);
+fn the_demo_lets_people_release_and_trace_unless_told_otherwise() {
+    let demo = Config::for_demo(Settings::default(), None).unwrap();
+    assert!(demo.release_enabled && demo.trace_enabled);
+    let off = Settings {
+        allow_release: Some(flag(false, "--allow-release")),
+        allow_trace: Some(flag(false, "--allow-trace")),
+        ..Settings::default()
+    };
+    let off = Config::for_demo(off, None).unwrap();
+    assert!(!off.release_enabled && !off.trace_enabled);
 }
 
 #[test]

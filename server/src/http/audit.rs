@@ -9,8 +9,10 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
 use lockkeeper_model::{AuditPage, Time, words};
 
+use super::caller::Caller;
 use super::extract::Query;
 use super::{ApiError, AppState};
+use crate::access::Right;
 use crate::recorder::audit::{Audit, AuditError, Filter, Format};
 
 const PARAMETERS: &[&str] = &["source", "lock", "actor", "outcome", "since", "until", "limit", "before", "format"];
@@ -24,7 +26,7 @@ const MAX_LIMIT: u64 = 1_000;
 /// Entries that an export reads at once.
 const BATCH: usize = 500;
 
-/// Who did or was refused what, when and why; newest first. As CSV or JSON Lines it is everything that passes the filter,
+/// Who did or was refused what, when and why, with the locks in scope; newest first. As CSV or JSON Lines it is everything that passes the filter,
 /// oldest first.
 #[utoipa::path(
     get, path = "/api/v1/audit", tag = "releasing",
@@ -51,10 +53,16 @@ const BATCH: usize = 500;
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
+    caller: Caller,
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response, ApiError> {
+    let scope = &caller.scope;
+    if !scope.may_anywhere(Right::Admin) {
+        caller.needs(Right::View)?;
+    }
     let filter = Filter {
+        reach: Some(scope.seen().clone()),
         source: query.take("source"),
         lock: query.take("lock"),
         actor: query.take("actor"),
@@ -75,7 +83,9 @@ pub(super) async fn list(
     query.finish(PARAMETERS)?;
     let Some(format) = format else {
         let limit = limit.map_or(DEFAULT_LIMIT, |limit| limit as usize);
-        let page: AuditPage = state.audit.page(filter, before, limit).await.map_err(|error| unreadable(&error))?;
+        let mut page: AuditPage = state.audit.page(filter, before, limit).await.map_err(|error| unreadable(&error))?;
+        // It counts what the scope hides.
+        page.chain = page.chain.filter(|_| scope.sees_all() || scope.may_anywhere(Right::Admin));
         return Ok(Json(page).into_response());
     };
     if limit.is_some() || before.is_some() {
@@ -115,12 +125,13 @@ struct Progress {
 
 impl Progress {
     async fn next(&mut self) -> Result<Option<String>, AuditError> {
-        let header = self.text.take();
-        let entries = self.audit.run(self.filter.clone(), self.after, self.upto, BATCH).await?;
-        let Some(last) = entries.last() else { return Ok(header.filter(|header| !header.is_empty())) };
-        self.after = last.seq;
-        let lines = entries.iter().map(|entry| self.format.line(entry));
-        Ok(Some(header.into_iter().chain(lines).collect()))
+        let mut text = self.text.take().unwrap_or_default();
+        while text.is_empty() && self.after < self.upto {
+            let found = self.audit.run(self.filter.clone(), self.after, self.upto, BATCH).await?;
+            self.after = found.more_after.unwrap_or(self.upto);
+            text.extend(found.entries.iter().map(|entry| self.format.line(entry)));
+        }
+        Ok((!text.is_empty()).then_some(text))
     }
 }
 

@@ -64,8 +64,10 @@ impl ApiError {
     /// A source that is not watched.
     pub(super) fn unknown_source(status: StatusCode, name: &str, known: &[String]) -> ApiError {
         let detail = format!("there is no source `{}`", words::shown(name));
-        ApiError::new(status, "unknown-source", "No such source", detail)
-            .hint(format!("the sources are: {}", known.join(", ")))
+        ApiError::new(status, "unknown-source", "No such source", detail).hint(match known {
+            [] => "there are none for you".to_owned(),
+            known => format!("the sources are: {}", known.join(", ")),
+        })
     }
 
     /// No room for one more of `what`.
@@ -139,6 +141,10 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::Off => ApiError::new(StatusCode::FORBIDDEN, "release-off", "Releasing is switched off", detail)
                 .hint("start the server with `--allow-release`, or set `enabled = true` under `[release]`"),
+            Refusal::NoRight(_) | Refusal::NotAllowed { .. } => {
+                ApiError::new(StatusCode::FORBIDDEN, "not-allowed", "Not allowed", detail)
+                    .hint("whoever runs this server grants rights to roles: `[[role]]` in lockkeeper.toml")
+            }
             Refusal::Count(_) | Refusal::Twice { .. } | Refusal::Id(_) => ApiError::bad_request("bad-locks", detail),
             Refusal::UnknownSource { name, known } => ApiError::unknown_source(StatusCode::BAD_REQUEST, &name, &known),
             Refusal::Unreadable { .. } => {

@@ -9,6 +9,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use lockkeeper_model::{Event, LockId};
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::caller::Caller;
 use super::extract::{Query, known_source};
 use super::{ApiError, AppState};
 use crate::board::{EventFilter, Subscription};
@@ -39,12 +40,14 @@ const MAX_EVENT_ID_BYTES: usize = 128;
 )]
 pub(super) async fn follow(
     State(state): State<AppState>,
+    caller: Caller,
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<impl IntoResponse, ApiError> {
+    let reach = caller.seen()?;
     let source = query.take("source");
     if let Some(source) = &source {
-        known_source(&state, source, StatusCode::BAD_REQUEST)?;
+        known_source(&state, reach, source, StatusCode::BAD_REQUEST)?;
     }
     let lock = query
         .take("lock")
@@ -55,7 +58,8 @@ pub(super) async fn follow(
     query.finish(PARAMETERS)?;
 
     let slot = state.admit_event_stream()?;
-    let Subscription { backlog, events } = state.board.subscribe(EventFilter { source, lock }, after).await?;
+    let filter = EventFilter { reach: reach.clone(), source, lock };
+    let Subscription { backlog, events } = state.board.subscribe(filter, after).await?;
     let stream = stream::iter(backlog)
         .chain(ReceiverStream::new(events))
         .map(move |event| {

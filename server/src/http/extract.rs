@@ -1,18 +1,17 @@
 //! What handlers take: path, query and body, each refused with the thing's name and value.
 
-use std::convert::Infallible;
-use std::net::SocketAddr;
-
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use bytes::Bytes;
-use lockkeeper_model::{Actor, LockId, words};
+use lockkeeper_model::{LockId, words};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
+use super::caller::Caller;
 use super::{ApiError, AppState};
+use crate::access::Reach;
 use crate::source::SourceHandle;
 
 /// The largest request body: a ticket of the longest kind, with a reason.
@@ -26,43 +25,38 @@ pub(super) struct LockPath {
     pub(super) source: SourceHandle,
     pub(super) id: LockId,
     pub(super) key: Bytes,
+    /// It does not exist for whoever asks. That follows from its name alone, so that neither the answer nor the time that
+    /// it takes tells whether there is one.
+    pub(super) is_hidden: bool,
 }
 
 impl FromRequestParts<AppState> for LockPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<LockPath, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let reach = caller.seen()?;
         let Path((source, id)) = Path::<(String, String)>::from_request_parts(parts, state).await.map_err(|_| {
             ApiError::bad_request("bad-path", "the path is not percent-encoded UTF-8")
                 .hint("a key that is not UTF-8 has an id that begins with `b64:`")
         })?;
-        let source = known_source(state, &source, StatusCode::NOT_FOUND)?.clone();
+        let source = known_source(state, reach, &source, StatusCode::NOT_FOUND)?.clone();
         let id = LockId::parse(&id).map_err(|error| ApiError::bad_request("bad-lock-id", error.to_string()))?;
-        let key = id.key().map_err(|error| ApiError::bad_request("bad-lock-id", error.to_string()))?.into();
-        Ok(LockPath { source, id, key })
+        let key: Bytes = id.key().map_err(|error| ApiError::bad_request("bad-lock-id", error.to_string()))?.into();
+        let is_hidden = !reach.has(&source.name, &key);
+        Ok(LockPath { source, id, key, is_hidden })
     }
 }
 
-/// Who asks, for the audit.
-pub(super) struct Caller(pub(super) Actor);
-
-impl<S: Sync> FromRequestParts<S> for Caller {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, Infallible> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Caller(Actor::anonymous(peer.map(|ConnectInfo(peer)| peer.ip().to_string()))))
-    }
-}
-
-/// The source of that name, or who there is.
+/// The source of that name, or who there is, for whoever has this reach.
 pub(super) fn known_source<'a>(
     state: &'a AppState,
+    reach: &Reach,
     name: &str,
     status: StatusCode,
 ) -> Result<&'a SourceHandle, ApiError> {
-    state.board.source(name).ok_or_else(|| {
-        let known: Vec<String> = state.board.sources().iter().map(|source| source.name.to_string()).collect();
+    state.board.source_for(name, reach).ok_or_else(|| {
+        let known: Vec<String> = state.board.sources_for(reach).map(|source| source.name.to_string()).collect();
         ApiError::unknown_source(status, name, &known)
     })
 }

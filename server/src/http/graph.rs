@@ -5,6 +5,7 @@ use lockkeeper_model::{Time, WaitGraph};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::caller::Caller;
 use super::extract::{Query, known_source};
 use super::locks::{AnswerCoverage, coverage};
 use super::{ApiError, AppState};
@@ -26,15 +27,20 @@ pub(super) struct GraphAnswer {
     params(("source" = Option<String>, Query, description = "only this source")),
     responses((status = 200, body = GraphAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]
-pub(super) async fn show(State(state): State<AppState>, mut query: Query) -> Result<Json<GraphAnswer>, ApiError> {
+pub(super) async fn show(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<GraphAnswer>, ApiError> {
+    let reach = caller.seen()?;
     let only = query.take("source");
     query.finish(&["source"])?;
     let source = match &only {
-        Some(name) => Some(known_source(&state, name, StatusCode::BAD_REQUEST)?.id),
+        Some(name) => Some(known_source(&state, reach, name, StatusCode::BAD_REQUEST)?.id),
         None => None,
     };
-    let waits = state.board.graph(source).await?;
+    let waits = state.board.graph(source, reach.clone()).await?;
     // After the graph: a gap that came up meanwhile makes the answer say less than it could, never more.
-    let coverage = coverage(state.board.statuses(), only.as_deref());
+    let coverage = coverage(state.board.statuses(reach).await?, only.as_deref());
     Ok(Json(GraphAnswer { as_of: waits.as_of, coverage, graph: waits.graph }))
 }

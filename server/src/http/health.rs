@@ -5,7 +5,9 @@ use lockkeeper_model::{SourceState, SourceStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::AppState;
+use super::caller::Caller;
+use super::{ApiError, AppState};
+use crate::source::SourceHandle;
 
 /// The process answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -21,7 +23,7 @@ pub(super) struct Health {
 pub(super) struct Readiness {
     /// Every source was seen whole once and none is down.
     ready: bool,
-    /// What is missing, by source.
+    /// What is missing, by source; of those sources that whoever asks may see.
     missing: Vec<Missing>,
 }
 
@@ -47,9 +49,15 @@ pub(super) async fn live() -> Json<Health> {
     get, path = "/readyz", tag = "operating",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
 )]
-pub(super) async fn ready(State(state): State<AppState>) -> (StatusCode, Json<Readiness>) {
-    let missing: Vec<Missing> = state.board.statuses().into_iter().filter_map(missing).collect();
+pub(super) async fn ready(
+    State(state): State<AppState>,
+    caller: Result<Caller, ApiError>,
+) -> (StatusCode, Json<Readiness>) {
+    let sources = state.board.sources().iter().map(SourceHandle::status_now);
+    let mut missing: Vec<Missing> = sources.filter_map(missing).collect();
     let ready = missing.is_empty();
+    // Whoever asks is often a program without a name, which wants to know no more than that.
+    missing.retain(|missing| caller.as_ref().is_ok_and(|caller| caller.scope.seen().touches(&missing.source)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(Readiness { ready, missing }))
 }

@@ -8,8 +8,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::caller::Caller;
 use super::extract::{LockPath, Query, known_source};
 use super::{ApiError, AppState};
+use crate::view::Asked;
 
 const PARAMETERS: &[&str] = &["q", "source", "dialect", "state", "flag", "sort", "order", "offset", "limit"];
 
@@ -81,18 +83,23 @@ pub(super) struct LockEventsAnswer {
     ),
     responses((status = 200, body = LocksAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]
-pub(super) async fn list(State(state): State<AppState>, mut query: Query) -> Result<Json<LocksAnswer>, ApiError> {
+pub(super) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<LocksAnswer>, ApiError> {
+    let reach = caller.seen()?;
     let offset = query.take_number("offset", u64::from(u32::MAX))?.unwrap_or(0);
     let limit = query.take_number("limit", u64::from(MAX_LIMIT))?.map_or(DEFAULT_LIMIT, |limit| limit as u32);
     let question = question(&mut query)?;
     query.finish(PARAMETERS)?;
     if let Some(source) = &question.source {
-        known_source(&state, source, StatusCode::BAD_REQUEST)?;
+        known_source(&state, reach, source, StatusCode::BAD_REQUEST)?;
     }
     let only = question.source.clone();
-    let listing = state.board.list(question, offset, limit).await?;
+    let listing = state.board.list(Asked { question, reach: reach.clone() }, offset, limit).await?;
     // After the list: a gap that came up meanwhile makes the answer say less than it could, never more.
-    let coverage = coverage(state.board.statuses(), only.as_deref());
+    let coverage = coverage(state.board.statuses(reach).await?, only.as_deref());
     Ok(Json(LocksAnswer { as_of: listing.as_of, total: listing.total, coverage, locks: listing.locks }))
 }
 
@@ -111,11 +118,11 @@ pub(super) async fn list(State(state): State<AppState>, mut query: Query) -> Res
 )]
 pub(super) async fn show(State(state): State<AppState>, path: LockPath, query: Query) -> Result<Json<Lock>, ApiError> {
     query.finish(&[])?;
-    let found = state.board.lock(path.source.id, path.key.clone()).await?;
-    match found.held {
-        Some(held) => Ok(Json(held.lock)),
-        None => Err(not_held(&path, &path.source.status.borrow())),
-    }
+    let held = match path.is_hidden {
+        true => None,
+        false => state.board.lock(path.source.id, path.key.clone()).await?.held,
+    };
+    held.map(|held| Json(held.lock)).ok_or_else(|| not_held(&path, &path.source.status.borrow()))
 }
 
 /// What happened to one lock, held or not.
@@ -133,6 +140,9 @@ pub(super) async fn events(
     query: Query,
 ) -> Result<Json<LockEventsAnswer>, ApiError> {
     query.finish(&[])?;
+    if path.is_hidden {
+        return Ok(Json(LockEventsAnswer { events: Vec::new(), cut: false }));
+    }
     let found = state.board.lock(path.source.id, path.key).await?;
     Ok(Json(LockEventsAnswer { events: found.events, cut: found.events_cut }))
 }
@@ -186,7 +196,8 @@ pub(super) fn coverage(statuses: Vec<SourceStatus>, only: Option<&str>) -> Answe
 /// Why there is no such lock, with what is known instead.
 fn not_held(path: &LockPath, status: &SourceStatus) -> ApiError {
     let (id, source) = (words::shown(path.id.as_str()), &status.name);
-    if let Some((_, because)) = status.not_locks.sample.iter().find(|(other, _)| *other == path.id) {
+    let known = status.not_locks.sample.iter().find(|(other, _)| *other == path.id);
+    if let Some((_, because)) = known.filter(|_| !path.is_hidden) {
         let detail = format!("`{id}` of `{source}` is not a lock: {because}");
         return ApiError::not_found("not-a-lock", "Not a lock", detail);
     }

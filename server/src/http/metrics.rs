@@ -8,24 +8,36 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use super::caller::Caller;
 use super::{ApiError, AppState};
+use crate::access::Right;
 use crate::clock;
 use crate::recorder::audit::Audit;
+use crate::source::SourceHandle;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Labels = Vec<(&'static str, String)>;
 
-/// What Prometheus scrapes. The numbers are those that the screens show, read at the moment of the scrape.
+/// What Prometheus scrapes. The numbers are those that the screens show, read at the moment of the scrape: of sources of
+/// which the scraper may see every lock, and of the server for whoever may see all or looks after it.
 #[utoipa::path(
     get, path = "/metrics", tag = "operating",
     responses((status = 200, body = String, content_type = "application/openmetrics-text"))
 )]
-pub(super) async fn scrape(State(state): State<AppState>) -> Result<Response, ApiError> {
+pub(super) async fn scrape(State(state): State<AppState>, caller: Caller) -> Result<Response, ApiError> {
+    let scope = &caller.scope;
+    if !scope.may_anywhere(Right::Admin) {
+        caller.needs(Right::View)?;
+    }
     let mut registry = Registry::with_prefix("lockkeeper");
-    sources(&mut registry, &state.board.statuses(), clock::now());
-    rim(&mut registry, &state);
-    audit(&mut registry, &state.audit);
+    let whole = state.board.sources().iter().filter(|source| scope.seen().has_all_of(&source.name));
+    let statuses: Vec<SourceStatus> = whole.map(SourceHandle::status_now).collect();
+    sources(&mut registry, &statuses, clock::now());
+    if scope.sees_all() || scope.may_anywhere(Right::Admin) {
+        rim(&mut registry, &state);
+        audit(&mut registry, &state.audit);
+    }
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| ApiError::internal())?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())

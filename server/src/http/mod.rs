@@ -1,10 +1,11 @@
 //! The rim: the public contract over HTTP, the app's WebSocket and the app itself.
 //!
 //! A handler extracts, asks the board or the release desk, and answers. What a stranger may do at all is decided
-//! before, in `guard`; how it fails is one type, [`ApiError`].
+//! before, in `guard`; who asks and what they may see, in `caller`; how it fails is one type, [`ApiError`].
 
 mod app;
 mod audit;
+mod caller;
 mod error;
 mod events;
 mod extract;
@@ -24,6 +25,7 @@ mod stream;
 mod tests;
 mod traces;
 
+pub use caller::{Anybody, Identify};
 pub use error::ApiError;
 pub use router::router;
 pub use serve::{DRAIN, serve};

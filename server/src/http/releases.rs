@@ -4,7 +4,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use lockkeeper_model::{Outcome, PreviewAnswer, PreviewRequest, ReleaseAnswer, ReleaseRequest};
 
-use super::extract::{self, Caller};
+use super::caller::Caller;
+use super::extract;
 use super::{ApiError, AppState};
 
 /// What a release would do, and a ticket for it. Nothing is changed by asking.
@@ -13,7 +14,7 @@ use super::{ApiError, AppState};
     request_body = PreviewRequest,
     responses(
         (status = 200, body = PreviewAnswer),
-        (status = 403, description = "releasing is switched off", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "releasing is switched off, or not for you", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 409, description = "it changed hands (`holder_now` says who has it) or is free", body = super::error::ProblemWithHolder, content_type = "application/problem+json"),
         (status = 503, description = "the store does not answer", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -21,10 +22,10 @@ use super::{ApiError, AppState};
 )]
 pub(super) async fn preview(
     State(state): State<AppState>,
-    Caller(actor): Caller,
+    caller: Caller,
     extract::Json(request): extract::Json<PreviewRequest>,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
-    Ok(Json(state.desk.preview(&actor, &request).await?))
+    Ok(Json(state.desk.preview(&caller.actor(), &request, &caller.scope).await?))
 }
 
 /// Carries out what was previewed: one attempt, compared with what was previewed in the step that frees.
@@ -33,7 +34,7 @@ pub(super) async fn preview(
     request_body = ReleaseRequest,
     responses(
         (status = 200, description = "something was tried in the store and not turned down", body = ReleaseAnswer),
-        (status = 403, description = "releasing is switched off", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "releasing is switched off, or not for you", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 409, description = "nothing was released: it changed hands, was free, the store refused, or it could not be written into the audit", body = ReleaseAnswer),
         (status = 410, description = "the ticket expired, was used, or is not of this run of the server", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 422, description = "the confirmation or the reason is missing or wrong; the ticket is still good", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -43,10 +44,10 @@ pub(super) async fn preview(
 )]
 pub(super) async fn execute(
     State(state): State<AppState>,
-    Caller(actor): Caller,
+    caller: Caller,
     extract::Json(request): extract::Json<ReleaseRequest>,
 ) -> Result<Response, ApiError> {
-    let answer = state.desk.execute(&actor, &request).await?;
+    let answer = state.desk.execute(&caller.actor(), &request, &caller.scope).await?;
     Ok((status(&answer), Json(answer)).into_response())
 }
 

@@ -14,8 +14,8 @@ use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, app, audit, events, graph, guard, health, locks, metrics, openapi, releases, sources, stream,
-    traces,
+    ApiError, AppState, app, audit, caller, events, graph, guard, health, locks, metrics, openapi, releases, sources,
+    stream, traces,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -69,6 +69,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn(in_time))
         .layer(CatchPanicLayer::custom(broken))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(from_fn_with_state(state.clone(), caller::identify))
         .layer(from_fn_with_state(state.clone(), guard::admit))
         .layer(from_fn(guard::harden))
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))

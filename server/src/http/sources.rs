@@ -4,6 +4,7 @@ use lockkeeper_model::SourceStatus;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::caller::Caller;
 use super::extract::Query;
 use super::{ApiError, AppState};
 
@@ -19,7 +20,12 @@ pub(super) struct SourcesAnswer {
     get, path = "/api/v1/sources", tag = "watching",
     responses((status = 200, body = SourcesAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]
-pub(super) async fn list(State(state): State<AppState>, query: Query) -> Result<Json<SourcesAnswer>, ApiError> {
+pub(super) async fn list(
+    State(state): State<AppState>,
+    caller: Caller,
+    query: Query,
+) -> Result<Json<SourcesAnswer>, ApiError> {
+    let reach = caller.seen()?;
     query.finish(&[])?;
-    Ok(Json(SourcesAnswer { sources: state.board.statuses() }))
+    Ok(Json(SourcesAnswer { sources: state.board.statuses(reach).await? }))
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::ApiError;
+use super::{Anybody, ApiError, Identify};
+use crate::access::Policy;
 use crate::board::Board;
 use crate::recorder::audit::Audit;
 use crate::release::ReleaseDesk;
@@ -33,13 +34,18 @@ pub struct AppState {
     pub listen: SocketAddr,
     /// Ends every stream: they never finish by themselves.
     pub closing: CancellationToken,
+    /// Who may see and do what.
+    pub policy: Arc<Policy>,
+    /// Finds out who asks.
+    pub identify: Arc<dyn Identify>,
     viewers: Slots,
     event_streams: Slots,
     exports: Slots,
 }
 
 impl AppState {
-    /// The state of a server that listens on `listen` and ends its streams with `closing`.
+    /// The state of a server that listens on `listen`, ends its streams with `closing`, and lets whoever reaches it do
+    /// everything.
     #[must_use]
     pub fn new(
         board: Board,
@@ -56,6 +62,8 @@ impl AppState {
             trace_enabled,
             listen,
             closing,
+            policy: Arc::default(),
+            identify: Arc::new(Anybody),
             viewers: Slots::new("viewers", MAX_VIEWERS),
             event_streams: Slots::new("event streams", MAX_EVENT_STREAMS),
             exports: Slots::new("exports", MAX_EXPORTS),

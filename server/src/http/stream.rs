@@ -13,6 +13,7 @@ use lockkeeper_model::{MAX_LIMIT, words};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::caller::Caller;
 use super::{ApiError, AppState};
 use crate::board::Viewer;
 
@@ -46,8 +47,10 @@ const MAX_TRANSPORT_BYTES: usize = 8 * MAX_CLIENT_FRAME_BYTES;
 )]
 pub(super) async fn open(
     State(state): State<AppState>,
+    caller: Caller,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
+    caller.seen()?;
     let upgrade = upgrade.map_err(|rejection| {
         ApiError::new(
             StatusCode::UPGRADE_REQUIRED,
@@ -57,7 +60,7 @@ pub(super) async fn open(
         )
     })?;
     let slot = state.admit_viewer()?;
-    let viewer = state.board.connect().await?;
+    let viewer = state.board.connect(caller.scope).await?;
     let upgrade = upgrade.max_message_size(MAX_TRANSPORT_BYTES).max_frame_size(MAX_TRANSPORT_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
         let _slot = slot;

@@ -5,8 +5,10 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use lockkeeper_model::{TRACE_SECONDS, TraceReport, TraceRequest, words};
 
+use super::caller::Caller;
 use super::extract::{self, Query, known_source};
 use super::{ApiError, AppState};
+use crate::access::Right;
 use crate::source::{TraceOrder, TraceRefusal};
 
 /// Looks at every command of a source for some seconds: who tries for its locks in vain, and whose connection holds one.
@@ -16,7 +18,7 @@ use crate::source::{TraceOrder, TraceRefusal};
     request_body = TraceRequest,
     responses(
         (status = 200, description = "what was seen; `ended` says whether all of the time", body = TraceReport),
-        (status = 403, description = "tracing is switched off, or the credential may not do it", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "tracing is switched off, or not for you, or the credential may not do it", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 404, description = "there is no such source", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 409, description = "another trace of this source is under way", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 422, description = "`seconds` is out of range", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -26,12 +28,16 @@ use crate::source::{TraceOrder, TraceRefusal};
 )]
 pub(super) async fn run(
     State(state): State<AppState>,
+    caller: Caller,
     extract::Json(request): extract::Json<TraceRequest>,
 ) -> Result<Json<TraceReport>, ApiError> {
+    caller.needs(Right::Trace)?;
     if !state.trace_enabled {
         return Err(TraceRefusal::Off.into());
     }
-    let source = known_source(&state, &request.source, StatusCode::NOT_FOUND)?;
+    let source = known_source(&state, caller.scope.seen(), &request.source, StatusCode::NOT_FOUND)?;
+    // It sees every command, whatever lock is asked about.
+    caller.needs_all_of(Right::Trace, &source.name)?;
     if !TRACE_SECONDS.contains(&request.seconds) {
         let (least, most) = (TRACE_SECONDS.start(), TRACE_SECONDS.end());
         let detail = format!("`seconds` is {}, expected {least} to {most}", request.seconds);
@@ -57,17 +63,21 @@ pub(super) async fn run(
     params(("source" = String, Path, description = "the source's name")),
     responses(
         (status = 200, body = TraceReport),
+        (status = 403, description = "it names locks that are not for you", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 404, description = "there is no such source, or it was not traced since the server started", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn last(
     State(state): State<AppState>,
+    caller: Caller,
     Path(source): Path<String>,
     query: Query,
 ) -> Result<Json<TraceReport>, ApiError> {
+    let reach = caller.seen()?;
     query.finish(&[])?;
-    let source = known_source(&state, &source, StatusCode::NOT_FOUND)?;
+    let source = known_source(&state, reach, &source, StatusCode::NOT_FOUND)?;
+    caller.needs_all_of(Right::View, &source.name)?;
     let last = source.last_trace.borrow().clone();
     match last {
         Some(report) => Ok(Json(Arc::unwrap_or_clone(report))),

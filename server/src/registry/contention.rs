@@ -22,10 +22,38 @@ pub struct Contention {
 struct Bucket {
     blocked_ms: u64,
     hand_overs: u32,
-    attempts: u32,
-    refusals: u32,
+    reported: Tried,
+    sampled: Tried,
     /// The weakest way in which those who waited were known.
     basis: Option<WaitersBasis>,
+}
+
+/// Attempts, and those of them that were refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tried {
+    attempts: u32,
+    refusals: u32,
+}
+
+/// How attempts are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tries {
+    /// Clients told of them.
+    Reported,
+    /// They were seen in a sample.
+    Sampled,
+}
+
+impl Bucket {
+    /// Whichever is more of what was told and what was seen: each can leave some out, and together they may count some
+    /// twice.
+    fn tried(&self) -> (Tried, WaitersBasis) {
+        if self.sampled.attempts > self.reported.attempts {
+            (self.sampled, WaitersBasis::Sampled)
+        } else {
+            (self.reported, WaitersBasis::Reported)
+        }
+    }
 }
 
 /// The weaker the later.
@@ -75,10 +103,14 @@ impl Contention {
     }
 
     /// Attempts were seen or told of.
-    pub(super) fn tried(&mut self, attempts: u32, refusals: u32, now: i64) {
+    pub(super) fn tried(&mut self, known: Tries, attempts: u32, refusals: u32, now: i64) {
         let bucket = self.now(now);
-        bucket.attempts = bucket.attempts.saturating_add(attempts);
-        bucket.refusals = bucket.refusals.saturating_add(refusals);
+        let tried = match known {
+            Tries::Reported => &mut bucket.reported,
+            Tries::Sampled => &mut bucket.sampled,
+        };
+        tried.attempts = tried.attempts.saturating_add(attempts);
+        tried.refusals = tried.refusals.saturating_add(refusals);
     }
 
     /// The time that all who waited have waited together, in milliseconds.
@@ -97,20 +129,26 @@ impl Contention {
     #[must_use]
     pub fn shown(&self, waiters: WaitersBasis) -> Shown {
         let sum = |of: fn(&Bucket) -> u32| self.buckets.iter().map(of).fold(0u32, u32::saturating_add);
-        let (attempts, refusals) = (sum(|bucket| bucket.attempts), sum(|bucket| bucket.refusals));
+        let (attempts, refusals) = (sum(|bucket| bucket.tried().0.attempts), sum(|bucket| bucket.tried().0.refusals));
+        let known = self.buckets.iter().map(Bucket::tried).filter(|(tried, _)| tried.attempts > 0);
+        let attempts_basis = known.map(|(_, basis)| basis).max_by_key(|basis| weakness(*basis));
         let weakest = self.buckets.iter().filter_map(|bucket| bucket.basis).max_by_key(|basis| weakness(*basis));
         let tried = attempts > 0;
         Shown {
             over_ms: MINUTES as i64 * MINUTE_MS,
             blocked_ms: match waiters {
-                WaitersBasis::Unknown if self.blocked_ms() == 0 => None,
+                // A sample is a moment: it tells nothing of the minutes.
+                WaitersBasis::Unknown | WaitersBasis::Sampled if self.blocked_ms() == 0 => None,
                 _ => Some(i64::try_from(self.blocked_ms()).unwrap_or(i64::MAX)),
             },
             blocked_basis: weakest.unwrap_or(waiters),
             hand_overs: sum(|bucket| bucket.hand_overs),
             attempts: tried.then_some(attempts),
             refusals: tried.then_some(refusals),
-            attempts_basis: tried.then_some(WaitersBasis::Reported),
+            attempts_basis,
+            attempts_per_second: None,
+            refusals_per_second: None,
+            sampled_at: None,
         }
     }
 }
@@ -145,10 +183,23 @@ mod tests {
         let shown = contention.shown(WaitersBasis::Unknown);
         assert_eq!((shown.blocked_ms, shown.blocked_basis), (Some(900), WaitersBasis::Reported));
         assert_eq!((shown.attempts, shown.refusals, shown.attempts_basis), (None, None, None));
-        contention.tried(1, 0, MINUTE_MS + 900);
+        contention.tried(Tries::Reported, 1, 0, MINUTE_MS + 900);
         let shown = contention.shown(WaitersBasis::Exact);
         assert_eq!((shown.attempts, shown.refusals), (Some(1), Some(0)));
         assert_eq!(shown.attempts_basis, Some(WaitersBasis::Reported));
+    }
+
+    #[test]
+    fn what_was_told_and_what_was_seen_in_one_minute_is_not_counted_twice() {
+        let mut contention = Contention::default();
+        contention.tried(Tries::Reported, 10, 4, MINUTE_MS);
+        contention.tried(Tries::Sampled, 30, 29, MINUTE_MS);
+        let shown = contention.shown(WaitersBasis::Unknown);
+        assert_eq!((shown.attempts, shown.refusals), (Some(30), Some(29)));
+        assert_eq!(shown.attempts_basis, Some(WaitersBasis::Sampled));
+        contention.tried(Tries::Reported, 5, 5, 2 * MINUTE_MS);
+        let shown = contention.shown(WaitersBasis::Unknown);
+        assert_eq!((shown.attempts, shown.attempts_basis), (Some(35), Some(WaitersBasis::Reported)));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use lockkeeper_model::{Flag, FlagNote, Time, words};
 
 use super::Registry;
-use super::record::{NEVER, Record};
-use crate::source::Surroundings;
+use super::record::{COPIED_WITHIN_MS, Failover, NEVER, Record};
+use crate::source::{Copied, Surroundings};
 
 /// A lease of this length that is not renewed stalls everybody for as long after a crash: an hour is longer than any
 /// incident should last.
@@ -48,7 +48,8 @@ impl Registry {
             Flag::HeldWhileWaiting => record.starves,
             // Depends on the source; it is added where a lock is shown.
             Flag::Stale | Flag::Evictable | Flag::Replicated => false,
-            Flag::FailedOver => record.failed_over,
+            Flag::FailedOver => record.failed_over().is_some(),
+            Flag::PollStorm => record.sampled().is_some_and(|sampled| sampled.storm),
             flag => record.extra.as_ref().is_some_and(|extra| extra.flags.contains(&flag)),
         }
     }
@@ -71,7 +72,13 @@ impl Registry {
     /// What each flag of this lock is, why it matters and what to do.
     #[must_use]
     pub fn flag_notes(&self, record: &Record, flags: &[Flag]) -> Vec<FlagNote> {
-        flags.iter().map(|&flag| note(record, flag)).collect()
+        flags
+            .iter()
+            .map(|&flag| match (flag, self.sample(record)) {
+                (Flag::PollStorm, Some(sample)) => FlagNote { what: sample.storm_in_words(), ..note(record, flag) },
+                _ => note(record, flag),
+            })
+            .collect()
     }
 }
 
@@ -87,6 +94,22 @@ pub(super) fn starves(record: &Record, now: i64) -> bool {
             lease => hold.renewals > 0 && held >= lease.saturating_mul(STARVING_LEASES),
         }
     })
+}
+
+/// Why a lock is marked after a failover, and how that is known.
+fn failed_over(failover: &Failover) -> String {
+    let Failover { at, copied } = failover;
+    match copied {
+        Copied::Until(until) => format!(
+            "Something was done to it after {until}, and only what was done before is known to have been copied to the \
+             primary that took over."
+        ),
+        Copied::NotUntil(_) => format!("It is not known to have been copied: {copied}."),
+        Copied::Unknown { .. } => format!(
+            "Something was done to it less than {} before a failover at {at}: {copied}.",
+            words::duration(COPIED_WITHIN_MS)
+        ),
+    }
 }
 
 fn note(record: &Record, flag: Flag) -> FlagNote {
@@ -196,8 +219,8 @@ fn note(record: &Record, flag: Flag) -> FlagNote {
             "Use a fencing token, or a quorum of independent stores, for what must not happen twice.",
         ),
         Flag::FailedOver => (
-            "It was taken or renewed around a failover.".to_owned(),
-            "The new primary may not have seen that: the lock may be lost, or have two holders.",
+            record.failed_over().map_or_else(|| "It was touched around a failover.".to_owned(), failed_over),
+            "The lock may have another holder than is shown, or one more: who had it last works on.",
             "Check what it protects before you trust it; the mark stays until it ends.",
         ),
         Flag::Unrecognised => (

@@ -79,6 +79,7 @@ impl Registry {
         out: &mut Changes,
     ) {
         let known = self.known(source);
+        let complete = known.complete;
         let at = sight.noticed_at.unwrap_or(sight.read_at);
         let was_absent_at = match (scan, known.complete, ended) {
             // It ended in front of our eyes and is back.
@@ -135,11 +136,12 @@ impl Registry {
                 record.lease_over = false;
                 record.quiet = false;
                 record.starves = false;
-                record.failed_over = false;
                 record.waiters = uncounted;
                 if let Some(rare) = &mut record.rare {
                     rare.ended = None;
                     rare.releasing = None;
+                    // On a new server it may stand there because its end was not copied.
+                    rare.failed_over.take_if(|_| complete);
                 }
                 slot
             }
@@ -159,7 +161,6 @@ impl Registry {
                 lease_over: false,
                 quiet: false,
                 starves: false,
-                failed_over: false,
                 unwatched: false,
                 waiters: uncounted,
                 waiting_since: 0,
@@ -218,19 +219,19 @@ impl Registry {
         let looked_before = Time(record.as_of);
         let since_min = if complete { record.asked_at() } else { i64::MIN };
         record.read(sight.asked_at, sight.read_at);
-        record.unwatched = false;
+        let is_first_since_gap = std::mem::take(&mut record.unwatched) || !complete;
         let form_changed = record.recognition != form.recognition
             || record.state != form.state
             || record.mode != form.mode
             || record.extra != form.extra;
         let names_nobody = form.state == LockState::UnknownHolder;
-        let waited_before = record.waiting() > 0;
+        let waited_before = record.followed() > 0;
         let (stood, stands) = (record.standing(), form.standing());
         record.recognition = form.recognition;
         record.mode = form.mode;
         record.state = form.state;
         if record.extra != form.extra {
-            if form.extra.as_ref().is_some_and(|extra| extra.queue.is_some()) && record.waiting() == 0 {
+            if form.extra.as_ref().is_some_and(|extra| extra.queue.is_some()) && record.followed() == 0 {
                 record.waiting_since = at.0;
             }
             record.extra = form.extra.clone();
@@ -375,9 +376,10 @@ impl Registry {
             record.came_back = came_back;
             record.lease_over = false;
             record.quiet = false;
-            record.failed_over = false;
             if let Some(rare) = &mut record.rare {
                 rare.releasing = None;
+                // On a new server another may stand there because the one before was not copied.
+                rare.failed_over.take_if(|_| !is_first_since_gap);
             }
         } else if had_expiry && record.expires() == NEVER {
             record.expiry_lost = true;
@@ -455,7 +457,8 @@ impl Registry {
     ) {
         let seq = self.next_seq();
         let entry = Entry { seq, at, first_at: at, count: 1, kind, token: token.into(), previous, cause, held_ms };
-        let record = &self.records[slot as usize];
+        let record = &mut self.records[slot as usize];
+        record.rare.get_or_insert_default().happened_by = record.as_of;
         out.events.push(LoggedEvent {
             source: record.source,
             key: Some(Bytes::copy_from_slice(&record.key)),

@@ -18,12 +18,13 @@ impl Registry {
         }
         let at = sight.noticed_at.unwrap_or(sight.read_at);
         let source = record.source;
-        if record.waiting() > 0 {
+        if record.followed() > 0 {
             // Until now; the next holder's time is counted from when it is seen.
             self.count_waiting(slot, true, sight.read_at.0, out);
         }
         let record = &mut self.records[slot as usize];
         let watched = self.sources[usize::from(source.0)].complete && !std::mem::take(&mut record.unwatched);
+        let failed_over = record.failed_over().is_some();
         let holds = std::mem::take(&mut record.holds);
         // What is left over of a lock ends no hold when it goes.
         let had_owner = std::mem::take(&mut record.has_owner);
@@ -45,6 +46,7 @@ impl Registry {
                 Hint::Expired => (TransitionKind::Expired, Cause::Announced),
                 Hint::Deleted => (TransitionKind::Released, Cause::Announced),
                 Hint::None | Hint::New if overdue => (TransitionKind::Expired, Cause::Deadline),
+                Hint::None | Hint::New if !watched && failed_over => (TransitionKind::Lost, Cause::MaybeNotCopied),
                 Hint::None | Hint::New if !watched => (TransitionKind::Lost, Cause::Unwatched),
                 Hint::None | Hint::New if scan => (TransitionKind::Released, Cause::FoundByScan),
                 Hint::None | Hint::New if hold.expires == NEVER => (TransitionKind::Released, Cause::NoDeadline),
@@ -88,6 +90,7 @@ impl Registry {
         record.waiters = 0;
         if let Some(rare) = &mut record.rare {
             rare.reported = 0;
+            rare.sampled = None;
         }
         record.times_ended = record.times_ended.wrapping_add(1);
         let (source, times) = (record.source, record.times_ended);
@@ -118,7 +121,6 @@ impl Registry {
             lease_over: false,
             quiet: false,
             starves: false,
-            failed_over: false,
             unwatched: false,
             waiters: 0,
             waiting_since: 0,

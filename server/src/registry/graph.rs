@@ -13,6 +13,7 @@ use lockkeeper_model::{
 
 use super::show::{name, who};
 use super::{Registry, Slot};
+use crate::access::Reach;
 use crate::source::SourceId;
 
 /// Locks in one graph, those with most blocked time first: more than a person looks at, few enough to be followed
@@ -318,16 +319,19 @@ fn head_blockers(locks: &[ContendedLock], parties: &[Node]) -> Vec<HeadBlocker> 
 }
 
 impl Registry {
-    /// Who waits for whom, in one source or in all.
+    /// Who waits for whom, in one source or in all, as if there were no other locks than those of the reach.
     #[must_use]
-    pub fn wait_graph(&self, source: Option<SourceId>) -> WaitGraph {
+    pub fn wait_graph(&self, source: Option<SourceId>, reach: &Reach) -> WaitGraph {
         let known = self.sources.iter().enumerate();
         let known = known.filter(|(at, _)| source.is_none_or(|source| usize::from(source.0) == *at));
         let mut slots: Vec<(u64, u32, Slot)> = known
             .flat_map(|(at, known)| known.contended.iter().map(move |&slot| (at, slot)))
             .filter_map(|(at, slot)| {
                 let record = self.record(slot)?;
-                let is_waited_for = !record.is_ended() && record.waiting() > 0 && usize::from(record.source.0) == at;
+                let is_waited_for = !record.is_ended()
+                    && record.waiting() > 0
+                    && usize::from(record.source.0) == at
+                    && reach.has(self.source_name(record.source), &record.key);
                 let blocked = record.contention().map_or(0, super::contention::Contention::blocked_ms);
                 is_waited_for.then_some((blocked, record.waiting(), slot))
             })
@@ -363,8 +367,12 @@ impl Registry {
             .collect();
         let is_queued = record.queue().map_or(0, |queue| queue.waiters.len());
         let wanting = waiters.list.into_iter().enumerate().map(|(at, waiter)| {
-            let Waiter { token, identity, .. } = waiter;
-            let basis = if at < is_queued { WaitersBasis::Exact } else { WaitersBasis::Reported };
+            let Waiter { token, identity, reported, .. } = waiter;
+            let basis = match reported {
+                _ if at < is_queued => WaitersBasis::Exact,
+                Some(_) => WaitersBasis::Reported,
+                None => WaitersBasis::Sampled,
+            };
             Place { identity, token, basis }
         });
         Some(Contended { lock, holders, waiters: wanting.collect() })

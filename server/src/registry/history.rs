@@ -41,6 +41,8 @@ pub enum Cause {
     FoundByScan,
     /// It happened while the link was lost.
     Unwatched,
+    /// Another server took over, which may not have heard of it.
+    MaybeNotCopied,
     /// The store announced a new key although the token is the same.
     TakenAnew,
     /// The lease was removed.

@@ -6,7 +6,7 @@
 //! - [`fold`]: the rules, one sight against what was known; [`hold`]: those for one holder, [`gone`]: for what ended.
 //! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
-//! - [`reported`]: what clients say of themselves. [`graph`]: who waits for whom.
+//! - [`reported`]: what clients say of themselves. [`sampled`]: what traces showed. [`graph`]: who waits for whom.
 //! - [`flags`]: what is dangerous, and what to do about it.
 //! - [`show`]: a record in the words of the contract and of the app. [`story`]: what happened to it.
 
@@ -20,6 +20,7 @@ mod history;
 mod hold;
 mod record;
 mod reported;
+mod sampled;
 mod show;
 mod story;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub(crate) mod tests;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -35,8 +37,8 @@ use lockkeeper_model::Time;
 use slab::Slab;
 
 pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent};
+use record::{Failover, Releasing, UNCOUNTED};
 pub use record::{Hold, Record, Slot};
-use record::{Releasing, UNCOUNTED};
 
 use crate::source::{Among, Report, SourceId, WaitersSeen};
 
@@ -61,10 +63,6 @@ const MAX_CONTENDED: usize = 100_000;
 
 /// How often what went on too long ago is left out, in milliseconds.
 const ROLL_EVERY_MS: i64 = 10_000;
-
-/// Where nothing is known of how far a new primary had copied the old one, what was written so long before it took over
-/// is taken to be copied, in milliseconds: a replica that lags more than this is not elected by default.
-const COPIED_WITHIN_MS: i64 = 10_000;
 
 /// What one application of a report changed.
 #[derive(Debug, Default)]
@@ -113,6 +111,7 @@ struct Known {
     rolled_at: i64,
     clients: clients::Clients,
     reported: reported::Reported,
+    samples: sampled::Samples,
     locks: u64,
 }
 
@@ -167,6 +166,7 @@ impl Registry {
                     rolled_at: 0,
                     clients: clients::Clients::default(),
                     reported: reported::Reported::default(),
+                    samples: sampled::Samples::default(),
                     locks: 0,
                 })
                 .collect(),
@@ -201,12 +201,13 @@ impl Registry {
             Report::WaitingUnknown => self.waiting_unknown(source, out),
             Report::Said { said, at } => self.said(source, said, at, out),
             Report::SaidUnknown => self.said_unknown(source, out),
+            Report::Traced(report) => self.traced(source, &report, out),
             Report::Confirmed { at } => {
                 self.known_mut(source).confirmed_at = Some(at);
                 self.roll(source, at, out);
             }
             Report::Clients { clients, at } => out.repaint |= self.known_mut(source).clients.saw(clients, at),
-            Report::FailedOver { at, copied_until, among } => self.failed_over(source, at, copied_until, &among, out),
+            Report::FailedOver { at, copied, among } => self.failed_over(source, Failover { at, copied }, &among, out),
         }
     }
 
@@ -255,6 +256,14 @@ impl Registry {
                 } else {
                     queue_read_at = Some(record.as_of);
                 }
+            }
+            match record.sampled_until() {
+                Some(until) if over(until) => {
+                    record.forget_sample();
+                    out.dirty.push(slot);
+                }
+                Some(until) => next = next.min(until),
+                None => {}
             }
             match record.first_deadline() {
                 Some(deadline) if over(deadline) => {
@@ -500,9 +509,9 @@ impl Registry {
                 continue;
             }
             now_waiting.push(slot);
-            let counted_before = record.waiting() > 0;
+            let counted_before = record.followed() > 0;
             if record.waiters != seen.count {
-                if record.waiting() == 0 {
+                if record.followed() == 0 {
                     record.waiting_since = at.0;
                 }
                 record.waiters = seen.count;
@@ -568,7 +577,7 @@ impl Registry {
     /// the count before.
     fn count_waiting(&mut self, slot: Slot, before: bool, at: i64, out: &mut Changes) {
         let record = &mut self.records[slot as usize];
-        let (waiting, basis) = (record.waiting(), record.waiting_basis());
+        let (waiting, basis) = (record.followed(), record.followed_basis());
         let starves = flags::starves(record, at);
         if starves != record.starves {
             record.starves = starves;
@@ -615,6 +624,13 @@ impl Registry {
         });
         let known = &mut self.sources[usize::from(source.0)];
         known.reported = reported;
+        let mut samples = std::mem::take(&mut known.samples);
+        samples.forget(now.0, |slot, generation| {
+            let record = self.records.get(slot as usize);
+            record.is_some_and(|record| record.holds.iter().any(|hold| hold.generation == generation))
+        });
+        let known = &mut self.sources[usize::from(source.0)];
+        known.samples = samples;
         let records = &mut self.records;
         known.contended.retain(|&slot| {
             let rare = records.get_mut(slot as usize).filter(|record| record.source == source);
@@ -632,20 +648,14 @@ impl Registry {
         });
     }
 
-    /// Marks the locks that the new server may not know as they were.
-    fn failed_over(
-        &mut self,
-        source: SourceId,
-        at: Time,
-        copied_until: Option<Time>,
-        among: &Among,
-        out: &mut Changes,
-    ) {
-        let since = copied_until.map_or(at.0 - COPIED_WITHIN_MS, |copied| copied.0);
+    /// Marks the locks that the new server may not know as they were; those that ended, too, because one whose end was
+    /// not copied is there again.
+    fn failed_over(&mut self, source: SourceId, failover: Failover, among: &Among, out: &mut Changes) {
+        let since = failover.unsure_since();
+        let failover = Arc::new(failover);
         for (slot, record) in &mut self.records {
-            let touched = |hold: &Hold| hold.since >= since || hold.renewed().is_some_and(|at| at >= since);
-            if record.source == source && record.holds.iter().any(touched) && among.has(&record.key) {
-                record.failed_over = true;
+            if record.source == source && record.touched() >= since && among.has(&record.key) {
+                record.rare.get_or_insert_default().failed_over = Some(Arc::clone(&failover));
                 out.dirty.push(slot as Slot);
             }
         }

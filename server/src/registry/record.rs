@@ -1,4 +1,5 @@
 use std::hash::{Hash as _, Hasher as _};
+use std::sync::Arc;
 
 use lockkeeper_model::{Basis, LockState, Mode, Standing, Time, TransitionKind, WaitersBasis};
 use smallvec::SmallVec;
@@ -6,7 +7,7 @@ use smallvec::SmallVec;
 use super::contention::Contention;
 use super::history::Ring;
 use crate::source::redlock::Quorum;
-use crate::source::{Extra, HoldExtra, Queue, Queued, Recognition, SourceId};
+use crate::source::{Copied, Extra, HoldExtra, Queue, Queued, Recognition, SourceId};
 
 /// Names a record while it exists.
 pub type Slot = u32;
@@ -50,8 +51,6 @@ pub struct Record {
     pub(super) quiet: bool,
     /// One holder keeps it for many leases while others wait.
     pub(super) starves: bool,
-    /// It was taken or renewed when the new primary may not have seen it.
-    pub(super) failed_over: bool,
     /// Known waiters; 0 where they are not counted, and [`UNCOUNTED`] until they were counted for the first time.
     pub(super) waiters: u32,
     /// Since when there were some without a break; meaningless while `waiters` is 0.
@@ -83,8 +82,49 @@ pub(super) struct Rare {
     pub(super) lapses: u8,
     /// How many say themselves that they wait for it.
     pub(super) reported: u32,
+    /// What a sample showed a moment ago.
+    pub(super) sampled: Option<Sampled>,
     /// What went on around it in the last minutes.
     pub(super) contention: Option<Box<Contention>>,
+    /// What last happened to it did not happen after this moment; 0: nothing was seen to happen.
+    pub(super) happened_by: i64,
+    /// Another server took over that may not know it as it was.
+    pub(super) failed_over: Option<Arc<Failover>>,
+}
+
+/// Where nothing is known of how far a new primary had copied the old one, what was written so long before it took over
+/// is taken to be copied, in milliseconds: a replica that lags more than this is not elected by default.
+pub(super) const COPIED_WITHIN_MS: i64 = 10_000;
+
+/// Another server took over from one that was watched.
+#[derive(Debug)]
+pub(super) struct Failover {
+    /// When the former one stopped answering, or the change was noticed.
+    pub(super) at: Time,
+    /// How much of it the new one has.
+    pub(super) copied: Copied,
+}
+
+impl Failover {
+    /// What was written before this moment is taken to be on the new server.
+    pub(super) fn unsure_since(&self) -> i64 {
+        match self.copied {
+            Copied::Until(at) => at.0,
+            Copied::NotUntil(_) => i64::MIN,
+            Copied::Unknown { .. } => self.at.0 - COPIED_WITHIN_MS,
+        }
+    }
+}
+
+/// What a sample of the traffic showed, as far as locks are found and ordered by it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sampled {
+    /// How many wanted it.
+    pub(super) waiters: u32,
+    /// They tried hard enough to be a load.
+    pub(super) storm: bool,
+    /// When this is too long ago to be told.
+    pub(super) until: i64,
 }
 
 /// A release from here.
@@ -226,23 +266,39 @@ impl Record {
         newest.wrapping_mul(31).wrapping_add(self.holds.len() as u64)
     }
 
-    /// Those who are known to wait: who the store keeps; else whichever is more of those who were counted and those who
-    /// say so, since each can leave some out and neither adds any.
+    /// Those who are known to wait: who the store keeps; else whichever is more of those who were counted, those who say
+    /// so and those who were seen in a sample, since each can leave some out and none adds any.
     #[must_use]
     pub fn waiting(&self) -> u32 {
         match self.queue() {
             Some(queue) => queue.count,
-            None => self.counted().max(self.reported()),
+            None => self.followed().max(self.sampled().map_or(0, |sampled| sampled.waiters)),
         }
     }
 
     /// How that number is known, where there is anybody.
     pub(super) fn waiting_basis(&self) -> WaitersBasis {
+        if self.waiting() > self.followed() { WaitersBasis::Sampled } else { self.followed_basis() }
+    }
+
+    /// Those of them whose number is kept up to date, so that their time can be added up: a sample is a moment.
+    pub(super) fn followed(&self) -> u32 {
+        self.queue().map_or_else(|| self.counted().max(self.reported()), |queue| queue.count)
+    }
+
+    /// How that number is known.
+    pub(super) fn followed_basis(&self) -> WaitersBasis {
         match self.queue() {
             Some(_) => WaitersBasis::Exact,
             None if self.reported() > self.counted() => WaitersBasis::Reported,
             None => WaitersBasis::Inferred,
         }
+    }
+
+    /// Since when somebody has been waiting without a break; `None` where that is not followed.
+    #[must_use]
+    pub fn waits_since(&self) -> Option<i64> {
+        (self.followed() > 0).then_some(self.waiting_since)
     }
 
     /// Those whose traces were counted.
@@ -253,6 +309,16 @@ impl Record {
     /// Those who say themselves that they wait.
     pub(super) fn reported(&self) -> u32 {
         self.rare.as_ref().map_or(0, |rare| rare.reported)
+    }
+
+    /// What a sample showed of it a moment ago, while it is there.
+    pub(super) fn sampled(&self) -> Option<Sampled> {
+        self.rare.as_ref()?.sampled.filter(|_| self.there)
+    }
+
+    /// When what a sample showed is too long ago to be told.
+    pub(super) fn sampled_until(&self) -> Option<i64> {
+        Some(self.rare.as_ref()?.sampled?.until)
     }
 
     /// How it ended, while it is not held.
@@ -280,6 +346,17 @@ impl Record {
     #[must_use]
     pub fn since(&self) -> i64 {
         self.holds.iter().map(|hold| hold.since).min().unwrap_or(i64::MAX)
+    }
+
+    /// Nothing was done to it after this moment, as far as was seen.
+    pub(super) fn touched(&self) -> i64 {
+        let happened = self.rare.as_ref().map_or(0, |rare| rare.happened_by);
+        self.holds.iter().map(|hold| hold.since).max().unwrap_or(0).max(happened)
+    }
+
+    /// Another server took over that may not know it as it was.
+    pub(super) fn failed_over(&self) -> Option<&Failover> {
+        self.rare.as_ref()?.failed_over.as_deref()
     }
 
     /// When the last lease ends; `i64::MAX` without expiry.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use lockkeeper_client::report::{Identity as SaidIdentity, Kind, Report, WAITER_GONE_AFTER};
 use lockkeeper_model::{Identity, Time, words};
 
+use super::contention::Tries;
 use super::record::Slot;
 use super::{Changes, Registry};
 use crate::source::{Said, SourceId};
@@ -225,7 +226,7 @@ impl Registry {
                 continue;
             };
             if tried && let Some(contention) = self.contention_mut(slot) {
-                contention.tried(attempts, refusals, said_at);
+                contention.tried(Tries::Reported, attempts, refusals, said_at);
             }
             self.adopt_reported(slot, at.0, out);
             out.dirty.push(slot);
@@ -268,7 +269,7 @@ impl Registry {
         if let Some(tried) = reported.early.remove(&record.key)
             && let Some(contention) = self.contention_mut(slot)
         {
-            contention.tried(tried.attempts, tried.refusals, tried.at);
+            contention.tried(Tries::Reported, tried.attempts, tried.refusals, tried.at);
         }
         self.adopt_reported(slot, at, out);
     }
@@ -282,7 +283,7 @@ impl Registry {
             _ if record.reported() == 0 => return,
             _ => (0, at),
         };
-        let before = record.waiting() > 0;
+        let before = record.followed() > 0;
         if before {
             // Those who waited until now, before their number is another.
             self.count_waiting(slot, true, at, out);

@@ -52,7 +52,7 @@ impl Registry {
             permits: record.extra.as_ref().and_then(|extra| extra.permits),
             generation: self.generation(record.generation()),
             waiters: self.waiters(record),
-            contention: record.contention().map(|contention| contention.shown(self.waiters_known(record).1)),
+            contention: self.contention(record),
             flag_notes: if with_stored { self.flag_notes(record, &flags) } else { Vec::new() },
             flags,
             notes: notes(record, quorum.as_ref()),
@@ -80,6 +80,7 @@ impl Registry {
     /// For each holder the order that would free exactly it.
     #[must_use]
     pub fn release_orders(record: &Record) -> Vec<ReleaseOrder> {
+        let token_is_one_use = record.recognition.traits.token_is_one_use;
         record
             .holds
             .iter()
@@ -91,6 +92,7 @@ impl Registry {
                 mode: mode(record, hold),
                 count: hold.count,
                 stamp: hold.extra.as_ref().and_then(|extra| extra.stamp.clone()),
+                fencing: hold.extra.as_ref().and_then(|extra| extra.fencing.clone()).filter(|_| !token_is_one_use),
                 expires_not_after: (hold.expires != NEVER).then_some(Time(hold.expires)),
                 target: Target::Holder,
             })
@@ -137,6 +139,7 @@ impl Registry {
             count: 1,
             expires_not_after: ends,
             stamp: None,
+            fencing: None,
             target: Target::Waiter,
         };
         Some((holder, order))
@@ -182,7 +185,7 @@ impl Registry {
             connection: first.and_then(|hold| self.connection(record, hold)).map(|(connection, _)| connection),
             waiters,
             waiters_basis,
-            waiting_since: Some(record.waiting_since).filter(|_| record.waiting() > 0),
+            waiting_since: record.waits_since(),
             blocked_ms: record
                 .contention()
                 .map(|contention| i64::try_from(contention.blocked_ms()).unwrap_or(i64::MAX)),
@@ -208,21 +211,34 @@ impl Registry {
         self.known(record.source).clients.of(&hold.token, &identity, hold.since)
     }
 
-    /// Who has it: what its token says, and what a client that says to have taken it with exactly this token adds, with
-    /// that as a sentence.
-    pub(super) fn identity(&self, record: &Record, hold: &Hold) -> (Identity, Option<String>) {
+    /// Who has it: what its token says, what a sample showed of the connection that took or renewed this hold, and what a
+    /// client that says to have taken it with exactly this token adds, with these two as sentences.
+    pub(super) fn identity(&self, record: &Record, hold: &Hold) -> (Identity, Vec<String>) {
         let mut identity = identity(record, hold);
-        // Where equal values prove nothing, neither does a report of that value.
-        let said = (!record.names_nobody())
-            .then(|| self.known(record.source).reported.holding(&record.key, &hold.token))
-            .flatten();
-        match said {
-            Some(said) => {
-                reported::complete(&mut identity, &said.identity);
-                (identity, reported::sentence(&said.identity))
-            }
-            None => (identity, None),
+        let mut says = Vec::new();
+        // Where equal values prove nothing, neither does a command or a report with that value.
+        if record.names_nobody() {
+            return (identity, says);
         }
+        let known = self.known(record.source);
+        if let Some(seen) = known.samples.holding(hold.generation) {
+            seen.complete(&mut identity);
+            says.push(seen.sentence());
+        }
+        if let Some(said) = known.reported.holding(&record.key, &hold.token) {
+            reported::complete(&mut identity, &said.identity);
+            says.extend(reported::sentence(&said.identity));
+        }
+        (identity, says)
+    }
+
+    /// What went on around it over the last minutes, and how often it was tried for a moment ago.
+    fn contention(&self, record: &Record) -> Option<lockkeeper_model::Contention> {
+        let mut shown = record.contention()?.shown(self.waiters_known(record).1);
+        if let Some(sample) = self.sample(record) {
+            sample.complete(&mut shown);
+        }
+        Some(shown)
     }
 
     /// A holder as the contract describes it.
@@ -249,8 +265,10 @@ impl Registry {
         let (mut identity, said) = self.identity(record, hold);
         if let Some((connection, client)) = &connection {
             identity.client_name = Some(connection.name.clone());
-            identity.client_addr = client.map(|client| client.addr.to_string());
-            identity.user = client.map(|client| client.user.to_string());
+            if let Some(client) = client {
+                identity.client_addr = Some(client.addr.to_string());
+                identity.user = Some(client.user.to_string());
+            }
         }
         evidence.extend(said);
         if let Some(asked_at) = identity.token_time {
@@ -287,7 +305,7 @@ impl Registry {
     pub fn waiters_known(&self, record: &Record) -> (Option<u32>, WaitersBasis) {
         let known = self.known(record.source);
         let counted = record.recognition.traits.waiters_counted && known.waiting.is_some();
-        if record.queue().is_some() || record.reported() > record.counted() {
+        if record.queue().is_some() || record.waiting() > record.counted() {
             (Some(record.waiting()), record.waiting_basis())
         } else if counted && record.waiters != UNCOUNTED {
             (Some(record.waiters), WaitersBasis::Inferred)
@@ -317,10 +335,17 @@ impl Registry {
         }
         others.sort_by(|a, b| (a.since, &a.attempt).cmp(&(b.since, &b.attempt)));
         list.extend(others.into_iter().take(MAX_LISTED).map(|waiting| reported_waiter(record, waiting)));
+        let sample = self.sample(record).filter(|_| basis == WaitersBasis::Sampled);
+        if let Some(sample) = sample.filter(|_| list.is_empty()) {
+            list = sample.waiters();
+        }
         Waiters {
             count,
             basis,
-            because: self.waiters_because(record, count, said.len()),
+            because: match sample {
+                Some(sample) => sample.waiters_because(),
+                None => self.waiters_because(record, count, said.len()),
+            },
             ordered: record.queue().is_some_and(|queue| queue.ordered),
             // Others are counted at moments, not followed one by one.
             longest_wait_ms: said.iter().map(|waiting| known.reported.at - waiting.since).max(),

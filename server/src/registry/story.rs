@@ -133,6 +133,10 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
         }
         Cause::FoundByScan => ("scan", Some("found by a scan, not as it happened".to_owned())),
         Cause::Unwatched => ("unwatched", Some("it happened while changes were not watched".to_owned())),
+        Cause::MaybeNotCopied => (
+            "maybe_not_copied",
+            Some("another server took over and may not have copied it; its holder works on".to_owned()),
+        ),
         Cause::TakenAnew => ("taken_anew", Some("Redis shows that it was taken anew under the same token".to_owned())),
         Cause::ExpiryRemoved => ("expiry_removed", Some("it had an expiry and has none now".to_owned())),
         Cause::ExpirySet => ("expiry_set", Some("it had no expiry and has one now".to_owned())),

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use lockkeeper_model::{Certainty, LockState, Mode, Time};
+use lockkeeper_model::{Certainty, Flag, LockState, Mode, Time};
 use proptest::prelude::*;
 use smallvec::smallvec;
 
 use super::{Changes, Registry};
 use crate::source::{
-    DialectTraits, Form, Hint, Hold, HoldExtra, Recognition, Report, Seen, Sight, SourceId, Surroundings,
+    Among, Copied, DialectTraits, Form, Hint, Hold, HoldExtra, Recognition, Report, Seen, Sight, SourceId, Surroundings,
 };
 
 const SOURCE: SourceId = SourceId(0);
@@ -320,9 +320,101 @@ fn a_gap_in_the_middle_of_a_scan_is_not_closed_by_its_end() {
     let slot = world.registry.find(SOURCE, b"a").unwrap();
     let lock =
         world.registry.lock(world.registry.record(slot).unwrap(), Time(world.now), Surroundings::default(), false);
-    assert!(lock.flags.contains(&lockkeeper_model::Flag::Stale), "{:?}", lock.flags);
+    assert!(lock.flags.contains(&Flag::Stale), "{:?}", lock.flags);
     world.scan();
     assert_eq!(world.events, ["gap *  (gap)", "lost a w1 (unwatched)"]);
+}
+
+/// The locks that are marked after a failover, and what is said of that.
+fn marked(world: &World) -> Vec<(String, String)> {
+    let records = (0..world.registry.slots()).filter_map(|slot| world.registry.record(slot as u32));
+    let mut marked: Vec<(String, String)> = records
+        .filter(|record| world.registry.has_flag(record, Flag::FailedOver))
+        .map(|record| {
+            let notes = world.registry.flag_notes(record, &[Flag::FailedOver]);
+            (text(&record.key), notes[0].what.clone())
+        })
+        .collect();
+    marked.sort();
+    marked
+}
+
+/// `a` is taken, `b` is taken, `b` is renewed, `c` is taken and let go of, each a second after the one before; then another
+/// server takes over.
+fn failed_over(copied: impl Fn(i64) -> Copied) -> World {
+    let mut world = World::new();
+    world.scan();
+    let began = world.now;
+    for (key, renewed, released) in [("a", false, false), ("b", false, false), ("b", true, false), ("c", false, true)] {
+        world.wait(1_000);
+        if renewed {
+            world.store.get_mut(key).unwrap().2 = Some(world.now + 60_000);
+        } else {
+            world.take(key, "w", Some(60_000));
+        }
+        world.notice(key, Hint::None);
+        if released {
+            world.store.remove(key);
+            world.notice(key, Hint::Deleted);
+        }
+    }
+    world.wait(20_000);
+    let at = Time(world.now);
+    world.apply(Report::Gap { at, because: "failover".to_owned() });
+    world.apply(Report::FailedOver { at, copied: copied(began), among: Among::all() });
+    world
+}
+
+#[test]
+fn after_a_failover_exactly_those_are_marked_that_were_touched_when_nothing_is_known_to_be_copied_any_more() {
+    let keys = |world: &World| marked(world).into_iter().map(|(key, _)| key).collect::<Vec<_>>();
+    assert_eq!(keys(&failed_over(|began| Copied::Until(Time(began + 2_500)))), ["b"], "it was renewed after that");
+    assert_eq!(keys(&failed_over(|began| Copied::Until(Time(began + 1_500)))), ["b"]);
+    assert_eq!(keys(&failed_over(|began| Copied::Until(Time(began + 900)))), ["a", "b"]);
+    assert!(keys(&failed_over(|began| Copied::Until(Time(began + 3_500)))).is_empty());
+    assert_eq!(keys(&failed_over(|began| Copied::NotUntil(Time(began)))), ["a", "b"]);
+    assert!(keys(&failed_over(|_| Copied::Unknown { because: "of this".to_owned() })).is_empty(), "long before");
+}
+
+#[test]
+fn a_mark_says_what_it_rests_on() {
+    let world = failed_over(|_| Copied::Until(Time(1_001_500)));
+    let said = &marked(&world)[0].1;
+    assert!(said.contains("after 1970-01-01T00:16:41.500Z") && said.contains("known to have been copied"), "{said}");
+    let mut world = World::new();
+    world.scan();
+    world.take("a", "w", None);
+    world.notice("a", Hint::None);
+    let copied = Copied::Unknown { because: "the credential may not run `INFO`".to_owned() };
+    world.apply(Report::FailedOver { at: Time(world.now + 9_000), copied, among: Among::all() });
+    let said = &marked(&world)[0].1;
+    assert!(said.contains("s before a failover") && said.contains("may not run `INFO`"), "{said}");
+}
+
+#[test]
+fn what_stands_on_the_new_server_because_its_end_or_the_next_holder_was_not_copied_is_marked() {
+    let mut world = failed_over(|began| Copied::Until(Time(began + 2_500)));
+    world.wait(1);
+    world.take("b", "former", Some(60_000));
+    world.take("c", "w", Some(60_000));
+    world.scan();
+    assert_eq!(marked(&world).len(), 2, "{:?}", marked(&world));
+    // The next ones are sure of what they have.
+    for key in ["b", "c"] {
+        world.take(key, "next", Some(60_000));
+        world.notice(key, Hint::None);
+    }
+    assert_eq!(marked(&world), []);
+}
+
+#[test]
+fn a_lock_that_the_new_server_does_not_have_is_lost_and_its_story_says_why() {
+    let mut world = failed_over(|began| Copied::Until(Time(began + 2_500)));
+    world.events.clear();
+    world.wait(1);
+    world.store.clear();
+    world.scan();
+    assert_eq!(world.events, ["lost a w (unwatched)", "lost b w (maybe_not_copied)"]);
 }
 
 #[test]

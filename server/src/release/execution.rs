@@ -15,7 +15,8 @@ use tokio::time::Instant;
 
 use super::record::Asked;
 use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, named, policy, resume};
+use super::{Refusal, ReleaseDesk, TicketError, named, policy, resume};
+use crate::access::{Reach, Right, Scope};
 use crate::board::{BoardClosed, EventFilter, Held, Subscription};
 use crate::clock;
 use crate::recorder::audit::Attempt;
@@ -49,19 +50,34 @@ impl ReleaseDesk {
     ///
     /// # Errors
     /// When the ticket, the confirmation or the reason is not accepted. Then nothing was tried.
-    pub async fn execute(self: &Arc<Self>, actor: &Actor, request: &ReleaseRequest) -> Result<ReleaseAnswer, Refusal> {
-        let answer = self.carry_out(actor, request).await;
+    pub async fn execute(
+        self: &Arc<Self>,
+        actor: &Actor,
+        request: &ReleaseRequest,
+        scope: &Scope,
+    ) -> Result<ReleaseAnswer, Refusal> {
+        let answer = self.carry_out(actor, request, scope).await;
         if let Err(refusal) = &answer {
             self.record_refused_release(actor, request, refusal).await;
         }
         answer
     }
 
-    async fn carry_out(self: &Arc<Self>, actor: &Actor, request: &ReleaseRequest) -> Result<ReleaseAnswer, Refusal> {
+    async fn carry_out(
+        self: &Arc<Self>,
+        actor: &Actor,
+        request: &ReleaseRequest,
+        scope: &Scope,
+    ) -> Result<ReleaseAnswer, Refusal> {
         if !self.enabled {
             return Err(Refusal::Off);
         }
-        let permission = self.tickets.check(&request.ticket, clock::now())?;
+        if !scope.may_anywhere(Right::Release) {
+            return Err(Refusal::NoRight(Right::Release));
+        }
+        let permission = self.tickets.check(&request.ticket, actor, clock::now())?;
+        // Before anything else is said: what the ticket is for may be hidden from whoever brings it.
+        check_rights(&permission.holds, scope)?;
         policy::check_confirmation(&request.confirm, &permission.confirm)?;
         let reason = policy::check_reason(&request.reason)?;
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)?;
@@ -142,7 +158,7 @@ impl ReleaseDesk {
         let key = Bytes::from(hold.key.clone());
 
         // Before the attempt, so that nobody can take the lock unseen between the attempt and the watching.
-        let filter = EventFilter { source: Some(hold.source.clone()), lock: Some(id.clone()) };
+        let filter = EventFilter { reach: Reach::ALL, source: Some(hold.source.clone()), lock: Some(id.clone()) };
         let mut events = self.board.subscribe(filter, None).await?;
 
         let unread = || answer(Outcome::Failed, "it could not be read again; nothing was done".to_owned());
@@ -272,6 +288,21 @@ impl ReleaseDesk {
     }
 }
 
+/// Whether whoever brings the ticket may do what it permits. One that permits something to a lock that they do not see
+/// was not given to them.
+fn check_rights(holds: &[BoundHold], scope: &Scope) -> Result<(), Refusal> {
+    if holds.iter().any(|hold| !scope.sees(&hold.source, &hold.key)) {
+        return Err(TicketError::Unknown.into());
+    }
+    let bulk = (holds.len() > 1).then_some(Right::Bulk);
+    for (hold, right) in holds.iter().flat_map(|hold| [Some(Right::Release), bulk].map(|right| (hold, right))) {
+        if let Some(right) = right.filter(|right| !scope.may(*right, &hold.source, &hold.key)) {
+            return Err(Refusal::NotAllowed { id: LockId::of_key(&hold.key), right });
+        }
+    }
+    Ok(())
+}
+
 /// The holds of each lock together, in their order and each with its place: those of one lock are freed one after the
 /// other, because the board follows one attempt at a lock at a time.
 fn by_lock(holds: Vec<BoundHold>) -> Vec<Vec<(usize, BoundHold)>> {
@@ -339,6 +370,14 @@ fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Di
     }
     if order.count != hold.count {
         let detail = format!("the hold count changed from {} to {} since the preview", hold.count, order.count);
+        return different(Outcome::Refused, detail, holder.cloned());
+    }
+    if order.fencing != hold.fencing {
+        let number = |fencing: &Option<Box<str>>| fencing.as_deref().map_or("none".to_owned(), words::shown);
+        let (before, now) = (number(&hold.fencing), number(&order.fencing));
+        let detail = format!(
+            "the fencing counter changed from {before} to {now} since the preview: the same client took it again"
+        );
         return different(Outcome::Refused, detail, holder.cloned());
     }
     if order.mode != hold.mode {

@@ -11,6 +11,7 @@ use lockkeeper_model::{
 
 use super::ticket::BoundHold;
 use super::{Refusal, ReleaseDesk, policy};
+use crate::access::{Right, Scope};
 use crate::board::Held;
 use crate::clock;
 use crate::source::{DialectTraits, NotRead, ReleaseOrder, SourceHandle};
@@ -23,32 +24,51 @@ struct Target<'a> {
     asked: &'a PreviewTarget,
     source: &'a SourceHandle,
     key: Bytes,
+    /// It does not exist for whoever asks.
+    is_hidden: bool,
 }
 
 impl ReleaseDesk {
     /// Reads the locks again, compares them with what the person was looking at, and explains what a release would do.
+    /// A lock outside the scope is answered as one that is free, without asking the store.
     ///
     /// # Errors
-    /// When it is switched off, cannot be said now, or is not what the person was looking at any more.
-    pub async fn preview(&self, actor: &Actor, request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {
-        let answer = self.look_and_explain(request).await;
+    /// When it is switched off, not allowed, cannot be said now, or is not what the person was looking at any more.
+    pub async fn preview(
+        &self,
+        actor: &Actor,
+        request: &PreviewRequest,
+        scope: &Scope,
+    ) -> Result<PreviewAnswer, Refusal> {
+        let answer = self.look_and_explain(actor, request, scope).await;
         if let Err(refusal) = &answer {
             self.record_refused_preview(actor, request, refusal).await;
         }
         answer
     }
 
-    async fn look_and_explain(&self, request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {
+    async fn look_and_explain(
+        &self,
+        actor: &Actor,
+        request: &PreviewRequest,
+        scope: &Scope,
+    ) -> Result<PreviewAnswer, Refusal> {
         if !self.enabled {
             return Err(Refusal::Off);
         }
-        let targets = self.targets(request)?;
+        if !scope.may_anywhere(Right::Release) {
+            return Err(Refusal::NoRight(Right::Release));
+        }
+        let targets = self.targets(request, scope)?;
         self.read_again(&targets).await?;
 
         let mut locks = Vec::with_capacity(targets.len());
         let mut holds = Vec::with_capacity(targets.len());
         let mut bound = HashSet::new();
         for target in &targets {
+            if target.is_hidden {
+                return Err(Refusal::Gone { id: target.asked.id.clone() });
+            }
             let found = self.board.lock(target.source.id, target.key.clone()).await?;
             let held = found.held.ok_or_else(|| Refusal::Gone { id: target.asked.id.clone() })?;
             let (holder, order) = match request.action {
@@ -64,6 +84,7 @@ impl ReleaseDesk {
                 token: order.token.to_vec(),
                 generation: holder.generation.clone(),
                 count: order.count,
+                fencing: order.fencing.clone(),
                 mode: order.mode,
             });
             let status = target.source.status.borrow().clone();
@@ -75,11 +96,11 @@ impl ReleaseDesk {
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
         let confirm = policy::confirm_text(request.action, &names);
-        let (ticket, expires_at) = self.tickets.issue(request.action, &confirm, holds, clock::now())?;
+        let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
         Ok(PreviewAnswer { ticket, expires_at, confirm, reason_required: true, locks })
     }
 
-    fn targets<'a>(&'a self, request: &'a PreviewRequest) -> Result<Vec<Target<'a>>, Refusal> {
+    fn targets<'a>(&'a self, request: &'a PreviewRequest, scope: &Scope) -> Result<Vec<Target<'a>>, Refusal> {
         if request.locks.is_empty() || request.locks.len() > MAX_LOCKS {
             return Err(Refusal::Count(request.locks.len()));
         }
@@ -87,28 +108,35 @@ impl ReleaseDesk {
             .locks
             .iter()
             .map(|asked| {
-                let source = self.board.source(&asked.source).ok_or_else(|| Refusal::UnknownSource {
-                    name: asked.source.clone(),
-                    known: self.board.sources().iter().map(|source| source.name.to_string()).collect(),
+                let source = self.board.source_for(&asked.source, scope.seen()).ok_or_else(|| {
+                    let known = self.board.sources_for(scope.seen()).map(|source| source.name.to_string()).collect();
+                    Refusal::UnknownSource { name: asked.source.clone(), known }
                 })?;
-                Ok(Target { asked, source, key: asked.id.key()?.into() })
+                let key = asked.id.key()?;
+                let is_hidden = !scope.sees(&source.name, &key);
+                let needed = [Some(Right::Release), (request.locks.len() > 1).then_some(Right::Bulk)];
+                let lacks = |right: &Right| !is_hidden && !scope.may(*right, &source.name, &key);
+                if let Some(right) = needed.into_iter().flatten().find(lacks) {
+                    return Err(Refusal::NotAllowed { id: asked.id.clone(), right });
+                }
+                Ok(Target { asked, source, key: key.into(), is_hidden })
             })
             .collect()
     }
 
     async fn read_again(&self, targets: &[Target<'_>]) -> Result<(), Refusal> {
         for source in self.board.sources() {
-            let keys: Vec<Bytes> = targets
-                .iter()
-                .filter(|target| target.source.id == source.id)
-                .map(|target| target.key.clone())
-                .collect();
-            if keys.is_empty() {
+            let here = || targets.iter().filter(|target| target.source.id == source.id);
+            if here().next().is_none() {
                 continue;
             }
             // Not asked when it is known to be down: everybody would wait for nothing.
             if source.status.borrow().state == SourceState::Down {
                 return Err(unreadable(source));
+            }
+            let keys: Vec<Bytes> = here().filter(|target| !target.is_hidden).map(|target| target.key.clone()).collect();
+            if keys.is_empty() {
+                continue;
             }
             self.look(source, keys).await.map_err(|NotRead| unreadable(source))?;
         }
@@ -259,6 +287,10 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
         };
         warn("holder_alive", format!("{evidence}: this holder is alive and will go on working unprotected {until}"));
     }
+    if let Some(unsafe_unlock) = traits.unsafe_unlock {
+        let harm = "when this holder lets go later, that can free the next holder's lock";
+        warn("unsafe_unlock", format!("{harm}: {unsafe_unlock}"));
+    }
     if lock.flags.contains(&Flag::NoOwner) {
         warn(
             "no_owner",
@@ -300,6 +332,8 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
     }
     if lock.flags.contains(&Flag::CameBack) {
         warn("came_back", "the same token came back after an earlier release: its client takes it again".to_owned());
+    } else if let Some(comes_back) = traits.comes_back {
+        warn("comes_back", format!("the release may not last: {comes_back}; only stopping the holder ends that"));
     }
     warn_of_source(status, &mut |code, text| warn(code, text.to_owned()));
     warnings

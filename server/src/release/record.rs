@@ -36,21 +36,44 @@ impl ReleaseDesk {
             1..=MAX_LOCKS => request
                 .locks
                 .iter()
-                .map(|target| deed.clone().lock(&target.source, target.id.as_str(), &target.generation))
+                .map(|target| {
+                    let about = refusal.is_about(&target.source, &target.id);
+                    (deed.clone().lock(&target.source, target.id.as_str(), &target.generation), about)
+                })
                 .collect(),
-            _ => vec![deed],
+            _ => vec![(deed, true)],
         };
-        self.audit.refused(deeds, word(refusal), &format!("preview refused: {refusal}")).await;
+        self.record_refusal("preview", deeds, refusal).await;
     }
 
     /// Writes down that a release was refused, for each lock that its ticket is bound to, if the ticket is ours.
     pub(super) async fn record_refused_release(&self, actor: &Actor, request: &ReleaseRequest, refusal: &Refusal) {
         let asked = Asked { actor, ticket: &request.ticket, reason: &request.reason };
         let deeds = match self.tickets.read(&request.ticket) {
-            Ok(permission) => permission.holds.iter().map(|hold| asked.about(permission.action, hold)).collect(),
-            Err(_) => vec![asked.deed()],
+            Ok(permission) => permission
+                .holds
+                .iter()
+                .map(|hold| {
+                    let about = refusal.is_about(&hold.source, &LockId::of_key(&hold.key));
+                    (asked.about(permission.action, hold), about)
+                })
+                .collect(),
+            Err(_) => vec![(asked.deed(), true)],
         };
-        self.audit.refused(deeds, word(refusal), &format!("release refused: {refusal}")).await;
+        self.record_refusal("release", deeds, refusal).await;
+    }
+
+    /// Each deed comes with whether the refusal is about its lock. If it is about another one, that is not named: whoever
+    /// reads of the one may not be allowed to know of the other.
+    async fn record_refusal(&self, what: &str, deeds: Vec<(Deed, bool)>, refusal: &Refusal) {
+        let (about, beside): (Vec<_>, Vec<_>) = deeds.into_iter().partition(|(_, about)| *about);
+        let because = [format!("{what} refused: {refusal}"), format!("{what} refused because of another lock of it")];
+        for (deeds, because) in [about, beside].into_iter().zip(because) {
+            let deeds: Vec<Deed> = deeds.into_iter().map(|(deed, _)| deed).collect();
+            if !deeds.is_empty() {
+                self.audit.refused(deeds, word(refusal), &because).await;
+            }
+        }
     }
 }
 
@@ -64,6 +87,7 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::Gone { .. } | Refusal::HoldGone { .. } => "gone",
         Refusal::ChangedHands { .. } | Refusal::QueueMoved { .. } => "changed_hands",
         Refusal::Unreadable { .. } => "failed",
+        Refusal::NoRight(_) | Refusal::NotAllowed { .. } => "not_allowed",
         Refusal::Off
         | Refusal::Count(_)
         | Refusal::Twice { .. }

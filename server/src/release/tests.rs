@@ -9,7 +9,8 @@ use lockkeeper_model::{
 
 use super::ticket::TicketError;
 use super::{Refusal, ReleaseDesk};
-use crate::fake::{Change, Fake, SHARED_TOKEN_TRAITS, b64, nothing};
+use crate::access::Scope;
+use crate::fake::{CARELESS_TRAITS, Change, Fake, SHARED_TOKEN_TRAITS, b64, nothing};
 use crate::recorder::audit::{Audit, Filter, Store};
 use crate::source::ReleaseReply;
 
@@ -45,7 +46,9 @@ fn target(generation: &str) -> PreviewTarget {
 
 impl Scene {
     async fn preview(&self, target: PreviewTarget) -> Result<PreviewAnswer, Refusal> {
-        self.desk.preview(&person(), &PreviewRequest { locks: vec![target], action: Action::Release }).await
+        self.desk
+            .preview(&person(), &PreviewRequest { locks: vec![target], action: Action::Release }, &Scope::everything())
+            .await
     }
 
     /// A ticket for `alice`.
@@ -66,7 +69,7 @@ impl Scene {
     async fn try_execute(&self, ticket: &str, confirm: &str, reason: &str) -> Result<ReleaseResult, Refusal> {
         let request =
             ReleaseRequest { ticket: ticket.to_owned(), confirm: confirm.to_owned(), reason: reason.to_owned() };
-        let answer = self.desk.execute(&person(), &request).await?;
+        let answer = self.desk.execute(&person(), &request, &Scope::everything()).await?;
         assert_eq!(answer.results.len(), 1);
         Ok(answer.results.into_iter().next().unwrap())
     }
@@ -144,6 +147,26 @@ async fn everything_that_should_give_pause_is_said() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_holder_that_may_free_the_next_ones_lock_or_take_it_again_is_named_beforehand() {
+    let scene = scene();
+    scene.fake.with(|world| world.hold(b"lock:stock:4711", &[(b"alice", "g1")], &CARELESS_TRAITS));
+    let answer = scene.preview(target("g1")).await.unwrap();
+    assert_eq!(codes(&answer), ["unsafe_unlock", "no_fencing", "comes_back"]);
+    let texts: Vec<_> = answer.locks[0].warnings.iter().map(|warning| warning.text.as_str()).collect();
+    assert_eq!(
+        texts[0],
+        "when this holder lets go later, that can free the next holder's lock: this library deletes without comparing"
+    );
+    assert_eq!(
+        texts[2],
+        "the release may not last: its next renewal takes the lock again; only stopping the holder ends that"
+    );
+    // Once it was seen, it is not a mere possibility.
+    scene.fake.with(|world| world.held.values_mut().next().unwrap().lock.flags = vec![Flag::CameBack]);
+    assert_eq!(codes(&scene.preview(target("g1")).await.unwrap()), ["unsafe_unlock", "no_fencing", "came_back"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_of_a_library_that_never_renews_is_no_sign_of_death() {
     let scene = scene();
     scene.fake.with(|world| world.hold(b"lock:stock:4711", &[(b"alice", "g1")], &SHARED_TOKEN_TRAITS));
@@ -207,7 +230,7 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
         .map(|(holder, generation)| PreviewTarget { holder: Some(b64(holder)), ..target(generation) });
     let answer = scene
         .desk
-        .preview(&person(), &PreviewRequest { locks: vec![alice, bob], action: Action::Release })
+        .preview(&person(), &PreviewRequest { locks: vec![alice, bob], action: Action::Release }, &Scope::everything())
         .await
         .unwrap();
     scene.fake.asked();
@@ -215,7 +238,7 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[CAROL])));
     let (ticket, confirm) = (answer.ticket, answer.confirm);
     let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned() };
-    let results = scene.desk.execute(&person(), &request).await.unwrap().results;
+    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
     for result in results {
         // Carol had it before and has it still: nobody took what was freed.
         let after = result.after.unwrap();
@@ -278,11 +301,11 @@ async fn a_look_that_came_back_empty_handed_is_no_look() {
 async fn requests_that_make_no_sense_are_refused_by_name() {
     let scene = scene();
     let none = PreviewRequest { locks: Vec::new(), action: Action::Release };
-    assert!(matches!(scene.desk.preview(&person(), &none).await, Err(Refusal::Count(0))));
+    assert!(matches!(scene.desk.preview(&person(), &none, &Scope::everything()).await, Err(Refusal::Count(0))));
     let many = PreviewRequest { locks: vec![target("g1"); 101], action: Action::Release };
-    assert!(matches!(scene.desk.preview(&person(), &many).await, Err(Refusal::Count(101))));
+    assert!(matches!(scene.desk.preview(&person(), &many, &Scope::everything()).await, Err(Refusal::Count(101))));
     let twice = PreviewRequest { locks: vec![target("g1"); 2], action: Action::Release };
-    assert!(matches!(scene.desk.preview(&person(), &twice).await, Err(Refusal::Twice { .. })));
+    assert!(matches!(scene.desk.preview(&person(), &twice, &Scope::everything()).await, Err(Refusal::Twice { .. })));
     let elsewhere = PreviewTarget { source: "nowhere".to_owned(), ..target("g1") };
     assert!(matches!(
         scene.preview(elsewhere).await,
@@ -481,7 +504,11 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
     let b = PreviewTarget { id: LockId::of_key(b"lock:b"), ..target("g5") };
     let answer = scene
         .desk
-        .preview(&person(), &PreviewRequest { locks: vec![target("g1"), b], action: Action::Release })
+        .preview(
+            &person(),
+            &PreviewRequest { locks: vec![target("g1"), b], action: Action::Release },
+            &Scope::everything(),
+        )
         .await
         .unwrap();
     assert_eq!(answer.confirm, "release 2 locks");
@@ -492,7 +519,7 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
         confirm: "release 2 locks".to_owned(),
         reason: "both are stuck".to_owned(),
     };
-    let results = scene.desk.execute(&person(), &request).await.unwrap().results;
+    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
     let outcomes: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.outcome)).collect();
     assert_eq!(outcomes, [("lock:stock:4711", Outcome::Released), ("lock:b", Outcome::ChangedHands)]);
 }
@@ -512,7 +539,7 @@ fn queue(verdict: Verdict) -> Scene {
 #[tokio::test(start_paused = true)]
 async fn a_dead_waiter_is_taken_out_of_the_queue_of_a_free_lock() {
     let scene = queue(Verdict::Gone);
-    let answer = scene.desk.preview(&person(), &evict("w1", Some("alice"))).await.unwrap();
+    let answer = scene.desk.preview(&person(), &evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
     let [lock] = answer.locks.as_slice() else { panic!("{answer:?}") };
     assert_eq!((answer.confirm.as_str(), lock.holder.token.as_deref()), ("4711", Some("alice")));
     assert!(lock.plan.starts_with("The head leaves the queue"), "{}", lock.plan);
@@ -530,7 +557,11 @@ async fn a_dead_waiter_is_taken_out_of_the_queue_of_a_free_lock() {
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_is_not_proven_dead_is_taken_out_only_after_a_warning() {
     for (verdict, code) in [(Verdict::Alive, "waiter_alive"), (Verdict::Unknown, "waiter_not_proven_dead")] {
-        let answer = queue(verdict).desk.preview(&person(), &evict("lock of w1", Some("alice"))).await.unwrap();
+        let answer = queue(verdict)
+            .desk
+            .preview(&person(), &evict("lock of w1", Some("alice")), &Scope::everything())
+            .await
+            .unwrap();
         assert_eq!(codes(&answer), [code]);
     }
 }
@@ -539,12 +570,18 @@ async fn a_waiter_that_is_not_proven_dead_is_taken_out_only_after_a_warning() {
 async fn only_the_waiter_that_was_seen_at_the_head_can_be_named() {
     let scene = queue(Verdict::Gone);
     for request in [evict("w1", Some("bob")), evict("w0", Some("alice"))] {
-        assert!(matches!(scene.desk.preview(&person(), &request).await, Err(Refusal::QueueMoved { .. })));
+        assert!(matches!(
+            scene.desk.preview(&person(), &request, &Scope::everything()).await,
+            Err(Refusal::QueueMoved { .. })
+        ));
     }
-    assert!(matches!(scene.desk.preview(&person(), &evict("w1", None)).await, Err(Refusal::NoEviction { .. })));
+    assert!(matches!(
+        scene.desk.preview(&person(), &evict("w1", None), &Scope::everything()).await,
+        Err(Refusal::NoEviction { .. })
+    ));
     scene.fake.hold("lock:stock:4711", "bob", "g2");
     assert!(matches!(
-        scene.desk.preview(&person(), &evict("w1", Some("alice"))).await,
+        scene.desk.preview(&person(), &evict("w1", Some("alice")), &Scope::everything()).await,
         Err(Refusal::ChangedHands { .. })
     ));
 }
@@ -562,7 +599,7 @@ async fn a_queue_that_moved_since_the_preview_is_left_alone() {
     ];
     for (change, outcome) in moves {
         let scene = queue(Verdict::Gone);
-        let answer = scene.desk.preview(&person(), &evict("w1", Some("alice"))).await.unwrap();
+        let answer = scene.desk.preview(&person(), &evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
         scene.before_look(change);
         assert_eq!(scene.execute(&answer.ticket).await.outcome, outcome);
         assert_eq!(scene.attempts(), 0);
@@ -572,7 +609,7 @@ async fn a_queue_that_moved_since_the_preview_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_ticket_for_a_waiter_frees_no_hold() {
     let scene = queue(Verdict::Gone);
-    let answer = scene.desk.preview(&person(), &evict("w1", Some("alice"))).await.unwrap();
+    let answer = scene.desk.preview(&person(), &evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
     scene.fake.hold("lock:stock:4711", "alice", "w1");
     assert_eq!(scene.execute(&answer.ticket).await.outcome, Outcome::ChangedHands);
     assert_eq!(scene.attempts(), 0);
@@ -651,7 +688,13 @@ async fn whoever_is_turned_away_is_written_down_with_what_they_wanted() {
     assert!(scene.try_execute(&ticket, "4712", "worker 7 crashed").await.is_err());
     assert!(scene.try_execute(&ticket, "4711", "x").await.is_err());
     assert!(scene.try_execute("forged", "4711", "worker 7 crashed").await.is_err());
-    assert!(scene.desk.preview(&person(), &PreviewRequest { locks: vec![], action: Action::Release }).await.is_err());
+    assert!(
+        scene
+            .desk
+            .preview(&person(), &PreviewRequest { locks: vec![], action: Action::Release }, &Scope::everything())
+            .await
+            .is_err()
+    );
     let refusal = |outcome| entry(AuditKind::Refusal, Some(outcome), None);
     let expected = ["changed_hands", "mistyped", "refused", "forged", "refused"].map(refusal);
     assert_eq!(written(&scene.audit).await, expected);

@@ -11,6 +11,7 @@ mod recognition;
 pub mod redis;
 pub mod redlock;
 mod sight;
+mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -120,12 +121,14 @@ pub enum Report {
         /// When.
         at: Time,
     },
+    /// What a trace saw: true of the seconds in which it was taken.
+    Traced(Arc<TraceReport>),
     /// Another server took over from the one that was watched.
     FailedOver {
         /// When the former one stopped answering, or the change was noticed.
         at: Time,
-        /// What was written before this moment is known to be on the new server; `None`: nothing is known of that.
-        copied_until: Option<Time>,
+        /// How much of what had been written to the former one the new one has.
+        copied: Copied,
         /// Whose keys it serves.
         among: Among,
     },
@@ -134,6 +137,36 @@ pub enum Report {
         /// The moment.
         at: Time,
     },
+}
+
+/// How much of what was written to a store its successor has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Copied {
+    /// All that was written before this moment. What was written later may be missing.
+    Until(Time),
+    /// Something is missing that was written before this moment, and what was written before that is not known.
+    NotUntil(Time),
+    /// It cannot be told.
+    Unknown {
+        /// Why, in words.
+        because: String,
+    },
+}
+
+impl std::fmt::Display for Copied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Copied::Until(at) => {
+                write!(f, "all that was done before {at} is known to have been copied to the primary that took over")
+            }
+            Copied::NotUntil(at) => {
+                write!(f, "the primary that took over lacks something done about {at} or before; how much is not known")
+            }
+            Copied::Unknown { because } => {
+                write!(f, "how much the primary that took over had copied is not known: {because}")
+            }
+        }
+    }
 }
 
 /// Some of the locks of a source, by their ids.
@@ -205,9 +238,12 @@ pub enum Command {
         /// How long, and whether at one lock only.
         order: TraceOrder,
         /// Told what was seen. Dropping the other end stops the trace.
-        done: oneshot::Sender<Result<Arc<TraceReport>, TraceRefusal>>,
+        done: oneshot::Sender<Traced>,
     },
 }
+
+/// What came of a trace.
+pub type Traced = Result<Arc<TraceReport>, TraceRefusal>;
 
 /// What to trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,6 +310,9 @@ pub struct ReleaseOrder {
     pub count: u32,
     /// What is stored with the token, where another acquire would have another: [`HoldExtra::stamp`].
     pub stamp: Option<Bytes>,
+    /// The exact fencing counter, where the token is used again: each acquire counts up, so with another number it is
+    /// another acquire, whatever the lease says. Where a token is used once it says this by itself.
+    pub fencing: Option<Box<str>>,
     /// The lease ends no later than this; `None`: it has no expiry. A later end means that it was renewed or taken
     /// again unseen.
     pub expires_not_after: Option<Time>,
@@ -386,7 +425,7 @@ impl SourceHandle {
     ///
     /// # Errors
     /// Why nothing was looked at.
-    pub async fn trace(&self, order: TraceOrder) -> Result<Arc<TraceReport>, TraceRefusal> {
+    pub async fn trace(&self, order: TraceOrder) -> Traced {
         let (done, told) = oneshot::channel();
         let stopped = || TraceRefusal::Failed { because: "the source stopped before it answered".to_owned() };
         self.commands.send(Command::Trace { order, done }).await.map_err(|_| stopped())?;

@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 
-use lockkeeper_model::{Question, Time};
+use lockkeeper_model::Time;
 
+use super::Asked;
+use super::bits::Bits;
 use super::filter::Filter;
 use super::keys::{Keys, compare, sort_all};
 use super::ordered::Ordered;
 use crate::registry::{Registry, Slot};
 
 /// Locks that are examined in one step of a first answer: some milliseconds, so that everybody else's frames go on.
-const EXAMINED_PER_STEP: usize = 20_000;
+pub(super) const EXAMINED_PER_STEP: usize = 20_000;
 
 /// Up to this many new answers are put in their places one by one; more are sorted and merged in one pass.
 const ONE_BY_ONE: usize = 4_096;
@@ -22,7 +24,7 @@ const MERGE_EVERY_MS: i64 = 1_000;
 /// The answer to one question.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    pub(crate) question: Question,
+    pub(crate) asked: Asked,
     filter: Filter,
     ordered: Ordered,
     /// Answers that have no place in `ordered` yet.
@@ -40,10 +42,10 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn new(question: Question, now: Time) -> Answer {
+    pub(crate) fn new(asked: Asked, now: Time) -> Answer {
         Answer {
-            filter: Filter::new(&question),
-            question,
+            filter: Filter::new(&asked),
+            asked,
             ordered: Ordered::default(),
             incoming: HashSet::new(),
             members: Bits::default(),
@@ -89,9 +91,9 @@ impl Answer {
         if !self.members.get(slot) {
             return;
         }
-        let (sort, order) = (self.question.sort, self.question.order());
+        let (sort, order) = (self.asked.question.sort, self.asked.question.order());
         let stays = keys.get(slot as usize).is_some_and(|old| old.rank(sort, order) == new.rank(sort, order));
-        if new.held && stays && self.question.is_unfiltered() {
+        if new.held && stays && self.asked.question.is_unfiltered() {
             return;
         }
         self.members.set(slot, false);
@@ -126,7 +128,7 @@ impl Answer {
         if self.incoming.is_empty() {
             return;
         }
-        let (sort, order) = (self.question.sort, self.question.order());
+        let (sort, order) = (self.asked.question.sort, self.asked.question.order());
         let cmp = |a, b| compare(registry, keys, sort, order, a, b);
         if self.incoming.len() <= ONE_BY_ONE {
             for slot in self.incoming.drain() {
@@ -151,25 +153,5 @@ impl Answer {
     /// A window of the answers that have their place.
     pub(crate) fn window(&self, offset: u64, limit: u32) -> impl Iterator<Item = Slot> + '_ {
         self.ordered.window(usize::try_from(offset).unwrap_or(usize::MAX), limit as usize)
-    }
-}
-
-/// One bit a slot.
-#[derive(Debug, Default)]
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn get(&self, slot: Slot) -> bool {
-        self.0.get(slot as usize / 64).is_some_and(|word| word >> (slot % 64) & 1 == 1)
-    }
-
-    fn set(&mut self, slot: Slot, on: bool) {
-        let at = slot as usize / 64;
-        if at >= self.0.len() {
-            self.0.resize(at + 1, 0);
-        }
-        if let Some(word) = self.0.get_mut(at) {
-            if on { *word |= 1 << (slot % 64) } else { *word &= !(1 << (slot % 64)) }
-        }
     }
 }

@@ -1,8 +1,10 @@
 //! A question's filters, made ready to be asked of a million locks.
 
-use lockkeeper_model::{Flag, LockState, Question};
+use lockkeeper_model::{Flag, LockState};
 use memchr::memmem::Finder;
 
+use super::Asked;
+use crate::access::Reach;
 use crate::registry::{Record, Registry};
 
 /// Tests one lock after the other.
@@ -14,11 +16,13 @@ pub(crate) struct Filter {
     waiting: bool,
     state: Option<&'static str>,
     flag: Option<Flag>,
+    reach: Reach,
     everything: bool,
 }
 
 impl Filter {
-    pub(crate) fn new(question: &Question) -> Filter {
+    pub(crate) fn new(asked: &Asked) -> Filter {
+        let Asked { question, reach } = asked;
         let state = question.state.as_deref();
         Filter {
             words: question
@@ -31,7 +35,8 @@ impl Filter {
             waiting: state == Some("waiting"),
             state: LockState::ALL.into_iter().map(LockState::word).find(|word| Some(*word) == state),
             flag: question.flag.as_deref().and_then(|word| Flag::ALL.into_iter().find(|flag| flag.word() == word)),
-            everything: question.is_unfiltered(),
+            everything: question.is_unfiltered() && reach.is_all(),
+            reach: reach.clone(),
         }
     }
 
@@ -45,6 +50,7 @@ impl Filter {
             && self.flag.is_none_or(|flag| registry.has_flag(record, flag))
             && self.dialect.as_deref().is_none_or(|name| record.recognition.dialect == name)
             && self.source.as_deref().is_none_or(|name| registry.source_name(record.source) == name)
+            && self.reach.has(registry.source_name(record.source), &record.key)
             && self.words.iter().all(|word| {
                 contains(word, &record.key, scratch)
                     || record.holds.iter().any(|hold| contains(word, &hold.token, scratch))

@@ -32,7 +32,7 @@ impl Keys {
             blocked_s: record
                 .contention()
                 .map_or(0, |contention| u32::try_from(contention.blocked_ms() / 1_000).unwrap_or(u32::MAX)),
-            waiting_since_s: if record.waiting() == 0 { u32::MAX } else { seconds(record.waiting_since) },
+            waiting_since_s: record.waits_since().map_or(u32::MAX, seconds),
             since: record.since(),
             expires: record.expires(),
             last_change: record.last_change,

@@ -4,29 +4,36 @@
 //! - [`keys`]: what locks are ordered by.
 //! - [`filter`]: which locks are an answer.
 //! - [`answer`]: one question's answers in order, shared by all who ask the same.
+//! - [`tally`]: how many locks there are, shared by all who see the same.
 //! - [`viewers`]: who looks at which window of which answer, and what each was last told.
 //!
-//! A change costs each distinct question one filter test and one move in its order; a frame costs each distinct window
-//! its own length. Neither depends on how many locks there are.
+//! Which locks a viewer may see is part of the question. A change costs each distinct question one filter test and one
+//! move in its order; a frame costs each distinct window its own length. Neither depends on how many locks there are, nor
+//! on how many viewers ask the same.
 
 mod answer;
+mod bits;
 mod filter;
 mod keys;
 mod ordered;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod viewers;
 
 use std::collections::HashMap;
 
-use lockkeeper_model::wire::{DialectCount, Facets};
+use lockkeeper_model::wire::DialectCount;
 use lockkeeper_model::{Question, Time};
 
 pub use viewers::{Around, FRAME_MS};
 
+use crate::access::Reach;
 use crate::registry::{Registry, Slot};
+use crate::source::SourceId;
 use answer::Answer;
 use keys::Keys;
+use tally::Tally;
 use viewers::Viewers;
 
 /// An answer that nobody looks at is kept this long, in milliseconds: a person who leaves a page comes back within a
@@ -38,18 +45,42 @@ const MAX_UNWATCHED: usize = 16;
 
 type AnswerId = u32;
 
+/// A question, and which locks there are for whoever asks it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Asked {
+    /// What was asked. It must have been checked.
+    pub question: Question,
+    /// Other locks than these do not exist.
+    pub reach: Reach,
+}
+
 /// All questions and who asked them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Views {
     keys: Vec<Keys>,
-    facets: Facets,
     dialects: Dialects,
-    all: u64,
+    /// One for each reach that somebody has; that of all locks is always there, and first.
+    tallies: Vec<Tally>,
     answers: HashMap<AnswerId, Answer>,
-    by_question: HashMap<Question, AnswerId>,
+    by_question: HashMap<Asked, AnswerId>,
     next_answer: AnswerId,
     viewers: Viewers,
     scratch: Vec<u8>,
+}
+
+impl Default for Views {
+    fn default() -> Views {
+        Views {
+            keys: Vec::new(),
+            dialects: Dialects::default(),
+            tallies: vec![Tally::from_the_start(Reach::ALL, Time(0))],
+            answers: HashMap::new(),
+            by_question: HashMap::new(),
+            next_answer: 0,
+            viewers: Viewers::default(),
+            scratch: Vec::new(),
+        }
+    }
 }
 
 impl Views {
@@ -67,28 +98,30 @@ impl Views {
             answer.before_change(registry, &self.keys, slot, &new);
         }
         self.keys[at] = new;
-        self.all = self.all + u64::from(new.held) - u64::from(old.held);
-        self.facets.waiting = self.facets.waiting + u64::from(new.waiting) - u64::from(old.waiting);
-        self.facets.no_expiry = self.facets.no_expiry + u64::from(new.no_expiry) - u64::from(old.no_expiry);
-        self.dialects.count(old.dialect, old.held, false);
-        self.dialects.count(new.dialect, new.held, true);
+        for tally in &mut self.tallies {
+            tally.change(registry, slot, record, &old, &new);
+        }
         for answer in self.answers.values_mut() {
             answer.after_change(registry, slot, &mut self.scratch);
         }
     }
 
-    /// Held locks.
-    #[must_use]
-    pub fn all(&self) -> u64 {
-        self.all
+    /// How many held locks of the reach each dialect has, in the order of their names; as far as they were counted.
+    pub fn dialects(&mut self, registry: &Registry, reach: &Reach, now: Time) -> Vec<DialectCount> {
+        let place = self.tally(registry, reach, now);
+        self.tallies[place].dialects(self.dialects.0.iter().copied())
     }
 
-    /// How many held locks each dialect has, in the order of their names.
-    #[must_use]
-    pub fn dialects(&self) -> Vec<DialectCount> {
-        let mut held: Vec<_> = self.dialects.0.iter().filter(|(_, locks)| *locks > 0).collect();
-        held.sort_unstable();
-        held.into_iter().map(|&(name, locks)| DialectCount { name: name.to_owned(), locks }).collect()
+    /// How many held locks of the reach each of the first `sources` sources has; as far as they were counted.
+    pub fn by_source(&mut self, registry: &Registry, reach: &Reach, sources: usize, now: Time) -> Vec<u64> {
+        let place = self.tally(registry, reach, now);
+        (0..sources).map(|n| self.tallies[place].of_source(SourceId(u16::try_from(n).unwrap_or(u16::MAX)))).collect()
+    }
+
+    /// Whether the locks of the reach are counted; begins to count them if they are not.
+    pub fn is_counted(&mut self, registry: &Registry, reach: &Reach, now: Time) -> bool {
+        let place = self.tally(registry, reach, now);
+        !self.tallies[place].is_unexamined()
     }
 
     /// Goes on with questions that are being answered for the first time.
@@ -96,36 +129,32 @@ impl Views {
         for answer in self.answers.values_mut() {
             answer.examine(registry, &mut self.scratch);
         }
+        for tally in &mut self.tallies {
+            tally.examine(registry, &self.keys);
+        }
     }
 
-    /// Whether a question is being answered for the first time.
+    /// Whether a question is being answered, or a reach counted, for the first time.
     #[must_use]
     pub fn has_unexamined(&self) -> bool {
-        self.answers.values().any(|answer| answer.examined().is_some())
+        self.answers.values().any(|answer| answer.examined().is_some()) || self.tallies.iter().any(Tally::is_unexamined)
     }
 
     /// Whether the question has its whole answer; begins to answer it if it has none.
-    pub fn is_ready(&mut self, registry: &Registry, question: &Question, now: Time) -> bool {
-        let id = self.answer_to(registry, question, now);
+    pub fn is_ready(&mut self, registry: &Registry, asked: &Asked, now: Time) -> bool {
+        let id = self.answer_to(registry, asked, now);
         self.answers.get(&id).is_some_and(|answer| answer.examined().is_none())
     }
 
     /// A page of the answer: how many there are, and the slots.
-    pub fn page(
-        &mut self,
-        registry: &Registry,
-        question: &Question,
-        offset: u64,
-        limit: u32,
-        now: Time,
-    ) -> (u64, Vec<Slot>) {
-        let id = self.answer_to(registry, question, now);
+    pub fn page(&mut self, registry: &Registry, asked: &Asked, offset: u64, limit: u32, now: Time) -> (u64, Vec<Slot>) {
+        let id = self.answer_to(registry, asked, now);
         let Some(answer) = self.answers.get_mut(&id) else { return (0, Vec::new()) };
         answer.settle(registry, &self.keys, now, true);
         (answer.total(), answer.window(offset, limit).collect())
     }
 
-    /// Forgets answers that nobody has looked at for a while.
+    /// Forgets answers and tallies that nobody has looked at for a while.
     pub fn forget_unused(&mut self, now: Time) {
         let mut unwatched: Vec<(Time, AnswerId)> =
             self.answers.iter().filter(|(_, answer)| answer.watched == 0).map(|(&id, a)| (a.used_at, id)).collect();
@@ -134,27 +163,52 @@ impl Views {
             if (rank >= MAX_UNWATCHED || now.since(used_at) >= KEEP_UNWATCHED_MS)
                 && let Some(answer) = self.answers.remove(&id)
             {
-                self.by_question.remove(&answer.question);
+                self.by_question.remove(&answer.asked);
             }
         }
+        let mut first = true;
+        let (answers, viewers) = (&self.answers, &self.viewers);
+        self.tallies.retain(|tally| {
+            std::mem::take(&mut first)
+                || now.since(tally.used_at) < KEEP_UNWATCHED_MS
+                || viewers.have(tally.reach())
+                || answers.values().any(|answer| answer.asked.reach == *tally.reach())
+        });
     }
 
-    fn answer_to(&mut self, registry: &Registry, question: &Question, now: Time) -> AnswerId {
+    /// The place of the reach's tally, which begins to count if there was none.
+    fn tally(&mut self, registry: &Registry, reach: &Reach, now: Time) -> usize {
+        let place = self.tallies.iter().position(|tally| tally.reach() == reach).unwrap_or_else(|| {
+            let mut tally = Tally::new(reach.clone(), now);
+            // A small board is counted in this one step.
+            tally.examine(registry, &self.keys);
+            self.tallies.push(tally);
+            self.tallies.len() - 1
+        });
+        self.tallies[place].used_at = now;
+        place
+    }
+
+    fn answer_to(&mut self, registry: &Registry, asked: &Asked, now: Time) -> AnswerId {
+        let Asked { question, reach } = asked;
+        // Before the answer, so that it is counted by the time that everything is answered.
+        self.tally(registry, reach, now);
         let question = Question {
             q: question.q.split_whitespace().collect::<Vec<_>>().join(" "),
             order: Some(question.order()),
             ..question.clone()
         };
-        let id = match self.by_question.get(&question) {
+        let asked = Asked { question, reach: reach.clone() };
+        let id = match self.by_question.get(&asked) {
             Some(&id) => id,
             None => {
                 let id = self.next_answer;
                 self.next_answer = self.next_answer.wrapping_add(1);
-                let mut answer = Answer::new(question.clone(), now);
+                let mut answer = Answer::new(asked.clone(), now);
                 // A small board is answered in this one step.
                 answer.examine(registry, &mut self.scratch);
                 self.answers.insert(id, answer);
-                self.by_question.insert(question, id);
+                self.by_question.insert(asked, id);
                 id
             }
         };
@@ -165,22 +219,16 @@ impl Views {
     }
 }
 
-/// The dialects that were seen, each with its held locks. There are as many as the recognisers know: a few dozen.
+/// The dialects that were seen. There are as many as the recognisers know: a few dozen.
 #[derive(Debug, Default)]
-struct Dialects(Vec<(&'static str, u64)>);
+struct Dialects(Vec<&'static str>);
 
 impl Dialects {
     fn place_of(&mut self, name: &'static str) -> u8 {
-        let at = self.0.iter().position(|(known, _)| *known == name).unwrap_or_else(|| {
-            self.0.push((name, 0));
+        let at = self.0.iter().position(|known| *known == name).unwrap_or_else(|| {
+            self.0.push(name);
             self.0.len() - 1
         });
         u8::try_from(at).unwrap_or(u8::MAX)
-    }
-
-    fn count(&mut self, place: u8, held: bool, more: bool) {
-        if let Some((_, locks)) = self.0.get_mut(usize::from(place)).filter(|_| held) {
-            *locks = if more { *locks + 1 } else { locks.saturating_sub(1) };
-        }
     }
 }

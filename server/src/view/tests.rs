@@ -1,28 +1,35 @@
 //! A viewer that applies what it is told must see what a viewer that asks anew sees.
 
 use bytes::Bytes;
-use lockkeeper_model::wire::{Row, ServerFrame};
+use lockkeeper_model::wire::{Facets, Row, ServerFrame};
 use lockkeeper_model::{Order, Question, SortKey, Time};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
-use super::Views;
+use super::{Asked, KEEP_UNWATCHED_MS, Views};
+use crate::access::tests::{scope_of, somebody};
+use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::registry::tests::{Step, World, play, steps};
-use crate::source::Surroundings;
+use crate::source::{SourceId, Surroundings};
 
 /// What a viewer's screen shows.
 #[derive(Debug, Default)]
 struct Screen {
     rows: Vec<Row>,
     total: u64,
+    all: u64,
+    facets: Facets,
 }
 
 impl Screen {
     fn read(&mut self, frames: &mut mpsc::Receiver<Bytes>) {
         while let Ok(frame) = frames.try_recv() {
             match serde_json::from_slice(&frame).unwrap() {
-                ServerFrame::Window { rows, total, .. } => *self = Screen { rows, total },
-                ServerFrame::Delta { order, rows, total, .. } => {
+                ServerFrame::Window { rows, total, all, facets, .. } => {
+                    *self = Screen { rows, total, all, facets };
+                }
+                ServerFrame::Delta { order, rows, total, all, facets, .. } => {
+                    (self.all, self.facets) = (all, facets);
                     let mut all = std::mem::take(&mut self.rows);
                     for row in rows {
                         match all.iter_mut().find(|known| known.row == row.row) {
@@ -43,6 +50,13 @@ impl Screen {
             }
         }
     }
+}
+
+/// What of its rows does not depend on when each was last told.
+fn shown(screen: &Screen) -> Vec<String> {
+    let one =
+        |row: &Row| format!("{} {:?} {:?} {:?} {}", row.id, row.token, row.expires_at, row.waiters, row.generation);
+    screen.rows.iter().map(one).collect()
 }
 
 fn note(world: &mut World, views: &mut Views) {
@@ -81,7 +95,7 @@ proptest! {
         }
         let (tx, mut frames) = mpsc::channel(2);
         let mut screen = Screen::default();
-        views.connect(1, tx);
+        views.connect(1, Reach::ALL, tx);
         views.ask(&world.registry, 1, 5, &question, offset, limit, Time(world.now));
         for step in &steps {
             play(&mut world, step);
@@ -98,39 +112,129 @@ proptest! {
 
         let (tx, mut fresh_frames) = mpsc::channel(2);
         let mut fresh = Screen::default();
-        views.connect(2, tx);
+        views.connect(2, Reach::ALL, tx);
         views.ask(&world.registry, 2, 9, &question, offset, limit, Time(world.now));
         views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
         fresh.read(&mut fresh_frames);
-        let shown = |screen: &Screen| {
-            screen
-                .rows
-                .iter()
-                .map(|row| (row.id.to_string(), row.token.clone(), row.expires_at, row.waiters, row.generation.clone()))
-                .collect::<Vec<_>>()
-        };
         prop_assert_eq!(shown(&screen), shown(&fresh));
         prop_assert_eq!(screen.total, fresh.total);
     }
 
     #[test]
+    fn a_part_is_what_is_left_of_the_whole_without_the_rest(
+        before in steps(), steps in steps(), question in question(), (roles, only) in somebody(),
+    ) {
+        let (mut world, mut views) = (World::new(), Views::default());
+        for step in &before {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+        }
+        let scope = scope_of(&roles, only.as_deref());
+        let connect = |views: &mut Views, world: &World, viewer: u64, reach: &Reach, question: &Question| {
+            let (tx, frames) = mpsc::channel(200);
+            views.connect(viewer, reach.clone(), tx);
+            views.ask(&world.registry, viewer, 1, question, 0, 100, Time(world.now));
+            frames
+        };
+        let mut frames = connect(&mut views, &world, 1, scope.seen(), &question);
+        for step in &steps {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+            views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+        }
+        let mut frames_of_all = connect(&mut views, &world, 2, &Reach::ALL, &question);
+        let mut frames_of_held = connect(&mut views, &world, 3, &Reach::ALL, &Question::default());
+        views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+        let [mut part, mut whole, mut held] = [(); 3].map(|()| Screen::default());
+        part.read(&mut frames);
+        whole.read(&mut frames_of_all);
+        held.read(&mut frames_of_held);
+
+        for screen in [&mut whole, &mut held] {
+            screen.rows.retain(|row| scope.may(Right::View, &row.source, &row.id.key().unwrap()));
+        }
+        prop_assert_eq!(shown(&part), shown(&whole));
+        prop_assert_eq!((part.total, part.all), (whole.rows.len() as u64, held.rows.len() as u64));
+        let no_expiry = held.rows.iter().filter(|row| row.expires_at.is_none()).count() as u64;
+        let waiting = held.rows.iter().filter(|row| row.waiters.is_some_and(|waiters| waiters > 0)).count() as u64;
+        prop_assert_eq!(part.facets, Facets { waiting, no_expiry });
+
+        let now = Time(world.now);
+        let asked = Asked { question, reach: scope.seen().clone() };
+        let (total, slots) = views.page(&world.registry, &asked, 0, 100, now);
+        prop_assert_eq!((total, slots.len()), (part.total, part.rows.len()));
+        prop_assert_eq!(views.by_source(&world.registry, scope.seen(), 1, now), [part.all]);
+        let by_dialect = views.dialects(&world.registry, scope.seen(), now);
+        prop_assert_eq!(by_dialect.iter().map(|dialect| dialect.locks).sum::<u64>(), part.all);
+    }
+
+    #[test]
     fn an_answer_kept_up_to_date_is_the_answer_computed_anew(steps in steps(), question in question()) {
         let (mut world, mut views) = (World::new(), Views::default());
-        views.page(&world.registry, &question, 0, 100, Time(0));
+        let asked = Asked { question, reach: Reach::ALL };
+        views.page(&world.registry, &asked, 0, 100, Time(0));
         for step in &steps {
             play(&mut world, step);
             note(&mut world, &mut views);
         }
-        let kept = views.page(&world.registry, &question, 0, 100, Time(world.now));
+        let kept = views.page(&world.registry, &asked, 0, 100, Time(world.now));
         let mut anew = Views::default();
         for slot in 0..world.registry.slots() {
             anew.change(&world.registry, slot as u32);
         }
-        prop_assert_eq!(kept, anew.page(&world.registry, &question, 0, 100, Time(world.now)));
-        prop_assert_eq!(views.all(), world.held().len() as u64);
-        let by_dialect: u64 = views.dialects().iter().map(|dialect| dialect.locks).sum();
-        prop_assert_eq!(by_dialect, views.all());
+        prop_assert_eq!(kept, anew.page(&world.registry, &asked, 0, 100, Time(world.now)));
+        let now = Time(world.now);
+        let by_dialect = views.dialects(&world.registry, &Reach::ALL, now).iter().map(|dialect| dialect.locks).sum::<u64>();
+        prop_assert_eq!(by_dialect, world.held().len() as u64);
+        prop_assert_eq!(views.by_source(&world.registry, &Reach::ALL, 1, now), [by_dialect]);
     }
+}
+
+#[test]
+fn what_is_hidden_moves_nothing_and_those_who_see_the_same_share() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    world.scan();
+    let change = |world: &mut World, views: &mut Views, key: u8, token: u8| {
+        play(world, &Step::Take(key, token, None));
+        play(world, &Step::Notice(key));
+        note(world, views);
+        views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+    };
+    change(&mut world, &mut views, 1, 1);
+    change(&mut world, &mut views, 2, 1);
+    let mut all = Vec::new();
+    for viewer in 0..100 {
+        // The same in other words and another order.
+        let twice = [&["lock:1*", "x"][..], &["x", "lock:1*", "x"]][viewer as usize % 2];
+        let (tx, frames) = mpsc::channel(4);
+        views.connect(viewer, reach_of(twice), tx);
+        views.ask(&world.registry, viewer, 1, &Question::default(), 0, 10, Time(world.now));
+        views.follow(&world.registry, viewer, Some((SourceId(0), "lock:2".into())));
+        all.push(frames);
+    }
+    views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+    assert_eq!((views.answers.len(), views.tallies.len()), (1, 2), "one answer, and the tally of all beside theirs");
+    let mut heard =
+        || -> usize { all.iter_mut().map(|frames| std::iter::from_fn(|| frames.try_recv().ok()).count()).sum() };
+    assert_eq!(heard(), 200, "a window and a followed lock that is not there");
+    change(&mut world, &mut views, 2, 2);
+    change(&mut world, &mut views, 3, 1);
+    assert_eq!(heard(), 0);
+    change(&mut world, &mut views, 1, 2);
+    assert_eq!(heard(), 100);
+
+    for viewer in 0..100 {
+        views.leave(viewer);
+    }
+    views.forget_unused(Time(world.now).plus(KEEP_UNWATCHED_MS));
+    assert_eq!((views.answers.len(), views.tallies.len()), (0, 1));
+}
+
+fn reach_of(keys: &[&str]) -> Reach {
+    let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    let role = Role { name: "r".into(), groups: Vec::new(), grant: Grant::new([Right::View], &[], &keys) };
+    let person = Person { via: Via::Password, roles: vec!["r".into()], ..Person::loopback() };
+    Policy::new(vec![role]).scope(&person).seen().clone()
 }
 
 #[test]
@@ -141,7 +245,7 @@ fn an_ended_row_is_told_with_how_it_ended() {
     play(&mut world, &Step::Notice(1));
     note(&mut world, &mut views);
     let (tx, mut frames) = mpsc::channel(4);
-    views.connect(1, tx);
+    views.connect(1, Reach::ALL, tx);
     views.ask(&world.registry, 1, 1, &Question::default(), 0, 10, Time(world.now));
     views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
     frames.try_recv().unwrap();

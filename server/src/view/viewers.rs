@@ -8,7 +8,8 @@ use lockkeeper_model::{LockId, Question, Time};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::{AnswerId, Views};
+use super::{AnswerId, Asked, Views};
+use crate::access::Reach;
 use crate::registry::{Registry, Slot};
 use crate::source::{SourceId, Surroundings};
 
@@ -31,6 +32,8 @@ type Place = (AnswerId, u64, u32);
 #[derive(Debug)]
 struct Viewer {
     frames: mpsc::Sender<Bytes>,
+    /// Which locks there are for this viewer.
+    reach: Reach,
     ask: u32,
     place: Option<Place>,
     /// It must be told the whole window: it has just asked, or did not keep up.
@@ -42,6 +45,8 @@ struct Viewer {
 struct Followed {
     source: SourceId,
     key: Bytes,
+    /// It is out of the viewer's reach: as if it had never been.
+    is_hidden: bool,
     /// The slot and its version when it was last told; `None`: never told.
     told: Option<Option<(Slot, u32)>>,
 }
@@ -70,10 +75,18 @@ struct Told {
     examined: Option<u64>,
 }
 
+impl Viewers {
+    /// Whether there is a viewer with this reach.
+    pub(super) fn have(&self, reach: &Reach) -> bool {
+        self.viewers.values().any(|viewer| viewer.reach == *reach)
+    }
+}
+
 impl Views {
-    /// A new viewer.
-    pub fn connect(&mut self, viewer: u64, frames: mpsc::Sender<Bytes>) {
-        self.viewers.viewers.insert(viewer, Viewer { frames, ask: 0, place: None, needs_window: false, follow: None });
+    /// A new viewer, for whom there are only the locks of this reach.
+    pub fn connect(&mut self, viewer: u64, reach: Reach, frames: mpsc::Sender<Bytes>) {
+        let new = Viewer { frames, reach, ask: 0, place: None, needs_window: false, follow: None };
+        self.viewers.viewers.insert(viewer, new);
     }
 
     /// A viewer left.
@@ -100,10 +113,9 @@ impl Views {
         limit: u32,
         now: Time,
     ) {
-        if !self.viewers.viewers.contains_key(&viewer) {
-            return;
-        }
-        let answer = self.answer_to(registry, question, now);
+        let Some(who) = self.viewers.viewers.get(&viewer) else { return };
+        let asked = Asked { question: question.clone(), reach: who.reach.clone() };
+        let answer = self.answer_to(registry, &asked, now);
         let place = (answer, offset, limit);
         self.detach(viewer);
         if let Some(answer) = self.answers.get_mut(&answer) {
@@ -118,9 +130,12 @@ impl Views {
     }
 
     /// A viewer names the lock that it follows.
-    pub fn follow(&mut self, viewer: u64, lock: Option<(SourceId, Bytes)>) {
-        if let Some(viewer) = self.viewers.viewers.get_mut(&viewer) {
-            viewer.follow = lock.map(|(source, key)| Followed { source, key, told: None });
+    pub fn follow(&mut self, registry: &Registry, viewer: u64, lock: Option<(SourceId, Bytes)>) {
+        if let Some(Viewer { follow, reach, .. }) = self.viewers.viewers.get_mut(&viewer) {
+            *follow = lock.map(|(source, key)| {
+                let is_hidden = !reach.has(registry.source_name(source), &key);
+                Followed { source, key, is_hidden, told: None }
+            });
         }
     }
 
@@ -132,16 +147,32 @@ impl Views {
         }
     }
 
-    /// Sends one encoded frame to everybody who keeps up.
-    pub fn tell_all(&mut self, frame: &ServerFrame) {
-        if self.viewers.viewers.is_empty() {
-            return;
+    /// What viewers can see, each reach once.
+    #[must_use]
+    pub fn reaches(&self) -> Vec<Reach> {
+        let mut reaches: Vec<Reach> = Vec::new();
+        for viewer in self.viewers.viewers.values() {
+            if !reaches.contains(&viewer.reach) {
+                reaches.push(viewer.reach.clone());
+            }
         }
+        reaches
+    }
+
+    /// The reach of one viewer.
+    #[must_use]
+    pub fn reach(&self, viewer: u64) -> Option<&Reach> {
+        self.viewers.viewers.get(&viewer).map(|viewer| &viewer.reach)
+    }
+
+    /// Sends one encoded frame to everybody with this reach who keeps up.
+    pub fn tell_all(&mut self, reach: &Reach, frame: &ServerFrame) {
         let encoded = encode(frame);
         let gone: Vec<u64> = self
             .viewers
             .viewers
             .iter()
+            .filter(|(_, viewer)| viewer.reach == *reach)
             .filter(|(_, viewer)| matches!(viewer.frames.try_send(encoded.clone()), Err(TrySendError::Closed(_))))
             .map(|(&id, _)| id)
             .collect();
@@ -184,12 +215,15 @@ impl Views {
         let (answer_id, offset, limit) = place;
         let Some(answer) = self.answers.get_mut(&answer_id) else { return false };
         answer.settle(registry, &self.keys, now, false);
+        let tally = self.tallies.iter().find(|tally| *tally.reach() == answer.asked.reach);
+        let (all, facets) = tally.map_or_else(Default::default, |tally| (tally.all, tally.facets));
         let told = Told {
             epoch: answer.epoch,
             total: answer.total(),
-            all: self.all,
-            facets: self.facets,
-            examined: answer.examined(),
+            all,
+            facets,
+            // How many others were looked at is nobody's business.
+            examined: answer.examined().map(|examined| examined.min(all)),
         };
         let Some(window) = self.viewers.windows.get_mut(&place) else { return false };
         let row = |shown: &Shown| {
@@ -271,7 +305,7 @@ impl Views {
         let mut gone = Vec::new();
         for (&id, viewer) in &mut self.viewers.viewers {
             let Some(followed) = &mut viewer.follow else { continue };
-            let slot = registry.find(followed.source, &followed.key);
+            let slot = registry.find(followed.source, &followed.key).filter(|_| !followed.is_hidden);
             let state = slot.map(|slot| (slot, self.keys.get(slot as usize).map_or(0, |keys| keys.version)));
             if followed.told == Some(state) {
                 continue;

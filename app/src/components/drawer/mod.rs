@@ -5,7 +5,9 @@ mod flags;
 mod holder;
 mod masters;
 mod release_button;
+mod sampled;
 mod stored;
+mod trace;
 mod waiters;
 
 use leptos::html;
@@ -26,6 +28,7 @@ use masters::Masters;
 use release_button::ReleaseButton;
 pub(crate) use release_button::{head, may_evict};
 use stored::StoredForm;
+use trace::Trace;
 use waiters::Waiting;
 
 use crate::live::Live;
@@ -122,6 +125,7 @@ pub(crate) fn Drawer(
                     <Waiting lock releasing />
                     <Flags lock />
                     <Section title=over facts=contention />
+                    <Trace />
                     <Section title=text(|| "Why this dialect") facts=dialect />
                     <Section title=text(|| "Form") facts=form />
                     <StoredForm lock />

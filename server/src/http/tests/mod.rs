@@ -2,6 +2,7 @@
 
 mod auditing;
 mod guard;
+mod matrix;
 mod reading;
 mod releasing;
 mod streams;
@@ -36,6 +37,15 @@ impl Rim {
     fn with_releases(enabled: bool) -> Rim {
         let fake = Fake::new(&["orders", "a/b"]);
         fake.hold("lock:stock:4711", "alice", "g1");
+        Rim::of(fake, enabled)
+    }
+
+    /// In front of another world.
+    fn around(fake: Fake) -> Rim {
+        Rim::of(fake, true)
+    }
+
+    fn of(fake: Fake, enabled: bool) -> Rim {
         let listen = SocketAddr::from(([127, 0, 0, 1], 7420));
         let state = AppState::new(
             fake.board.clone(),

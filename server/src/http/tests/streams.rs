@@ -172,7 +172,9 @@ async fn events_come_with_id_name_and_data() {
     let mut stream = events(&rim, "/api/v1/events?source=orders&lock=lock:stock:4711", None).await;
     assert_eq!(
         rim.fake.asked(),
-        ["subscribe EventFilter { source: Some(\"orders\"), lock: Some(LockId(\"lock:stock:4711\")) } None"]
+        [
+            "subscribe EventFilter { reach: all, source: Some(\"orders\"), lock: Some(LockId(\"lock:stock:4711\")) } None"
+        ]
     );
     rim.fake.with(|world| world.tell("lock:stock:4711", TransitionKind::Acquired));
     let event = chunk(&mut stream).await;

@@ -21,11 +21,13 @@ fn report() -> Arc<TraceReport> {
         commands: 412,
         bytes: 40_960,
         unreadable: 0,
-        largest_delay_ms: 0.4,
+        cost: "412 commands".to_owned(),
+        largest_delay_ms: 1,
         locks: Vec::new(),
         locks_not_counted: 0,
         already_blocked: None,
         missing: Vec::new(),
+        nodes: Vec::new(),
     })
 }
 

@@ -99,7 +99,7 @@ struct FilterArguments {
 impl From<FilterArguments> for Filter {
     fn from(given: FilterArguments) -> Filter {
         let FilterArguments { source, lock, actor, outcome, since, until } = given;
-        Filter { source, lock, actor, outcome, since, until }
+        Filter { source, lock, actor, outcome, since, until, reach: None }
     }
 }
 
@@ -164,12 +164,12 @@ fn list(store: &Store, filter: &Filter, limit: u64, out: &mut impl Write) -> Res
     let (mut left, mut before) = (limit, None);
     while left > 0 {
         let batch = usize::try_from(left).unwrap_or(BATCH).min(BATCH);
-        let entries = store.entries(filter, Part::Before(before), batch)?;
-        for entry in &entries {
+        let found = store.entries(filter, Part::Before(before), batch)?;
+        for entry in &found.entries {
             writeln!(out, "{}", line(entry))?;
         }
-        let Some(last) = entries.last().filter(|_| entries.len() == batch) else { break };
-        (left, before) = (left - batch as u64, Some(last.seq));
+        before = found.more_after;
+        left = if before.is_some() { left.saturating_sub(found.entries.len() as u64) } else { 0 };
     }
     Ok(())
 }
@@ -205,12 +205,12 @@ fn export(store: &Store, filter: &Filter, format: Format, out: &mut impl Write) 
     // What comes after the beginning is for the next export.
     let (mut after, upto) = (0, store.chain()?.length);
     loop {
-        let entries = store.entries(filter, Part::Between(after, upto), BATCH)?;
-        for entry in &entries {
+        let found = store.entries(filter, Part::Between(after, upto), BATCH)?;
+        for entry in &found.entries {
             out.write_all(format.line(entry).as_bytes())?;
         }
-        match entries.last() {
-            Some(last) => after = last.seq,
+        match found.more_after {
+            Some(last) => after = last,
             None => return Ok(()),
         }
     }

@@ -10,7 +10,7 @@ pub const GENESIS: &str = "00000000000000000000000000000000000000000000000000000
 
 /// The longest name of a source, a lock or a person that is written whole, in bytes. Redis allows keys of half a gigabyte,
 /// which nobody could read; a longer one is cut and says so.
-const MAX_NAME_BYTES: usize = 2_048;
+pub(super) const MAX_NAME_BYTES: usize = 2_048;
 
 /// The longest reason and the longest sentence, in bytes: four for each character that a reason may have.
 const MAX_TEXT_BYTES: usize = 2_048;

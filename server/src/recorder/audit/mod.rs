@@ -29,7 +29,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use entry::{Deed, GENESIS, is_cut, outcome_word, token_sha256};
 pub use export::Format;
-pub use store::{AuditError, FILE, Filter, Part, Store, Stored};
+pub use store::{AuditError, FILE, Filter, Found, Part, Store, Stored};
 pub use verify::{MAX_FINDINGS, Verdict, verify};
 pub use webhook::Webhook;
 use writer::{Ask, Counts, Urgency};
@@ -216,11 +216,11 @@ impl Audit {
     pub async fn page(&self, filter: Filter, before: Option<u64>, limit: usize) -> Result<AuditPage, AuditError> {
         self.read(move |store| {
             // One more than the page has, to know whether there is another.
-            let mut entries = store.entries(&filter, Part::Before(before), limit + 1)?;
+            let Found { mut entries, more_after } = store.entries(&filter, Part::Before(before), limit + 1)?;
             let has_more = entries.len() > limit;
             entries.truncate(limit);
-            let next_before = entries.last().filter(|_| has_more).map(|entry| entry.seq);
-            Ok(AuditPage { entries, next_before, chain: store.chain()? })
+            let next_before = if has_more { entries.last().map(|entry| entry.seq) } else { more_after };
+            Ok(AuditPage { entries, next_before, chain: Some(store.chain()?) })
         })
         .await
     }
@@ -229,13 +229,7 @@ impl Audit {
     ///
     /// # Errors
     /// When the audit cannot be read.
-    pub async fn run(
-        &self,
-        filter: Filter,
-        after: u64,
-        upto: u64,
-        limit: usize,
-    ) -> Result<Vec<AuditEntry>, AuditError> {
+    pub async fn run(&self, filter: Filter, after: u64, upto: u64, limit: usize) -> Result<Found, AuditError> {
         self.read(move |store| store.entries(&filter, Part::Between(after, upto), limit)).await
     }
 
@@ -386,6 +380,7 @@ impl Attempt {
         let seq = self.seq;
         let found = self.audit.run(Filter::default(), seq.saturating_sub(1), seq, 1).await?;
         Ok(found
+            .entries
             .into_iter()
             .next()
             .map(|intention| Unresolved { intention, outcome: outcome_word(outcome).to_owned() }))

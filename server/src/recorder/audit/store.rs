@@ -3,17 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lockkeeper_model::{AuditChain, AuditEntry, AuditKind, Time};
+use lockkeeper_model::{AuditChain, AuditEntry, AuditKind, LockId, Time};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params_from_iter};
 
-use super::entry::{Deed, GENESIS, Sealed, lock_name, seal};
+use super::entry::{Deed, GENESIS, MAX_NAME_BYTES, Sealed, lock_name, seal};
+use crate::access::Reach;
 
 /// The file within the data folder.
 pub const FILE: &str = "audit.db";
 
 /// How long a write waits for somebody who has locked the file. A person waits for the release meanwhile.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// Entries that are looked through at once for those that somebody may know of: some ten megabytes, a fraction of a second
+/// in which nobody else is answered.
+const MAX_LOOKED_THROUGH: usize = 5_000;
 
 /// The version of what is stored.
 const VERSION: i64 = 1;
@@ -98,6 +103,25 @@ pub struct Filter {
     pub since: Option<Time>,
     /// From before this moment.
     pub until: Option<Time>,
+    /// Only about locks that somebody with this reach may see; `None`: whatever they are about. What is about no lock is
+    /// for whoever sees everything.
+    pub reach: Option<Reach>,
+}
+
+impl Filter {
+    /// The reach, if it is not everything.
+    fn limited_to(&self) -> Option<&Reach> {
+        self.reach.as_ref().filter(|reach| !reach.is_all())
+    }
+}
+
+/// What was found of a part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Those that pass the filter.
+    pub entries: Vec<AuditEntry>,
+    /// The number of the last entry that was looked at, if there may be more after it.
+    pub more_after: Option<u64>,
 }
 
 /// Which part of them.
@@ -224,11 +248,11 @@ impl Store {
         chain(&self.connection)
     }
 
-    /// At most `limit` entries of this part: the newest first of [`Part::Before`], the oldest first of [`Part::Between`].
+    /// At most `limit` entries of this part, and of [`MAX_LOOKED_THROUGH`] where not all may be known: the newest first of [`Part::Before`], the oldest first of [`Part::Between`].
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn entries(&self, filter: &Filter, part: Part, limit: usize) -> Result<Vec<AuditEntry>, AuditError> {
+    pub fn entries(&self, filter: &Filter, part: Part, limit: usize) -> Result<Found, AuditError> {
         let mut wanted: Vec<(&str, Value)> = Vec::new();
         let mut want = |condition, value: Option<Value>| wanted.extend(value.map(|value| (condition, value)));
         want("source = ?", filter.source.as_deref().map(lock_name).map(Value::Text));
@@ -248,12 +272,31 @@ impl Store {
                 "ASC"
             }
         };
+        let most = if filter.limited_to().is_some() { MAX_LOOKED_THROUGH } else { limit };
         let conditions: Vec<&str> = wanted.iter().map(|(condition, _)| *condition).collect();
         let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
-        let sql = format!("SELECT entry, hash FROM entries WHERE {conditions} ORDER BY seq {order} LIMIT {limit}");
+        let sql = format!("SELECT entry, hash FROM entries WHERE {conditions} ORDER BY seq {order} LIMIT {most}");
         let mut statement = self.connection.prepare(&sql)?;
         let rows = statement.query_map(params_from_iter(wanted.into_iter().map(|(_, value)| value)), texts)?;
-        rows.map(|row| entry(row?)).collect()
+        let mut found = Found::default();
+        for (looked_at, row) in (1..).zip(rows) {
+            let mut entry = entry(row?)?;
+            let seq = entry.seq;
+            match filter.limited_to() {
+                Some(reach) if !is_seen(&entry, reach) => {}
+                Some(_) => {
+                    entry.previous.clear();
+                    entry.hash.clear();
+                    found.entries.push(entry);
+                }
+                None => found.entries.push(entry),
+            }
+            if found.entries.len() == limit || looked_at == most {
+                found.more_after = Some(seq);
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Attempts whose end was never written, oldest first: the server ended in the middle of them.
@@ -343,6 +386,14 @@ impl Store {
     pub(super) fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// Whether whoever has this reach, which is not everything, may know of the entry.
+fn is_seen(entry: &AuditEntry, reach: &Reach) -> bool {
+    let (Some(source), Some(lock)) = (&entry.source, &entry.lock) else { return false };
+    // Of a name that may have been cut nobody can say what it matches.
+    let key = || (lock.len() < MAX_NAME_BYTES).then(|| LockId::parse(lock).ok()?.key().ok()).flatten();
+    reach.has_all_of(source) || key().is_some_and(|key| reach.has(source, &key))
 }
 
 /// What is said of an attempt that the server did not survive.

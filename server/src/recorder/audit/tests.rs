@@ -115,13 +115,13 @@ async fn entries_are_found_by_what_they_say_and_come_in_pages() {
     assert_eq!(seqs(Filter { until: Some(Time(0)), ..Filter::default() }).await, [0; 0]);
 
     let page = audit.page(Filter::default(), None, 3).await.unwrap();
-    assert_eq!((page.entries.len(), page.next_before, page.chain.length), (3, Some(2), 4));
+    assert_eq!((page.entries.len(), page.next_before, page.chain.unwrap().length), (3, Some(2), 4));
     let page = audit.page(Filter::default(), page.next_before, 3).await.unwrap();
     assert_eq!((page.entries.len(), page.entries[0].seq, page.next_before), (1, 1, None));
     let page = audit.page(Filter::default(), None, 4).await.unwrap();
     assert_eq!((page.entries.len(), page.next_before), (4, None));
     let run = audit.run(Filter::default(), 1, 3, 10).await.unwrap();
-    assert_eq!(run.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(run.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2, 3]);
 }
 
 #[tokio::test]

@@ -228,6 +228,9 @@ struct Read {
     lingers: bool,
     /// The root itself is not there, whatever stands beside it.
     rootless: bool,
+    /// When the last of what it is was read. A remaining life is counted from here: from before what stands beside the
+    /// root was read, it would end too early, and no release would find it as it was shown.
+    read_at: Time,
 }
 
 impl Reader {
@@ -247,6 +250,7 @@ impl Reader {
         let read_at = clock::now();
         self.search_large(client, &mut raws, purpose).await?;
         let beside = self.beside(client, &raws, &roots, purpose).await?;
+        let all_read_at = if beside.is_empty() { read_at } else { clock::now() };
         let heard = self.listen(client, &raws, &beside).await?;
 
         let mut unread = Vec::new();
@@ -257,14 +261,15 @@ impl Reader {
                 continue;
             };
             read.rootless = raw.value == Value::Missing;
-            read.found = self.recognise(&raw, &beside, &heard, read_at);
+            read.read_at = if beside.contains_key(&raw.key) { all_read_at } else { read_at };
+            read.found = self.recognise(&raw, &beside, &heard, read.read_at);
         }
         for i in unread.into_iter().rev() {
             roots.remove(i);
         }
         let mut sights = Vec::with_capacity(roots.len());
-        for read in self.spans(roots, &mut sights, asked_at, read_at) {
-            self.tell(read, &mut sights, asked_at, read_at);
+        for read in self.spans(roots, &mut sights, asked_at) {
+            self.tell(read, &mut sights, asked_at);
         }
         for (id, root) in parts {
             if sights.iter().all(|sight| sight.key != id)
@@ -289,7 +294,8 @@ impl Reader {
     fn roots(&self, wanted: Vec<Wanted>) -> Vec<Read> {
         // Nearly always each key is a lock by itself, and no key comes twice.
         if !self.memory.has_any() && wanted.iter().all(|one| dialect::root_of(&one.key).is_none()) {
-            let alone = |wanted| Read { wanted, found: dialect::none(), lingers: false, rootless: false };
+            let alone =
+                |wanted| Read { wanted, found: dialect::none(), lingers: false, rootless: false, read_at: Time(0) };
             return wanted.into_iter().map(alone).collect();
         }
         let mut roots: Vec<Read> = Vec::with_capacity(wanted.len());
@@ -307,7 +313,7 @@ impl Reader {
             }
             places.insert(wanted.key.clone(), roots.len());
             let lingers = led || self.memory.lingers(&wanted.key);
-            roots.push(Read { wanted, found: dialect::none(), lingers, rootless: false });
+            roots.push(Read { wanted, found: dialect::none(), lingers, rootless: false, read_at: Time(0) });
         };
         for one in wanted {
             let root = self.memory.root_of(&one.key);
@@ -495,7 +501,7 @@ impl Reader {
     }
 
     /// Puts together locks that have one token in several keys; answers the rest.
-    fn spans(&self, roots: Vec<Read>, sights: &mut Vec<Sight>, asked_at: Time, read_at: Time) -> Vec<Read> {
+    fn spans(&self, roots: Vec<Read>, sights: &mut Vec<Sight>, asked_at: Time) -> Vec<Read> {
         let hold = |read: &Read| match &read.found[..] {
             [only] if only.form.recognition.traits.may_span_keys => {
                 only.form.holds.first().map(|hold| (hold.token.clone(), hold.ttl_ms))
@@ -529,6 +535,7 @@ impl Reader {
                 reads.iter().filter(|read| !read.found.is_empty()).map(|read| read.wanted.key.clone()).collect();
             let whole = there.len() == keys.len();
             let said = reads.iter().find_map(|read| read.wanted.noticed_at);
+            let read_at = reads.iter().map(|read| read.read_at).max().unwrap_or(asked_at);
             let Some(place) = reads.iter().position(|read| !read.found.is_empty()) else { continue };
             let first = reads.swap_remove(place);
             let new = first.wanted.new;
@@ -568,8 +575,8 @@ impl Reader {
     }
 
     /// Reports the locks under one root, and those that left it.
-    fn tell(&self, read: Read, sights: &mut Vec<Sight>, asked_at: Time, read_at: Time) {
-        let Read { wanted, mut found, rootless, .. } = read;
+    fn tell(&self, read: Read, sights: &mut Vec<Sight>, asked_at: Time) {
+        let Read { wanted, mut found, rootless, read_at, .. } = read;
         let is_plain = |lock: &FoundLock| lock.part.is_none() && lock.form.extra.is_none();
         if !self.memory.has_any() && !rootless && found.len() == 1 && is_plain(&found[0]) {
             if let Some(lock) = found.pop() {

@@ -15,7 +15,6 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::dirty::Dirty;
-use super::glob;
 use super::trouble::refused_command;
 use super::{BoardGone, Shared};
 use crate::clock;
@@ -43,7 +42,7 @@ pub(super) struct Chosen {
 /// Chooses the best feed that the store and the credential allow, and switches it on for this connection.
 pub(super) async fn choose(shared: &Shared, client: &Client) -> Result<Chosen, Error> {
     let wanted = shared.config.feed;
-    let prefixes = glob::prefixes(&shared.config.patterns);
+    let prefixes = shared.scope.prefixes();
     let mut why_not = Vec::new();
     if wanted.is_none_or(|kind| kind == FeedKind::Tracking) {
         shared.pacer.count(1);
@@ -95,9 +94,8 @@ async fn subscribe(shared: &Shared, client: &Client, prefixes: &[String]) -> Res
     let db = shared.config.database;
     let narrow = has('K') && prefixes.iter().all(|prefix| !prefix.is_empty());
     let (channels, because): (Vec<String>, _) = if narrow {
-        let patterns = &shared.config.patterns;
         (
-            patterns.iter().map(|pattern| format!("__keyspace@{db}__:{pattern}")).collect(),
+            shared.scope.patterns().map(|pattern| format!("__keyspace@{db}__:{pattern}")).collect(),
             "keyspace notifications of the patterns; keys that are not UTF-8 are found by scans only",
         )
     } else if has('E') {

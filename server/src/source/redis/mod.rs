@@ -23,6 +23,7 @@
 //!   say of themselves.
 //! - [`vital`]: how busy the store is, and whether its keys vanished. [`surroundings`]: what of the store itself bears on
 //!   its locks, and whose connections are open.
+//! - [`replication`]: how much of a primary the one that takes over from it has.
 //! - [`release`]: freeing exactly one hold.
 //! - [`trace`]: looking at every command for some seconds, to see who tries in vain and whose connection holds.
 //! - [`pace`]: what all of this may cost. [`status`], [`trouble`]: what is said about it.
@@ -36,7 +37,6 @@ mod dirty;
 mod elsewhere;
 mod endpoint;
 mod feed;
-mod glob;
 mod guess;
 mod link;
 mod listening;
@@ -46,6 +46,7 @@ mod packed;
 mod publish;
 mod read;
 mod release;
+mod replication;
 mod reported;
 mod scan;
 mod scope;
@@ -66,7 +67,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use lockkeeper_model::FeedKind;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Batch, Report, SourceHandle, SourceId};
@@ -179,6 +180,8 @@ struct Shared {
     /// How many locks the board knows of this source.
     locks: Arc<AtomicU64>,
     tracer: Arc<trace::Tracer>,
+    /// Of this node.
+    offsets: Arc<replication::Offsets>,
 }
 
 /// The board ended: the server is shutting down.
@@ -215,7 +218,7 @@ pub fn spawn(id: SourceId, config: RedisConfig, reports: mpsc::Sender<Batch>, st
     let name = config.name.as_str().into();
     let whole = Arc::new(Whole::new(id, reports));
     let (publisher, status) = publish::Publisher::new(&config);
-    let (tracer, last_trace) = trace::Tracer::new(config.trace_limit);
-    tokio::spawn(supervisor::run(Arc::new(config), whole, locks.clone(), publisher, Arc::new(tracer), orders, stop));
+    let (traced, last_trace) = watch::channel(None);
+    tokio::spawn(supervisor::run(Arc::new(config), whole, locks.clone(), publisher, traced, orders, stop));
     SourceHandle { id, name, status, commands, locks, last_trace }
 }

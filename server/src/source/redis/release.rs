@@ -5,11 +5,13 @@ use fred::clients::Client;
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, LuaInterface};
 use fred::types::{Key, Value as Reply};
+use lockkeeper_model::{LockId, words};
 
 use super::connect::{self, For};
 use super::elsewhere::{MAX_HOPS, Redirect, asking};
 use super::endpoint::Address;
 use super::session::{cluster_info, field};
+use super::topology::slot_of;
 use super::trouble::{Trouble, refused_command, was_dropped};
 use super::{Shared, dialect};
 use crate::clock;
@@ -90,9 +92,31 @@ async fn run(client: &Client, order: &ReleaseOrder) -> Result<ReleaseReply, Erro
         return Ok(ReleaseReply::Failed { because });
     };
     let script = dialect.release(order, clock::now().0);
-    let keys: Vec<Key> = script.keys.into_iter().map(|key| Key::from(Bytes::from(key))).collect();
+    let names: Vec<Bytes> = script.keys.into_iter().map(Bytes::from).collect();
+    let keys: Vec<Key> = names.iter().cloned().map(Key::from).collect();
     let arguments: Vec<Reply> = script.arguments.into_iter().map(|argument| Reply::Bytes(argument.into())).collect();
-    client.eval::<Reply, _, _, _>(script.code, keys, arguments).await.map(understand)
+    match client.eval::<Reply, _, _, _>(script.code, keys, arguments).await {
+        Err(error) if error.details().starts_with("CROSSSLOT") => {
+            Ok(ReleaseReply::Refused { because: in_two_slots(&names) })
+        }
+        reply => reply.map(understand),
+    }
+}
+
+/// Why a cluster runs no script that names these keys.
+fn in_two_slots(keys: &[Bytes]) -> String {
+    let place = |key: &Bytes| format!("`{}` in slot {}", words::shown(LockId::of_key(key).as_str()), slot_of(key));
+    let one = keys.first();
+    let other = one.and_then(|one| keys.iter().find(|key| slot_of(key) != slot_of(one)));
+    let (Some(one), Some(other)) = (one, other) else {
+        return "the store says that the keys of the lock are in different slots of its cluster".to_owned();
+    };
+    format!(
+        "of the lock's keys {} and {} of the cluster are not in one slot, so no script can compare and free in one step; \
+         a hash tag in the lock's name, in braces, keeps them together",
+        place(one),
+        place(other)
+    )
 }
 
 /// As [`run`], without another node to go to.
@@ -117,11 +141,6 @@ fn failed(error: &Error) -> ReleaseReply {
                      nothing was done; try again in a moment"
                         .to_owned()
                 }
-                None if error.details().starts_with("CROSSSLOT") => {
-                    "the lock and the key that wakes its waiters are in different slots of the cluster, so no script can \
-                     compare and free in one step; nothing was done"
-                        .to_owned()
-                }
                 None => Trouble::of(error).problem,
             },
         },
@@ -139,8 +158,8 @@ fn understand(reply: Reply) -> ReleaseReply {
         Some("changed") => ReleaseReply::ChangedHands,
         Some("touched") => ReleaseReply::Refused {
             because:
-                "the token is the same, but its lease or its count changed since it was last read: it was renewed, \
-                      re-entered, or released and taken again"
+                "the token is the same, but its lease, its count or its fencing counter changed since it was last read: it \
+                      was renewed, re-entered, or released and taken again"
                     .to_owned(),
         },
         Some("never") => {
@@ -152,4 +171,20 @@ fn understand(reply: Reply) -> ReleaseReply {
 
 fn odd() -> ReleaseReply {
     ReleaseReply::Unknown { because: "the script answered in a way that is not understood".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_in_two_slots_are_both_named_and_shown_safely() {
+        let keys = |names: &[&'static str]| names.iter().map(|name| Bytes::from(*name)).collect::<Vec<_>>();
+        let said = in_two_slots(&keys(&["lock:{a}", "lock-signal:{a}", "lock-signal:a\u{202e}"]));
+        assert!(said.contains("`lock:{a}` in slot 15495 and `lock-signal:a"), "{said}");
+        assert!(!said.contains('\u{202e}'), "{said}");
+        for odd in [&[][..], &["a"], &["{a}1", "{a}2"]] {
+            assert!(in_two_slots(&keys(odd)).contains("the store says"), "{odd:?}");
+        }
+    }
 }

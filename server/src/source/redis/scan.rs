@@ -12,7 +12,6 @@ use tokio::task::JoinSet;
 
 use super::assemble::{Reader, Wanted};
 use super::dialect;
-use super::glob;
 use super::pace::Purpose;
 use super::trouble::refused_command;
 use super::{BoardGone, Shared};
@@ -128,8 +127,7 @@ async fn pages(
     reader: &Reader,
     batches: mpsc::Sender<Vec<Wanted>>,
 ) -> Result<(), Error> {
-    let patterns = &shared.config.patterns;
-    let narrowing = narrowing(patterns);
+    let narrowing = shared.scope.narrowing();
     let mut cursor = Bytes::from_static(b"0");
     let mut batch = Vec::with_capacity(READ_AT_ONCE);
     loop {
@@ -186,21 +184,6 @@ async fn pages(
         status.coverage.scanned_keys = status.coverage.total_keys.unwrap_or(status.coverage.scanned_keys);
     });
     Ok(())
-}
-
-/// One pattern for the server that leaves out nothing that any of ours matches.
-fn narrowing(patterns: &[String]) -> Option<String> {
-    match patterns {
-        [one] => Some(one.clone()),
-        _ => match glob::prefixes(patterns).as_slice() {
-            [prefix] if !prefix.is_empty() => {
-                let mut escaped: String = prefix.chars().flat_map(|c| ['\\', c]).collect();
-                escaped.push('*');
-                Some(escaped)
-            }
-            _ => None,
-        },
-    }
 }
 
 fn odd() -> Error {

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use lockkeeper_model::Time;
 
-use super::glob;
+use super::dialect;
+use crate::glob;
 
 /// The longest name of a key that is looked at, in bytes. Names of locks are made by people and their programs; one that
 /// is longer than this would be no use on a screen.
@@ -66,6 +67,29 @@ impl Scope {
     /// Whether an operator said which keys are locks.
     pub(crate) fn is_configured(&self) -> bool {
         !self.patterns.is_empty()
+    }
+
+    /// The operator's patterns, and those of keys that lead to locks of theirs by another name. Empty: all keys.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = String> {
+        let leads = dialect::leads().filter(|_| self.is_configured()).map(|lead| format!("{lead}*"));
+        self.patterns.iter().cloned().chain(leads)
+    }
+
+    /// What every key begins with that is to be heard of; see [`glob::prefixes`].
+    pub(crate) fn prefixes(&self) -> Vec<String> {
+        glob::prefixes(&self.patterns().collect::<Vec<_>>())
+    }
+
+    /// One pattern for `SCAN` that leaves out nothing that is to be found; `None` where it would leave out nothing at all.
+    pub(crate) fn narrowing(&self) -> Option<String> {
+        let pattern = match self.patterns.as_slice() {
+            [one] => one.clone(),
+            several => match glob::prefixes(several).as_slice() {
+                [prefix] if !prefix.is_empty() => glob::escaped(prefix) + "*",
+                _ => return None,
+            },
+        };
+        Some(glob::within(&pattern, dialect::leads()))
     }
 
     /// A key holds something that is no lock.
@@ -134,6 +158,19 @@ impl Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_leads_to_a_lock_is_looked_for_where_patterns_name_the_locks_alone() {
+        let scope = |patterns: &[&str]| Scope::new(patterns.iter().map(|&one| one.to_owned()).collect(), None);
+        assert_eq!(scope(&["lock:*"]).prefixes(), ["lock:", "redisson_lock_queue:"]);
+        assert_eq!(scope(&["lock:*"]).narrowing().as_deref(), Some(r"[\r\l]*ock:**"));
+        assert_eq!(scope(&["lock:a:*", "lock:a:b*"]).narrowing().as_deref(), Some(r"[\r\l]*\o\c\k\:\a\:**"));
+        assert_eq!(scope(&["redisson*", "x"]).prefixes(), ["redisson", "x"]);
+        for all in [&[][..], &["*"], &["a", "*b"]] {
+            assert_eq!(scope(all).prefixes(), [""], "{all:?}");
+        }
+        assert_eq!((scope(&[]).narrowing(), scope(&["a*", "b*"]).narrowing()), (None, None));
+    }
 
     #[test]
     fn what_held_something_else_is_looked_at_ever_more_rarely_and_never_forgotten() {

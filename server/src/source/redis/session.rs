@@ -175,6 +175,7 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     shared.whole.opened(shared.node).await?;
     shared.status.enter(SourceState::Scanning, None);
     shared.status.sees_again();
+    shared.offsets.ask_again();
 
     let dirty = Arc::new(Dirty::default());
     shared.status.keys_unreadable(false);

@@ -49,6 +49,7 @@ pub(super) fn unknown(config: &RedisConfig, address: String) -> SourceStatus {
         replicas: None,
         reports: config.reports.clone().map(|stream| ReportsRead { stream, ..ReportsRead::default() }),
         release_enabled: config.release_enabled,
+        trace_limit: config.trace_limit,
         server_started_at: None,
         nodes: Vec::new(),
         as_of: now,

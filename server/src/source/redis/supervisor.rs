@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use lockkeeper_model::{SourceState, Time};
+use lockkeeper_model::{SourceState, Time, TraceReport};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::assemble::Memory;
@@ -16,6 +16,7 @@ use super::elsewhere::Elsewhere;
 use super::endpoint::Address;
 use super::pace::Pacer;
 use super::publish::{Publisher, Scene, Watched};
+use super::replication::{self, Offsets};
 use super::scope::Scope;
 use super::status::Status;
 use super::topology::{self, Topology, View, slot_of};
@@ -23,7 +24,8 @@ use super::trace::Tracer;
 use super::whole::{NodeId, Whole};
 use super::{BoardGone, RedisConfig, Shared, WAITING_COMMANDS, link};
 use crate::clock;
-use crate::source::{Among, Command, ReleaseReply, TraceRefusal};
+use crate::source::traces::{self, Nodes};
+use crate::source::{Among, Command, ReleaseReply, TraceOrder, Traced};
 
 /// Watches until `stop`.
 pub(super) async fn run(
@@ -31,7 +33,7 @@ pub(super) async fn run(
     whole: Arc<Whole>,
     locks: Arc<AtomicU64>,
     publisher: Publisher,
-    tracer: Arc<Tracer>,
+    traced: watch::Sender<Option<Arc<TraceReport>>>,
     mut orders: mpsc::Receiver<Command>,
     stop: CancellationToken,
 ) {
@@ -52,7 +54,7 @@ pub(super) async fn run(
         config: config.clone(),
         whole: whole.clone(),
         locks,
-        tracer,
+        traced,
         stop: stop.clone(),
     };
     tokio::spawn(stop.clone().run_until_cancelled_owned(topology::watch(config.clone(), views, hurry)));
@@ -79,15 +81,25 @@ struct Node {
     id: NodeId,
     orders: mpsc::Sender<Command>,
     watched: Watched,
+    offsets: Arc<Offsets>,
     stop: CancellationToken,
     task: JoinHandle<()>,
+}
+
+/// A node that another one takes over from.
+struct Lost {
+    /// When it stopped answering, or the change was noticed.
+    at: Time,
+    offsets: Arc<Offsets>,
+    keys: Among,
 }
 
 struct Supervisor {
     config: Arc<RedisConfig>,
     whole: Arc<Whole>,
     locks: Arc<AtomicU64>,
-    tracer: Arc<Tracer>,
+    /// What the last trace saw.
+    traced: watch::Sender<Option<Arc<TraceReport>>>,
     memory: Arc<Memory>,
     elsewhere: Option<Arc<Elsewhere>>,
     nodes: BTreeMap<Address, Node>,
@@ -111,10 +123,10 @@ impl Supervisor {
             tracing::warn!(source.name = %self.config.name, "source `{}`: {because}", self.config.name);
             let at = clock::now();
             self.scene.send_modify(|scene| scene.past.gap(at, &because));
-            let lost_at = self.lost_at(&former).unwrap_or(at);
+            let lost: Vec<Lost> = former.iter().filter_map(|address| self.lost(address, at)).collect();
             self.leave(&former, &because).await?;
-            if !former.is_empty() && !new.is_empty() {
-                self.whole.failed_over(lost_at, self.keys_of(former)).await?;
+            if !lost.is_empty() && !new.is_empty() {
+                self.failed_over(lost, &new).await?;
             }
         }
         for address in new {
@@ -144,18 +156,38 @@ impl Supervisor {
         self.whole.gap(because).await
     }
 
-    /// When the first of these nodes stopped answering, if one did.
-    fn lost_at(&self, nodes: &[Address]) -> Option<Time> {
-        let statuses =
-            nodes.iter().filter_map(|address| Some(self.nodes.get(address)?.watched.status.borrow().clone()));
-        statuses.filter(|status| status.state == SourceState::Down).map(|status| status.since).min()
+    /// What is known of a node that others take over from, which was noticed at `now`.
+    fn lost(&self, address: &Address, now: Time) -> Option<Lost> {
+        let node = self.nodes.get(address)?;
+        let status = node.watched.status.borrow();
+        let at = if status.state == SourceState::Down { status.since } else { now };
+        Some(Lost { at, offsets: node.offsets.clone(), keys: self.keys_of(address) })
     }
 
-    /// The locks that were on these nodes.
-    fn keys_of(&self, nodes: Vec<Address>) -> Among {
+    /// Tells how much of each lost primary those that took over have, before anything is read from them.
+    async fn failed_over(&self, lost: Vec<Lost>, new: &[Address]) -> Result<(), BoardGone> {
+        let mut asking = JoinSet::new();
+        for address in new {
+            let endpoint = self.config.node(address.clone());
+            asking.spawn(async move { replication::ask(&endpoint).await });
+        }
+        let mut said = Vec::with_capacity(new.len());
+        while let Some(asked) = asking.join_next().await {
+            said.extend(asked);
+        }
+        for Lost { at, offsets, keys } in lost {
+            let copied = replication::copied(&offsets, &said);
+            tracing::warn!(source.name = %self.config.name, "source `{}`: {copied}", self.config.name);
+            self.whole.failed_over(at, copied, keys).await?;
+        }
+        Ok(())
+    }
+
+    /// The locks that are on this node.
+    fn keys_of(&self, node: &Address) -> Among {
         let Some(slots) = self.scene.borrow().view.slots.clone() else { return Among::all() };
-        let memory = self.memory.clone();
-        Among::those(move |id| slots.owner(slot_of(&memory.root_of(id))).is_some_and(|owner| nodes.contains(owner)))
+        let (memory, node) = (self.memory.clone(), node.clone());
+        Among::those(move |id| slots.owner(slot_of(&memory.root_of(id))) == Some(&node))
     }
 
     async fn start(&mut self, address: Address) {
@@ -163,6 +195,7 @@ impl Supervisor {
         self.next_node += 1;
         let (status, seen) = Status::new(&self.config, &address, self.changed.clone());
         let unreadable = status.unreadable();
+        let offsets = Arc::<Offsets>::default();
         let shared = Shared {
             node: id,
             endpoint: Arc::new(self.config.node(address.clone())),
@@ -174,14 +207,15 @@ impl Supervisor {
             memory: self.memory.clone(),
             elsewhere: self.elsewhere.clone(),
             locks: self.locks.clone(),
-            tracer: self.tracer.clone(),
+            tracer: Arc::new(Tracer::new()),
+            offsets: offsets.clone(),
         };
         self.whole.add(id).await;
         let (orders, waiting) = mpsc::channel(WAITING_COMMANDS);
         let stop = self.stop.child_token();
         let task = tokio::spawn(link::run(shared, waiting, stop.clone()));
         let watched = Watched { id, address: address.clone(), status: seen, unreadable };
-        self.nodes.insert(address, Node { id, orders, watched, stop, task });
+        self.nodes.insert(address, Node { id, orders, watched, offsets, stop, task });
     }
 
     /// Passes an order to the node whose keys it is about.
@@ -198,29 +232,40 @@ impl Supervisor {
                     let _ = done.send(ReleaseReply::Failed { because: because.to_owned() });
                 }
             },
-            Command::Trace { order, done } => {
-                let node = match &order.key {
-                    Some(key) => self.owner(key),
-                    None if self.elsewhere.is_some() => {
-                        let because =
-                            "in a cluster only one lock can be traced, on the node that has it: name the lock";
-                        // Whoever ordered it may have given up.
-                        let _ = done.send(Err(TraceRefusal::Failed { because: because.to_owned() }));
-                        return;
-                    }
-                    None => self.nodes.values().next(),
-                };
-                match node {
-                    Some(node) => give(node, Command::Trace { order, done }),
-                    None => link::refuse(Command::Trace { order, done }),
-                }
-            }
+            Command::Trace { order, done } => self.trace(order, done),
             Command::Look { keys, done } => self.look(keys, done),
             Command::Together { keys } => {
                 self.memory.together(&keys);
                 self.look(keys, None);
             }
         }
+    }
+
+    /// Has every node sampled that may be asked for the keys in question.
+    fn trace(&self, order: TraceOrder, mut done: oneshot::Sender<Traced>) {
+        let nodes: Vec<&Node> = match &order.key {
+            Some(key) => self.owner(key).into_iter().collect(),
+            None => self.nodes.values().collect(),
+        };
+        if nodes.is_empty() {
+            link::refuse(Command::Trace { order, done });
+            return;
+        }
+        let ask = |node: &Node| {
+            let (done, told) = oneshot::channel();
+            give(node, Command::Trace { order: order.clone(), done });
+            (node.watched.address.to_string(), told)
+        };
+        let asked: Vec<_> = nodes.into_iter().map(ask).collect();
+        let (source, last) = (self.config.name.clone(), self.traced.clone());
+        tokio::spawn(async move {
+            let Some(traced) = traces::gather(&source, asked, Nodes::Parts, &mut done).await else { return };
+            if let Ok(report) = &traced {
+                last.send_replace(Some(Arc::clone(report)));
+            }
+            // Whoever ordered it may have given up.
+            let _ = done.send(traced);
+        });
     }
 
     fn look(&self, keys: Vec<Bytes>, done: Option<oneshot::Sender<()>>) {

@@ -7,12 +7,12 @@ use fred::clients::Client;
 use fred::interfaces::ServerInterface;
 use lockkeeper_model::FeedKind;
 
-use super::Shared;
 use super::dirty::Dirty;
 use super::feed::{self, Broken};
 use super::pace::Own;
 use super::session::{cluster_info, field, info};
 use super::trouble::refused_command;
+use super::{Shared, replication};
 use crate::clock;
 use crate::source::Hint;
 
@@ -35,6 +35,9 @@ pub(super) async fn run(shared: &Shared, client: &Client, kind: FeedKind, dirty:
         for key in shared.scope.due(clock::now()) {
             // A full queue means that a scan is due, which finds whatever there is to find.
             let _ = dirty.put(&key, None, Hint::None);
+        }
+        if let Err(error) = replication::sample(shared, client).await {
+            return Broken::Error(error);
         }
         let held_back = shared.pacer.is_crowded() && dirty.len() > 0;
         tokio::time::sleep(if held_back { VITAL_SIGNS_HELD_BACK } else { VITAL_SIGNS }).await;

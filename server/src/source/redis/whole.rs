@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::BoardGone;
 use crate::clock;
-use crate::source::{Among, Batch, ClientSeen, Report, SourceId, WaitersSeen};
+use crate::source::{Among, Batch, ClientSeen, Copied, Report, SourceId, WaitersSeen};
 
 /// Names a node within one run. Numbers are not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,9 +104,9 @@ impl Whole {
         Ok(())
     }
 
-    /// Another server took over from one that was lost at that moment. How much of what was written last it knows is not known.
-    pub(super) async fn failed_over(&self, lost_at: Time, among: Among) -> Result<(), BoardGone> {
-        self.send(Report::FailedOver { at: lost_at, copied_until: None, among }, None).await
+    /// Another server took over from one that was lost at that moment, and has so much of it.
+    pub(super) async fn failed_over(&self, lost_at: Time, copied: Copied, among: Among) -> Result<(), BoardGone> {
+        self.send(Report::FailedOver { at: lost_at, copied, among }, None).await
     }
 
     /// A node answers. What happened on it while others were scanned is not known.
@@ -292,6 +292,7 @@ impl Combined {
             // The stream of reports is one key on one node.
             Report::Said { .. }
             | Report::SaidUnknown
+            | Report::Traced(_)
             | Report::Sights { .. }
             | Report::Gap { .. }
             | Report::FailedOver { .. } => vec![report],

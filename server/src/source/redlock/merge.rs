@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use lockkeeper_model::{SourceState, SourceStatus, Time};
+use lockkeeper_model::{SourceState, SourceStatus, Time, TraceReport};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +18,10 @@ use super::release::{self, Target};
 use super::status::{About, Whole};
 use super::table::{Has, Slot, Table, Tell};
 use crate::clock;
-use crate::source::{Batch, ClientSeen, Command, NotRead, Report, Sight, SourceHandle, SourceId, WaitersSeen};
+use crate::source::traces::{self, Nodes};
+use crate::source::{
+    Batch, ClientSeen, Command, NotRead, Report, Sight, SourceHandle, SourceId, TraceOrder, Traced, WaitersSeen,
+};
 
 /// What masters show within this time of each other is one sight: an acquire is one step on each of them.
 const GATHER: Duration = Duration::from_millis(4);
@@ -80,6 +83,8 @@ pub(super) struct Merge {
     table: Table,
     reports: mpsc::Sender<Batch>,
     told: watch::Sender<SourceStatus>,
+    /// What the last trace saw.
+    traced: watch::Sender<Option<Arc<TraceReport>>>,
     whole: Whole,
     /// Locks to tell of, each once.
     dirty: Vec<Slot>,
@@ -123,6 +128,7 @@ impl Merge {
         masters: Vec<SourceHandle>,
         reports: mpsc::Sender<Batch>,
         told: watch::Sender<SourceStatus>,
+        traced: watch::Sender<Option<Arc<TraceReport>>>,
     ) -> Merge {
         let n = masters.len();
         let names: Arc<[Box<str>]> = masters.iter().map(|master| Box::from(&*master.name)).collect();
@@ -135,6 +141,7 @@ impl Merge {
             table: Table::new(names),
             reports,
             told,
+            traced,
             whole: Whole::default(),
             dirty: Vec::new(),
             flush_at: None,
@@ -271,6 +278,8 @@ impl Merge {
                     self.report(Report::SaidUnknown).await?;
                 }
             }
+            // What all of them saw is told together.
+            Report::Traced(_) => {}
             // A master of a quorum has no replica that could take over for it.
             Report::FailedOver { .. } => {}
             Report::Confirmed { at } => {
@@ -511,15 +520,35 @@ impl Merge {
 
 /// Orders.
 impl Merge {
-    fn obey(&mut self, order: Command) {
-        match order {
-            Command::Trace { order, done } => {
-                let answering = self.masters.iter().zip(&self.nodes).find(|(_, node)| node.reachable);
-                if let Some((master, _)) = answering {
-                    // If it has no room, whoever asked learns that by the other end being dropped.
-                    let _ = master.commands.try_send(Command::Trace { order, done });
+    /// Has every master sampled: who wants a lock asks all of them, and some may refuse to be sampled.
+    fn trace(&self, order: TraceOrder, mut done: oneshot::Sender<Traced>) {
+        let ask = |master: &SourceHandle| {
+            let (done, told) = oneshot::channel();
+            // One that has no room says so by dropping the other end.
+            let _ = master.commands.try_send(Command::Trace { order: order.clone(), done });
+            (master.name.to_string(), told)
+        };
+        let asked: Vec<_> = self.masters.iter().map(ask).collect();
+        let (id, source, last, reports) = (self.id, self.about.name.clone(), self.traced.clone(), self.reports.clone());
+        tokio::spawn(async move {
+            let Some(traced) = traces::gather(&source, asked, Nodes::Copies, &mut done).await else { return };
+            if let Ok(report) = &traced {
+                last.send_replace(Some(Arc::clone(report)));
+                let (folded, known) = oneshot::channel();
+                let batch = Batch { source: id, report: Report::Traced(Arc::clone(report)), folded: Some(folded) };
+                // So that the board says the same as the answer. An error means that the server ends.
+                if reports.send(batch).await.is_ok() {
+                    let _ = known.await;
                 }
             }
+            // Whoever ordered it may have given up.
+            let _ = done.send(traced);
+        });
+    }
+
+    fn obey(&mut self, order: Command) {
+        match order {
+            Command::Trace { order, done } => self.trace(order, done),
             Command::Look { keys, done: None } => {
                 let now = clock::now();
                 for key in keys {

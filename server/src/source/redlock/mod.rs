@@ -69,15 +69,10 @@ pub fn spawn(
         .zip(0..)
         .map(|(master, position)| redis::spawn(SourceId(position), master.clone(), from_masters.clone(), stop.clone()))
         .collect();
-    // Who takes a lock asks every master, so one of them sees all who try.
-    let (none, mut last_trace) = watch::channel(None);
-    drop(none);
-    if let Some(master) = masters.first() {
-        last_trace = master.last_trace.clone();
-    }
+    let (traced, last_trace) = watch::channel(None);
     let about = status::About::new(&config);
     let (told, status) = watch::channel(about.beginning(&masters));
-    let merge = merge::Merge::new(id, about, masters, reports, told);
+    let merge = merge::Merge::new(id, about, masters, reports, told, traced);
     tokio::spawn(merge.run(inner, orders, stop));
     SourceHandle { id, name, status, commands, locks: Arc::new(AtomicU64::new(0)), last_trace }
 }

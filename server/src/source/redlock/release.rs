@@ -37,7 +37,8 @@ pub(super) async fn run(targets: Vec<Target>, order: ReleaseOrder) -> ReleaseRep
             Has::It { gone_after } => gone_after,
             Has::NotIt => latest,
         };
-        attempt(target, ReleaseOrder { expires_not_after, ..order.clone() })
+        // Each master has a counter of its own, and they differ.
+        attempt(target, ReleaseOrder { expires_not_after, fencing: None, ..order.clone() })
     }))
     .await;
     let left = lapses(latest, clock::now());

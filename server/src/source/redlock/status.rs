@@ -19,6 +19,7 @@ pub(super) struct About {
     environment: Option<String>,
     patterns: Vec<String>,
     release_enabled: bool,
+    trace_limit: Option<u64>,
     demo: bool,
 }
 
@@ -46,6 +47,7 @@ impl About {
             environment: first.and_then(|master| master.environment.clone()),
             patterns: first.map(|master| master.patterns.clone()).unwrap_or_default(),
             release_enabled: first.is_some_and(|master| master.release_enabled),
+            trace_limit: first.and_then(|master| master.trace_limit),
             demo: first.is_some_and(|master| master.demo),
         }
     }
@@ -123,6 +125,7 @@ impl About {
             replicas: None,
             reports: parts.iter().filter_map(|part| part.reports.clone()).reduce(together),
             release_enabled: self.release_enabled,
+            trace_limit: self.trace_limit,
             server_started_at: None,
             nodes: parts.into_iter().map(node).collect(),
             as_of: now,

@@ -25,10 +25,7 @@ static TRAITS: DialectTraits = DialectTraits {
     told: lockkeeper_model::Told::Never,
     release: "The field is deleted only if its value is still exactly this. Other locks and results in the hash stay. \
               Nobody waits: a task that finds the lock taken fails, and is tried again if it was told to.",
-    unsafe_unlock: Some(
-        "huey deletes the field without looking whose it is: after a release, the former holder's own unlock frees the \
-         next holder's lock",
-    ),
+    unsafe_unlock: Some("huey deletes the field at the task's end without comparing, whoever has it by then"),
     token_is_one_use: false,
     waiters_because: "nobody waits for a lock of huey: a task that finds it taken fails at once",
     never_renews: Some("a lock of huey has no expiry that could be renewed"),

@@ -78,6 +78,8 @@ impl Dialect for LockkeeperClient {
         whole(form)
     }
 
+    /// The counter is not compared: a token is used once, so that no later acquire has it, and a counter can be lifted
+    /// to that of another master while the lock stays with its holder.
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script {
         compare_and_delete(order, now_ms)
     }

@@ -61,6 +61,12 @@ pub(crate) trait Dialect: Sync {
         false
     }
 
+    /// What the names of keys begin with that lead to a root of another beginning, and that can be there without it: they
+    /// are looked for as well where an operator's pattern names roots alone.
+    fn leads(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Keys to read beside a root, so that all of the lock is known. The root's value may be missing: then another of
     /// the lock's keys led here, or it had some before.
     fn beside(&self, root: &Raw) -> Vec<Vec<u8>> {
@@ -401,6 +407,11 @@ pub(crate) fn root_of(key: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     ALL.iter().find_map(|dialect| dialect.root_of(key))
+}
+
+/// What the names of all keys begin with that lead to a root of another beginning, and that can be there without it.
+pub(crate) fn leads() -> impl Iterator<Item = &'static str> {
+    ALL.iter().flat_map(|dialect| dialect.leads().iter().copied())
 }
 
 /// The type of a root that can be a built-in family's; `None` where it is of an operator's format, or was not read.

@@ -136,6 +136,10 @@ static BASE64: Recognition = Recognition {
     traits: &DialectTraits {
         told_because: "The store does not tell it. Its next `Extend` or `Unlock` answers an error, or, with \
                        `WithSetNXOnExtend`, takes the lock again; until then it goes on as if it had the lock.",
+        comes_back: Some(
+            "with `WithSetNXOnExtend`, which nothing stored shows, its next extension takes the lock again unless somebody \
+             else has it by then",
+        ),
         ..DialectTraits::PLAIN
     },
 };

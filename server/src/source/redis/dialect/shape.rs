@@ -146,19 +146,22 @@ pub(super) fn is_alphanumeric_22(token: &[u8]) -> bool {
 /// The token forms of known libraries: hex and dashed UUIDs, base64 of 16, 18 or 32 bytes, 16 to 22 letters and digits, 20
 /// or 24 raw bytes, host_pid_hex.
 pub(super) fn is_token_shaped(token: &[u8]) -> bool {
-    let all = |allowed: fn(&u8) -> bool| token.iter().all(allowed);
-    let base64: fn(&u8) -> bool =
-        |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
+    let is_hex = || token.iter().all(u8::is_ascii_hexdigit);
+    let is_alphanumeric = || token.iter().all(u8::is_ascii_alphanumeric);
+    let is_base64 = || {
+        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
+        token.iter().all(allowed)
+    };
     let is_raw = || std::str::from_utf8(token).is_err();
     match token.len() {
         44 if is_base64_of_32_bytes(token) => true,
-        32 | 40 | 64 => all(u8::is_ascii_hexdigit),
+        32 | 40 | 64 => is_hex(),
         36 => is_dashed_uuid(token),
-        16 => all(u8::is_ascii_alphanumeric),
-        20 => all(u8::is_ascii_alphanumeric) || is_raw(),
-        22 => all(base64),
-        24 => all(base64) || is_raw(),
-        44 => all(base64) && token.ends_with(b"="),
+        16 => is_alphanumeric(),
+        20 => is_alphanumeric() || is_raw(),
+        22 => is_base64(),
+        24 => is_base64() || is_raw(),
+        44 => is_base64() && token.ends_with(b"="),
         len if len > 36 && len <= MAX_GUESSED_TOKEN => {
             let (head, tail) = token.split_at(len - 32);
             is_dashed_uuid(&token[..36]) || (head.ends_with(b"_") && tail.iter().all(u8::is_ascii_hexdigit))

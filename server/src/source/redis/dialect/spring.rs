@@ -33,6 +33,10 @@ static IN_REGISTRY: Recognition = Recognition {
         release: "The key is deleted only if its value is still exactly this token and its expiry was not pushed out \
                   since; then its name is published on the channel of every registry that its name allows, as Spring does \
                   to wake those who listen.",
+        comes_back: Some(
+            "if it is aioredlock or an extending redlock-rb, its next renewal takes the lock again unless somebody else \
+             has it by then",
+        ),
         // The registry's UUID, in all its locks.
         token_is_one_use: false,
         waiters_because: "those who wait poll, or listen to a pattern of channels, which Redis does not count by lock",

@@ -95,7 +95,7 @@ pub(super) async fn watch(config: Arc<RedisConfig>, views: watch::Sender<View>, 
 }
 
 /// What was asked, or that no answer came in time.
-async fn in_time<T>(asking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(super) async fn in_time<T>(asking: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let silence = |_| Err(Error::new(ErrorKind::Timeout, "no answer"));
     tokio::time::timeout(ANSWER_WITHIN, asking).await.unwrap_or_else(silence)
 }

@@ -9,10 +9,8 @@ use std::hash::Hash;
 
 use super::command::{Act, Lease, Said, understand};
 use super::line::{By, parse};
+pub(super) use crate::source::traces::MAX_LOCKS;
 use lockkeeper_model::Deed;
-
-/// Locks in one report: more than a person reads in an incident, and each is read twice in the store.
-pub(super) const MAX_LOCKS: usize = 200;
 
 /// Steps that are kept of one lock, and of all of them: ten seconds of twenty thousand attempts a second. Some fifteen
 /// megabytes.

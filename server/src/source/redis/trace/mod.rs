@@ -22,41 +22,28 @@ mod tests;
 
 use std::sync::Arc;
 
-use lockkeeper_model::TraceReport;
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::Shared;
-use crate::source::{TraceOrder, TraceRefusal};
+use crate::source::{Report, TraceOrder, TraceRefusal, Traced};
 
-/// What is kept of traces of one source.
+/// Traces of one node: one at a time, as two would cost it twice as much.
 #[derive(Debug)]
-pub(super) struct Tracer {
-    /// The busiest store that may be traced, in commands a second; `None`: switched off.
-    limit: Option<u64>,
-    /// One at a time: two would cost the store twice as much.
-    slot: Arc<Semaphore>,
-    last: watch::Sender<Option<Arc<TraceReport>>>,
-}
+pub(super) struct Tracer(Arc<Semaphore>);
 
 impl Tracer {
-    /// A tracer, and where the last report is found.
-    pub(super) fn new(limit: Option<u64>) -> (Tracer, watch::Receiver<Option<Arc<TraceReport>>>) {
-        let (last, seen) = watch::channel(None);
-        (Tracer { limit, slot: Arc::new(Semaphore::new(1)), last }, seen)
+    pub(super) fn new() -> Tracer {
+        Tracer(Arc::new(Semaphore::new(1)))
     }
 }
 
 /// Begins a trace beside everything else, or says why not.
-pub(super) fn begin(
-    shared: &Shared,
-    order: TraceOrder,
-    mut done: oneshot::Sender<Result<Arc<TraceReport>, TraceRefusal>>,
-) {
-    let refusal = match shared.tracer.limit {
+pub(super) fn begin(shared: &Shared, order: TraceOrder, mut done: oneshot::Sender<Traced>) {
+    let refusal = match shared.config.trace_limit {
         None => TraceRefusal::Off,
         // The order waited so long that nobody waits for it any more.
         Some(_) if done.is_closed() => return,
-        Some(limit) => match Arc::clone(&shared.tracer.slot).try_acquire_owned() {
+        Some(limit) => match Arc::clone(&shared.tracer.0).try_acquire_owned() {
             Ok(slot) => {
                 let shared = shared.clone();
                 tokio::spawn(async move {
@@ -65,14 +52,16 @@ pub(super) fn begin(
                         Ok(report) => {
                             tracing::info!(
                                 source.name = %shared.config.name,
-                                "traced source `{}`: {} commands, {} bytes; {}",
-                                shared.config.name, report.commands, report.bytes, report.ended_because
+                                "traced source `{}` at {}: {} commands, {} bytes; {}",
+                                shared.config.name, shared.endpoint.address, report.commands, report.bytes, report.ended_because
                             );
-                            shared.tracer.last.send_replace(Some(Arc::clone(report)));
+                            // So that the board says the same as the answer. An error means that the server ends.
+                            let _ = shared.report_and_wait(Report::Traced(Arc::clone(report))).await;
                         }
                         Err(refusal) => tracing::info!(
                             source.name = %shared.config.name,
-                            "did not trace source `{}`: {refusal}", shared.config.name
+                            "did not trace source `{}` at {}: {refusal}",
+                            shared.config.name, shared.endpoint.address
                         ),
                     }
                     drop(slot);

@@ -5,15 +5,19 @@
 //! stop.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 
 use super::line::Lines;
 use crate::source::TraceRefusal;
 use crate::source::redis::endpoint::Endpoint;
+use crate::source::redis::tls::TlsFiles;
 use lockkeeper_model::words;
 
 /// How long the connection may take, and each step of greeting the store.
@@ -25,12 +29,17 @@ const MAX_GREETING_BYTES: usize = 1_024;
 /// What is read at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
+/// A connection to a store, in the clear or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 /// A connection on which every command arrives that the store runs. Dropping it ends that at once.
 pub(super) struct Monitor {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     lines: Lines,
     buffer: Vec<u8>,
-    /// What was read, in bytes.
+    /// What was read, in bytes, as it is in the clear.
     pub(super) bytes: u64,
 }
 
@@ -41,16 +50,19 @@ pub(super) struct Over(pub(super) String);
 impl Monitor {
     /// Connects, greets the store and begins.
     pub(super) async fn begin(endpoint: &Endpoint) -> Result<Monitor, TraceRefusal> {
-        if endpoint.tls.is_some() {
-            let because = "a store that is reached by TLS cannot be traced by this version".to_owned();
-            return Err(TraceRefusal::Failed { because });
-        }
         let address = &endpoint.address;
         let failed =
             |error: io::Error| TraceRefusal::Failed { because: format!("the trace could not connect: {error}") };
         let connecting = timeout(STEP_TIMEOUT, TcpStream::connect((address.host.as_str(), address.port)));
         let stream = connecting.await.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
+        let stream: Box<dyn Stream> = match &endpoint.tls {
+            None => Box::new(stream),
+            Some(files) => {
+                let sealing = timeout(STEP_TIMEOUT, seal(stream, files, &address.host));
+                Box::new(sealing.await.unwrap_or(Err(io::ErrorKind::TimedOut.into())).map_err(failed)?)
+            }
+        };
         let mut monitor = Monitor { stream, lines: Lines::default(), buffer: vec![0; READ_BYTES], bytes: 0 };
         if let Some(password) = &endpoint.credentials.password {
             let words: Vec<&str> = endpoint.credentials.user.iter().chain([password]).map(String::as_str).collect();
@@ -120,4 +132,13 @@ impl Monitor {
             }
         }
     }
+}
+
+/// Speaks TLS from here on, with the settings of the source.
+async fn seal(stream: TcpStream, files: &TlsFiles, host: &str) -> io::Result<impl Stream + use<>> {
+    let bad = |problem: String| io::Error::new(io::ErrorKind::InvalidInput, problem);
+    let config = files.load().map_err(|error| bad(error.to_string()))?;
+    let name = ServerName::try_from(files.server_name.as_deref().unwrap_or(host).to_owned())
+        .map_err(|_| bad("the host is no name that a certificate could bear".to_owned()))?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }

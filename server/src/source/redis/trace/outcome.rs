@@ -43,6 +43,8 @@ pub(super) struct Wanting {
     pub(super) looks: u64,
     pub(super) blocks: bool,
     pub(super) listens: bool,
+    /// Its last attempt of which that is known took it.
+    pub(super) has_it: bool,
     /// When it tried, in order, in microseconds on the store's clock.
     pub(super) tried_us: Vec<i64>,
     pub(super) first_us: i64,
@@ -52,6 +54,21 @@ pub(super) struct Wanting {
 impl Wanting {
     pub(super) fn attempts(&self) -> u64 {
         self.taken + self.refused + self.unclear
+    }
+
+    fn was_refused(&mut self) {
+        self.refused += 1;
+        self.has_it = false;
+    }
+
+    fn has_taken(&mut self) {
+        self.taken += 1;
+        self.has_it = true;
+    }
+
+    /// It wants the lock and is not known to have it.
+    pub(super) fn waits(&self) -> bool {
+        !self.has_it && (self.refused > 0 || self.blocks || self.listens)
     }
 
     /// The median time between two attempts, in microseconds.
@@ -146,12 +163,12 @@ impl Play {
                 self.wanting(who, at_us).tried_us.push(at_us);
                 match self.state {
                     State::Free => {
-                        self.wanting(who, at_us).taken += 1;
+                        self.wanting(who, at_us).has_taken();
                         self.did(Deed::Took, who, Some(*token), at_us);
                         self.state = State::Held { token: Some(*token), end: End::of(*lease, at_us) };
                     }
                     State::Held { end: End::Never | End::At(_), .. } => {
-                        self.wanting(who, at_us).refused += 1;
+                        self.wanting(who, at_us).was_refused();
                         self.inferred.push(who);
                     }
                     State::Held { end: End::Unknown, .. } | State::Unknown => {
@@ -162,7 +179,7 @@ impl Play {
             }
             What::Refused => {
                 let wanting = self.wanting(who, at_us);
-                wanting.refused += 1;
+                wanting.was_refused();
                 wanting.tried_us.push(at_us);
             }
             What::Write { token, lease, if_there } => {
@@ -242,7 +259,7 @@ impl Play {
                 let deed = if deed == Deed::TookOrRenewed && is_same { Deed::Renewed } else { deed };
                 if deed == Deed::Took {
                     let wanting = self.wanting(who, at_us);
-                    wanting.taken += 1;
+                    wanting.has_taken();
                     wanting.tried_us.push(at_us);
                 }
                 self.did(deed, who, token, at_us);
@@ -296,11 +313,11 @@ impl Play {
         for (at, &(who, _, at_us)) in open.iter().enumerate() {
             let wanting = self.wanting(who, at_us);
             match last {
-                None => wanting.refused += 1,
-                Some(last) if at > last => wanting.refused += 1,
+                None => wanting.was_refused(),
+                Some(last) if at > last => wanting.was_refused(),
                 // One of its attempts took it; which one is not known, so the others stay unclear.
                 Some(last) if at == last && is_one_client => {
-                    wanting.taken += 1;
+                    wanting.has_taken();
                     self.did(Deed::Took, who, Some(token), at_us);
                 }
                 Some(_) => wanting.unclear += 1,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,7 +24,7 @@ use crate::clock;
 use crate::source::redis::connect::{self, For};
 use crate::source::redis::trouble::{Trouble, refused_command};
 use crate::source::redis::{Shared, scope::Scope};
-use crate::source::{TraceOrder, TraceRefusal};
+use crate::source::{TraceOrder, TraceRefusal, Traced};
 
 /// How often a `PING` on another connection measures what others feel of the trace.
 const PING_EVERY: Duration = Duration::from_millis(100);
@@ -62,7 +62,7 @@ pub(super) async fn run(
     shared: &Shared,
     limit: u64,
     order: &TraceOrder,
-    done: &mut oneshot::Sender<Result<Arc<TraceReport>, TraceRefusal>>,
+    done: &mut oneshot::Sender<Traced>,
 ) -> Result<TraceReport, TraceRefusal> {
     let aside = connect::connect(&shared.endpoint, For::Trace).await.map_err(|error| failed(&error))?;
     let aside = Aside { client: aside.client(), _connection: aside, shared };
@@ -192,7 +192,7 @@ pub(super) async fn run(
             ended: end,
             ended_because: because,
             bytes,
-            largest_delay_ms: largest_us.load(Ordering::Relaxed) as f64 / 1_000.0,
+            largest_delay_us: i64::try_from(largest_us.load(Ordering::Relaxed)).unwrap_or(i64::MAX),
             already_blocked,
             missing,
             shift_us: behind.shift_us.unwrap_or(0),

@@ -16,7 +16,7 @@ pub use self::signal::{MAX_SIGNAL_BYTES, Signal, Target};
 use super::members::{entries, left_until, named, note_dead};
 use super::shape::names_nobody;
 use super::{ALL, Dialect, Found, Kind, Raw, Script, Stored, Value, latest_end, most_ttl, none, whole};
-use crate::source::redis::glob;
+use crate::glob;
 use crate::source::{DialectTraits, Extra, Form, Hold, HoldExtra, Recognition, ReleaseOrder};
 
 /// The largest value of a field that is taken for a re-entry count: a larger number is rather a time.

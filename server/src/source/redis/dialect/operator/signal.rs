@@ -1,6 +1,6 @@
 //! What wakes those who wait for a lock of an operator's format.
 
-use crate::source::redis::glob;
+use crate::glob;
 
 /// The longest name of a channel or key with its placeholders, and the longest value, in bytes.
 pub const MAX_SIGNAL_BYTES: usize = 512;

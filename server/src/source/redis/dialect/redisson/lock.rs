@@ -50,9 +50,9 @@ static FAIR_TRAITS: DialectTraits = DialectTraits {
 };
 
 static FENCED_TRAITS: DialectTraits = DialectTraits {
-    release: "The hash is deleted only if this field is still in it alone with exactly this count and its expiry was \
-              not pushed out since; then `0` is published on its unlock channel, which wakes one thread in each \
-              waiting client, as the library does. The fencing counter stays: starting again would break the fence.",
+    release: "The hash is deleted only if this field is still in it alone with exactly this count, its expiry was not \
+              pushed out since and the fencing counter is the same; then `0` is published on its unlock channel, which \
+              wakes one thread in each waiting client, as the library does. The fencing counter stays: starting again would break the fence.",
     ..RLOCK_TRAITS
 };
 
@@ -119,6 +119,11 @@ impl Dialect for Lock {
         [QUEUE, DEADLINES, FENCE].iter().find_map(|prefix| names::of_prefixed(prefix, key)).map(<[u8]>::to_vec)
     }
 
+    /// A queue keeps everybody out of its lock when that is gone. The deadlines alone keep nobody out.
+    fn leads(&self) -> &'static [&'static str] {
+        &["redisson_lock_queue:"]
+    }
+
     fn is_never_a_lock(&self, key: &[u8]) -> bool {
         key.starts_with(b"redisson_")
             && [LATCH, QUEUE, DEADLINES, FENCE]
@@ -169,14 +174,17 @@ impl Dialect for Lock {
             return fair::evict(order);
         }
         let [queue, deadlines] = fair::keys(&order.key);
+        // Not named where it is not compared: the credential may not reach it.
+        let fence = order.fencing.as_ref().map(|_| names::prefixed(FENCE, &order.key));
         Script {
             code: RELEASE,
-            keys: vec![order.key.to_vec(), queue, deadlines],
+            keys: [order.key.to_vec(), queue, deadlines].into_iter().chain(fence).collect(),
             arguments: vec![
                 order.token.to_vec(),
                 most_ttl(order, now_ms),
                 order.count.to_string().into_bytes(),
                 names::prefixed(UNLOCK_CHANNEL, &order.key),
+                order.fencing.as_deref().unwrap_or_default().as_bytes().to_vec(),
             ],
         }
     }
@@ -258,7 +266,8 @@ fn unrecognised(stored: &Stored<'_>, fields: &[(Bytes, Bytes)]) -> Found {
     whole(form)
 }
 
-/// Compares field, count, that it is alone, and expiry; then deletes, and wakes as the library does: the head of the
+/// Compares field, count, that it is alone, expiry, and the counter of a fenced lock, which counts every acquire and
+/// re-entry by the same thread, too; then deletes, and wakes as the library does: the head of the
 /// queue of a fair lock, after those whose time is over were dropped from it, and otherwise everybody who listens. Which
 /// of both it is now decides what stands there now. The number of those who are dropped is bounded.
 const RELEASE: &str = script!(
@@ -270,6 +279,7 @@ local count = redis.call('HGET', KEYS[1], ARGV[1])
 if not count or redis.call('HLEN', KEYS[1]) ~= 1 then return {'changed'} end
 local ttl = redis.call('PTTL', KEYS[1])
 if count ~= ARGV[3] or is_later(ttl, ARGV[2]) then return {'touched', ttl} end
+if ARGV[5] ~= '' and redis.call('GET', KEYS[4]) ~= ARGV[5] then return {'touched', ttl} end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local head = redis.call('LINDEX', KEYS[2], 0)

@@ -79,6 +79,7 @@ fn order(dialect: &'static str, key: &str, token: &[u8], ttl_ms: Option<i64>) ->
         // Some time passes until the keys are there.
         expires_not_after: ttl_ms.map(|ms| clock::now().plus(ms + 5_000)),
         stamp: None,
+        fencing: None,
         target: Target::Holder,
     }
 }
@@ -91,11 +92,13 @@ async fn a_lock_is_freed_only_as_it_was_seen_and_its_companions_stay() {
         "PEXPIRE orders 20000".to_owned(),
         "SET redisson_lock_token:{orders} 33".to_owned(),
     ];
-    let right = order("redisson-fenced", "orders", A.as_bytes(), Some(20_000));
+    let right =
+        ReleaseOrder { fencing: Some("33".into()), ..order("redisson-fenced", "orders", A.as_bytes(), Some(20_000)) };
     scene.all(&taken).await;
     for (what, wrong) in [
         ("another token", ReleaseOrder { token: Bytes::from(B), ..right.clone() }),
         ("another count", ReleaseOrder { count: 2, ..right.clone() }),
+        ("another number of the fence", ReleaseOrder { fencing: Some("32".into()), ..right.clone() }),
         (
             "a lease that was pushed out",
             ReleaseOrder { expires_not_after: Some(clock::now().plus(9_000)), ..right.clone() },
@@ -108,6 +111,9 @@ async fn a_lock_is_freed_only_as_it_was_seen_and_its_companions_stay() {
     let _: () = scene.does(&format!("HSET orders {B} 1")).await;
     scene.refuses("another field", &right).await;
     let _: () = scene.does(&format!("HDEL orders {B}")).await;
+    let _: () = scene.does("DEL redisson_lock_token:{orders}").await;
+    scene.refuses("a fence that is gone", &right).await;
+    let _: () = scene.does("SET redisson_lock_token:{orders} 33").await;
     assert_eq!(scene.release(&right).await, (RELEASED, vec!["redisson_lock_token:{orders}".to_owned()]));
     scene.end().await;
 }

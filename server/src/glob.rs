@@ -119,6 +119,25 @@ pub(crate) fn literal_prefix(pattern: &str) -> String {
     prefix
 }
 
+/// A pattern that only this text matches.
+pub(crate) fn escaped(text: &str) -> String {
+    text.chars().flat_map(|c| ['\\', c]).collect()
+}
+
+/// A pattern for all that another one matches, and for all names that begin with one of `leads` and have such a text in
+/// them. It tells most other names apart by their first byte, so that a server is as quick with it as with the other one.
+pub(crate) fn within(pattern: &str, leads: impl Iterator<Item = &'static str>) -> String {
+    let mut rest = pattern.chars();
+    let first = match rest.next() {
+        Some('*' | '?' | '[') | None => return format!("*{pattern}*"),
+        Some('\\') => rest.next(),
+        first => first,
+    };
+    // In a class each byte stands for itself, and what is left of a character is what the star stands for.
+    let first: String = leads.filter_map(|lead| lead.chars().next()).chain(first).collect();
+    format!("[{}]*{}*", escaped(&first), rest.as_str())
+}
+
 /// The prefixes of several patterns without those that another one covers: Redis refuses overlapping ones. One empty
 /// prefix stands for all keys.
 pub(crate) fn prefixes(patterns: &[String]) -> Vec<String> {
@@ -173,6 +192,34 @@ mod tests {
         ] {
             assert_eq!(starred(pattern.as_bytes(), text.as_bytes()), expected.map(str::as_bytes), "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn a_pattern_is_found_within_names_that_lead_to_it_as_well() {
+        let queue = "redisson_lock_queue:";
+        for (pattern, expected) in
+            [("lock:*", r"[\r\l]*ock:**"), (r"\*x?", r"[\r\*]*x?*"), ("*:a", "**:a*"), ("", "**")]
+        {
+            assert_eq!(within(pattern, [queue].into_iter()), expected);
+        }
+        for (pattern, name) in [
+            ("lock:*", "lock:a"),
+            ("l", "l"),
+            (r"\[a]-*", "[a]-b"),
+            ("-a*", "-a"),
+            ("^a*", "^ab"),
+            ("é?x*", "éäx"),
+            ("r*", "r"),
+            ("[a-c]d*:e", "bd:e"),
+            ("a*:b", "ac:b"),
+        ] {
+            let found = within(pattern, [queue].into_iter());
+            for name in [name.to_owned(), format!("{queue}{{{name}}}"), format!("{queue}{name}{{}}")] {
+                assert!(matches(found.as_bytes(), name.as_bytes()), "{pattern} {found} {name}");
+            }
+        }
+        let found = within("lock:*", [queue].into_iter());
+        assert!(!matches(found.as_bytes(), b"block:1") && !matches(found.as_bytes(), b"redisson_lock_queue:{other}"));
     }
 
     #[test]

@@ -1,0 +1,120 @@
+//! Who asks, and what they may see and do: the one thing that handlers ask about rights.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use lockkeeper_model::Actor;
+
+use super::{ApiError, AppState};
+use crate::access::{Person, Reach, Right, Scope, Via};
+
+/// Finds out who asks.
+pub trait Identify: fmt::Debug + Send + Sync {
+    /// Who sends a request with these headers; `None` where nothing says so.
+    fn who(&self, headers: &HeaderMap) -> Option<Person>;
+}
+
+/// Whoever reaches the server, where nothing says who may: only this machine can.
+#[derive(Debug)]
+pub struct Anybody;
+
+impl Identify for Anybody {
+    fn who(&self, _: &HeaderMap) -> Option<Person> {
+        Some(Person::loopback())
+    }
+}
+
+/// The address that a request came from; `None` where there is no connection, as in a test.
+pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+}
+
+/// Puts the [`Person`] who asks beside the request. A request of nobody goes on: some answers are for everybody.
+pub(super) async fn identify(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
+    if let Some(person) = state.identify.who(request.headers()) {
+        request.extensions_mut().insert(person);
+    }
+    next.run(request).await
+}
+
+/// Who asks, and what of everything they may see and do. A handler that takes it answers nobody who is unknown.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    pub(super) person: Person,
+    pub(super) scope: Scope,
+    /// Where the request came from; `None` where there is no connection, as in a test.
+    peer: Option<IpAddr>,
+}
+
+impl FromRequestParts<AppState> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Caller, ApiError> {
+        if let Some(known) = parts.extensions.get::<Caller>() {
+            return Ok(known.clone());
+        }
+        let person = parts.extensions.get::<Person>().cloned().ok_or_else(ApiError::unknown_caller)?;
+        let caller =
+            Caller { scope: state.policy.scope(&person), person, peer: peer(&parts.extensions).map(|peer| peer.ip()) };
+        parts.extensions.insert(caller.clone());
+        Ok(caller)
+    }
+}
+
+impl Caller {
+    /// Who it is, for the audit and for the ticket of a release.
+    pub(super) fn actor(&self) -> Actor {
+        let address = self.peer.map(|address| address.to_string());
+        match self.person.via {
+            Via::Loopback => Actor::anonymous(address),
+            via => Actor { name: self.person.name.to_string(), via: via.word().to_owned(), address },
+        }
+    }
+
+    /// Goes on only with somebody who has the right on anything at all.
+    pub(super) fn needs(&self, right: Right) -> Result<(), ApiError> {
+        if self.scope.may_anywhere(right) { Ok(()) } else { Err(ApiError::not_allowed(right, None)) }
+    }
+
+    /// Goes on only with somebody who has the right on the whole source.
+    pub(super) fn needs_all_of(&self, right: Right, source: &str) -> Result<(), ApiError> {
+        if self.scope.may_all_of(right, source) { Ok(()) } else { Err(ApiError::not_allowed(right, Some(source))) }
+    }
+
+    /// Which locks there are for them, if there are any.
+    pub(super) fn seen(&self) -> Result<&Reach, ApiError> {
+        self.needs(Right::View)?;
+        Ok(self.scope.seen())
+    }
+}
+
+impl ApiError {
+    /// Nothing says who asks.
+    fn unknown_caller() -> ApiError {
+        ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "who",
+            "Who are you?",
+            "nothing in the request says who asks, and this is not for everybody",
+        )
+        .hint("sign in, or send a token: `Authorization: Bearer …`")
+    }
+
+    /// Whoever asks lacks a right: everywhere, or on the whole of a source.
+    pub(super) fn not_allowed(right: Right, source: Option<&str>) -> ApiError {
+        let detail = match source {
+            None => format!("`{right}` is needed for this, and none of your roles grants it"),
+            Some(source) => format!(
+                "`{right}` is needed on every lock of `{}` for this, and none of your roles grants it there",
+                lockkeeper_model::words::shown(source)
+            ),
+        };
+        ApiError::new(StatusCode::FORBIDDEN, "not-allowed", "Not allowed", detail)
+            .hint("whoever runs this server grants rights to roles: `[[role]]` in lockkeeper.toml")
+    }
+}
