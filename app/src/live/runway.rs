@@ -38,7 +38,7 @@ impl Runway {
     pub(crate) fn resize(&mut self, height: f64, view: f64) {
         self.height = height;
         self.view = view;
-        self.position = self.position.clamp(0.0, self.furthest());
+        self.position = at_most(self.furthest(), self.position);
         if self.height <= TALLEST_PX {
             self.scrolled = self.position;
         }
@@ -49,11 +49,11 @@ impl Runway {
         let by = scrolled - self.scrolled;
         self.scrolled = scrolled;
         if self.height <= TALLEST_PX {
-            self.position = scrolled.clamp(0.0, self.furthest());
+            self.position = at_most(self.furthest(), scrolled);
             return None;
         }
         self.position = if by.abs() > LEAP_PX { self.position_at(scrolled) } else { self.position + by };
-        self.position = self.position.clamp(0.0, self.furthest());
+        self.position = at_most(self.furthest(), self.position);
         let stuck_above = scrolled <= 0.0 && self.position > 0.0;
         let stuck_below = scrolled >= self.element_furthest() && self.position < self.furthest();
         if stuck_above || stuck_below { self.settle() } else { None }
@@ -61,7 +61,7 @@ impl Runway {
 
     /// Goes to a position of the list. Returns where to put the element.
     pub(crate) fn go(&mut self, position: f64) -> f64 {
-        let position = position.clamp(0.0, self.furthest());
+        let position = at_most(self.furthest(), position);
         let moved = self.scrolled + (position - self.position);
         let near = (position - self.position).abs() <= LEAP_PX && (0.0..=self.element_furthest()).contains(&moved);
         self.position = position;
@@ -111,6 +111,11 @@ impl Runway {
             EXACT_PX + (position - EXACT_PX) / self.scale()
         }
     }
+}
+
+/// A place between the top and `furthest`. What clamps floats brings the code that prints any float, for its panic.
+fn at_most(furthest: f64, position: f64) -> f64 {
+    position.min(furthest).max(0.0)
 }
 
 #[cfg(test)]

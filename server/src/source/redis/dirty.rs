@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use hashbrown::hash_table::Entry;
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use lockkeeper_model::Time;
 use tokio::sync::Notify;
 
@@ -29,10 +29,13 @@ pub(crate) struct Dirty {
 
 #[derive(Debug, Default)]
 struct Queue {
-    order: VecDeque<(u64, Bytes)>,
-    /// By the hash of the key alone, because a store that is written to at full speed names the same keys again and again.
-    /// That two of a million that wait have one is as likely as once in years; the next scan heals it.
-    waiting: HashTable<Change>,
+    order: VecDeque<(u64, Wanted)>,
+    /// Hashes of the keys that wait, and nothing else: a store that is written to at full speed names the same keys again
+    /// and again, and this stays in the processor's cache. That two of a million that wait have one hash is as likely as
+    /// once in years; the next scan heals it.
+    waiting: HashTable<u64>,
+    /// What was said of a key while it waited.
+    later: HashMap<u64, Later>,
     hasher: DefaultHashBuilder,
     /// Changes that were ever noticed, of keys that waited already, too.
     noticed: u64,
@@ -41,13 +44,26 @@ struct Queue {
     taken: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Change {
-    hash: u64,
+#[derive(Clone, Copy, Debug, Default)]
+struct Later {
     noticed_at: Option<Time>,
     ended: Hint,
     new: bool,
 }
+
+impl Later {
+    fn hears(&mut self, noticed_at: Option<Time>, hint: Hint) {
+        self.noticed_at = self.noticed_at.or(noticed_at);
+        match hint {
+            Hint::None => {}
+            Hint::New => self.new = true,
+            end => self.ended = end,
+        }
+    }
+}
+
+/// Beside a hash, in its last bit: it is known when the first change was noticed.
+const NOTICED: u64 = 1;
 
 impl Dirty {
     /// Notes that a key changed, or must be looked at.
@@ -55,26 +71,26 @@ impl Dirty {
         let mut queue = self.lock();
         let queue = &mut *queue;
         queue.noticed += 1;
-        let hash = queue.hasher.hash_one(key);
-        let new = hint == Hint::New;
-        match queue.waiting.entry(hash, |change| change.hash == hash, |change| change.hash) {
+        let hash = queue.hasher.hash_one(key) & !NOTICED;
+        let noticed = if noticed_at.is_some() { NOTICED } else { 0 };
+        match queue.waiting.entry(hash, |known| known & !NOTICED == hash, |known| known & !NOTICED) {
             Entry::Occupied(mut known) => {
-                let change = known.get_mut();
-                change.noticed_at = change.noticed_at.or(noticed_at);
-                match hint {
-                    Hint::None => {}
-                    Hint::New => change.new = true,
-                    end => change.ended = end,
+                if hint != Hint::None || noticed > *known.get() & NOTICED {
+                    *known.get_mut() |= noticed;
+                    queue.later.entry(hash).or_default().hears(noticed_at, hint);
                 }
                 return Ok(());
             }
             Entry::Vacant(_) if queue.order.len() >= MAX_DIRTY => return Err(Overflow),
             Entry::Vacant(place) => {
-                place.insert(Change { hash, noticed_at, ended: if new { Hint::None } else { hint }, new });
+                place.insert(hash | noticed);
             }
         }
+        let mut first = Later::default();
+        first.hears(noticed_at, hint);
         // A copy: the original may be a small part of a large network buffer.
-        queue.order.push_back((hash, Bytes::copy_from_slice(key)));
+        let key = Bytes::copy_from_slice(key);
+        queue.order.push_back((hash, Wanted { key, noticed_at, ended: first.ended, new: first.new }));
         queue.put += 1;
         self.more.notify_one();
         Ok(())
@@ -84,16 +100,23 @@ impl Dirty {
     pub(crate) fn take(&self, most: usize) -> (Vec<Wanted>, u64) {
         let mut queue = self.lock();
         let n = queue.order.len().min(most);
-        let mut wanted = Vec::with_capacity(n);
+        let mut all = Vec::with_capacity(n);
         for _ in 0..n {
-            let Some((hash, key)) = queue.order.pop_front() else { break };
+            let Some((hash, mut wanted)) = queue.order.pop_front() else { break };
             queue.taken += 1;
-            if let Ok(known) = queue.waiting.find_entry(hash, |change| change.hash == hash) {
-                let (change, _) = known.remove();
-                wanted.push(Wanted { key, noticed_at: change.noticed_at, ended: change.ended, new: change.new });
+            if let Ok(known) = queue.waiting.find_entry(hash, |known| known & !NOTICED == hash) {
+                known.remove();
             }
+            if let Some(later) = queue.later.remove(&hash) {
+                wanted.noticed_at = wanted.noticed_at.or(later.noticed_at);
+                wanted.new |= later.new;
+                if later.ended != Hint::None {
+                    wanted.ended = later.ended;
+                }
+            }
+            all.push(wanted);
         }
-        (wanted, queue.taken)
+        (all, queue.taken)
     }
 
     /// How many keys were ever put in.
@@ -137,5 +160,17 @@ mod tests {
         let a = &wanted[0];
         assert_eq!((&a.key[..], a.noticed_at, a.ended, a.new), (&b"a"[..], Some(Time(1)), Hint::Deleted, true));
         assert_eq!((dirty.put_so_far(), dirty.noticed_so_far(), dirty.len()), (2, 3, 0));
+    }
+
+    #[test]
+    fn a_key_that_is_looked_at_anyway_keeps_when_its_change_was_noticed_first() {
+        let dirty = Dirty::default();
+        for at in [None, Some(Time(1)), Some(Time(2))] {
+            dirty.put(b"a", at, Hint::None).unwrap();
+        }
+        let (wanted, _) = dirty.take(10);
+        assert_eq!((wanted.len(), wanted[0].noticed_at), (1, Some(Time(1))));
+        dirty.put(b"a", None, Hint::None).unwrap();
+        assert_eq!(dirty.take(10).0[0].noticed_at, None, "what was said before is over");
     }
 }
