@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+mod audit;
 mod graph;
 mod id;
 mod lock;
@@ -19,6 +20,7 @@ mod verdict;
 pub mod wire;
 pub mod words;
 
+pub use audit::{Actor, AuditChain, AuditEntry, AuditKind, AuditPage};
 pub use graph::{ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, LinkBasis, Party, WaitGraph};
 pub use id::{LockId, LockIdError, encode_token};
 pub use lock::{

@@ -6,6 +6,7 @@
 //! ```
 //!
 //! `board` is the one task that turns this crank: it owns the registry and the views, and nothing else writes to them.
+//! `recorder` keeps what outlives a run.
 
 pub mod access;
 pub mod board;
@@ -16,6 +17,7 @@ pub mod demo;
 mod fake;
 mod glob;
 pub mod http;
+pub mod recorder;
 pub mod registry;
 pub mod release;
 pub mod source;

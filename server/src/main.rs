@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use lockkeeper::board::{self, BoardOptions};
 use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, LogFormat, SourceConfig};
 use lockkeeper::http::AppState;
+use lockkeeper::recorder::audit::Audit;
 use lockkeeper::source::{SourceId, redis, redlock};
 use lockkeeper::{demo, http};
 use tokio::net::TcpListener;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     let config = match command {
         Command::Serve(settings) => Config::for_serve(settings, log_format),
         Command::Demo(settings) => Config::for_demo(settings, log_format),
+        Command::Audit(audit) => return audit.run(),
     };
     let config = match config {
         Ok(config) => config,
@@ -79,9 +81,7 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
     if let Some(demo) = &demo {
         config.sources = vec![SourceConfig::for_demo(&demo.url)?];
     }
-    if let Some(dir) = &config.data_dir {
-        tracing::warn!(data_dir = %dir.display(), "history and audit are kept in memory only by this version");
-    }
+    let audit = audit(&mut config, is_demo)?;
 
     redis::teach(std::mem::take(&mut config.formats));
     let (reports, board_reports) = mpsc::channel(WAITING_REPORTS);
@@ -99,8 +99,17 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
     }
     let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo };
     let board = board::spawn(handles, board_reports, options, stop.clone());
-    let mut state = AppState::new(board, config.release_enabled, config.trace_enabled, listen, closing.clone());
+    let mut state = AppState::new(
+        board.clone(),
+        audit.clone(),
+        config.release_enabled,
+        config.trace_enabled,
+        listen,
+        closing.clone(),
+    );
     state.policy = Arc::new(std::mem::take(&mut config.policy));
+
+    tokio::spawn(lockkeeper::release::resume(board, audit));
 
     let mut asked_to_stop = signals()?;
     tokio::spawn(async move {
@@ -123,6 +132,30 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
         demo.end().await;
     }
     served
+}
+
+/// The audit, where it is to be kept. A server that may release does not start without one.
+fn audit(config: &mut Config, is_demo: bool) -> anyhow::Result<Audit> {
+    if is_demo {
+        // The demo's store is thrown away as well.
+        return Audit::in_memory().context("could not set up the audit");
+    }
+    let opened = match config.data_dir.clone().or_else(config::default_data_dir) {
+        Some(dir) => Audit::open(&dir, config.audit_webhook.take()).context("could not open the audit"),
+        None => Err(anyhow::anyhow!("there is no folder for the audit")),
+    };
+    match opened {
+        Err(error) if config.release_enabled => Err(anyhow::anyhow!(
+            "{error:#}\n\
+             hint: nothing is released that is not written down: give a folder of this server's own that it may write, \
+             for example `--data-dir /var/lib/lockkeeper`, or switch releasing off"
+        )),
+        Err(error) => {
+            tracing::info!("no audit is kept, and requests to release are refused in the log only: {error:#}");
+            Ok(Audit::not_kept(&format!("{error:#}")))
+        }
+        opened => opened,
+    }
 }
 
 /// SIGTERM and SIGINT, one message each.

@@ -29,7 +29,7 @@ pub use locks::{Family, LockClient, store};
 pub use masters::{LEASE, Masters, quorum};
 pub use oddities::Oddities;
 pub use ports::free_port;
-pub use proxy::Proxy;
+pub use proxy::{Caught, Proxy};
 pub use redis_server::{LOADS_SLOWLY, RedisServer};
 pub use sentinels::{PRIMARY, Sentinels};
 pub use server::{Server, ServerBuilder};

@@ -52,6 +52,12 @@ impl Server {
         ServerBuilder::new("demo")
     }
 
+    /// `lockkeeper audit`, to be completed.
+    #[must_use]
+    pub fn audit() -> ServerBuilder {
+        ServerBuilder::new("audit")
+    }
+
     /// Waits until every source was seen whole.
     pub async fn ready(&self) {
         let api = self.api();
@@ -129,6 +135,8 @@ impl ServerBuilder {
             command.env_remove(name);
         }
         // In a folder of its own: a `lockkeeper.toml` in the working directory would be read.
+        // What it keeps goes there too, unless it is told otherwise.
+        command.env_remove("STATE_DIRECTORY").env("XDG_STATE_HOME", dir.path());
         command.current_dir(dir.path()).arg(subcommand).stdin(Stdio::null()).kill_on_drop(true);
         ServerBuilder { command, dir }
     }

@@ -5,6 +5,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use super::error::{Given, Place};
+use crate::recorder::audit::command::AuditArguments;
 
 /// Shows who holds every distributed lock in Redis, live, and releases a stuck one safely.
 #[derive(Debug, Parser)]
@@ -14,7 +15,7 @@ struct Arguments {
     command: CommandArguments,
 
     /// How log lines are written to standard error. What is logged is chosen by `LOCKKEEPER_LOG`, for example
-    /// `info` (the default), `debug` or `lockkeeper::release=debug`.
+    /// `info` (the default), `debug` or `info,lockkeeper::source=debug`.
     #[arg(long, global = true, value_enum, env = "LOCKKEEPER_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<LogFormat>,
 }
@@ -25,6 +26,8 @@ enum CommandArguments {
     Serve(ServeArguments),
     /// Starts a throw-away Redis with busy locks, and the dashboard on it. Releasing is on unless switched off.
     Demo(DemoArguments),
+    /// Reads who released what, when and why, and checks that nobody changed it.
+    Audit(AuditArguments),
 }
 
 #[derive(Debug, Args)]
@@ -45,7 +48,8 @@ struct ServeArguments {
     #[arg(long, value_name = "GLOB", env = "LOCKKEEPER_PATTERN")]
     pattern: Vec<String>,
 
-    /// Where history and audit will be kept. Accepted and checked; this version keeps both in memory only.
+    /// Where the audit is kept: who released what, when and why. Without it `$STATE_DIRECTORY`,
+    /// `$XDG_STATE_HOME/lockkeeper` or `~/.local/state/lockkeeper`. Made where it is missing.
     #[arg(long, value_name = "DIR", env = "LOCKKEEPER_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
@@ -117,6 +121,8 @@ pub enum Command {
     Serve(Settings),
     /// Watch a throw-away Redis.
     Demo(Settings),
+    /// Read the audit.
+    Audit(AuditArguments),
 }
 
 /// Settings that were given, each with the place; the rest is left to the file and to the defaults.
@@ -165,6 +171,7 @@ impl CommandLine {
                 demo.rim.fill(&mut settings, given);
                 Command::Demo(settings)
             }
+            CommandArguments::Audit(audit) => Command::Audit(audit),
         };
         Ok(CommandLine { command, log_format })
     }

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::audit;
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use super::format;
 use super::role::{self, RoleTable};
+use crate::recorder::audit::Webhook;
 use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace"];
+const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace", "audit"];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -44,6 +46,7 @@ pub(super) struct File {
     pub(super) release_enabled: Option<Given<bool>>,
     pub(super) trace_enabled: Option<Given<bool>>,
     pub(super) trace_max_commands_per_second: Option<Given<u64>>,
+    pub(super) audit_webhook: Option<Webhook>,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
     pub(super) roles: Vec<RoleTable>,
@@ -126,6 +129,10 @@ impl File {
             trace_max_commands_per_second = trace.whole_number("max_commands_per_second")?;
             trace.finish(TRACE_KEYS)?;
         }
+        let mut audit_webhook = None;
+        if let Some((place, value)) = table.take("audit") {
+            audit_webhook = audit::audit(table.nested(place, value, "a table begun by `[audit]`")?)?;
+        }
         let file = File {
             path: path.to_owned(),
             listen: table.string("listen")?,
@@ -134,6 +141,7 @@ impl File {
             release_enabled,
             trace_enabled,
             trace_max_commands_per_second,
+            audit_webhook,
             sources,
             formats,
             roles,

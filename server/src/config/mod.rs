@@ -1,7 +1,9 @@
 //! What the server was told: flags over environment over `lockkeeper.toml` over defaults, parsed once and checked
 //! before any port is bound or any store is spoken to.
 
+mod audit;
 mod cli;
+mod data_dir;
 mod error;
 mod file;
 mod format;
@@ -16,12 +18,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use cli::{Command, CommandLine, LogFormat, Settings, without_urls};
+pub use data_dir::default_data_dir;
 pub use error::{ConfigError, Given, Place};
 use file::File;
 pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
 pub use url::StoreUrl;
 
 use crate::access::Policy;
+use crate::recorder::audit::Webhook;
 use crate::source::redis::Format;
 
 /// The file that is read without being named, if it is in the working directory.
@@ -50,8 +54,11 @@ pub struct Config {
     /// Key `trace.max_commands_per_second`: no trace begins, or goes on, on a source that is busier than this.
     /// Default: [`DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND`].
     pub trace_max_commands_per_second: u64,
-    /// Flag `--data-dir`, variable `LOCKKEEPER_DATA_DIR`, key `data_dir`. Nothing is kept there yet.
+    /// Flag `--data-dir`, variable `LOCKKEEPER_DATA_DIR`, key `data_dir`: where the audit is kept. Default:
+    /// [`default_data_dir`]; the demo keeps nothing.
     pub data_dir: Option<PathBuf>,
+    /// Keys `audit.webhook` and `audit.webhook_secret_file`: whom to tell of every entry of the audit. Default: nobody.
+    pub audit_webhook: Option<Webhook>,
     /// Flag `--log-format`, variable `LOCKKEEPER_LOG_FORMAT`, key `log_format`. Default: text.
     pub log_format: LogFormat,
     /// Key `[[source]]`, or the flags `--redis` and `--pattern`. Never empty, except for the demo, which brings its own.
@@ -94,6 +101,7 @@ impl Config {
             trace_enabled: settings.allow_trace.is_none_or(|allow| allow.value),
             trace_max_commands_per_second: DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND,
             data_dir: None,
+            audit_webhook: None,
             log_format: log_format.map_or(LogFormat::Text, |format| format.value),
             sources: Vec::new(),
             formats: Vec::new(),
@@ -125,6 +133,7 @@ impl Config {
                 .trace_max_commands_per_second
                 .map_or(DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND, |given| given.value),
             data_dir: settings.data_dir.or(file.data_dir).map(checked_dir).transpose()?,
+            audit_webhook: file.audit_webhook,
             log_format: log_format.or(file.log_format).map_or(LogFormat::Text, |format| format.value),
             sources,
             formats: file.formats,

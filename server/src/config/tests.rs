@@ -134,7 +134,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
         "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
-         role, release, trace",
+         role, release, trace, audit",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
@@ -341,4 +341,52 @@ fn the_demo_lets_people_release_and_trace_unless_told_otherwise() {
     };
     let off = Config::for_demo(off, None).unwrap();
     assert!(!off.release_enabled && !off.trace_enabled);
+}
+
+#[test]
+fn a_webhook_is_told_over_tls_or_not_off_this_machine() {
+    let config = |url: &str| config(Settings::default(), &format!("[audit]\nwebhook = '{url}'"));
+    for url in ["https://hooks.example/x", "http://127.0.0.1:9000/x", "http://[::1]:9000/", "http://localhost/"] {
+        let webhook = config(url).unwrap().audit_webhook.unwrap();
+        assert_eq!((webhook.url.as_str(), webhook.secret), (url, None));
+    }
+    assert_eq!(Config::for_demo(Settings::default(), None).unwrap().audit_webhook, None);
+    complains(
+        "[audit]\nwebhook = 'http://hooks.example/hunter2'",
+        "lockkeeper.toml:2:11: `audit.webhook` begins with `http://`, expected `https://`: who released what would be \
+         readable on the way",
+    );
+    complains(
+        "[audit]\nwebhook = 'ftp://hooks.example/hunter2'",
+        "lockkeeper.toml:2:11: `audit.webhook` is no `https://` URL",
+    );
+    complains(
+        "[audit]\nwebhook = 'hunter2'",
+        "lockkeeper.toml:2:11: `audit.webhook` is not a URL (relative URL without a base)",
+    );
+    complains(
+        "[audit]\nwebhook_secret_file = '/x'",
+        "lockkeeper.toml:2:23: `audit.webhook_secret_file` means nothing without `webhook`",
+    );
+}
+
+#[test]
+fn the_webhooks_secret_is_read_from_its_file_and_never_shown() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let file = dir.path().join("secret");
+    let text = format!("[audit]\nwebhook = 'https://hooks.example/'\nwebhook_secret_file = '{}'", file.display());
+    let complains_of = |part: &str| {
+        let error = config(Settings::default(), &text).unwrap_err().to_string();
+        assert!(error.starts_with("lockkeeper.toml:3:23: `audit.webhook_secret_file` cannot be used: `"), "{error}");
+        assert!(error.contains(part) && !error.contains("hunter2"), "{error}");
+    };
+    complains_of("cannot be read");
+    std::fs::write(&file, "hunter2\n").unwrap();
+    complains_of("has 7 bytes, expected at least 16");
+    std::fs::write(&file, "x".repeat(5_000)).unwrap();
+    complains_of("is not a file of at most 4096 bytes");
+    std::fs::write(&file, "hunter2 hunter2 hunter2\n").unwrap();
+    let config = config(Settings::default(), &text).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert_eq!(config.audit_webhook.unwrap().secret.as_deref(), Some(&b"hunter2 hunter2 hunter2"[..]));
 }

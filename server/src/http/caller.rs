@@ -1,15 +1,17 @@
 //! Who asks, and what they may see and do: the one thing that handlers ask about rights.
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use lockkeeper_model::Actor;
 
 use super::{ApiError, AppState};
-use crate::access::{Person, Reach, Right, Scope};
+use crate::access::{Person, Reach, Right, Scope, Via};
 
 /// Finds out who asks.
 pub trait Identify: fmt::Debug + Send + Sync {
@@ -27,6 +29,11 @@ impl Identify for Anybody {
     }
 }
 
+/// The address that a request came from; `None` where there is no connection, as in a test.
+pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+}
+
 /// Puts the [`Person`] who asks beside the request. A request of nobody goes on: some answers are for everybody.
 pub(super) async fn identify(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
     if let Some(person) = state.identify.who(request.headers()) {
@@ -38,9 +45,10 @@ pub(super) async fn identify(State(state): State<AppState>, mut request: Request
 /// Who asks, and what of everything they may see and do. A handler that takes it answers nobody who is unknown.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    #[expect(dead_code, reason = "is written into the audit")]
     pub(super) person: Person,
     pub(super) scope: Scope,
+    /// Where the request came from; `None` where there is no connection, as in a test.
+    peer: Option<IpAddr>,
 }
 
 impl FromRequestParts<AppState> for Caller {
@@ -51,13 +59,23 @@ impl FromRequestParts<AppState> for Caller {
             return Ok(known.clone());
         }
         let person = parts.extensions.get::<Person>().cloned().ok_or_else(ApiError::unknown_caller)?;
-        let caller = Caller { scope: state.policy.scope(&person), person };
+        let caller =
+            Caller { scope: state.policy.scope(&person), person, peer: peer(&parts.extensions).map(|peer| peer.ip()) };
         parts.extensions.insert(caller.clone());
         Ok(caller)
     }
 }
 
 impl Caller {
+    /// Who it is, for the audit and for the ticket of a release.
+    pub(super) fn actor(&self) -> Actor {
+        let address = self.peer.map(|address| address.to_string());
+        match self.person.via {
+            Via::Loopback => Actor::anonymous(address),
+            via => Actor { name: self.person.name.to_string(), via: via.word().to_owned(), address },
+        }
+    }
+
     /// Goes on only with somebody who has the right on anything at all.
     pub(super) fn needs(&self, right: Right) -> Result<(), ApiError> {
         if self.scope.may_anywhere(right) { Ok(()) } else { Err(ApiError::not_allowed(right, None)) }

@@ -141,8 +141,10 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::Off => ApiError::new(StatusCode::FORBIDDEN, "release-off", "Releasing is switched off", detail)
                 .hint("start the server with `--allow-release`, or set `enabled = true` under `[release]`"),
-            Refusal::NotAllowed { .. } => ApiError::new(StatusCode::FORBIDDEN, "not-allowed", "Not allowed", detail)
-                .hint("whoever runs this server grants rights to roles: `[[role]]` in lockkeeper.toml"),
+            Refusal::NoRight(_) | Refusal::NotAllowed { .. } => {
+                ApiError::new(StatusCode::FORBIDDEN, "not-allowed", "Not allowed", detail)
+                    .hint("whoever runs this server grants rights to roles: `[[role]]` in lockkeeper.toml")
+            }
             Refusal::Count(_) | Refusal::Twice { .. } | Refusal::Id(_) => ApiError::bad_request("bad-locks", detail),
             Refusal::UnknownSource { name, known } => ApiError::unknown_source(StatusCode::BAD_REQUEST, &name, &known),
             Refusal::Unreadable { .. } => {

@@ -12,6 +12,7 @@ use super::caller::Caller;
 use super::{ApiError, AppState};
 use crate::access::Right;
 use crate::clock;
+use crate::recorder::audit::Audit;
 use crate::source::SourceHandle;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,6 +36,7 @@ pub(super) async fn scrape(State(state): State<AppState>, caller: Caller) -> Res
     sources(&mut registry, &statuses, clock::now());
     if scope.sees_all() || scope.may_anywhere(Right::Admin) {
         rim(&mut registry, &state);
+        audit(&mut registry, &state.audit);
     }
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| ApiError::internal())?;
@@ -105,6 +107,31 @@ fn rim(registry: &mut Registry, state: &AppState) {
         releases.get_or_create(&vec![("outcome", outcome.to_owned())]).inc_by(count);
     }
     registry.register("releases", "Locks that a release was carried out for, by outcome", releases);
+}
+
+fn audit(registry: &mut Registry, audit: &Audit) {
+    let entries = Family::<Labels, Counter>::default();
+    for (kind, count) in audit.written() {
+        entries.get_or_create(&vec![("kind", kind.word().to_owned())]).inc_by(count);
+    }
+    registry.register("audit_entries", "Entries written into the audit, by kind", entries);
+    let mut counter = |name, help, count: u64| {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(count);
+        registry.register(name, help, counter);
+    };
+    counter("audit_write_failures", "Entries that could not be written into the audit", audit.not_written());
+    counter("audit_left_out", "Refusals that were counted rather than written, too many at once", audit.left_out());
+    let kept = Gauge::<i64>::default();
+    kept.set(i64::from(audit.is_kept()));
+    registry.register("audit_kept", "Whether there is an audit", kept);
+    if let Some(results) = audit.webhook() {
+        let webhook = Family::<Labels, Counter>::default();
+        for (result, count) in results {
+            webhook.get_or_create(&vec![("result", result.to_owned())]).inc_by(count);
+        }
+        registry.register("audit_webhook", "Entries offered to the audit's webhook, by what became of them", webhook);
+    }
 }
 
 fn signed(value: u64) -> i64 {

@@ -1,7 +1,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{events, graph, health, locks, metrics, releases, sources, stream, traces};
+use super::{audit, events, graph, health, locks, metrics, releases, sources, stream, traces};
 
 /// The description of the public contract.
 #[derive(OpenApi)]
@@ -23,6 +23,7 @@ use super::{events, graph, health, locks, metrics, releases, sources, stream, tr
         stream::open,
         releases::preview,
         releases::execute,
+        audit::list,
         traces::run,
         traces::last,
         health::live,

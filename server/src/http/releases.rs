@@ -7,7 +7,6 @@ use lockkeeper_model::{Outcome, PreviewAnswer, PreviewRequest, ReleaseAnswer, Re
 use super::caller::Caller;
 use super::extract;
 use super::{ApiError, AppState};
-use crate::access::Right;
 
 /// What a release would do, and a ticket for it. Nothing is changed by asking.
 #[utoipa::path(
@@ -26,8 +25,7 @@ pub(super) async fn preview(
     caller: Caller,
     extract::Json(request): extract::Json<PreviewRequest>,
 ) -> Result<Json<PreviewAnswer>, ApiError> {
-    caller.needs(Right::Release)?;
-    Ok(Json(state.desk.preview(&request, &caller.scope).await?))
+    Ok(Json(state.desk.preview(&caller.actor(), &request, &caller.scope).await?))
 }
 
 /// Carries out what was previewed: one attempt, compared with what was previewed in the step that frees.
@@ -37,7 +35,7 @@ pub(super) async fn preview(
     responses(
         (status = 200, description = "something was tried in the store and not turned down", body = ReleaseAnswer),
         (status = 403, description = "releasing is switched off, or not for you", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
-        (status = 409, description = "nothing was released: it changed hands, was free, or the store refused", body = ReleaseAnswer),
+        (status = 409, description = "nothing was released: it changed hands, was free, the store refused, or it could not be written into the audit", body = ReleaseAnswer),
         (status = 410, description = "the ticket expired, was used, or is not of this run of the server", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 422, description = "the confirmation or the reason is missing or wrong; the ticket is still good", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 502, description = "nothing was released: it could not be tried", body = ReleaseAnswer),
@@ -49,8 +47,7 @@ pub(super) async fn execute(
     caller: Caller,
     extract::Json(request): extract::Json<ReleaseRequest>,
 ) -> Result<Response, ApiError> {
-    caller.needs(Right::Release)?;
-    let answer = state.desk.execute(&request, &caller.scope).await?;
+    let answer = state.desk.execute(&caller.actor(), &request, &caller.scope).await?;
     Ok((status(&answer), Json(answer)).into_response())
 }
 

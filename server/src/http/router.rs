@@ -14,8 +14,8 @@ use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, app, caller, events, graph, guard, health, locks, metrics, openapi, releases, sources, stream,
-    traces,
+    ApiError, AppState, app, audit, caller, events, graph, guard, health, locks, metrics, openapi, releases, sources,
+    stream, traces,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -23,7 +23,7 @@ use super::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 15] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 16] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -37,6 +37,8 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 15] {
         // What can be done about it
         ("/api/v1/releases/preview", post(releases::preview)),
         ("/api/v1/releases", post(releases::execute)),
+        // What was done and refused
+        ("/api/v1/audit", get(audit::list)),
         // What only a trace shows
         ("/api/v1/traces", post(traces::run)),
         ("/api/v1/sources/{source}/trace", get(traces::last)),

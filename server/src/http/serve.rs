@@ -1,4 +1,5 @@
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
@@ -21,7 +22,8 @@ pub async fn serve(listener: TcpListener, state: AppState) -> io::Result<()> {
             tracing::debug!(%error, "could not switch off delayed sending");
         }
     });
-    let server = axum::serve(listener, router(state.clone())).with_graceful_shutdown(closing.clone().cancelled_owned());
+    let server = axum::serve(listener, router(state.clone()).into_make_service_with_connect_info::<SocketAddr>())
+        .with_graceful_shutdown(closing.clone().cancelled_owned());
     let all = async {
         server.into_future().await?;
         state.settled().await;

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Anybody, ApiError, Identify};
 use crate::access::Policy;
 use crate::board::Board;
+use crate::recorder::audit::Audit;
 use crate::release::ReleaseDesk;
 
 /// Browser tabs on the WebSocket at once: a large team on a bad day, with a bound on what each tab may cost together.
@@ -15,6 +16,9 @@ pub(super) const MAX_VIEWERS: usize = 256;
 /// Programs on the event stream at once. Each may have some thousand events waiting for it.
 pub(super) const MAX_EVENT_STREAMS: usize = 64;
 
+/// Exports of the audit at once. They take turns at the file anyway.
+pub(super) const MAX_EXPORTS: usize = 4;
+
 /// What every handler may use. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AppState {
@@ -22,6 +26,8 @@ pub struct AppState {
     pub board: Board,
     /// Previews and releases.
     pub desk: Arc<ReleaseDesk>,
+    /// Who did or was refused what.
+    pub audit: Audit,
     /// Whether tracing is switched on.
     pub trace_enabled: bool,
     /// Where the server listens: a `Host` that names it is its own.
@@ -34,6 +40,7 @@ pub struct AppState {
     pub identify: Arc<dyn Identify>,
     viewers: Slots,
     event_streams: Slots,
+    exports: Slots,
 }
 
 impl AppState {
@@ -42,14 +49,16 @@ impl AppState {
     #[must_use]
     pub fn new(
         board: Board,
+        audit: Audit,
         release_enabled: bool,
         trace_enabled: bool,
         listen: SocketAddr,
         closing: CancellationToken,
     ) -> AppState {
         AppState {
-            desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled)),
+            desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled, audit.clone())),
             board,
+            audit,
             trace_enabled,
             listen,
             closing,
@@ -57,6 +66,7 @@ impl AppState {
             identify: Arc::new(Anybody),
             viewers: Slots::new("viewers", MAX_VIEWERS),
             event_streams: Slots::new("event streams", MAX_EVENT_STREAMS),
+            exports: Slots::new("exports", MAX_EXPORTS),
         }
     }
 
@@ -70,12 +80,18 @@ impl AppState {
         self.event_streams.take()
     }
 
+    /// Room for one more export of the audit.
+    pub(super) fn admit_export(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        self.exports.take()
+    }
+
     /// Waits until every stream has said goodbye and every release under way has its outcome. Both outlive the
     /// connection that asked for them, so the server's own end does not wait for them.
     pub(super) async fn settled(&self) {
         self.viewers.all_free().await;
         self.event_streams.all_free().await;
         self.desk.settled().await;
+        self.audit.close().await;
     }
 
     /// Browser tabs and event streams that are open.

@@ -8,16 +8,18 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use lockkeeper_model::{
-    Action, After, AfterState, Holder, Lock, LockId, LockState, Mode, NodeRelease, Outcome, ReleaseAnswer,
+    Action, Actor, After, AfterState, Holder, Lock, LockId, LockState, Mode, NodeRelease, Outcome, ReleaseAnswer,
     ReleaseRequest, ReleaseResult, TransitionKind, words,
 };
 use tokio::time::Instant;
 
+use super::record::Asked;
 use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, TicketError, named, policy, word};
+use super::{Refusal, ReleaseDesk, TicketError, named, policy, resume};
 use crate::access::{Reach, Right, Scope};
 use crate::board::{BoardClosed, EventFilter, Held, Subscription};
 use crate::clock;
+use crate::recorder::audit::Attempt;
 use crate::source::{ReleaseOrder, ReleaseReply, SourceHandle};
 
 /// How long a freed lock is watched before the answer. Clients that poll for a lock do so every tenth of a second to
@@ -31,8 +33,8 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// what comes after.
 const LOCKS_AT_ONCE: usize = 16;
 
-/// What is logged of a token: whole for every known library, bounded for the rest.
-const LOGGED_TOKEN_BYTES: usize = 64;
+/// Said of an end that is not on the disk.
+const NOT_WRITTEN: &str = "; this could not be written into the audit yet, only that it was attempted";
 
 /// The lock is not what the ticket is bound to any more.
 struct Different {
@@ -48,30 +50,54 @@ impl ReleaseDesk {
     ///
     /// # Errors
     /// When the ticket, the confirmation or the reason is not accepted. Then nothing was tried.
-    pub async fn execute(self: &Arc<Self>, request: &ReleaseRequest, scope: &Scope) -> Result<ReleaseAnswer, Refusal> {
+    pub async fn execute(
+        self: &Arc<Self>,
+        actor: &Actor,
+        request: &ReleaseRequest,
+        scope: &Scope,
+    ) -> Result<ReleaseAnswer, Refusal> {
+        let answer = self.carry_out(actor, request, scope).await;
+        if let Err(refusal) = &answer {
+            self.record_refused_release(actor, request, refusal).await;
+        }
+        answer
+    }
+
+    async fn carry_out(
+        self: &Arc<Self>,
+        actor: &Actor,
+        request: &ReleaseRequest,
+        scope: &Scope,
+    ) -> Result<ReleaseAnswer, Refusal> {
         if !self.enabled {
             return Err(Refusal::Off);
         }
-        let permission = self.tickets.check(&request.ticket, clock::now())?;
+        if !scope.may_anywhere(Right::Release) {
+            return Err(Refusal::NoRight(Right::Release));
+        }
+        let permission = self.tickets.check(&request.ticket, actor, clock::now())?;
         // Before anything else is said: what the ticket is for may be hidden from whoever brings it.
         check_rights(&permission.holds, scope)?;
         policy::check_confirmation(&request.confirm, &permission.confirm)?;
-        let reason: Arc<str> = policy::check_reason(&request.reason)?.into();
+        let reason = policy::check_reason(&request.reason)?;
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)?;
         self.tickets.spend(&permission, clock::now())?;
 
         // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
         let desk = Arc::clone(self);
         let action = permission.action;
+        let asked = Arc::new((actor.clone(), request.ticket.clone(), reason));
         let attempts = tokio::spawn(async move {
             let _slot = slot;
             stream::iter(by_lock(permission.holds))
                 .map(|holds| {
-                    let (desk, reason) = (Arc::clone(&desk), Arc::clone(&reason));
+                    let (desk, asked) = (Arc::clone(&desk), Arc::clone(&asked));
                     async move {
+                        let (actor, ticket, reason) = &*asked;
+                        let asked = Asked { actor, ticket, reason };
                         let mut results = Vec::with_capacity(holds.len());
                         for (place, hold) in holds {
-                            results.push((place, desk.release(action, hold, &reason).await));
+                            results.push((place, desk.release(action, hold, &asked).await));
                         }
                         results
                     }
@@ -85,36 +111,46 @@ impl ReleaseDesk {
         Ok(ReleaseAnswer { results: results.into_iter().map(|(_, result)| result).collect() })
     }
 
-    /// One hold, from the line in the log before to the line after.
-    async fn release(&self, action: Action, hold: BoundHold, reason: &str) -> ReleaseResult {
-        let (doing, done) = match action {
-            Action::Release => ("releasing a lock", "release of a lock"),
-            Action::EvictWaiter => ("taking a waiter out of a queue", "eviction of a waiter"),
-        };
+    /// One hold, from the intention in the audit to what was seen afterwards. What cannot be written down is not tried.
+    async fn release(&self, action: Action, hold: BoundHold, asked: &Asked<'_>) -> ReleaseResult {
         let id = LockId::of_key(&hold.key);
-        let token = STANDARD.encode(&hold.token[..hold.token.len().min(LOGGED_TOKEN_BYTES)]);
-        tracing::info!(
-            target: "lockkeeper::release",
-            source = hold.source, lock.id = %words::shown(id.as_str()), lock.token_b64 = token,
-            lock.generation = hold.generation, reason,
-            "{doing} of `{}`", hold.source,
-        );
-        let began = Instant::now();
-        let result = self.attempt(action, &hold, id.clone()).await.unwrap_or_else(|BoardClosed| {
-            result(&hold.source, id.clone(), Outcome::Unknown, format!("{BoardClosed}: look at the lock"))
+        let attempt = match self.audit.intend(asked.about(action, &hold)).await {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                self.outcomes.count(Outcome::Refused);
+                let detail = format!(
+                    "the audit cannot be written, and nothing is released without it: {error}; nothing was done"
+                );
+                return result(&hold.source, id, Outcome::Refused, detail);
+            }
+        };
+        let mut result = self.attempt(action, &hold, id.clone(), &attempt).await.unwrap_or_else(|BoardClosed| {
+            result(&hold.source, id, Outcome::Unknown, format!("{BoardClosed}: look at the lock"))
         });
         self.outcomes.count(result.outcome);
-        tracing::info!(
-            target: "lockkeeper::release",
-            source = hold.source, lock.id = %words::shown(id.as_str()), lock.token_b64 = token,
-            lock.generation = hold.generation, outcome = word(result.outcome),
-            duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "{done} of `{}` ended: {}", hold.source, result.detail,
-        );
+        if !attempt.ended(result.outcome, &result.detail).await {
+            result.detail.push_str(NOT_WRITTEN);
+        }
+        if let Some(after) = &result.after {
+            attempt.followed(seen_word(after.state), &what_came(after)).await;
+        }
+        if result.outcome == Outcome::Unknown
+            && let Ok(Some(unresolved)) = attempt.unresolved(result.outcome).await
+        {
+            let (board, audit) = (self.board.clone(), self.audit.clone());
+            // What cannot be found out before the server ends is looked up at the next start.
+            tokio::spawn(async move { resume::look_into(&board, &audit, &unresolved).await });
+        }
         result
     }
 
-    async fn attempt(&self, action: Action, hold: &BoundHold, id: LockId) -> Result<ReleaseResult, BoardClosed> {
+    async fn attempt(
+        &self,
+        action: Action,
+        hold: &BoundHold,
+        id: LockId,
+        written: &Attempt,
+    ) -> Result<ReleaseResult, BoardClosed> {
         let answer = |outcome, detail: String| result(&hold.source, id.clone(), outcome, detail);
         let Some(source) = self.board.source(&hold.source) else {
             return Ok(answer(Outcome::Failed, "its source is not watched; nothing was done".to_owned()));
@@ -167,8 +203,14 @@ impl ReleaseDesk {
 
         let result = match reply {
             ReleaseReply::Released { woken } => {
+                let done = told(what, woken);
+                // Before watching: whatever happens to us meanwhile, it was freed.
+                let is_written = written.ended(Outcome::Released, &(done.clone() + &elsewhere(&nodes))).await;
                 let after = self.watch(source, &key, &token, &others, &mut events).await?;
-                let detail = told(what, woken, after.as_ref()) + &elsewhere(&nodes);
+                let mut detail = done + "; " + &came(after.as_ref()) + &elsewhere(&nodes);
+                if !is_written {
+                    detail.push_str(NOT_WRITTEN);
+                }
                 ReleaseResult { woken, after, ..answer(Outcome::Released, detail) }
             }
             ReleaseReply::ChangedHands => {
@@ -369,20 +411,33 @@ fn elsewhere(nodes: &[NodeRelease]) -> String {
     left.map(|node| format!("; {}: {}", node.node, node.detail)).collect()
 }
 
-fn told(what: &str, woken: Option<i64>, after: Option<&After>) -> String {
-    let mut detail = what.to_owned();
+fn told(what: &str, woken: Option<i64>) -> String {
     match woken {
-        Some(1) => detail.push_str("; 1 sleeping waiter was woken"),
-        Some(woken) => detail.push_str(&format!("; {woken} sleeping waiters were woken")),
-        None => {}
+        Some(1) => format!("{what}; 1 sleeping waiter was woken"),
+        Some(woken) => format!("{what}; {woken} sleeping waiters were woken"),
+        None => what.to_owned(),
     }
-    let Some(after) = after else { return detail + "; the store was lost before anybody could see what came after" };
+}
+
+fn came(after: Option<&After>) -> String {
+    after.map_or_else(|| "the store was lost before anybody could see what came after".to_owned(), what_came)
+}
+
+fn what_came(after: &After) -> String {
     let watched = words::duration(after.watched_ms);
-    detail.push_str(&match (after.state, &after.holder) {
-        (AfterState::CameBack, _) => format!("; the same token had it again within {watched}: its client lives"),
-        (AfterState::Taken, Some(holder)) => format!("; {} had it within {watched}", named(holder)),
-        (AfterState::Taken, None) => format!("; somebody had it within {watched}"),
-        (AfterState::Free, _) => format!("; nobody has taken it in the {watched} since"),
-    });
-    detail
+    match (after.state, &after.holder) {
+        (AfterState::CameBack, _) => format!("the same token had it again within {watched}: its client lives"),
+        (AfterState::Taken, Some(holder)) => format!("{} had it within {watched}", named(holder)),
+        (AfterState::Taken, None) => format!("somebody had it within {watched}"),
+        (AfterState::Free, _) => format!("nobody has taken it in the {watched} since"),
+    }
+}
+
+/// The audit's word for what was seen afterwards.
+fn seen_word(state: AfterState) -> &'static str {
+    match state {
+        AfterState::Free => "free",
+        AfterState::Taken => "taken",
+        AfterState::CameBack => "came_back",
+    }
 }

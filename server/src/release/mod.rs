@@ -6,12 +6,17 @@
 //! ```
 //!
 //! The screen may be old; nothing here trusts it. The lock is read again before the preview and again before the
-//! attempt, and the store compares once more, in the step that deletes.
+//! attempt, and the store compares once more, in the step that deletes. What is tried is written into the audit before,
+//! and what is refused as well.
 
 mod execution;
 mod policy;
 mod preview;
+mod record;
 mod refusal;
+mod resume;
+#[cfg(test)]
+mod resume_tests;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -27,9 +32,11 @@ use tokio::sync::Semaphore;
 pub use policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
 pub use preview::MAX_LOCKS;
 pub use refusal::Refusal;
+pub use resume::resume;
 pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS, TicketError};
 
 use crate::board::Board;
+use crate::recorder::audit::{Audit, outcome_word};
 use crate::source::{NotRead, SourceHandle};
 
 /// How long one reading of a key may take before a preview or an attempt gives up. A store that needs longer is in
@@ -47,18 +54,20 @@ pub struct ReleaseDesk {
     tickets: ticket::Tickets,
     slots: Arc<Semaphore>,
     outcomes: Outcomes,
+    audit: Audit,
 }
 
 impl ReleaseDesk {
-    /// A desk that is open or, without `enabled`, refuses everybody. Tickets of an earlier desk are worth nothing here.
+    /// A desk that is open or, without `enabled`, refuses everybody, and writes down both in `audit`. Tickets of an earlier desk are worth nothing here.
     #[must_use]
-    pub fn new(board: Board, enabled: bool) -> ReleaseDesk {
+    pub fn new(board: Board, enabled: bool, audit: Audit) -> ReleaseDesk {
         ReleaseDesk {
             board,
             enabled,
             tickets: ticket::Tickets::new(),
             slots: Arc::new(Semaphore::new(MAX_RELEASES_AT_ONCE)),
             outcomes: Outcomes::default(),
+            audit,
         }
     }
 
@@ -70,7 +79,10 @@ impl ReleaseDesk {
 
     /// How often each outcome came about since the start.
     pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        OUTCOMES.iter().zip(&self.outcomes.0).map(|(outcome, count)| (word(*outcome), count.load(Ordering::Relaxed)))
+        OUTCOMES
+            .iter()
+            .zip(&self.outcomes.0)
+            .map(|(outcome, count)| (outcome_word(*outcome), count.load(Ordering::Relaxed)))
     }
 
     /// Has the board learn what is in the store now.
@@ -99,21 +111,6 @@ impl Outcomes {
         if let Some(index) = OUTCOMES.iter().position(|known| *known == outcome) {
             self.0[index].fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// The outcome's word on the wire.
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Released => "released",
-        Outcome::Held => "held",
-        Outcome::ChangedHands => "changed_hands",
-        Outcome::Gone => "gone",
-        Outcome::Partial => "partial",
-        Outcome::Signalled => "signalled",
-        Outcome::Refused => "refused",
-        Outcome::Failed => "failed",
-        Outcome::Unknown => "unknown",
     }
 }
 

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use lockkeeper_model::{
-    Action, Collateral, Flag, Holder, Lock, Mode, OnNode, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
-    QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning, words,
+    Action, Actor, Collateral, Flag, Holder, Lock, Mode, OnNode, PreviewAnswer, PreviewRequest, PreviewTarget,
+    PreviewedLock, QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
+    words,
 };
 
 use super::ticket::BoundHold;
@@ -33,9 +34,30 @@ impl ReleaseDesk {
     ///
     /// # Errors
     /// When it is switched off, not allowed, cannot be said now, or is not what the person was looking at any more.
-    pub async fn preview(&self, request: &PreviewRequest, scope: &Scope) -> Result<PreviewAnswer, Refusal> {
+    pub async fn preview(
+        &self,
+        actor: &Actor,
+        request: &PreviewRequest,
+        scope: &Scope,
+    ) -> Result<PreviewAnswer, Refusal> {
+        let answer = self.look_and_explain(actor, request, scope).await;
+        if let Err(refusal) = &answer {
+            self.record_refused_preview(actor, request, refusal).await;
+        }
+        answer
+    }
+
+    async fn look_and_explain(
+        &self,
+        actor: &Actor,
+        request: &PreviewRequest,
+        scope: &Scope,
+    ) -> Result<PreviewAnswer, Refusal> {
         if !self.enabled {
             return Err(Refusal::Off);
+        }
+        if !scope.may_anywhere(Right::Release) {
+            return Err(Refusal::NoRight(Right::Release));
         }
         let targets = self.targets(request, scope)?;
         self.read_again(&targets).await?;
@@ -74,7 +96,7 @@ impl ReleaseDesk {
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
         let confirm = policy::confirm_text(request.action, &names);
-        let (ticket, expires_at) = self.tickets.issue(request.action, &confirm, holds, clock::now())?;
+        let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
         Ok(PreviewAnswer { ticket, expires_at, confirm, reason_required: true, locks })
     }
 

@@ -12,6 +12,9 @@ pub enum Refusal {
     /// Nobody switched it on.
     #[error("releasing is switched off on this server")]
     Off,
+    /// Whoever asks may release nothing at all.
+    #[error("`{0}` is needed for this, and none of your roles grants it")]
+    NoRight(Right),
     /// Whoever asks lacks a right on it.
     #[error("`{right}` is needed on `{}`, and none of your roles grants it there", words::shown(.id.as_str()))]
     NotAllowed {
@@ -125,4 +128,32 @@ pub enum Refusal {
     /// The server ends.
     #[error("{0}")]
     Closing(#[from] BoardClosed),
+}
+
+impl Refusal {
+    /// Whether what it says is about this lock, or about no lock in particular. Whoever may see this lock may then be
+    /// told of it.
+    pub(super) fn is_about(&self, source: &str, lock: &LockId) -> bool {
+        match self {
+            Refusal::NotAllowed { id, .. }
+            | Refusal::Gone { id }
+            | Refusal::HoldGone { id, .. }
+            | Refusal::ChangedHands { id, .. }
+            | Refusal::SeveralHolders { id, .. }
+            | Refusal::NotOffered { id, .. }
+            | Refusal::NoEviction { id, .. }
+            | Refusal::QueueMoved { id, .. } => id == lock,
+            Refusal::Twice { source_name, id } => source_name == source && id == lock,
+            Refusal::UnknownSource { name, .. } | Refusal::Unreadable { name, .. } => name == source,
+            Refusal::Id(_) => lock.key().is_err(),
+            Refusal::Off
+            | Refusal::NoRight(_)
+            | Refusal::Count(_)
+            | Refusal::Ticket(_)
+            | Refusal::Unconfirmed { .. }
+            | Refusal::Reason { .. }
+            | Refusal::Busy
+            | Refusal::Closing(_) => true,
+        }
+    }
 }

@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use lockkeeper_model::{
-    Action, AfterState, Flag, LockId, Mode, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseRequest,
-    ReleaseResult, SourceState, Told, TransitionKind, Verdict, WaitersBasis,
+    Action, Actor, AfterState, AuditKind, Flag, LockId, Mode, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget,
+    ReleaseRequest, ReleaseResult, SourceState, Told, TransitionKind, Verdict, WaitersBasis,
 };
 
 use super::ticket::TicketError;
 use super::{Refusal, ReleaseDesk};
 use crate::access::Scope;
 use crate::fake::{CARELESS_TRAITS, Change, Fake, SHARED_TOKEN_TRAITS, b64, nothing};
+use crate::recorder::audit::{Audit, Filter, Store};
 use crate::source::ReleaseReply;
 
 const RELEASED: ReleaseReply = ReleaseReply::Released { woken: None };
 
 struct Scene {
     fake: Fake,
+    audit: Audit,
     desk: Arc<ReleaseDesk>,
 }
 
@@ -24,8 +26,13 @@ struct Scene {
 fn scene() -> Scene {
     let fake = Fake::new(&["orders", "other"]);
     fake.hold("lock:stock:4711", "alice", "g1");
-    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), true));
-    Scene { fake, desk }
+    let audit = Audit::in_memory().unwrap();
+    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), true, audit.clone()));
+    Scene { fake, desk, audit }
+}
+
+fn person() -> Actor {
+    Actor::anonymous(Some("127.0.0.1".to_owned()))
 }
 
 fn target(generation: &str) -> PreviewTarget {
@@ -39,7 +46,9 @@ fn target(generation: &str) -> PreviewTarget {
 
 impl Scene {
     async fn preview(&self, target: PreviewTarget) -> Result<PreviewAnswer, Refusal> {
-        self.desk.preview(&PreviewRequest { locks: vec![target], action: Action::Release }, &Scope::everything()).await
+        self.desk
+            .preview(&person(), &PreviewRequest { locks: vec![target], action: Action::Release }, &Scope::everything())
+            .await
     }
 
     /// A ticket for `alice`.
@@ -60,7 +69,7 @@ impl Scene {
     async fn try_execute(&self, ticket: &str, confirm: &str, reason: &str) -> Result<ReleaseResult, Refusal> {
         let request =
             ReleaseRequest { ticket: ticket.to_owned(), confirm: confirm.to_owned(), reason: reason.to_owned() };
-        let answer = self.desk.execute(&request, &Scope::everything()).await?;
+        let answer = self.desk.execute(&person(), &request, &Scope::everything()).await?;
         assert_eq!(answer.results.len(), 1);
         Ok(answer.results.into_iter().next().unwrap())
     }
@@ -82,7 +91,8 @@ fn codes(answer: &PreviewAnswer) -> Vec<&str> {
 async fn nothing_can_be_previewed_or_released_while_it_is_switched_off() {
     let fake = Fake::new(&["orders"]);
     fake.hold("lock:stock:4711", "alice", "g1");
-    let scene = Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), false)), fake };
+    let audit = Audit::in_memory().unwrap();
+    let scene = Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), false, audit.clone())), fake, audit };
     assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::Off)));
     assert!(matches!(scene.try_execute("x", "x", "x").await, Err(Refusal::Off)));
     assert_eq!(scene.fake.asked(), [] as [&str; 0]);
@@ -220,7 +230,7 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
         .map(|(holder, generation)| PreviewTarget { holder: Some(b64(holder)), ..target(generation) });
     let answer = scene
         .desk
-        .preview(&PreviewRequest { locks: vec![alice, bob], action: Action::Release }, &Scope::everything())
+        .preview(&person(), &PreviewRequest { locks: vec![alice, bob], action: Action::Release }, &Scope::everything())
         .await
         .unwrap();
     scene.fake.asked();
@@ -228,7 +238,7 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[CAROL])));
     let (ticket, confirm) = (answer.ticket, answer.confirm);
     let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned() };
-    let results = scene.desk.execute(&request, &Scope::everything()).await.unwrap().results;
+    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
     for result in results {
         // Carol had it before and has it still: nobody took what was freed.
         let after = result.after.unwrap();
@@ -291,11 +301,11 @@ async fn a_look_that_came_back_empty_handed_is_no_look() {
 async fn requests_that_make_no_sense_are_refused_by_name() {
     let scene = scene();
     let none = PreviewRequest { locks: Vec::new(), action: Action::Release };
-    assert!(matches!(scene.desk.preview(&none, &Scope::everything()).await, Err(Refusal::Count(0))));
+    assert!(matches!(scene.desk.preview(&person(), &none, &Scope::everything()).await, Err(Refusal::Count(0))));
     let many = PreviewRequest { locks: vec![target("g1"); 101], action: Action::Release };
-    assert!(matches!(scene.desk.preview(&many, &Scope::everything()).await, Err(Refusal::Count(101))));
+    assert!(matches!(scene.desk.preview(&person(), &many, &Scope::everything()).await, Err(Refusal::Count(101))));
     let twice = PreviewRequest { locks: vec![target("g1"); 2], action: Action::Release };
-    assert!(matches!(scene.desk.preview(&twice, &Scope::everything()).await, Err(Refusal::Twice { .. })));
+    assert!(matches!(scene.desk.preview(&person(), &twice, &Scope::everything()).await, Err(Refusal::Twice { .. })));
     let elsewhere = PreviewTarget { source: "nowhere".to_owned(), ..target("g1") };
     assert!(matches!(
         scene.preview(elsewhere).await,
@@ -494,7 +504,11 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
     let b = PreviewTarget { id: LockId::of_key(b"lock:b"), ..target("g5") };
     let answer = scene
         .desk
-        .preview(&PreviewRequest { locks: vec![target("g1"), b], action: Action::Release }, &Scope::everything())
+        .preview(
+            &person(),
+            &PreviewRequest { locks: vec![target("g1"), b], action: Action::Release },
+            &Scope::everything(),
+        )
         .await
         .unwrap();
     assert_eq!(answer.confirm, "release 2 locks");
@@ -505,7 +519,7 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
         confirm: "release 2 locks".to_owned(),
         reason: "both are stuck".to_owned(),
     };
-    let results = scene.desk.execute(&request, &Scope::everything()).await.unwrap().results;
+    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
     let outcomes: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.outcome)).collect();
     assert_eq!(outcomes, [("lock:stock:4711", Outcome::Released), ("lock:b", Outcome::ChangedHands)]);
 }
@@ -525,7 +539,7 @@ fn queue(verdict: Verdict) -> Scene {
 #[tokio::test(start_paused = true)]
 async fn a_dead_waiter_is_taken_out_of_the_queue_of_a_free_lock() {
     let scene = queue(Verdict::Gone);
-    let answer = scene.desk.preview(&evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
+    let answer = scene.desk.preview(&person(), &evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
     let [lock] = answer.locks.as_slice() else { panic!("{answer:?}") };
     assert_eq!((answer.confirm.as_str(), lock.holder.token.as_deref()), ("4711", Some("alice")));
     assert!(lock.plan.starts_with("The head leaves the queue"), "{}", lock.plan);
@@ -543,8 +557,11 @@ async fn a_dead_waiter_is_taken_out_of_the_queue_of_a_free_lock() {
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_is_not_proven_dead_is_taken_out_only_after_a_warning() {
     for (verdict, code) in [(Verdict::Alive, "waiter_alive"), (Verdict::Unknown, "waiter_not_proven_dead")] {
-        let answer =
-            queue(verdict).desk.preview(&evict("lock of w1", Some("alice")), &Scope::everything()).await.unwrap();
+        let answer = queue(verdict)
+            .desk
+            .preview(&person(), &evict("lock of w1", Some("alice")), &Scope::everything())
+            .await
+            .unwrap();
         assert_eq!(codes(&answer), [code]);
     }
 }
@@ -553,15 +570,18 @@ async fn a_waiter_that_is_not_proven_dead_is_taken_out_only_after_a_warning() {
 async fn only_the_waiter_that_was_seen_at_the_head_can_be_named() {
     let scene = queue(Verdict::Gone);
     for request in [evict("w1", Some("bob")), evict("w0", Some("alice"))] {
-        assert!(matches!(scene.desk.preview(&request, &Scope::everything()).await, Err(Refusal::QueueMoved { .. })));
+        assert!(matches!(
+            scene.desk.preview(&person(), &request, &Scope::everything()).await,
+            Err(Refusal::QueueMoved { .. })
+        ));
     }
     assert!(matches!(
-        scene.desk.preview(&evict("w1", None), &Scope::everything()).await,
+        scene.desk.preview(&person(), &evict("w1", None), &Scope::everything()).await,
         Err(Refusal::NoEviction { .. })
     ));
     scene.fake.hold("lock:stock:4711", "bob", "g2");
     assert!(matches!(
-        scene.desk.preview(&evict("w1", Some("alice")), &Scope::everything()).await,
+        scene.desk.preview(&person(), &evict("w1", Some("alice")), &Scope::everything()).await,
         Err(Refusal::ChangedHands { .. })
     ));
 }
@@ -579,7 +599,7 @@ async fn a_queue_that_moved_since_the_preview_is_left_alone() {
     ];
     for (change, outcome) in moves {
         let scene = queue(Verdict::Gone);
-        let answer = scene.desk.preview(&evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
+        let answer = scene.desk.preview(&person(), &evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
         scene.before_look(change);
         assert_eq!(scene.execute(&answer.ticket).await.outcome, outcome);
         assert_eq!(scene.attempts(), 0);
@@ -589,7 +609,7 @@ async fn a_queue_that_moved_since_the_preview_is_left_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_ticket_for_a_waiter_frees_no_hold() {
     let scene = queue(Verdict::Gone);
-    let answer = scene.desk.preview(&evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
+    let answer = scene.desk.preview(&person(), &evict("w1", Some("alice")), &Scope::everything()).await.unwrap();
     scene.fake.hold("lock:stock:4711", "alice", "w1");
     assert_eq!(scene.execute(&answer.ticket).await.outcome, Outcome::ChangedHands);
     assert_eq!(scene.attempts(), 0);
@@ -600,4 +620,104 @@ async fn what_cannot_be_released_safely_is_refused_and_not_only_hidden() {
     let scene = scene();
     scene.fake.with(|world| world.hold(b"lock:stock:4711", &[(b"alice", "g1")], &crate::fake::NO_RELEASE_TRAITS));
     assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::NotOffered { because: "it would hurt", .. })));
+}
+
+/// Kind, outcome and what was seen, oldest first.
+async fn written(audit: &Audit) -> Vec<(AuditKind, Option<String>, Option<String>)> {
+    let entries = audit.page(Filter::default(), None, 100).await.unwrap().entries;
+    entries.into_iter().rev().map(|entry| (entry.kind, entry.outcome, entry.seen)).collect()
+}
+
+fn entry(kind: AuditKind, outcome: Option<&str>, seen: Option<&str>) -> (AuditKind, Option<String>, Option<String>) {
+    (kind, outcome.map(str::to_owned), seen.map(str::to_owned))
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_intention_is_on_the_disk_when_the_store_is_asked_and_the_completion_when_it_is_watched() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let fake = Fake::new(&["orders"]);
+    fake.hold("lock:stock:4711", "alice", "g1");
+    let audit = Audit::open(dir.path(), None).unwrap();
+    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), true, audit.clone()));
+    let scene = Scene { fake, audit, desk };
+    let ticket = scene.ticket().await;
+    let length = |dir: &std::path::Path| Store::read(dir).unwrap().chain().unwrap().length;
+    let (at_attempt, at_watch) = (dir.path().to_owned(), dir.path().to_owned());
+    // The first reading comes before the attempt, the second when the watching is over.
+    scene.before_look(nothing());
+    scene.before_look(Box::new(move |_| assert_eq!(length(&at_watch), 2)));
+    scene.reply(
+        RELEASED,
+        Box::new(move |world| {
+            assert_eq!(length(&at_attempt), 1);
+            world.free("lock:stock:4711");
+        }),
+    );
+    assert_eq!(scene.execute(&ticket).await.outcome, Outcome::Released);
+    assert_eq!(
+        written(&scene.audit).await,
+        [
+            entry(AuditKind::Intention, Some("attempted"), None),
+            entry(AuditKind::Completion, Some("released"), None),
+            entry(AuditKind::FollowUp, None, Some("free")),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_audit_nothing_is_tried() {
+    let fake = Fake::new(&["orders"]);
+    fake.hold("lock:stock:4711", "alice", "g1");
+    let audit = Audit::not_kept("the disk is away");
+    let scene = Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), true, audit.clone())), fake, audit };
+    let ticket = scene.ticket().await;
+    let result = scene.execute(&ticket).await;
+    assert_eq!((result.outcome, scene.attempts()), (Outcome::Refused, 0));
+    assert_eq!(
+        result.detail,
+        "the audit cannot be written, and nothing is released without it: no audit is kept: the disk is away; nothing \
+         was done"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_turned_away_is_written_down_with_what_they_wanted() {
+    let scene = scene();
+    assert!(scene.preview(target("g0")).await.is_err());
+    let ticket = scene.ticket().await;
+    assert!(scene.try_execute(&ticket, "4712", "worker 7 crashed").await.is_err());
+    assert!(scene.try_execute(&ticket, "4711", "x").await.is_err());
+    assert!(scene.try_execute("forged", "4711", "worker 7 crashed").await.is_err());
+    assert!(
+        scene
+            .desk
+            .preview(&person(), &PreviewRequest { locks: vec![], action: Action::Release }, &Scope::everything())
+            .await
+            .is_err()
+    );
+    let refusal = |outcome| entry(AuditKind::Refusal, Some(outcome), None);
+    let expected = ["changed_hands", "mistyped", "refused", "forged", "refused"].map(refusal);
+    assert_eq!(written(&scene.audit).await, expected);
+    let entries = scene.audit.page(Filter::default(), None, 100).await.unwrap().entries;
+    let [_, forged, _, mistyped, changed] = entries.as_slice() else { panic!("{entries:#?}") };
+    assert_eq!((changed.lock.as_deref(), changed.ticket.as_deref()), (Some("lock:stock:4711"), None));
+    assert_eq!((mistyped.token.as_deref(), mistyped.reason.as_deref()), (Some("alice"), Some("worker 7 crashed")));
+    assert_eq!((forged.lock.as_deref(), forged.actor.address.as_deref()), (None, Some("127.0.0.1")));
+    assert!(forged.ticket.is_some() && forged.ticket != mistyped.ticket);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_stayed_unknown_is_looked_up() {
+    let scene = scene();
+    let ticket = scene.ticket().await;
+    let because = "it was sent, and no answer came".to_owned();
+    scene.reply(ReleaseReply::Unknown { because }, Box::new(|world| world.free("lock:stock:4711")));
+    assert_eq!(scene.execute(&ticket).await.outcome, Outcome::Unknown);
+    let truth = loop {
+        match written(&scene.audit).await.pop().unwrap() {
+            (AuditKind::FollowUp, _, seen) => break seen,
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(truth.as_deref(), Some("free"));
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
-use lockkeeper_model::{Action, Mode, Time};
+use lockkeeper_model::{Action, Actor, Mode, Time};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
@@ -44,6 +44,8 @@ pub(super) struct BoundHold {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Permission {
     nonce: u128,
+    /// The name of whoever previewed it, and how it was known that it is theirs.
+    by: (String, String),
     pub(super) expires_at: Time,
     pub(super) action: Action,
     pub(super) confirm: String,
@@ -53,8 +55,9 @@ pub(super) struct Permission {
 /// Why a ticket is not honoured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// The signature is not ours: forged, cut, or given out before a restart. These cannot be told apart.
-    #[error("this run of the server did not give out this ticket")]
+    /// The signature is not ours: forged, cut, or given out before a restart; or it was given to somebody else. These are
+    /// not told apart.
+    #[error("this run of the server did not give you this ticket")]
     Unknown,
     /// It was ours, for a minute.
     #[error("the ticket expired at {0}")]
@@ -89,16 +92,24 @@ impl Tickets {
         Tickets { signer: <Hmac<Sha256> as hmac::digest::KeyInit>::new((&key).into()), spent: Mutex::default() }
     }
 
-    /// A ticket for these holds, and when it ends.
+    /// A ticket for these holds that only this person can use, and when it ends.
     pub(super) fn issue(
         &self,
+        actor: &Actor,
         action: Action,
         confirm: &str,
         holds: Vec<BoundHold>,
         now: Time,
     ) -> Result<(String, Time), TicketError> {
         let expires_at = now.plus(TICKET_LIFE_MS);
-        let permission = Permission { nonce: rand::random(), expires_at, action, confirm: confirm.to_owned(), holds };
+        let permission = Permission {
+            nonce: rand::random(),
+            by: person(actor),
+            expires_at,
+            action,
+            confirm: confirm.to_owned(),
+            holds,
+        };
         let mut bytes = serde_json::to_vec(&permission).map_err(|_| TicketError::TooLong)?;
         let mac = self.signer.clone().chain_update(&bytes).finalize().into_bytes();
         bytes.extend_from_slice(&mac);
@@ -106,8 +117,24 @@ impl Tickets {
         if ticket.len() > MAX_TICKET_BYTES { Err(TicketError::TooLong) } else { Ok((ticket, expires_at)) }
     }
 
-    /// What the ticket permits, if it is ours, in time and unspent. Nothing of it is parsed before the signature holds.
-    pub(super) fn check(&self, ticket: &str, now: Time) -> Result<Permission, TicketError> {
+    /// What the ticket permits this person, if it is ours and theirs, in time and unspent.
+    pub(super) fn check(&self, ticket: &str, actor: &Actor, now: Time) -> Result<Permission, TicketError> {
+        let permission = self.read(ticket)?;
+        if permission.by != person(actor) {
+            return Err(TicketError::Unknown);
+        }
+        if self.lock_spent().contains_key(&permission.nonce) {
+            return Err(TicketError::Used);
+        }
+        if permission.expires_at <= now {
+            return Err(TicketError::Expired(permission.expires_at));
+        }
+        Ok(permission)
+    }
+
+    /// What the ticket says, if it is ours, whether it is still good or not. Nothing of it is parsed before the signature
+    /// holds.
+    pub(super) fn read(&self, ticket: &str) -> Result<Permission, TicketError> {
         if ticket.len() > MAX_TICKET_BYTES {
             return Err(TicketError::Unknown);
         }
@@ -116,14 +143,7 @@ impl Tickets {
             bytes.len().checked_sub(MAC_BYTES).map(|at| bytes.split_at(at)).ok_or(TicketError::Unknown)?;
         // Compares in constant time.
         self.signer.clone().chain_update(payload).verify_slice(mac).map_err(|_| TicketError::Unknown)?;
-        let permission: Permission = serde_json::from_slice(payload).map_err(|_| TicketError::Unknown)?;
-        if self.lock_spent().contains_key(&permission.nonce) {
-            return Err(TicketError::Used);
-        }
-        if permission.expires_at <= now {
-            return Err(TicketError::Expired(permission.expires_at));
-        }
-        Ok(permission)
+        serde_json::from_slice(payload).map_err(|_| TicketError::Unknown)
     }
 
     /// Uses the ticket up. Of two attempts with one ticket exactly one gets past here.
@@ -144,6 +164,11 @@ impl Tickets {
         // A panic elsewhere cannot leave a map of copies half changed.
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Not the address: it changes under whoever moves between networks.
+fn person(actor: &Actor) -> (String, String) {
+    (actor.name.clone(), actor.via.clone())
 }
 
 mod as_base64 {
@@ -180,49 +205,67 @@ mod tests {
         }
     }
 
+    fn alice() -> Actor {
+        Actor { name: "alice".to_owned(), via: "oidc".to_owned(), address: Some("192.0.2.7".to_owned()) }
+    }
+
     fn ticket(tickets: &Tickets) -> String {
-        tickets.issue(Action::Release, "4711", vec![hold()], NOW).unwrap().0
+        tickets.issue(&alice(), Action::Release, "4711", vec![hold()], NOW).unwrap().0
     }
 
     #[test]
     fn a_ticket_permits_exactly_what_it_was_given_out_for() {
         let tickets = Tickets::new();
-        let permission = tickets.check(&ticket(&tickets), NOW).unwrap();
+        let permission = tickets.check(&ticket(&tickets), &alice(), NOW).unwrap();
         assert_eq!((permission.holds, permission.confirm.as_str()), (vec![hold()], "4711"));
         assert_eq!(permission.expires_at, NOW.plus(60_000));
+    }
+
+    #[test]
+    fn a_ticket_is_good_for_whom_it_was_given_to_from_wherever_they_come() {
+        let tickets = Tickets::new();
+        let ticket = ticket(&tickets);
+        let bob = Actor { name: "bob".to_owned(), ..alice() };
+        let token_called_alice = Actor { via: "token".to_owned(), ..alice() };
+        for other in [bob, token_called_alice, Actor::anonymous(alice().address)] {
+            assert_eq!(tickets.check(&ticket, &other, NOW), Err(TicketError::Unknown));
+            // Not even whether it was still good is said.
+            assert_eq!(tickets.check(&ticket, &other, NOW.plus(60_000)), Err(TicketError::Unknown));
+        }
+        assert!(tickets.check(&ticket, &Actor { address: None, ..alice() }, NOW).is_ok());
     }
 
     #[test]
     fn a_ticket_ends_after_a_minute() {
         let tickets = Tickets::new();
         let ticket = ticket(&tickets);
-        assert!(tickets.check(&ticket, NOW.plus(59_999)).is_ok());
-        assert_eq!(tickets.check(&ticket, NOW.plus(60_000)), Err(TicketError::Expired(NOW.plus(60_000))));
+        assert!(tickets.check(&ticket, &alice(), NOW.plus(59_999)).is_ok());
+        assert_eq!(tickets.check(&ticket, &alice(), NOW.plus(60_000)), Err(TicketError::Expired(NOW.plus(60_000))));
     }
 
     #[test]
     fn a_ticket_is_good_once() {
         let tickets = Tickets::new();
         let ticket = ticket(&tickets);
-        let permission = tickets.check(&ticket, NOW).unwrap();
+        let permission = tickets.check(&ticket, &alice(), NOW).unwrap();
         assert_eq!(tickets.spend(&permission, NOW), Ok(()));
         assert_eq!(tickets.spend(&permission, NOW), Err(TicketError::Used));
-        assert_eq!(tickets.check(&ticket, NOW), Err(TicketError::Used));
+        assert_eq!(tickets.check(&ticket, &alice(), NOW), Err(TicketError::Used));
     }
 
     #[test]
     fn another_run_of_the_server_does_not_know_the_ticket() {
-        assert_eq!(Tickets::new().check(&ticket(&Tickets::new()), NOW), Err(TicketError::Unknown));
+        assert_eq!(Tickets::new().check(&ticket(&Tickets::new()), &alice(), NOW), Err(TicketError::Unknown));
     }
 
     #[test]
     fn memory_of_spent_tickets_is_bounded_and_frees_itself() {
         let tickets = Tickets::new();
         for _ in 0..MAX_SPENT {
-            let permission = tickets.check(&ticket(&tickets), NOW).unwrap();
+            let permission = tickets.check(&ticket(&tickets), &alice(), NOW).unwrap();
             tickets.spend(&permission, NOW).unwrap();
         }
-        let mut permission = tickets.check(&ticket(&tickets), NOW).unwrap();
+        let mut permission = tickets.check(&ticket(&tickets), &alice(), NOW).unwrap();
         assert_eq!(tickets.spend(&permission, NOW), Err(TicketError::TooMany));
         permission.expires_at = NOW.plus(120_000);
         assert_eq!(tickets.spend(&permission, NOW.plus(60_000)), Ok(()));
@@ -232,13 +275,13 @@ mod tests {
     #[test]
     fn holds_that_do_not_fit_are_refused_at_the_preview() {
         let long = BoundHold { key: vec![0; MAX_TICKET_BYTES], ..hold() };
-        assert_eq!(Tickets::new().issue(Action::Release, "x", vec![long], NOW), Err(TicketError::TooLong));
+        assert_eq!(Tickets::new().issue(&alice(), Action::Release, "x", vec![long], NOW), Err(TicketError::TooLong));
     }
 
     proptest! {
         #[test]
         fn no_text_makes_the_check_panic_or_pass(text in "[A-Za-z0-9_=.%-]{0,400}") {
-            prop_assert_eq!(Tickets::new().check(&text, NOW), Err(TicketError::Unknown));
+            prop_assert_eq!(Tickets::new().check(&text, &alice(), NOW), Err(TicketError::Unknown));
         }
 
         #[test]
@@ -249,7 +292,7 @@ mod tests {
             let mut bad = good.clone();
             bad.replace_range(at..=at, &to);
             if bad != good {
-                prop_assert_eq!(tickets.check(&bad, NOW), Err(TicketError::Unknown));
+                prop_assert_eq!(tickets.check(&bad, &alice(), NOW), Err(TicketError::Unknown));
             }
         }
 
@@ -257,15 +300,15 @@ mod tests {
         fn any_cut_is_noticed(at in any::<prop::sample::Index>()) {
             let tickets = Tickets::new();
             let good = ticket(&tickets);
-            prop_assert_eq!(tickets.check(&good[..at.index(good.len())], NOW), Err(TicketError::Unknown));
+            prop_assert_eq!(tickets.check(&good[..at.index(good.len())], &alice(), NOW), Err(TicketError::Unknown));
         }
 
         #[test]
         fn keys_and_tokens_of_any_bytes_survive(key in prop::collection::vec(any::<u8>(), 0..60), token in prop::collection::vec(any::<u8>(), 0..60)) {
             let tickets = Tickets::new();
             let bound = BoundHold { key, token, ..hold() };
-            let (ticket, _) = tickets.issue(Action::Release, "x", vec![bound.clone()], NOW).unwrap();
-            prop_assert_eq!(tickets.check(&ticket, NOW).unwrap().holds, vec![bound]);
+            let (ticket, _) = tickets.issue(&alice(), Action::Release, "x", vec![bound.clone()], NOW).unwrap();
+            prop_assert_eq!(tickets.check(&ticket, &alice(), NOW).unwrap().holds, vec![bound]);
         }
     }
 }

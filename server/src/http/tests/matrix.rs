@@ -47,6 +47,8 @@ type Row = (&'static str, &'static str, &'static str, &'static str, Expected);
 
 /// Answers about everything that the asker may see.
 const WATCHING: Expected = [401, 403, 200, 200, 200, 200, 200, 403, 200, 200];
+/// And about the server, for whoever looks after it.
+const AUDITING: Expected = [401, 403, 200, 200, 200, 200, 200, 200, 200, 200];
 const ANYBODY: Expected = [200; ALL.len()];
 
 #[rustfmt::skip]
@@ -79,6 +81,9 @@ const ROWS: &[Row] = &[
     ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "both", [401, 403, 403, 403, 403, 403, 403, 403, 403, 200]),
     ("POST", "/api/v1/releases", "/api/v1/releases", "seen", [401, 403, 403, 403, 403, 409, 403, 403, 403, 409]),
     ("POST", "/api/v1/releases", "/api/v1/releases", "hidden", [401, 403, 403, 403, 403, 410, 403, 403, 403, 409]),
+    ("GET", "/api/v1/audit", "/api/v1/audit", "", AUDITING),
+    ("GET", "/api/v1/audit", "/api/v1/audit?format=jsonl", "", AUDITING),
+    ("GET", "/api/v1/audit", "/api/v1/audit?source=vault&limit=1", "", AUDITING),
     ("POST", "/api/v1/traces", "/api/v1/traces", "orders", [401, 403, 403, 403, 200, 403, 403, 403, 403, 200]),
     ("POST", "/api/v1/traces", "/api/v1/traces", "vault", [401, 403, 403, 403, 404, 403, 403, 403, 403, 200]),
     ("GET", "/api/v1/sources/{source}/trace", "/api/v1/sources/orders/trace", "", [401, 403, 200, 403, 200, 403, 200, 403, 200, 200]),
@@ -86,7 +91,7 @@ const ROWS: &[Row] = &[
     ("GET", "/api/v1/openapi.json", "/api/v1/openapi.json", "", ANYBODY),
     ("GET", "/healthz", "/healthz", "", ANYBODY),
     ("GET", "/readyz", "/readyz", "", [503; ALL.len()]),
-    ("GET", "/metrics", "/metrics", "", [401, 403, 200, 200, 200, 200, 200, 200, 200, 200]),
+    ("GET", "/metrics", "/metrics", "", AUDITING),
 ];
 
 /// What must not be in any answer to them, beside what they asked for by name.
@@ -217,7 +222,7 @@ impl Scene {
     }
 
     /// The body of a row, as somebody would send it who knows what there is.
-    async fn body(&self, path: &str, kind: &str) -> String {
+    async fn body(&self, who: &str, path: &str, kind: &str) -> String {
         match (path, kind) {
             (_, "") => String::new(),
             ("/api/v1/traces", source) => {
@@ -226,7 +231,11 @@ impl Scene {
             }
             ("/api/v1/releases", kind) => {
                 let request = self.preview(kind).await;
-                let (status, said) = self.ask("loopback", "POST", "/api/v1/releases/preview", request).await;
+                let (mut status, mut said) = self.ask(who, "POST", "/api/v1/releases/preview", request.clone()).await;
+                if status != StatusCode::OK {
+                    // Whoever has no ticket of their own brings somebody else's.
+                    (status, said) = self.ask("loopback", "POST", "/api/v1/releases/preview", request).await;
+                }
                 assert_eq!(status, StatusCode::OK, "{said}");
                 let answer: Value = serde_json::from_str(said.split_once('\n').unwrap().1).unwrap();
                 self.rim.fake.with(|world| world.replies.push_back((ReleaseReply::Gone, nothing())));
@@ -234,6 +243,19 @@ impl Scene {
             }
             (_, kind) => self.preview(kind).await,
         }
+    }
+
+    /// Entries about every lock, about several at once and about none.
+    async fn fill_audit(&self) {
+        for kind in ["seen", "hidden", "elsewhere", "both"] {
+            let mut request: Value = serde_json::from_str(&self.preview(kind).await).unwrap();
+            let last = request["locks"].as_array_mut().unwrap().last_mut().unwrap();
+            last["generation"] = json!("an older one");
+            let (status, said) = self.ask("loopback", "POST", "/api/v1/releases/preview", request.to_string()).await;
+            assert_eq!(status, StatusCode::CONFLICT, "{said}");
+        }
+        let release = json!({"ticket": "forged", "confirm": "x", "reason": "secret-of-hr and secret-of-finance"});
+        assert_eq!(self.ask("loopback", "POST", "/api/v1/releases", release.to_string()).await.0, StatusCode::GONE);
     }
 
     async fn preview(&self, kind: &str) -> String {
@@ -307,11 +329,14 @@ async fn everybody_may_do_what_their_roles_grant_and_is_told_of_nothing_else() {
             let scene = Scene::new().await;
             if route.ends_with("/trace") {
                 for source in ["orders", "vault"] {
-                    let body = scene.body("/api/v1/traces", source).await;
+                    let body = scene.body("loopback", "/api/v1/traces", source).await;
                     assert_eq!(scene.ask("loopback", "POST", "/api/v1/traces", body).await.0, StatusCode::OK);
                 }
             }
-            let body = scene.body(route, body).await;
+            if *route == "/api/v1/audit" {
+                scene.fill_audit().await;
+            }
+            let body = scene.body(who, route, body).await;
             let (answered, said) = scene.ask(who, method, path, body.clone()).await;
             assert_eq!(answered.as_u16(), *status, "{who}: {method} {path} {body}\n{said}");
             let unasked = beyond_the_question(&said, &format!("{path} {body}"));
@@ -375,6 +400,50 @@ async fn numbers_are_those_of_the_visible() {
     assert!(metrics.contains("lockkeeper_locks{source=\"orders\"} 2") && !metrics.contains("lockkeeper_viewers"));
     let metrics = scene.ask("admin", "GET", "/metrics", String::new()).await.1;
     assert!(!metrics.contains("source=") && metrics.contains("lockkeeper_viewers"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_audit_tells_of_the_visible_and_of_who_was_not_allowed() {
+    let scene = Scene::new().await;
+    scene.fill_audit().await;
+    for (who, entries) in [("viewer", 6), ("tracer", 4), ("part", 2), ("operator", 2), ("admin", 0), ("loopback", 6)] {
+        let page = scene.json(who, "/api/v1/audit").await;
+        assert_eq!(page["entries"].as_array().unwrap().len(), entries, "{who}: {page}");
+        let sees_all = ["viewer", "loopback"].contains(&who);
+        assert_eq!(page["chain"]["length"].as_u64(), (sees_all || who == "admin").then_some(6), "{who}");
+        let is_chained = |entry: &Value| entry["previous"] != "" && entry["hash"].is_string();
+        assert!(page["entries"].as_array().unwrap().iter().all(|entry| is_chained(entry) == sees_all), "{who}: {page}");
+        let (_, lines) = scene.ask(who, "GET", "/api/v1/audit?format=jsonl", String::new()).await;
+        assert_eq!(lines.matches("\"seq\":").count(), entries, "{who}: {lines}");
+    }
+    // Of a request about two locks, the entry about the one does not name the other.
+    let beside = scene.json("part", "/api/v1/audit?limit=1&outcome=changed_hands").await;
+    assert_eq!(beside["entries"][0]["detail"], "preview refused because of another lock of it", "{beside}");
+    assert_eq!(scene.json("part", "/api/v1/audit?limit=1").await["next_before"], beside["entries"][0]["seq"]);
+
+    for (who, kind, outcome) in
+        [("viewer", "seen", "not_allowed"), ("operator", "both", "not_allowed"), ("operator", "hidden", "gone")]
+    {
+        let request = scene.preview(kind).await;
+        scene.ask(who, "POST", "/api/v1/releases/preview", request).await;
+        let newest = &scene.json("loopback", "/api/v1/audit").await["entries"][0];
+        assert_eq!(newest["actor"], json!({"name": who, "via": "password", "address": null}));
+        assert_eq!((&newest["kind"], &newest["outcome"]), (&json!("refusal"), &json!(outcome)), "{newest}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_is_good_for_nobody_else() {
+    let scene = Scene::new().await;
+    let release = scene.body("loopback", "/api/v1/releases", "seen").await;
+    let forged = json!({"ticket": "forged", "confirm": "x", "reason": "a test"}).to_string();
+    let (status, refused) = scene.ask("operator", "POST", "/api/v1/releases", release.clone()).await;
+    assert_eq!(status, StatusCode::GONE, "{refused}");
+    assert_eq!(refused, scene.ask("operator", "POST", "/api/v1/releases", forged).await.1);
+    let audit = scene.json("loopback", "/api/v1/audit?outcome=forged&lock=lock%3Astock%3A4711").await;
+    assert_eq!(audit["entries"][0]["actor"]["name"], "operator", "{audit}");
+    // It was not used up by that.
+    assert_eq!(scene.ask("loopback", "POST", "/api/v1/releases", release).await.0, StatusCode::CONFLICT);
 }
 
 fn locks_of(source: &Value) -> u64 {

@@ -1,5 +1,6 @@
 //! The contract as a client meets it: requests into the router, or a real socket where a stream is the point.
 
+mod auditing;
 mod guard;
 mod matrix;
 mod reading;
@@ -19,6 +20,7 @@ use tower::ServiceExt as _;
 
 use super::{AppState, router};
 use crate::fake::Fake;
+use crate::recorder::audit::Audit;
 
 /// The rim in front of a scripted world.
 struct Rim {
@@ -45,7 +47,14 @@ impl Rim {
 
     fn of(fake: Fake, enabled: bool) -> Rim {
         let listen = SocketAddr::from(([127, 0, 0, 1], 7420));
-        let state = AppState::new(fake.board.clone(), enabled, enabled, listen, CancellationToken::new());
+        let state = AppState::new(
+            fake.board.clone(),
+            Audit::in_memory().unwrap(),
+            enabled,
+            enabled,
+            listen,
+            CancellationToken::new(),
+        );
         Rim { fake, state }
     }
 

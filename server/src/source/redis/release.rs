@@ -12,7 +12,7 @@ use super::elsewhere::{MAX_HOPS, Redirect, asking};
 use super::endpoint::Address;
 use super::session::{cluster_info, field};
 use super::topology::slot_of;
-use super::trouble::{Trouble, refused_command};
+use super::trouble::{Trouble, refused_command, was_dropped};
 use super::{Shared, dialect};
 use crate::clock;
 use crate::source::{ReleaseOrder, ReleaseReply};
@@ -127,10 +127,12 @@ pub(super) async fn run_here(client: &Client, order: &ReleaseOrder) -> ReleaseRe
 
 /// What it means that a script was answered with an error, or not at all.
 fn failed(error: &Error) -> ReleaseReply {
+    let no_answer = || ReleaseReply::Unknown {
+        because: format!("it was sent, and no answer came: {}", Trouble::of(error).problem),
+    };
     match error.kind() {
-        ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout => ReleaseReply::Unknown {
-            because: format!("it was sent, and no answer came: {}", Trouble::of(error).problem),
-        },
+        ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout => no_answer(),
+        _ if was_dropped(error) => no_answer(),
         _ => ReleaseReply::Failed {
             because: match refused_command(error) {
                 Some(command) => format!("the credential may not run `{command}`"),

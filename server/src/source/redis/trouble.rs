@@ -104,6 +104,9 @@ impl Trouble {
                 "Redis does not answer",
                 "it is frozen, overloaded or cut off; the connection is tried again and again",
             ),
+            _ if was_dropped(error) => {
+                Trouble { problem: "the connection ended before an answer came".to_owned(), hint: None }
+            }
             ErrorKind::IO | ErrorKind::Canceled => {
                 Trouble { problem: format!("the connection failed: {}", calm(details)), hint: None }
             }
@@ -169,11 +172,17 @@ pub(crate) fn is_elsewhere(error: &Error) -> bool {
     ["MOVED ", "ASK ", "TRYAGAIN ", "CLUSTERDOWN "].iter().any(|word| error.details().starts_with(word))
 }
 
+/// Whether the client gave the command up with its connection, which it reports without a kind: it may have been sent.
+pub(crate) fn was_dropped(error: &Error) -> bool {
+    *error.kind() == ErrorKind::Unknown && error.details() == "channel closed"
+}
+
 /// Whether the connection itself is the trouble, as against one command on it.
 pub(crate) fn is_of_connection(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::IO | ErrorKind::Canceled | ErrorKind::Timeout | ErrorKind::Protocol | ErrorKind::Parse
-    ) || error.details().starts_with("LOADING")
+    ) || was_dropped(error)
+        || error.details().starts_with("LOADING")
         || error.details().starts_with("NOAUTH")
 }

@@ -1,0 +1,423 @@
+//! Who released what, when and why, and who was refused: written before the attempt, in a file that tells of every change.
+//!
+//! ```text
+//! attempt:  intention (on the disk) ──▶ the store ──▶ completion ──▶ follow-up
+//! refusal:  one entry
+//! ```
+//!
+//! [`entry`] says what is written and how it is chained, [`store`] is the file, [`writer`] its thread, [`verify`] checks
+//! it, [`webhook`] tells others, [`command`] is `lockkeeper audit`. What is not here: whether somebody may release.
+
+pub mod command;
+mod entry;
+mod export;
+mod store;
+#[cfg(test)]
+mod tests;
+mod verify;
+mod webhook;
+mod writer;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lockkeeper_model::{AuditChain, AuditEntry, AuditKind, AuditPage, Outcome};
+use tokio::sync::{mpsc, oneshot};
+
+pub use entry::{Deed, GENESIS, is_cut, outcome_word, token_sha256};
+pub use export::Format;
+pub use store::{AuditError, FILE, Filter, Found, Part, Store, Stored};
+pub use verify::{MAX_FINDINGS, Verdict, verify};
+pub use webhook::Webhook;
+use writer::{Ask, Counts, Urgency};
+
+/// Locked by the server that writes the audit: of two, each would take the other's attempts for interrupted ones.
+const LOCK_FILE: &str = "audit.lock";
+
+/// How long an intention may take to get on the disk. After that what was previewed is too old to be acted upon.
+const MAX_WRITE: Duration = Duration::from_secs(5);
+
+/// Between two tries to write what happened and could not be written.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Interrupted attempts that are closed in one step, and those that are looked into after one start. A start after which
+/// more than this are open is not one that a person will ever see; the rest waits for the next.
+const BATCH: usize = 1_024;
+
+/// Where everything is written down. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Audit(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kept: Result<Kept, AuditError>,
+    counts: Arc<Counts>,
+    hook: Option<webhook::Queue>,
+    /// Whether somebody is trying again already.
+    is_retrying: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    writer: mpsc::Sender<Ask>,
+    /// Of its own, so that somebody's export does not hold up a release.
+    reader: mpsc::Sender<Ask>,
+    /// Entries of earlier runs.
+    inherited: u64,
+    /// Locked as long as this lives.
+    _lock: Option<File>,
+}
+
+/// An attempt of an earlier moment of which nobody saw what came after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// Its intention.
+    pub intention: AuditEntry,
+    /// What is known to have come of it.
+    pub outcome: String,
+}
+
+impl Audit {
+    /// The audit in this folder; both are made where they are missing. Attempts that an earlier run did not survive are
+    /// closed as what they are: attempted, outcome unknown. Needs a Tokio runtime if there is a webhook.
+    ///
+    /// # Errors
+    /// Names the folder and what is wrong with it.
+    pub fn open(dir: &Path, webhook: Option<Webhook>) -> Result<Audit, AuditError> {
+        let unusable = |because: String| AuditError(format!("`{}` cannot be used: {because}", dir.display()));
+        create_private(dir).map_err(|error| unusable(error.to_string()))?;
+        let lock = lock(dir).map_err(&unusable)?;
+        let path = dir.join(FILE);
+        make_private(&path).map_err(|error| unusable(error.to_string()))?;
+        let opened = |error: AuditError| unusable(error.0);
+        let mut store = Store::open(&path).map_err(opened)?;
+        let reading = Store::read(dir).map_err(opened)?;
+        let mut interrupted = Vec::new();
+        loop {
+            let closed = store.close_interrupted(BATCH).map_err(opened)?;
+            if closed.is_empty() {
+                break;
+            }
+            interrupted.extend(closed);
+        }
+        let inherited = store.chain().map_err(opened)?.length;
+        let (counts, hook) = telling(webhook).map_err(unusable)?;
+        for entry in &interrupted {
+            counts.completions.fetch_add(1, Ordering::Relaxed);
+            writer::log(entry);
+            if let Some(hook) = &hook {
+                hook.offer(entry, &counts);
+            }
+        }
+        let writer = writer::start(store, Arc::clone(&counts), hook.clone())?;
+        let reader = writer::start(reading, Arc::clone(&counts), None)?;
+        let kept = Ok(Kept { writer, reader, inherited, _lock: Some(lock) });
+        Ok(Audit(Arc::new(Inner { kept, counts, hook, is_retrying: AtomicBool::new(false) })))
+    }
+
+    /// One that ends with the process.
+    ///
+    /// # Errors
+    /// When the system has no room for it.
+    pub fn in_memory() -> Result<Audit, AuditError> {
+        Audit::of(Store::in_memory()?)
+    }
+
+    fn of(store: Store) -> Result<Audit, AuditError> {
+        let counts = Arc::new(Counts::default());
+        let writer = writer::start(store, Arc::clone(&counts), None)?;
+        let kept = Ok(Kept { reader: writer.clone(), writer, inherited: 0, _lock: None });
+        Ok(Audit(Arc::new(Inner { kept, counts, hook: None, is_retrying: AtomicBool::new(false) })))
+    }
+
+    /// None: nothing can be released, and refusals are only logged.
+    #[must_use]
+    pub fn not_kept(because: &str) -> Audit {
+        let because = AuditError(format!("no audit is kept: {because}"));
+        Audit(Arc::new(Inner {
+            kept: Err(because),
+            counts: Arc::default(),
+            hook: None,
+            is_retrying: AtomicBool::new(false),
+        }))
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.0.kept.is_ok()
+    }
+
+    /// Writes down that this is about to be tried. When it returns, that is on the disk.
+    ///
+    /// # Errors
+    /// When it could not be written, or not in time. Then nothing may be tried.
+    pub async fn intend(&self, deed: Deed) -> Result<Attempt, AuditError> {
+        let began = Instant::now();
+        let detail = "attempted, outcome unknown unless a completion follows";
+        let mut draft = deed.entry(AuditKind::Intention, None, detail);
+        draft.outcome = Some("attempted".to_owned());
+        let written = self.append(vec![draft], Urgency::Before).await?;
+        let Some(seq) = written.first().map(|entry| entry.seq) else {
+            return Err(AuditError("the intention was not written".to_owned()));
+        };
+        let attempt = Attempt { audit: self.clone(), deed, seq, has_ended: AtomicBool::new(false) };
+        let took = began.elapsed();
+        if took > MAX_WRITE {
+            let because = format!("writing the audit took {} s, which is too long", took.as_secs());
+            attempt.ended(Outcome::Refused, &format!("{because}; nothing was tried")).await;
+            return Err(AuditError(because));
+        }
+        Ok(attempt)
+    }
+
+    /// Writes down that somebody was turned away, once for each thing that they asked for. A refusal stands whether it can
+    /// be written or not.
+    pub async fn refused(&self, deeds: Vec<Deed>, outcome: &str, because: &str) {
+        let drafts: Vec<AuditEntry> = deeds
+            .iter()
+            .map(|deed| {
+                let mut draft = deed.entry(AuditKind::Refusal, None, because);
+                draft.outcome = Some(outcome.to_owned());
+                draft
+            })
+            .collect();
+        if self.is_kept() {
+            // What cannot be written is counted and logged where that is noticed.
+            let _ = self.append(drafts, Urgency::Refusal).await;
+        } else {
+            drafts.iter().for_each(writer::log);
+        }
+    }
+
+    /// Attempts of earlier runs that may have done something and of which nobody saw what came after; the first of them.
+    ///
+    /// # Errors
+    /// When the audit cannot be read.
+    pub async fn unresolved(&self) -> Result<Vec<Unresolved>, AuditError> {
+        let inherited = self.kept()?.inherited;
+        let found = self.read(move |store| store.without_follow_up(inherited, BATCH)).await?;
+        Ok(found.into_iter().map(|(intention, outcome)| Unresolved { intention, outcome }).collect())
+    }
+
+    /// Writes down what was seen after an attempt of an earlier moment; `seen` is null where it cannot be found out.
+    pub async fn resolved(&self, of: &Unresolved, seen: Option<&str>, detail: &str) {
+        let seq = of.intention.seq;
+        self.follow_up(&Deed::of(of.intention.clone()), seq, seen, detail).await;
+    }
+
+    /// A page, newest first.
+    ///
+    /// # Errors
+    /// When the audit cannot be read.
+    pub async fn page(&self, filter: Filter, before: Option<u64>, limit: usize) -> Result<AuditPage, AuditError> {
+        self.read(move |store| {
+            // One more than the page has, to know whether there is another.
+            let Found { mut entries, more_after } = store.entries(&filter, Part::Before(before), limit + 1)?;
+            let has_more = entries.len() > limit;
+            entries.truncate(limit);
+            let next_before = if has_more { entries.last().map(|entry| entry.seq) } else { more_after };
+            Ok(AuditPage { entries, next_before, chain: Some(store.chain()?) })
+        })
+        .await
+    }
+
+    /// Entries after the first number, up to and with the second, oldest first.
+    ///
+    /// # Errors
+    /// When the audit cannot be read.
+    pub async fn run(&self, filter: Filter, after: u64, upto: u64, limit: usize) -> Result<Found, AuditError> {
+        self.read(move |store| store.entries(&filter, Part::Between(after, upto), limit)).await
+    }
+
+    /// Where it ends.
+    ///
+    /// # Errors
+    /// When the audit cannot be read.
+    pub async fn chain(&self) -> Result<AuditChain, AuditError> {
+        self.read(Store::chain).await
+    }
+
+    /// Entries written since the start, by kind.
+    pub fn written(&self) -> [(AuditKind, u64); 4] {
+        let counts = &self.0.counts;
+        [
+            (AuditKind::Intention, &counts.intentions),
+            (AuditKind::Completion, &counts.completions),
+            (AuditKind::FollowUp, &counts.follow_ups),
+            (AuditKind::Refusal, &counts.refusals),
+        ]
+        .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
+    }
+
+    /// Entries that could not be written when they should have been, since the start.
+    #[must_use]
+    pub fn not_written(&self) -> u64 {
+        self.0.counts.not_written.load(Ordering::Relaxed)
+    }
+
+    /// Refusals that were counted rather than written, because too many came at once.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.0.counts.left_out.load(Ordering::Relaxed)
+    }
+
+    /// Entries that the webhook took and did not take; `None` where there is none.
+    #[must_use]
+    pub fn webhook(&self) -> Option<[(&'static str, u64); 2]> {
+        let counts = &self.0.counts;
+        self.0.hook.as_ref().map(|_| {
+            [("delivered", &counts.delivered), ("undelivered", &counts.undelivered)]
+                .map(|(result, count)| (result, count.load(Ordering::Relaxed)))
+        })
+    }
+
+    /// Writes what is still to be written and gives the webhook a moment. To be called when nothing is asked any more.
+    pub async fn close(&self) {
+        if let Ok(kept) = self.kept() {
+            // What cannot be written was counted and logged; what cannot be merged is merged at the next start.
+            let _ = self.append(Vec::new(), Urgency::After).await;
+            let _ = self.look(&kept.writer, Store::merge).await;
+        }
+        if let Some(hook) = &self.0.hook {
+            hook.close(&self.0.counts).await;
+        }
+    }
+
+    async fn follow_up(&self, deed: &Deed, attempt: u64, seen: Option<&str>, detail: &str) {
+        let mut draft = deed.entry(AuditKind::FollowUp, Some(attempt), detail);
+        draft.seen = seen.map(str::to_owned);
+        self.append_after(draft).await;
+    }
+
+    /// Writes down what happened, now or as soon as that is possible. False: not yet.
+    async fn append_after(&self, draft: AuditEntry) -> bool {
+        let is_written = self.append(vec![draft], Urgency::After).await.is_ok();
+        if !is_written && !self.0.is_retrying.swap(true, Ordering::Relaxed) {
+            let audit = Arc::downgrade(&self.0);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(RETRY).await;
+                    let Some(audit) = audit.upgrade().map(Audit) else { return };
+                    // Before trying: what fails from now on is owed to a task of its own, or to this one.
+                    audit.0.is_retrying.store(false, Ordering::Relaxed);
+                    // What is owed is written before anything else, even before nothing.
+                    let is_paid = audit.append(Vec::new(), Urgency::After).await.is_ok();
+                    if is_paid || audit.0.is_retrying.swap(true, Ordering::Relaxed) {
+                        return;
+                    }
+                }
+            });
+        }
+        is_written
+    }
+
+    async fn append(&self, drafts: Vec<AuditEntry>, urgency: Urgency) -> Result<Vec<AuditEntry>, AuditError> {
+        let (done, written) = oneshot::channel();
+        let ask = Ask::Append { drafts, urgency, done };
+        self.kept()?.writer.send(ask).await.map_err(|_| gone())?;
+        written.await.map_err(|_| gone())?
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Store) -> Result<T, AuditError> + Send + 'static,
+    ) -> Result<T, AuditError> {
+        self.look(&self.kept()?.reader, look).await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        at: &mpsc::Sender<Ask>,
+        look: impl FnOnce(&Store) -> Result<T, AuditError> + Send + 'static,
+    ) -> Result<T, AuditError> {
+        let (done, found) = oneshot::channel();
+        // Whoever asked may have left.
+        let look = Box::new(move |store: &Store| drop(done.send(look(store))));
+        at.send(Ask::Read(look)).await.map_err(|_| gone())?;
+        found.await.map_err(|_| gone())?
+    }
+
+    fn kept(&self) -> Result<&Kept, AuditError> {
+        self.0.kept.as_ref().map_err(Clone::clone)
+    }
+}
+
+/// An attempt that is written down and not yet at its end.
+#[derive(Debug)]
+pub struct Attempt {
+    audit: Audit,
+    deed: Deed,
+    seq: u64,
+    has_ended: AtomicBool,
+}
+
+impl Attempt {
+    /// Writes down what came of it. Only the first call counts: the outcome does not change by watching what comes after.
+    /// False: it is not on the disk yet; it will be written as soon as that is possible.
+    pub async fn ended(&self, outcome: Outcome, detail: &str) -> bool {
+        if self.has_ended.swap(true, Ordering::Relaxed) {
+            return true;
+        }
+        let mut draft = self.deed.entry(AuditKind::Completion, Some(self.seq), detail);
+        draft.outcome = Some(outcome_word(outcome).to_owned());
+        self.audit.append_after(draft).await
+    }
+
+    /// Writes down what was seen of the lock afterwards.
+    pub async fn followed(&self, seen: &str, detail: &str) {
+        self.audit.follow_up(&self.deed, self.seq, Some(seen), detail).await;
+    }
+
+    /// The same as an attempt that somebody is to look into.
+    ///
+    /// # Errors
+    /// When the audit cannot be read.
+    pub async fn unresolved(&self, outcome: Outcome) -> Result<Option<Unresolved>, AuditError> {
+        let seq = self.seq;
+        let found = self.audit.run(Filter::default(), seq.saturating_sub(1), seq, 1).await?;
+        Ok(found
+            .entries
+            .into_iter()
+            .next()
+            .map(|intention| Unresolved { intention, outcome: outcome_word(outcome).to_owned() }))
+    }
+}
+
+fn gone() -> AuditError {
+    AuditError("the thread that writes the audit ended".to_owned())
+}
+
+fn telling(webhook: Option<Webhook>) -> Result<(Arc<Counts>, Option<webhook::Queue>), String> {
+    let counts = Arc::new(Counts::default());
+    let hook = webhook.map(|webhook| webhook::start(webhook, Arc::clone(&counts))).transpose();
+    hook.map(|hook| (counts, hook)).map_err(|because| format!("the webhook cannot be used: {because}"))
+}
+
+/// Names, reasons and addresses are nobody else's business on the machine.
+fn create_private(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// SQLite gives its other files the permissions of the first.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    private(file).map(drop)
+}
+
+fn private(file: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(file)
+}
+
+fn lock(dir: &Path) -> Result<File, String> {
+    let file = private(&dir.join(LOCK_FILE)).map_err(|error| format!("`{LOCK_FILE}` in it: {error}"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err("another Lockkeeper keeps its audit there".to_owned()),
+        Err(TryLockError::Error(error)) => Err(format!("`{LOCK_FILE}` in it cannot be locked: {error}")),
+    }
+}

@@ -1,0 +1,225 @@
+//! The thread that owns the file. Whatever is to be written or read passes through here, one after the other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use lockkeeper_model::{Actor, AuditEntry, AuditKind, Time, words};
+use tokio::sync::{mpsc, oneshot};
+
+use super::entry::Deed;
+use super::store::{AuditError, Store};
+use super::webhook::Queue;
+use crate::clock;
+
+/// Asks that may wait for the disk. Releases are bounded to fewer; what is more are refusals, whose senders then wait.
+const WAITING_ASKS: usize = 64;
+
+/// Refusals that are written one by one within [`FLOOD_WINDOW`]. Nobody mistypes so often: beyond this, somebody tries to
+/// fill the disk, after which nothing could be released.
+pub(super) const MAX_REFUSALS: u64 = 600;
+const FLOOD_WINDOW: Duration = Duration::from_secs(60);
+
+/// Ends of attempts that wait for a disk that has no room. More attempts than this cannot end without being written: none
+/// begins that cannot be written.
+const MAX_OWED: usize = 1_024;
+
+/// What the thread does.
+pub(super) enum Ask {
+    /// Write these.
+    Append { drafts: Vec<AuditEntry>, urgency: Urgency, done: oneshot::Sender<Result<Vec<AuditEntry>, AuditError>> },
+    /// Look something up.
+    Read(Box<dyn FnOnce(&Store) + Send>),
+}
+
+/// What becomes of something that cannot be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// The asker is told, and does nothing.
+    Before,
+    /// It happened: it is written as soon as that is possible.
+    After,
+    /// Nothing happened: it is counted.
+    Refusal,
+}
+
+/// What became of entries, since the start.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) intentions: AtomicU64,
+    pub(super) completions: AtomicU64,
+    pub(super) follow_ups: AtomicU64,
+    pub(super) refusals: AtomicU64,
+    pub(super) not_written: AtomicU64,
+    pub(super) left_out: AtomicU64,
+    pub(super) delivered: AtomicU64,
+    pub(super) undelivered: AtomicU64,
+}
+
+impl Counts {
+    fn of(&self, kind: AuditKind) -> &AtomicU64 {
+        match kind {
+            AuditKind::Intention => &self.intentions,
+            AuditKind::Completion => &self.completions,
+            AuditKind::FollowUp => &self.follow_ups,
+            AuditKind::Refusal => &self.refusals,
+        }
+    }
+}
+
+/// Starts the thread. It ends when nobody can ask it any more.
+pub(super) fn start(store: Store, counts: Arc<Counts>, hook: Option<Queue>) -> Result<mpsc::Sender<Ask>, AuditError> {
+    let (asks, mut asked) = mpsc::channel(WAITING_ASKS);
+    let mut writer = Writer { store, counts, hook, owed: VecDeque::new(), flood: Flood::new() };
+    let work = move || {
+        while let Some(ask) = asked.blocking_recv() {
+            writer.answer(ask);
+        }
+    };
+    match std::thread::Builder::new().name("audit".to_owned()).spawn(work) {
+        Ok(_) => Ok(asks),
+        Err(error) => Err(AuditError(format!("the thread that writes it could not be started: {error}"))),
+    }
+}
+
+struct Writer {
+    store: Store,
+    counts: Arc<Counts>,
+    hook: Option<Queue>,
+    owed: VecDeque<AuditEntry>,
+    flood: Flood,
+}
+
+impl Writer {
+    fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Read(look) => look(&self.store),
+            Ask::Append { drafts, urgency: Urgency::Refusal, done } => {
+                let count = drafts.len() as u64;
+                if !self.flood.admits(count) {
+                    self.counts.left_out.fetch_add(count, Ordering::Relaxed);
+                    // Nobody is told: the refusal itself is what its asker gets.
+                    let _ = done.send(Ok(Vec::new()));
+                    return;
+                }
+                let _ = done.send(self.append(drafts));
+            }
+            Ask::Append { drafts, urgency, done } => {
+                let written = self.append(drafts.clone());
+                if written.is_err() && urgency == Urgency::After {
+                    let room = MAX_OWED.saturating_sub(self.owed.len());
+                    self.owed.extend(drafts.into_iter().take(room));
+                }
+                let _ = done.send(written);
+            }
+        }
+    }
+
+    /// Writes these, after what is owed.
+    fn append(&mut self, drafts: Vec<AuditEntry>) -> Result<Vec<AuditEntry>, AuditError> {
+        let owed = self.owed.len();
+        let mut all: Vec<AuditEntry> = self.owed.iter().cloned().collect();
+        let left_out = self.flood.report();
+        all.extend(left_out.clone());
+        let own = all.len();
+        all.extend(drafts);
+        if all.is_empty() {
+            return Ok(all);
+        }
+        match self.store.append(&all) {
+            Ok(mut written) => {
+                self.owed.drain(..owed);
+                if left_out.is_some() {
+                    self.flood.was_reported();
+                }
+                for entry in &written {
+                    self.publish(entry);
+                }
+                written.drain(..own);
+                Ok(written)
+            }
+            Err(error) => {
+                self.counts.not_written.fetch_add((all.len() - own) as u64, Ordering::Relaxed);
+                for draft in &all[own..] {
+                    tracing::error!(
+                        target: "audit",
+                        actor = draft.actor.name, audit.kind = draft.kind.word(), source = draft.source,
+                        lock.id = draft.lock, outcome = draft.outcome, detail = draft.detail,
+                        "an entry of the audit could not be written: {error}",
+                    );
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells the log and the webhook of what is on the disk.
+    fn publish(&self, entry: &AuditEntry) {
+        self.counts.of(entry.kind).fetch_add(1, Ordering::Relaxed);
+        log(entry);
+        if let Some(hook) = &self.hook {
+            hook.offer(entry, &self.counts);
+        }
+    }
+}
+
+/// One line of the log for an entry. Names and reasons are fields, which the log escapes.
+pub(super) fn log(entry: &AuditEntry) {
+    tracing::info!(
+        target: "audit",
+        actor = entry.actor.name, actor.via = entry.actor.via, actor.address = entry.actor.address,
+        audit.seq = entry.seq, audit.kind = entry.kind.word(), audit.attempt = entry.attempt, audit.hash = entry.hash,
+        action = entry.action, source = entry.source, lock.id = entry.lock, lock.generation = entry.generation,
+        lock.token = entry.token, lock.token_sha256 = entry.token_sha256, ticket = entry.ticket,
+        reason = entry.reason, outcome = entry.outcome, seen = entry.seen,
+        "{}", words::shown(&entry.detail),
+    );
+}
+
+/// Keeps refusals from filling the disk, and remembers how many were left out for that.
+struct Flood {
+    window_began: Instant,
+    written: u64,
+    left_out: u64,
+    since: Time,
+}
+
+impl Flood {
+    fn new() -> Flood {
+        Flood { window_began: Instant::now(), written: 0, left_out: 0, since: clock::now() }
+    }
+
+    fn admits(&mut self, count: u64) -> bool {
+        if self.window_began.elapsed() >= FLOOD_WINDOW {
+            (self.window_began, self.written) = (Instant::now(), 0);
+        }
+        if self.written + count > MAX_REFUSALS {
+            if self.left_out == 0 {
+                self.since = clock::now();
+            }
+            self.left_out += count;
+            return false;
+        }
+        self.written += count;
+        true
+    }
+
+    fn report(&self) -> Option<AuditEntry> {
+        if self.left_out == 0 {
+            return None;
+        }
+        let detail = format!(
+            "{} refused requests since {} were not written one by one: more than {MAX_REFUSALS} came within a minute",
+            words::count(self.left_out),
+            self.since
+        );
+        let mut entry = Deed::by(&Actor::server()).entry(AuditKind::Refusal, None, &detail);
+        entry.outcome = Some("refused".to_owned());
+        Some(entry)
+    }
+
+    fn was_reported(&mut self) {
+        self.left_out = 0;
+    }
+}

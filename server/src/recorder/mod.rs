@@ -1,0 +1,3 @@
+//! What outlives a run of the server, on disk.
+
+pub mod audit;
