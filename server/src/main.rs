@@ -69,6 +69,13 @@ fn run(config: Config, is_demo: bool) -> anyhow::Result<()> {
 }
 
 async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
+    if !config.policy.is_empty() {
+        // To go on would be to let everybody do what the operator believes to have forbidden.
+        anyhow::bail!(
+            "`[[role]]` is configured and would keep nobody from anything: there is no way to sign in, so whoever reaches \
+             this server may do everything; take the roles out, and let only those reach it who may"
+        );
+    }
     // Before any store is spoken to: a second server must not scan for nothing.
     let listener = TcpListener::bind(config.listen).await.map_err(|error| cannot_listen(&config, &error))?;
     let listen = listener.local_addr().context("could not learn the address that was bound")?;

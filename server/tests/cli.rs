@@ -66,6 +66,15 @@ fn an_address_that_others_can_reach_is_refused_with_2_and_a_way_out() {
 }
 
 #[test]
+fn roles_that_would_restrict_nobody_are_refused() {
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("roles.toml");
+    std::fs::write(&file, "[[role]]\nname = \"look\"\nrights = [\"view\"]\n").unwrap();
+    let (code, _, stderr) = run(lockkeeper(&["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&file));
+    assert_eq!(code, 1);
+    assert!(stderr.contains("`[[role]]`") && stderr.contains("take the roles out"), "{stderr}");
+}
+
+#[test]
 fn a_flag_wins_over_the_environment_and_a_taken_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

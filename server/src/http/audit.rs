@@ -26,8 +26,8 @@ const MAX_LIMIT: u64 = 1_000;
 /// Entries that an export reads at once.
 const BATCH: usize = 500;
 
-/// Who did or was refused what, when and why, with the locks in scope; newest first. As CSV or JSON Lines it is everything that passes the filter,
-/// oldest first.
+/// Who did or was refused what, when and why, with the locks in scope; newest first. As CSV or JSON Lines it is everything
+/// that passes the filter, oldest first.
 #[utoipa::path(
     get, path = "/api/v1/audit", tag = "releasing",
     params(

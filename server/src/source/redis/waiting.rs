@@ -20,7 +20,8 @@ use crate::source::{Hint, Report, WaitersSeen};
 /// How often waiters are counted: the column that a person stares at in an incident should not be older than this.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Counts again and again, and has those looked at that are known to be locks only by being waited for. Ends only when the connection is lost or the server ends.
+/// Counts again and again, and has those looked at that are known to be locks only by being waited for. Ends only when the
+/// connection is lost or the server ends.
 pub(super) async fn run(shared: &Shared, client: &Client, dirty: &Dirty) -> Result<Error, BoardGone> {
     shared.memory.ears.forget_shards();
     let mut tick = tokio::time::interval(EVERY);
