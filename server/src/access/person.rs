@@ -42,6 +42,20 @@ pub enum Via {
     Oidc,
 }
 
+impl Via {
+    /// As answers, logs and the audit write it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Via::Loopback => "loopback",
+            Via::Password => "password",
+            Via::Token => "token",
+            Via::Proxy => "proxy",
+            Via::Oidc => "oidc",
+        }
+    }
+}
+
 /// Numbers a session within one run of the server. Not the secret that the browser holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub u64);
