@@ -5,6 +5,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use super::error::{Given, Place};
+use crate::manage::{TokenCommand, UserCommand};
 
 /// Shows who holds every distributed lock in Redis, live, and releases a stuck one safely.
 #[derive(Debug, Parser)]
@@ -25,6 +26,12 @@ enum CommandArguments {
     Serve(ServeArguments),
     /// Starts a throw-away Redis with busy locks, and the dashboard on it. Releasing is on unless switched off.
     Demo(DemoArguments),
+    /// Adds, removes and lists local users, who sign in with a password.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Makes, revokes and lists API tokens, which programs send as `Authorization: Bearer …`.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 #[derive(Debug, Args)]
@@ -117,6 +124,10 @@ pub enum Command {
     Serve(Settings),
     /// Watch a throw-away Redis.
     Demo(Settings),
+    /// Change or list local users.
+    User(UserCommand),
+    /// Change or list API tokens.
+    Token(TokenCommand),
 }
 
 /// Settings that were given, each with the place; the rest is left to the file and to the defaults.
@@ -165,6 +176,8 @@ impl CommandLine {
                 demo.rim.fill(&mut settings, given);
                 Command::Demo(settings)
             }
+            CommandArguments::User(command) => Command::User(command),
+            CommandArguments::Token(command) => Command::Token(command),
         };
         Ok(CommandLine { command, log_format })
     }

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::access::{self, AccessTable};
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use super::format;
 use super::role::{self, RoleTable};
 use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace"];
+const KEYS: &[&str] =
+    &["listen", "data_dir", "log_format", "source", "format", "access", "role", "tls", "release", "trace"];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -46,6 +48,8 @@ pub(super) struct File {
     pub(super) trace_max_commands_per_second: Option<Given<u64>>,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
+    pub(super) access: Option<AccessTable>,
+    pub(super) tls: Option<TlsTable>,
     pub(super) roles: Vec<RoleTable>,
 }
 
@@ -126,6 +130,8 @@ impl File {
             trace_max_commands_per_second = trace.whole_number("max_commands_per_second")?;
             trace.finish(TRACE_KEYS)?;
         }
+        let access = access::access(&mut table)?;
+        let tls = access::tls(&mut table)?;
         let file = File {
             path: path.to_owned(),
             listen: table.string("listen")?,
@@ -136,6 +142,8 @@ impl File {
             trace_max_commands_per_second,
             sources,
             formats,
+            access,
+            tls,
             roles,
         };
         table.finish(KEYS)?;
@@ -292,7 +300,11 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    fn list(&mut self, key: &str, expected: &str) -> Result<Vec<(Place, Spanned<DeValue<'i>>)>, ConfigError> {
+    pub(super) fn list(
+        &mut self,
+        key: &str,
+        expected: &str,
+    ) -> Result<Vec<(Place, Spanned<DeValue<'i>>)>, ConfigError> {
         let Some((place, value)) = self.take(key) else { return Ok(Vec::new()) };
         match value.into_inner() {
             DeValue::Array(array) => Ok(array
@@ -317,7 +329,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     #[expect(clippy::unused_self, reason = "reads like its neighbours")]
-    fn as_string(&self, place: Place, value: Spanned<DeValue<'i>>) -> Result<Given<String>, ConfigError> {
+    pub(super) fn as_string(&self, place: Place, value: Spanned<DeValue<'i>>) -> Result<Given<String>, ConfigError> {
         match value.into_inner() {
             DeValue::String(text) => Ok(Given::new(text.into_owned(), place)),
             other => Err(mistyped(place, &other, "a string")),
@@ -348,7 +360,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// `"90s"`, `"5m"`, `"1h"`, or a whole number of seconds.
-    fn duration_ms(&mut self, key: &str) -> Result<Option<Given<i64>>, ConfigError> {
+    pub(super) fn duration_ms(&mut self, key: &str) -> Result<Option<Given<i64>>, ConfigError> {
         const EXPECTED: &str = "seconds, or a duration such as `\"90s\"`, `\"5m\"` or `\"1h\"`, from 1 s to 24 h";
         const DAY_S: i64 = 24 * 60 * 60;
         let Some((place, value)) = self.take(key) else { return Ok(None) };

@@ -23,6 +23,13 @@ pub(super) struct RoleTable {
     sources: Vec<Given<String>>,
 }
 
+impl RoleTable {
+    /// The role's name.
+    pub(super) fn name(&self) -> &str {
+        &self.role.name
+    }
+}
+
 /// Checks one more role, after those that stand before it in the file.
 pub(super) fn role(mut table: Table<'_, '_>, before: &[RoleTable]) -> Result<RoleTable, ConfigError> {
     if before.len() == MAX_ROLES {
