@@ -1,4 +1,5 @@
-//! The two questions that are asked over HTTP: what a release would do, and the release itself.
+//! The questions that are asked over HTTP: what a release would do, the release itself, and whether the server still knows
+//! whose page this is.
 
 use lockkeeper_model::{PreviewAnswer, PreviewRequest, ReleaseAnswer, ReleaseRequest};
 use serde::Serialize;
@@ -18,6 +19,12 @@ pub(crate) async fn preview(request: &PreviewRequest) -> Result<PreviewAnswer, R
 pub(crate) async fn release(request: &ReleaseRequest) -> Result<ReleaseAnswer, Refusal> {
     let (status, body) = post("/api/v1/releases", request).await.map_err(|_| Refusal::unreachable(true))?;
     read_release(status, &body)
+}
+
+/// Whether the server does not know any more whose page this is. A refused WebSocket does not say why.
+pub(crate) async fn is_signed_out() -> bool {
+    let asked = JsFuture::from(leptos::prelude::window().fetch_with_str("/api/v1/session")).await;
+    asked.ok().and_then(|answer| answer.dyn_into::<Response>().ok()).is_some_and(|answer| answer.status() == 401)
 }
 
 async fn post(path: &str, body: &impl Serialize) -> Result<(u16, String), JsValue> {

@@ -1,44 +1,61 @@
 //! Who asks, and what they may see and do: the one thing that handlers ask about rights.
 
 use std::fmt;
+use std::net::SocketAddr;
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 
 use super::{ApiError, AppState};
-use crate::access::{Person, Reach, Right, Scope};
+use crate::access::{Door, Guest, NotBelieved, Person, Reach, Right, Scope};
 
 /// Finds out who asks.
 pub trait Identify: fmt::Debug + Send + Sync {
-    /// Who sends a request with these headers; `None` where nothing says so.
-    fn who(&self, headers: &HeaderMap) -> Option<Person>;
+    /// Who sends a request with these headers from this address.
+    ///
+    /// # Errors
+    /// When nothing says so, or what says so is not believed.
+    fn who(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Result<Guest, NotBelieved>;
 }
 
-/// Whoever reaches the server, where nothing says who may: only this machine can.
-#[derive(Debug)]
-pub struct Anybody;
-
-impl Identify for Anybody {
-    fn who(&self, _: &HeaderMap) -> Option<Person> {
-        Some(Person::loopback())
+impl Identify for Door {
+    fn who(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Result<Guest, NotBelieved> {
+        self.admit(headers, peer)
     }
 }
 
-/// Puts the [`Person`] who asks beside the request. A request of nobody goes on: some answers are for everybody.
+/// The address that a request came from; `None` where there is no connection, as in a test.
+pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
+}
+
+/// Puts the [`Person`] who asks beside the request, and for how long that counts. A request of nobody goes on: some
+/// answers are for everybody. One whose credential is not believed does not: whoever sends it should know.
 pub(super) async fn identify(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    if let Some(person) = state.identify.who(request.headers()) {
-        request.extensions_mut().insert(person);
+    match state.identify.who(request.headers(), peer(request.extensions())) {
+        Ok(guest) => {
+            request.extensions_mut().insert(Person::clone(&guest.person));
+            request.extensions_mut().insert(guest.tenure);
+        }
+        Err(NotBelieved::Nobody) if !is_for_known(&request) => {}
+        Err(error) => return ApiError::from(error).into_response(),
     }
     next.run(request).await
+}
+
+/// All of the API is, except its description and signing in; the app's files and what probes ask are for everybody.
+fn is_for_known(request: &Request) -> bool {
+    let path = request.uri().path();
+    let is_sign_in = path == super::session::PATH && request.method() == Method::POST;
+    path == "/metrics" || path.starts_with("/api/") && !is_sign_in && path != super::openapi::PATH
 }
 
 /// Who asks, and what of everything they may see and do. A handler that takes it answers nobody who is unknown.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    #[expect(dead_code, reason = "is written into the audit")]
     pub(super) person: Person,
     pub(super) scope: Scope,
 }
@@ -78,13 +95,7 @@ impl Caller {
 impl ApiError {
     /// Nothing says who asks.
     fn unknown_caller() -> ApiError {
-        ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "who",
-            "Who are you?",
-            "nothing in the request says who asks, and this is not for everybody",
-        )
-        .hint("sign in, or send a token: `Authorization: Bearer …`")
+        NotBelieved::Nobody.into()
     }
 
     /// Whoever asks lacks a right: everywhere, or on the whole of a source.
@@ -98,5 +109,17 @@ impl ApiError {
         };
         ApiError::new(StatusCode::FORBIDDEN, "not-allowed", "Not allowed", detail)
             .hint("whoever runs this server grants rights to roles: `[[role]]` in lockkeeper.toml")
+    }
+}
+
+impl From<NotBelieved> for ApiError {
+    fn from(error: NotBelieved) -> ApiError {
+        let refused = ApiError::new(StatusCode::UNAUTHORIZED, "who", "Who are you?", error.to_string());
+        match error {
+            NotBelieved::Nobody => refused.hint("sign in at /sign-in, or send a token: `Authorization: Bearer …`"),
+            NotBelieved::Token => refused.hint("`lockkeeper token list` shows which there are; `token new` makes one"),
+            NotBelieved::Scheme => refused.hint("send `Authorization: Bearer lkt_…`"),
+            NotBelieved::Proxy => refused.hint("see how the proxy sets the header; it must replace what clients send"),
+        }
     }
 }
