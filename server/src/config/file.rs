@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::access::{self, AccessTable};
 use super::audit;
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
@@ -15,7 +16,8 @@ use super::role::{self, RoleTable};
 use crate::recorder::audit::Webhook;
 use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace", "audit"];
+const KEYS: &[&str] =
+    &["listen", "data_dir", "log_format", "source", "format", "access", "role", "tls", "release", "trace", "audit"];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -49,6 +51,8 @@ pub(super) struct File {
     pub(super) audit_webhook: Option<Webhook>,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
+    pub(super) access: Option<AccessTable>,
+    pub(super) tls: Option<TlsTable>,
     pub(super) roles: Vec<RoleTable>,
 }
 
@@ -133,6 +137,8 @@ impl File {
         if let Some((place, value)) = table.take("audit") {
             audit_webhook = audit::audit(table.nested(place, value, "a table begun by `[audit]`")?)?;
         }
+        let access = access::access(&mut table)?;
+        let tls = access::tls(&mut table)?;
         let file = File {
             path: path.to_owned(),
             listen: table.string("listen")?,
@@ -144,6 +150,8 @@ impl File {
             audit_webhook,
             sources,
             formats,
+            access,
+            tls,
             roles,
         };
         table.finish(KEYS)?;
@@ -300,7 +308,11 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    fn list(&mut self, key: &str, expected: &str) -> Result<Vec<(Place, Spanned<DeValue<'i>>)>, ConfigError> {
+    pub(super) fn list(
+        &mut self,
+        key: &str,
+        expected: &str,
+    ) -> Result<Vec<(Place, Spanned<DeValue<'i>>)>, ConfigError> {
         let Some((place, value)) = self.take(key) else { return Ok(Vec::new()) };
         match value.into_inner() {
             DeValue::Array(array) => Ok(array
@@ -325,7 +337,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     #[expect(clippy::unused_self, reason = "reads like its neighbours")]
-    fn as_string(&self, place: Place, value: Spanned<DeValue<'i>>) -> Result<Given<String>, ConfigError> {
+    pub(super) fn as_string(&self, place: Place, value: Spanned<DeValue<'i>>) -> Result<Given<String>, ConfigError> {
         match value.into_inner() {
             DeValue::String(text) => Ok(Given::new(text.into_owned(), place)),
             other => Err(mistyped(place, &other, "a string")),
@@ -356,7 +368,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// `"90s"`, `"5m"`, `"1h"`, or a whole number of seconds.
-    fn duration_ms(&mut self, key: &str) -> Result<Option<Given<i64>>, ConfigError> {
+    pub(super) fn duration_ms(&mut self, key: &str) -> Result<Option<Given<i64>>, ConfigError> {
         const EXPECTED: &str = "seconds, or a duration such as `\"90s\"`, `\"5m\"` or `\"1h\"`, from 1 s to 24 h";
         const DAY_S: i64 = 24 * 60 * 60;
         let Some((place, value)) = self.take(key) else { return Ok(None) };
