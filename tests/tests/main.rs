@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, and so do its helpers")]
 
 mod accessibility;
+mod actions;
 mod audit;
 mod clients;
 mod cluster;

@@ -42,7 +42,7 @@ impl ReleaseDesk {
     /// Watches on in the background, and writes what was seen into the audit.
     pub(super) fn watch_on(&self, ended: Ended, attempt: Attempt) {
         let Ok(slot) = self.watches.clone().try_acquire_owned() else {
-            return tracing::warn!("too many released locks are watched: one is not watched beyond its answer");
+            return tracing::debug!("too many released locks are watched: one is not watched beyond its answer");
         };
         let board = self.board.clone();
         tokio::spawn(async move {
@@ -116,7 +116,7 @@ async fn watch(board: &Board, ended: &Ended) -> Result<Option<(&'static str, Str
     let has_it_again = now.iter().any(|holder| holder.token_b64 == former) && !names_nobody;
     let (seen, state) = match now.first() {
         _ if has_it_again => ("came_back", "the same token has it again: its client lives".to_owned()),
-        Some(holder) if holder.identity.operator.is_some() => ("held", format!("{} holds it", operator(holder))),
+        Some(holder) if holder.identity.operator.is_some() => ("held", format!("{} holds it", named(holder))),
         Some(holder) => ("taken", format!("{} has it", named(holder))),
         None if story.times > 0 => ("free", "it is free again".to_owned()),
         None => ("free", "nobody has taken it".to_owned()),
@@ -177,8 +177,4 @@ fn of_connection(connection: Option<&Connection>, released_at: Time, now: Time) 
         ),
         (None, None) => format!("the former holder's connection `{name}` is open"),
     }
-}
-
-fn operator(holder: &Holder) -> String {
-    format!("an operator, `{}`,", words::shown(holder.identity.operator.as_deref().unwrap_or_default()))
 }

@@ -128,7 +128,10 @@ impl Outcomes {
     }
 }
 
-/// A holder in a sentence: its token's ends.
+/// A holder in a sentence: its token's ends, or the operator that it is.
 fn named(holder: &Holder) -> String {
+    if let Some(person) = &holder.identity.operator {
+        return format!("an operator, `{}`,", words::shown(person));
+    }
     format!("`{}`", words::short_token(holder.token.as_deref().unwrap_or(&holder.token_b64)))
 }
