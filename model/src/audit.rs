@@ -73,7 +73,7 @@ pub struct AuditEntry {
     pub attempt: Option<u64>,
     /// Who asked.
     pub actor: Actor,
-    /// What for: `release`, `evict_waiter`; null where the request did not get so far as to say.
+    /// What for: the word of an action, such as `release`; null where the request did not get so far as to say.
     pub action: Option<String>,
     /// The source.
     pub source: Option<String>,

@@ -207,6 +207,9 @@ pub struct Identity {
     /// What the caller wrote beside the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+    /// The operator who holds it through Lockkeeper, as far as their name can stand in a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
 }
 
 impl Identity {
@@ -222,6 +225,7 @@ impl Identity {
         node: None,
         token_time: None,
         metadata: None,
+        operator: None,
     };
 }
 

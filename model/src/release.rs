@@ -12,7 +12,19 @@ pub struct PreviewRequest {
     /// What to do with them.
     #[serde(default)]
     pub action: Action,
+    /// For how long an operator is to hold it, in milliseconds, for the actions that hold: within [`HOLD_MS`]; left out:
+    /// [`DEFAULT_HOLD_MS`]. To be left out for every other action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<i64>,
 }
+
+/// For how long an operator may hold a lock at a time, in milliseconds. A second is over before anybody has looked; who
+/// needs more than an hour says so again by extending it, so that what was forgotten opens by itself.
+pub const HOLD_MS: std::ops::RangeInclusive<i64> = 1_000..=3_600_000;
+
+/// For how long an operator holds a lock where nothing else is asked for, in milliseconds: five minutes are enough to
+/// stop a process and to look at what it left.
+pub const DEFAULT_HOLD_MS: i64 = 300_000;
 
 /// One lock of a [`PreviewRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +52,45 @@ pub enum Action {
     Release,
     /// Take the waiter at the head of the queue of a lock that nobody holds out of the queue, if it is still there.
     EvictWaiter,
+    /// Put an operator in the place of exactly that holder for a while, so that nobody gets in; wake nobody.
+    ReleaseAndHold,
+    /// Let an operator who holds it hold it for so long from now on.
+    ExtendHold,
+    /// Give it back to the holder from whom it was released a moment ago, if nobody has it.
+    PutBack,
+    /// Count its fencing counter up, so that what the lock protects can refuse the holder, who keeps the lock.
+    RaiseFence,
+}
+
+impl Action {
+    /// All of them.
+    pub const ALL: [Action; 6] = [
+        Action::Release,
+        Action::EvictWaiter,
+        Action::ReleaseAndHold,
+        Action::ExtendHold,
+        Action::PutBack,
+        Action::RaiseFence,
+    ];
+
+    /// The word on the wire and in the audit.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Release => "release",
+            Action::EvictWaiter => "evict_waiter",
+            Action::ReleaseAndHold => "release_and_hold",
+            Action::ExtendHold => "extend_hold",
+            Action::PutBack => "put_back",
+            Action::RaiseFence => "raise_fence",
+        }
+    }
+
+    /// Whether an operator holds the lock afterwards, for a time that can be asked for.
+    #[must_use]
+    pub fn holds(self) -> bool {
+        matches!(self, Action::ReleaseAndHold | Action::ExtendHold)
+    }
 }
 
 /// What would happen, and a permission to let it happen.
@@ -177,6 +228,12 @@ pub struct ReleaseResult {
     pub woken: Option<i64>,
     /// What was seen afterwards; null when nothing was released, or nothing could be seen.
     pub after: Option<After>,
+    /// Until when an operator holds it now; left out where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Time>,
+    /// Until when it can be given back to the former holder with the action `put_back`; left out where it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_back_until: Option<Time>,
     /// What happened on each of several independent masters; left out for a lock of one store.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<NodeRelease>,
@@ -201,8 +258,14 @@ pub struct NodeRelease {
 pub enum Outcome {
     /// Freed.
     Released,
-    /// Freed and kept closed.
+    /// Freed and kept closed: an operator holds it.
     Held,
+    /// The operator's hold ends at another time now.
+    Extended,
+    /// The former holder has it again.
+    PutBack,
+    /// The fencing counter was counted up.
+    Raised,
     /// Another hold has it: nothing was done.
     ChangedHands,
     /// It was free already: nothing was done.

@@ -4,6 +4,7 @@
 
 mod access;
 mod accessibility;
+mod actions;
 mod audit;
 mod clients;
 mod cluster;

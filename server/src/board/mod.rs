@@ -8,7 +8,7 @@ pub use task::{BoardOptions, spawn};
 
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
-use lockkeeper_model::{Event, Holder, Lock, LockId, SourceStatus, Time, WaitGraph};
+use lockkeeper_model::{Connection, Event, Holder, Identity, Lock, LockId, SourceStatus, Time, WaitGraph};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::access::{Reach, Scope};
@@ -54,6 +54,10 @@ pub enum Ask {
     Leave { viewer: u64 },
     /// A release of this hold is being tried: until its outcome is known, its end is not concluded.
     Releasing { source: SourceId, key: Bytes, token: Bytes },
+    /// This hold, which was released, is about to be given back; `None`: it was not.
+    PuttingBack { source: SourceId, key: Bytes, token: Option<Bytes> },
+    /// The connection of one who held a lock.
+    Connection { holder: Box<FormerHolder>, answer: oneshot::Sender<Option<Connection>> },
     /// The attempt ended: whether it freed the hold, so that the end can be attributed.
     Released { source: SourceId, key: Bytes, freed: bool },
 }
@@ -103,6 +107,19 @@ pub struct Held {
     /// The waiter that keeps everybody from a lock that nobody holds, in the form of a holder, and the order that would
     /// take it out of the queue; `None` where that is not offered.
     pub eviction: Option<(Holder, ReleaseOrder)>,
+}
+
+/// Somebody who held a lock, and may do so no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerHolder {
+    /// In which source.
+    pub source: SourceId,
+    /// The exact token.
+    pub token: Bytes,
+    /// Who that was, as far as the token says.
+    pub identity: Identity,
+    /// Since when at the latest.
+    pub since: Time,
 }
 
 /// Which transitions.
@@ -250,6 +267,23 @@ impl Board {
     /// When the server is shutting down.
     pub async fn releasing(&self, source: SourceId, key: Bytes, token: Bytes) -> Result<(), BoardClosed> {
         self.asks.send(Ask::Releasing { source, key, token }).await.map_err(|_| BoardClosed)
+    }
+
+    /// Announces that a hold that was released is about to be given back to the holder with this token, or that it was
+    /// not: that it has the lock again will not mean that its client took it again.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn putting_back(&self, source: SourceId, key: Bytes, token: Option<Bytes>) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::PuttingBack { source, key, token }).await.map_err(|_| BoardClosed)
+    }
+
+    /// The connection of a former holder to the store, where one is known.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn connection(&self, holder: FormerHolder) -> Result<Option<Connection>, BoardClosed> {
+        self.ask(|answer| Ask::Connection { holder: Box::new(holder), answer }).await
     }
 
     /// Says whether the attempt freed the hold. The lock is then read again.

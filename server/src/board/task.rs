@@ -280,6 +280,12 @@ impl Task {
             Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
             Ask::Leave { viewer } => self.views.leave(viewer),
             Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token, now),
+            Ask::PuttingBack { source, key, token } => self.registry.putting_back(source, &key, token.as_deref()),
+            Ask::Connection { holder, answer } => {
+                let connection =
+                    self.registry.connection_of(holder.source, &holder.token, &holder.identity, holder.since);
+                drop(answer.send(connection));
+            }
             Ask::Released { source, key, freed } => {
                 self.registry.released(source, &key, freed, now, &mut self.changes);
                 self.took_note();

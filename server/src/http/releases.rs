@@ -54,7 +54,16 @@ pub(super) async fn execute(
 /// The best that happened to any of the locks decides; the body tells them apart.
 fn status(answer: &ReleaseAnswer) -> StatusCode {
     let any = |wanted: &[Outcome]| answer.results.iter().any(|result| wanted.contains(&result.outcome));
-    if any(&[Outcome::Released, Outcome::Held, Outcome::Partial, Outcome::Signalled, Outcome::Unknown]) {
+    if any(&[
+        Outcome::Released,
+        Outcome::Held,
+        Outcome::Extended,
+        Outcome::PutBack,
+        Outcome::Raised,
+        Outcome::Partial,
+        Outcome::Signalled,
+        Outcome::Unknown,
+    ]) {
         StatusCode::OK
     } else if any(&[Outcome::Failed]) {
         StatusCode::BAD_GATEWAY

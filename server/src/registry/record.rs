@@ -76,6 +76,8 @@ pub(super) struct Rare {
     pub(super) ended: Option<End>,
     /// A release that is being tried, or freed it.
     pub(super) releasing: Option<Releasing>,
+    /// The holder to whom it is being given back from here.
+    pub(super) putting_back: Option<Box<[u8]>>,
     /// Its transitions.
     pub(super) history: Ring,
     /// How often its lease ran out and another took it at once, in a row.

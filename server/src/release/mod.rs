@@ -9,7 +9,13 @@
 //! attempt, and the store compares once more, in the step that deletes. What is tried is written into the audit before,
 //! and what is refused as well.
 
+mod actions;
+#[cfg(test)]
+mod actions_tests;
+mod afterwards;
+mod compare;
 mod execution;
+mod former;
 mod policy;
 mod preview;
 mod record;
@@ -55,6 +61,9 @@ pub struct ReleaseDesk {
     slots: Arc<Semaphore>,
     outcomes: Outcomes,
     audit: Audit,
+    formers: former::Formers,
+    /// Releases that are watched after they were answered.
+    watches: Arc<Semaphore>,
 }
 
 impl ReleaseDesk {
@@ -68,6 +77,8 @@ impl ReleaseDesk {
             slots: Arc::new(Semaphore::new(MAX_RELEASES_AT_ONCE)),
             outcomes: Outcomes::default(),
             audit,
+            formers: former::Formers::default(),
+            watches: Arc::new(Semaphore::new(afterwards::MAX_WATCHES)),
         }
     }
 
@@ -91,9 +102,12 @@ impl ReleaseDesk {
     }
 }
 
-const OUTCOMES: [Outcome; 9] = [
+const OUTCOMES: [Outcome; 12] = [
     Outcome::Released,
     Outcome::Held,
+    Outcome::Extended,
+    Outcome::PutBack,
+    Outcome::Raised,
     Outcome::ChangedHands,
     Outcome::Gone,
     Outcome::Partial,
@@ -114,7 +128,10 @@ impl Outcomes {
     }
 }
 
-/// A holder in a sentence: its token's ends.
+/// A holder in a sentence: its token's ends, or the operator that it is.
 fn named(holder: &Holder) -> String {
+    if let Some(person) = &holder.identity.operator {
+        return format!("an operator, `{}`,", words::shown(person));
+    }
     format!("`{}`", words::short_token(holder.token.as_deref().unwrap_or(&holder.token_b64)))
 }

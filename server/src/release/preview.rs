@@ -9,10 +9,12 @@ use lockkeeper_model::{
     words,
 };
 
+use super::compare::compared;
+use super::former::Former;
 use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, policy};
+use super::{Refusal, ReleaseDesk, actions, policy};
 use crate::access::{Right, Scope};
-use crate::board::Held;
+use crate::board::{Found, Held};
 use crate::clock;
 use crate::source::{DialectTraits, NotRead, ReleaseOrder, SourceHandle};
 
@@ -59,6 +61,7 @@ impl ReleaseDesk {
         if !scope.may_anywhere(Right::Release) {
             return Err(Refusal::NoRight(Right::Release));
         }
+        let hold_ms = actions::hold_ms(request)?;
         let targets = self.targets(request, scope)?;
         self.read_again(&targets).await?;
 
@@ -70,34 +73,78 @@ impl ReleaseDesk {
                 return Err(Refusal::Gone { id: target.asked.id.clone() });
             }
             let found = self.board.lock(target.source.id, target.key.clone()).await?;
-            let held = found.held.ok_or_else(|| Refusal::Gone { id: target.asked.id.clone() })?;
-            let (holder, order) = match request.action {
-                Action::Release => choose(&held, target.asked)?,
-                Action::EvictWaiter => choose_waiter(&held, target.asked)?,
-            };
-            if !bound.insert((target.source.id, order.key.clone(), order.token.clone())) {
+            let (hold, lock) = self.consider(request.action, hold_ms, target, &found)?;
+            if !bound.insert((target.source.id, hold.key.clone(), hold.token.clone())) {
                 return Err(Refusal::Twice { source_name: target.asked.source.clone(), id: target.asked.id.clone() });
             }
-            holds.push(BoundHold {
-                source: target.source.name.to_string(),
-                key: order.key.to_vec(),
-                token: order.token.to_vec(),
-                generation: holder.generation.clone(),
-                count: order.count,
-                fencing: order.fencing.clone(),
-                mode: order.mode,
-            });
-            let status = target.source.status.borrow().clone();
-            locks.push(match request.action {
-                Action::Release => explain(&held, holder, &status),
-                Action::EvictWaiter => explain_eviction(&held, holder, &status),
-            });
+            holds.push(hold);
+            locks.push(lock);
         }
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
         let confirm = policy::confirm_text(request.action, &names);
         let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
         Ok(PreviewAnswer { ticket, expires_at, confirm, reason_required: true, locks })
+    }
+
+    /// What of one lock a ticket is bound to, and what the action would do to it.
+    fn consider(
+        &self,
+        action: Action,
+        hold_ms: Option<i64>,
+        target: &Target<'_>,
+        found: &Found,
+    ) -> Result<(BoundHold, PreviewedLock), Refusal> {
+        let (asked, status) = (target.asked, target.source.status.borrow().clone());
+        let bound = |holder: &Holder, order: &ReleaseOrder| BoundHold {
+            source: target.source.name.to_string(),
+            key: order.key.to_vec(),
+            token: order.token.to_vec(),
+            generation: holder.generation.clone(),
+            count: order.count,
+            fencing: order.fencing.clone(),
+            mode: order.mode,
+            hold_ms,
+        };
+        if action == Action::PutBack {
+            let former = self.former(target, found)?;
+            let shown = actions::explain_put_back(&former, found, &asked.id, &status);
+            return Ok((bound(&former.holder, &former.order), shown));
+        }
+        let held = found.held.as_deref().ok_or_else(|| Refusal::Gone { id: asked.id.clone() })?;
+        let (holder, order) = match action {
+            Action::EvictWaiter => choose_waiter(held, asked)?,
+            _ => choose(held, asked)?,
+        };
+        if let Some(because) = actions::not_offered(action, held, holder) {
+            let what = actions::called(action);
+            return Err(Refusal::NotOffered { what, id: asked.id.clone(), because });
+        }
+        let shown = match (action, hold_ms.unwrap_or_default()) {
+            (Action::EvictWaiter, _) => explain_eviction(held, holder, &status),
+            (Action::ReleaseAndHold, ms) => actions::explain_hold(held, holder, &status, ms),
+            (Action::ExtendHold, ms) => actions::explain_extension(held, holder, &status, ms),
+            (Action::RaiseFence, _) => actions::explain_fence(held, holder, &status),
+            (Action::Release | Action::PutBack, _) => explain(held, holder, &status),
+        };
+        Ok((bound(holder, &compared(action, order, holder)), shown))
+    }
+
+    /// The hold that was released from here, if nobody has its lock now and it can be put back.
+    fn former(&self, target: &Target<'_>, found: &Found) -> Result<Former, Refusal> {
+        let id = || target.asked.id.clone();
+        let holders = found.held.iter().flat_map(|held| &held.lock.holders);
+        if let Some(holder) = holders.into_iter().next() {
+            return Err(Refusal::ChangedHands { id: id(), holder_now: Box::new(holder.clone()) });
+        }
+        self.formers.find(target.source.id, &target.key, &target.asked.generation, clock::now()).ok_or_else(|| {
+            Refusal::NotOffered {
+                what: actions::called(Action::PutBack),
+                id: id(),
+                because: "no hold of this generation was released from here within the last minute that could be put \
+                          back and whose lease is not over",
+            }
+        })
     }
 
     fn targets<'a>(&'a self, request: &'a PreviewRequest, scope: &Scope) -> Result<Vec<Target<'a>>, Refusal> {
@@ -114,9 +161,9 @@ impl ReleaseDesk {
                 })?;
                 let key = asked.id.key()?;
                 let is_hidden = !scope.sees(&source.name, &key);
-                let needed = [Some(Right::Release), (request.locks.len() > 1).then_some(Right::Bulk)];
+                let bulk = (request.locks.len() > 1).then_some(Right::Bulk);
                 let lacks = |right: &Right| !is_hidden && !scope.may(*right, &source.name, &key);
-                if let Some(right) = needed.into_iter().flatten().find(lacks) {
+                if let Some(right) = actions::rights(request.action).iter().copied().chain(bulk).find(lacks) {
                     return Err(Refusal::NotAllowed { id: asked.id.clone(), right });
                 }
                 Ok(Target { asked, source, key: key.into(), is_hidden })
@@ -170,7 +217,8 @@ fn choose_waiter<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holde
 /// The hold that is meant, if it is still the one that the person was looking at.
 fn choose<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a ReleaseOrder), Refusal> {
     if let Some(because) = held.traits.no_release {
-        return Err(Refusal::NotOffered { id: asked.id.clone(), because });
+        let what = actions::called(Action::Release);
+        return Err(Refusal::NotOffered { what, id: asked.id.clone(), because });
     }
     let holders = &held.lock.holders;
     let gone = || Refusal::Gone { id: asked.id.clone() };
@@ -196,7 +244,7 @@ fn choose<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a 
         })
 }
 
-fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock {
+pub(super) fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock {
     let Held { lock, traits, .. } = held;
     PreviewedLock {
         source: lock.source.clone(),
@@ -340,7 +388,7 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
 }
 
 /// What the source adds, whatever is done to a lock of it.
-fn warn_of_source(status: &SourceStatus, warn: &mut dyn FnMut(&str, &str)) {
+pub(super) fn warn_of_source(status: &SourceStatus, warn: &mut dyn FnMut(&str, &str)) {
     if status.state != SourceState::Live {
         let problem = status.problem.as_deref().map(|problem| format!(" ({problem})")).unwrap_or_default();
         warn(

@@ -98,6 +98,7 @@ fn word(refusal: &Refusal) -> &'static str {
         | Refusal::NoEviction { .. }
         | Refusal::Ticket(_)
         | Refusal::Reason { .. }
+        | Refusal::HoldTime { .. }
         | Refusal::Busy
         | Refusal::Closing(_) => "refused",
     }

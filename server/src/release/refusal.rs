@@ -83,9 +83,11 @@ pub enum Refusal {
         /// How many hold it.
         holders: usize,
     },
-    /// A release would hurt, or nobody can say what it would have to do.
-    #[error("a release of `{}` is not offered: {because}", words::shown(.id.as_str()))]
+    /// It would hurt, or nobody can say what it would have to do.
+    #[error("{what} `{}` is not offered: {because}", words::shown(.id.as_str()))]
     NotOffered {
+        /// What was asked for, before the lock's name.
+        what: &'static str,
         /// The lock.
         id: LockId,
         /// Why.
@@ -122,6 +124,12 @@ pub enum Refusal {
         /// What is wrong with it.
         problem: String,
     },
+    /// For how long an operator is to hold it cannot be.
+    #[error("`hold_ms` {problem}")]
+    HoldTime {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// Too many at once.
     #[error("too many releases are under way")]
     Busy,
@@ -152,6 +160,7 @@ impl Refusal {
             | Refusal::Ticket(_)
             | Refusal::Unconfirmed { .. }
             | Refusal::Reason { .. }
+            | Refusal::HoldTime { .. }
             | Refusal::Busy
             | Refusal::Closing(_) => true,
         }
