@@ -92,7 +92,8 @@ pub struct AuditEntry {
     /// What came of it: `attempted` for an intention; a release's outcome; `expired`, `used`, `forged` or `mistyped` for a
     /// refusal that has its own word. Null for a follow-up.
     pub outcome: Option<String>,
-    /// What was seen of the lock afterwards: `free`, `taken`, `came_back` (the same token took it again) or `still_held`.
+    /// What was seen of the lock afterwards: `free`, `taken`, `came_back` (the same token took it again), `held`
+    /// (an operator holds it) or `still_held`.
     pub seen: Option<String>,
     /// The same in a sentence.
     pub detail: String,

@@ -303,7 +303,8 @@ pub struct Renewals {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FencingToken {
-    /// Where it comes from, `counter` for example.
+    /// Where it comes from. `counter`: the counter in the store, as it was when the hold began. `raised`: that counter after
+    /// somebody raised it through Lockkeeper; the holder's own number is lower.
     pub kind: String,
     /// The number in decimal: it may pass 2^53.
     pub value: String,

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Holder, LockId, Time};
+use crate::{Holder, LockId, Time, Waiters};
 
 /// Asks what a release would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +133,45 @@ pub struct PreviewedLock {
     pub plan: String,
     /// What else ends with it.
     pub collateral: Collateral,
+    /// Who waits for it now; left out where it is not known that anybody does or does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiters: Option<Waiters>,
+    /// Who has it next, as far as the store's queue says, in words.
+    #[serde(default)]
+    pub next: String,
+    /// When it last renewed and how regularly, in words.
+    #[serde(default)]
+    pub renewed: String,
+    /// What else the holder has, within what the asker may see.
+    #[serde(default)]
+    pub others: OtherLocks,
+    /// What else could be done with this hold, and why not.
+    #[serde(default)]
+    pub actions: Vec<OfferedAction>,
     /// What should give pause; each must be acknowledged on screen.
     pub warnings: Vec<Warning>,
+}
+
+/// Other locks of one holder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OtherLocks {
+    /// How many were found: with its token, or held by the same party as far as tokens say.
+    pub count: u32,
+    /// Whether all locks were looked through.
+    pub complete: bool,
+    /// Some of them.
+    pub list: Vec<LockId>,
+}
+
+/// Something that could be done with a hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct OfferedAction {
+    /// What.
+    pub action: Action,
+    /// Why it is not offered; null where it is.
+    pub not_offered: Option<String>,
 }
 
 /// How strong the comparison before a release is.
@@ -181,7 +218,7 @@ pub struct Collateral {
 pub struct Warning {
     /// A stable word: `holder_alive`, `no_owner`, `shared_token`, `no_fencing`, `never_renews`, `unsafe_unlock`,
     /// `came_back`, `comes_back`, `not_live`, `production`, `waiter_alive`, `waiter_not_proven_dead`,
-    /// `unreachable_masters`.
+    /// `unreachable_masters`, `other_locks`, `taken_meanwhile`, `no_expiry`, `former_may_have_noticed`.
     pub code: String,
     /// The sentence for the person.
     pub text: String,

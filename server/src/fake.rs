@@ -10,7 +10,7 @@ use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
 use lockkeeper_model::{
     Basis, Bounds, Budget, Certainty, Connection, Coverage, DialectInfo, Event, Holder, Identity, Lease, LeaseKind,
-    Lock, LockId, LockState, Mode, NotALock, Renewals, SourceState, SourceStatus, Time, Told, TraceReport,
+    Lock, LockId, LockState, Mode, NotALock, OtherLocks, Renewals, SourceState, SourceStatus, Time, Told, TraceReport,
     TransitionKind, Verdict, WaitGraph, Waiters, WaitersBasis, encode_token,
 };
 use tokio::sync::{mpsc, watch};
@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) is_deaf: bool,
     /// Readings are answered although the store was not reached.
     pub(crate) is_blind: bool,
+    /// What else a holder has.
+    pub(crate) others: OtherLocks,
     /// What was ordered, in order.
     pub(crate) orders: Vec<ReleaseOrder>,
     /// The connection of whoever held a lock.
@@ -134,6 +136,7 @@ impl Fake {
             traces: VecDeque::new(),
             is_deaf: false,
             is_blind: false,
+            others: OtherLocks { complete: true, ..OtherLocks::default() },
             orders: Vec::new(),
             connection: None,
             subscribers: Vec::new(),
@@ -329,6 +332,8 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 let what = if token.is_some() { "putting back" } else { "not put back" };
                 world.asked.push(format!("{what} {}", text(&key)));
             }
+            Ask::Raised { key, value, .. } => world.asked.push(format!("raised {} to {value}", text(&key))),
+            Ask::Others { holders, answer, .. } => drop(answer.send(vec![world.others.clone(); holders.len()])),
             Ask::Connection { answer, .. } => drop(answer.send(world.connection.clone())),
             Ask::Released { key, freed, .. } => {
                 let outcome = if freed { "released" } else { "not released" };

@@ -194,6 +194,10 @@ async fn a_fence_is_raised_and_the_holder_keeps_the_lock() {
     assert_eq!((status, result.outcome), (200, Outcome::Raised), "{result:#?}");
     assert_eq!(store::<String>(&scene.store, "GET", ["redisson_lock_token:{guarded}"]).await, "34");
     assert!(holder.renew().await, "the holder keeps the lock");
+    let fence = |lock: &Lock| lock.holders[0].fencing_token.clone();
+    let is_raised = |lock: &Lock| fence(lock).is_some_and(|fence| fence.kind == "raised" && fence.value == "34");
+    let after = scene.api.until_lock("the raised fence", "guarded", is_raised).await;
+    assert_eq!(after.holders[0].generation, lock.holders[0].generation, "it is the same hold");
 }
 
 #[tokio::test(flavor = "multi_thread")]

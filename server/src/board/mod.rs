@@ -8,10 +8,11 @@ pub use task::{BoardOptions, spawn};
 
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
-use lockkeeper_model::{Connection, Event, Holder, Identity, Lock, LockId, SourceStatus, Time, WaitGraph};
+use lockkeeper_model::{Connection, Event, Holder, Identity, Lock, LockId, OtherLocks, SourceStatus, Time, WaitGraph};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::access::{Reach, Scope};
+pub use crate::registry::Whose;
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
 use crate::view::Asked;
 
@@ -56,6 +57,10 @@ pub enum Ask {
     Releasing { source: SourceId, key: Bytes, token: Bytes },
     /// This hold, which was released, is about to be given back; `None`: it was not.
     PuttingBack { source: SourceId, key: Bytes, token: Option<Bytes> },
+    /// The fencing counter of this hold was raised.
+    Raised { source: SourceId, key: Bytes, token: Bytes, value: String },
+    /// What else these holders have.
+    Others { holders: Vec<Whose>, reach: Reach, answer: oneshot::Sender<Vec<OtherLocks>> },
     /// The connection of one who held a lock.
     Connection { holder: Box<FormerHolder>, answer: oneshot::Sender<Option<Connection>> },
     /// The attempt ended: whether it freed the hold, so that the end can be attributed.
@@ -276,6 +281,22 @@ impl Board {
     /// When the server is shutting down.
     pub async fn putting_back(&self, source: SourceId, key: Bytes, token: Option<Bytes>) -> Result<(), BoardClosed> {
         self.asks.send(Ask::PuttingBack { source, key, token }).await.map_err(|_| BoardClosed)
+    }
+
+    /// Says that the fencing counter of the hold with this token was raised to this value.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn raised(&self, source: SourceId, key: Bytes, token: Bytes, value: String) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Raised { source, key, token, value }).await.map_err(|_| BoardClosed)
+    }
+
+    /// The other locks of each of these holders, as if there were no other locks than those of the reach.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn others(&self, holders: Vec<Whose>, reach: Reach) -> Result<Vec<OtherLocks>, BoardClosed> {
+        self.ask(|answer| Ask::Others { holders, reach, answer }).await
     }
 
     /// The connection of a former holder to the store, where one is known.

@@ -7,7 +7,7 @@
 //! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
 //! - [`reported`]: what clients say of themselves. [`sampled`]: what traces showed. [`graph`]: who waits for whom.
-//! - [`flags`]: what is dangerous, and what to do about it.
+//! - [`flags`]: what is dangerous, and what to do about it. [`others`]: what else a holder has.
 //! - [`show`]: a record in the words of the contract and of the app. [`story`]: what happened to it.
 
 mod clients;
@@ -18,6 +18,7 @@ mod gone;
 pub mod graph;
 mod history;
 mod hold;
+mod others;
 mod record;
 mod reported;
 mod sampled;
@@ -37,6 +38,7 @@ use lockkeeper_model::{Connection, Identity, Time};
 use slab::Slab;
 
 pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent};
+pub use others::Whose;
 use record::{Failover, Releasing, UNCOUNTED};
 pub use record::{Hold, Record, Slot};
 
@@ -241,6 +243,19 @@ impl Registry {
         if let Some(slot) = self.find(source, key) {
             let rare = self.records[slot as usize].rare.get_or_insert_default();
             rare.putting_back = token.map(Into::into);
+        }
+    }
+
+    /// The fencing counter of the hold with this token was raised to this value: its holder's own number is lower.
+    pub fn raised(&mut self, source: SourceId, key: &[u8], token: &[u8], value: &str, out: &mut Changes) {
+        let Some(slot) = self.find(source, key) else { return };
+        let record = &mut self.records[slot as usize];
+        if let Some(hold) = record.holds.iter().find(|hold| *hold.token == *token) {
+            let raised = (hold.generation, value.into());
+            record.rare.get_or_insert_default().raised = Some(raised);
+            // The counter is another key, which may not be watched.
+            out.look.push((source, Bytes::copy_from_slice(key)));
+            out.dirty.push(slot);
         }
     }
 

@@ -293,11 +293,12 @@ impl Registry {
             held_since: since(hold),
             lease: lease(hold.expires, now),
             renewals,
-            fencing_token: hold
-                .extra
-                .as_ref()
-                .and_then(|extra| extra.fencing.as_ref())
-                .map(|value| FencingToken { kind: "counter".to_owned(), value: value.to_string() }),
+            fencing_token: hold.extra.as_ref().and_then(|extra| extra.fencing.as_ref()).map(|value| {
+                let raised = record.rare.as_ref().and_then(|rare| rare.raised.as_ref());
+                let is_raised = raised.is_some_and(|(of, to)| *of == hold.generation && to == value);
+                let kind = if is_raised { "raised" } else { "counter" };
+                FencingToken { kind: kind.to_owned(), value: value.to_string() }
+            }),
             connection: connection.map(|(connection, _)| connection),
             verdict,
             evidence,
@@ -413,7 +414,7 @@ fn mode(record: &Record, hold: &Hold) -> Mode {
 }
 
 /// Who a holder is: what its token says, and what is stored beside it.
-fn identity(record: &Record, hold: &Hold) -> Identity {
+pub(super) fn identity(record: &Record, hold: &Hold) -> Identity {
     let extra = hold.extra.as_deref();
     let said = extra
         .and_then(|extra| extra.identity.clone())

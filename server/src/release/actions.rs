@@ -8,8 +8,8 @@
 //! | raise the fence | as a release, and the counter | the counter is one higher |
 
 use lockkeeper_model::{
-    Action, Collateral, DEFAULT_HOLD_MS, HOLD_MS, Holder, LockId, Mode, Outcome, PreviewRequest, PreviewedLock,
-    SourceStatus, Strength, Time, Told, TransitionKind, Warning, words,
+    Action, Collateral, DEFAULT_HOLD_MS, HOLD_MS, Holder, LockId, Mode, OtherLocks, Outcome, PreviewRequest,
+    PreviewedLock, SourceStatus, Strength, Time, Told, TransitionKind, Warning, words,
 };
 
 use super::Refusal;
@@ -273,6 +273,11 @@ pub(super) fn explain_put_back(former: &Former, found: &Found, id: &LockId, stat
             former.order.count
         ),
         collateral: Collateral { complete: true, items: Vec::new() },
+        waiters: None,
+        next: String::new(),
+        renewed: String::new(),
+        others: OtherLocks::default(),
+        actions: Vec::new(),
         warnings,
     }
 }

@@ -314,7 +314,9 @@ async fn a_fence_is_raised_from_the_number_that_was_seen_and_the_holder_keeps_th
     assert_eq!(result.detail, "the fencing counter is 34 now; the holder keeps the lock");
     let order = scene.fake.with(|world| world.orders[0].clone());
     assert_eq!((order.act, order.fencing.as_deref()), (Act::RaiseFence, Some("33")));
-    assert!(!scene.fake.asked().iter().any(|asked| asked.starts_with("releas")), "nobody's hold ends");
+    let asked = scene.fake.asked();
+    assert!(!asked.iter().any(|asked| asked.starts_with("releas")), "nobody's hold ends");
+    assert!(asked.contains(&"raised lock:stock:4711 to 34".to_owned()), "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -387,4 +389,23 @@ async fn a_store_that_cannot_be_read_at_the_end_leaves_what_was_seen_with_the_an
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
     }
     assert_eq!(until_written(&scene.audit, 3).await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_should_be_known_before_deciding_is_said() {
+    let scene = fenced();
+    scene.fake.with(|world| {
+        world.others.count = 2;
+        world.others.list =
+            vec![lockkeeper_model::LockId::of_key(b"lock:b"), lockkeeper_model::LockId::of_key(b"lock:c")];
+    });
+    let answer = previewed(&scene, &asking(Action::Release, "g1", None)).await.unwrap();
+    let lock = &answer.locks[0];
+    assert!(lock.plan.contains("Its fencing token is 33:"), "{}", lock.plan);
+    assert_eq!((lock.waiters.as_ref(), lock.renewed.as_str()), (None, "It was not seen to renew."));
+    assert_eq!(codes(&answer), ["other_locks"]);
+    assert_eq!(lock.warnings[0].text, "this holder has 2 other locks, which it keeps: `lock:b`, `lock:c`");
+    let offered: Vec<(Action, bool)> =
+        lock.actions.iter().map(|offered| (offered.action, offered.not_offered.is_none())).collect();
+    assert_eq!(offered, [(Action::ReleaseAndHold, true), (Action::ExtendHold, false), (Action::RaiseFence, true)]);
 }

@@ -217,6 +217,9 @@ impl ReleaseDesk {
             }
             ReleaseReply::Done { number } => {
                 let detail = actions::done(action, person, held_until, number);
+                if let Some(number) = number.filter(|_| action == Action::RaiseFence) {
+                    self.board.raised(source.id, key.clone(), token.clone(), number.to_string()).await?;
+                }
                 let holders = self.lock_now(source, &key).await?.map(|lock| lock.holders).unwrap_or_default();
                 let holder_now = holders.into_iter().next();
                 ReleaseResult { holder_now, held_until, ..answer(actions::outcome(action), detail) }

@@ -14,6 +14,7 @@ mod actions;
 mod actions_tests;
 mod afterwards;
 mod compare;
+mod context;
 mod execution;
 mod former;
 mod policy;

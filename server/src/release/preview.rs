@@ -4,17 +4,17 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use lockkeeper_model::{
-    Action, Actor, Collateral, Flag, Holder, Lock, Mode, OnNode, PreviewAnswer, PreviewRequest, PreviewTarget,
-    PreviewedLock, QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
-    words,
+    Action, Actor, Collateral, Flag, Holder, Lock, Mode, OnNode, OtherLocks, PreviewAnswer, PreviewRequest,
+    PreviewTarget, PreviewedLock, QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters,
+    WaitersBasis, Warning, words,
 };
 
 use super::compare::compared;
 use super::former::Former;
 use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, actions, policy};
+use super::{Refusal, ReleaseDesk, actions, context, policy};
 use crate::access::{Right, Scope};
-use crate::board::{Found, Held};
+use crate::board::{Found, Held, Whose};
 use crate::clock;
 use crate::source::{DialectTraits, NotRead, ReleaseOrder, SourceHandle};
 
@@ -80,11 +80,36 @@ impl ReleaseDesk {
             holds.push(hold);
             locks.push(lock);
         }
+        self.add_others(request.action, &holds, &mut locks, scope).await?;
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
         let confirm = policy::confirm_text(request.action, &names);
         let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
         Ok(PreviewAnswer { ticket, expires_at, confirm, reason_required: true, locks })
+    }
+
+    /// Adds what else the holders have, where they would lose something.
+    async fn add_others(
+        &self,
+        action: Action,
+        holds: &[BoundHold],
+        locks: &mut [PreviewedLock],
+        scope: &Scope,
+    ) -> Result<(), Refusal> {
+        if !matches!(action, Action::Release | Action::ReleaseAndHold | Action::RaiseFence) {
+            return Ok(());
+        }
+        let whose = |(hold, lock): (&BoundHold, &PreviewedLock)| {
+            let source = self.board.source(&hold.source)?.id;
+            let (key, token) = (hold.key.clone().into(), hold.token.clone().into());
+            Some(Whose { source, key, token, identity: lock.holder.identity.clone() })
+        };
+        let whose = holds.iter().zip(locks.iter()).filter_map(whose).collect();
+        let others = self.board.others(whose, scope.seen().clone()).await?;
+        for (lock, others) in locks.iter_mut().zip(others) {
+            context::add_others(lock, others);
+        }
+        Ok(())
     }
 
     /// What of one lock a ticket is bound to, and what the action would do to it.
@@ -120,13 +145,16 @@ impl ReleaseDesk {
             let what = actions::called(action);
             return Err(Refusal::NotOffered { what, id: asked.id.clone(), because });
         }
-        let shown = match (action, hold_ms.unwrap_or_default()) {
+        let mut shown = match (action, hold_ms.unwrap_or_default()) {
             (Action::EvictWaiter, _) => explain_eviction(held, holder, &status),
             (Action::ReleaseAndHold, ms) => actions::explain_hold(held, holder, &status, ms),
             (Action::ExtendHold, ms) => actions::explain_extension(held, holder, &status, ms),
             (Action::RaiseFence, _) => actions::explain_fence(held, holder, &status),
             (Action::Release | Action::PutBack, _) => explain(held, holder, &status),
         };
+        if action != Action::EvictWaiter {
+            context::add(&mut shown, action, held, holder, clock::now());
+        }
         Ok((bound(holder, &compared(action, order, holder)), shown))
     }
 
@@ -257,6 +285,11 @@ pub(super) fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> Pr
         told_because: traits.told_because.to_owned(),
         plan: plan(lock, traits),
         collateral: Collateral { complete: true, items: Vec::new() },
+        waiters: None,
+        next: String::new(),
+        renewed: String::new(),
+        others: OtherLocks::default(),
+        actions: Vec::new(),
         warnings: warnings(lock, holder, traits, status),
     }
 }
@@ -298,6 +331,11 @@ fn explain_eviction(held: &Held, waiter: &Holder, status: &SourceStatus) -> Prev
                 .to_owned(),
         plan: format!("{} {behind}", traits.evict_waiter.unwrap_or_default()),
         collateral: Collateral { complete: true, items: Vec::new() },
+        waiters: None,
+        next: String::new(),
+        renewed: String::new(),
+        others: OtherLocks::default(),
+        actions: Vec::new(),
         warnings,
     }
 }
