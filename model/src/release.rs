@@ -130,7 +130,7 @@ pub struct Collateral {
 pub struct Warning {
     /// A stable word: `holder_alive`, `no_owner`, `shared_token`, `no_fencing`, `never_renews`, `unsafe_unlock`,
     /// `came_back`, `comes_back`, `not_live`, `production`, `waiter_alive`, `waiter_not_proven_dead`,
-    /// `unreachable_masters`.
+    /// `unreachable_masters`, `cooling_down`.
     pub code: String,
     /// The sentence for the person.
     pub text: String,

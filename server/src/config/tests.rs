@@ -1,6 +1,7 @@
 //! Configurations as data: what was given on the left, what comes of it or the exact complaint on the right.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lockkeeper_model::FeedKind;
 
@@ -9,6 +10,7 @@ use super::error::{ConfigError, Given, Place};
 use super::file::File;
 use super::{Config, DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS};
 use crate::access::{Person, Right, Via};
+use crate::release::Rules;
 
 fn flag<T>(value: T, name: &'static str) -> Given<T> {
     Given::new(value, Place::Flag(name))
@@ -29,7 +31,7 @@ fn complains(toml: &str, message: &str) {
 fn nothing_given_watches_the_local_redis_read_only_and_listens_on_this_machine() {
     let config = config(Settings::default(), "").unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7420");
-    assert!(!config.release_enabled);
+    assert!(!config.release.enabled);
     assert_eq!((config.trace_limit(), config.trace_max_commands_per_second), (None, 20_000));
     assert_eq!(config.log_format, LogFormat::Text);
     let [source] = config.sources.as_slice() else { panic!("{config:?}") };
@@ -84,7 +86,7 @@ fn every_key_of_the_file_is_understood() {
     assert_eq!(config.listen.to_string(), "[::1]:7500");
     assert_eq!(config.data_dir, Some(PathBuf::from("/tmp")));
     assert_eq!(config.log_format, LogFormat::Json);
-    assert!(config.release_enabled);
+    assert!(config.release.enabled);
     assert_eq!(config.trace_limit(), Some(7_000));
     let [orders, other] = config.sources.as_slice() else { panic!("{config:?}") };
     assert_eq!(orders.name, "orders");
@@ -114,7 +116,7 @@ fn flags_win_over_the_file() {
     )
     .unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7421");
-    assert!(!config.release_enabled);
+    assert!(!config.release.enabled);
     let named: Vec<_> = config.sources.iter().map(|source| (source.name.as_str(), source.patterns.len())).collect();
     assert_eq!(named, [("a:6379", 1), ("a:6379 (2)", 1)]);
     assert_eq!(config.sources[0].reconcile_ms, DEFAULT_RECONCILE_MS);
@@ -301,6 +303,27 @@ fn a_wrong_role_is_refused_with_its_place() {
 }
 
 #[test]
+fn the_rules_of_a_release_are_understood_and_checked() {
+    let text = "[release]\nenabled = true\nmax_locks = 5\nattempts_per_minute = 3\ncool_down = 0";
+    let rules = config(Settings::default(), text).unwrap().release;
+    assert_eq!((rules.max_locks, rules.attempts_per_minute.get(), rules.cool_down), (5, 3, Duration::ZERO));
+    assert_eq!(config(Settings::default(), "").unwrap().release, Rules::default());
+    complains(
+        "[release]\nmax_locks = 101",
+        "lockkeeper.toml:2:13: `release.max_locks` is `101`, expected 1 to 100, which is as many as one ticket can carry",
+    );
+    complains(
+        "[release]\nattempts_per_minute = 0",
+        "lockkeeper.toml:2:23: `release.attempts_per_minute` is `0`, expected a whole number above 0",
+    );
+    complains(
+        "[release]\ncool_down = '2d'",
+        "lockkeeper.toml:2:13: `release.cool_down` is `2d`, expected seconds, or a duration such as `\"90s\"`, `\"5m\"` or \
+         `\"1h\"`, from 0 s to 24 h",
+    );
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_not_quoted() {
     for broken in ["[[source]]\nurl = \"redis://:hunter2@a", "[[source]]\nurl = redis://:hunter2@a", "hunter2"] {
         let error = File::parse(Path::new("x.toml"), broken).unwrap_err();
@@ -333,14 +356,14 @@ fn an_address_that_others_can_reach_is_refused_with_a_way_out() {
 #[test]
 fn the_demo_lets_people_release_and_trace_unless_told_otherwise() {
     let demo = Config::for_demo(Settings::default(), None).unwrap();
-    assert!(demo.release_enabled && demo.trace_enabled);
+    assert!(demo.release.enabled && demo.trace_enabled);
     let off = Settings {
         allow_release: Some(flag(false, "--allow-release")),
         allow_trace: Some(flag(false, "--allow-trace")),
         ..Settings::default()
     };
     let off = Config::for_demo(off, None).unwrap();
-    assert!(!off.release_enabled && !off.trace_enabled);
+    assert!(!off.release.enabled && !off.trace_enabled);
 }
 
 #[test]

@@ -53,6 +53,13 @@ impl ApiError {
         self
     }
 
+    /// When to try again, in seconds from now.
+    #[must_use]
+    fn retry_after(mut self, seconds: u64) -> ApiError {
+        self.0.retry_after_s = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+        self
+    }
+
     pub(super) fn bad_request(kind: &str, detail: impl Into<String>) -> ApiError {
         ApiError::new(StatusCode::BAD_REQUEST, kind, "The request cannot be understood", detail)
     }
@@ -145,7 +152,9 @@ impl From<Refusal> for ApiError {
                 ApiError::new(StatusCode::FORBIDDEN, "not-allowed", "Not allowed", detail)
                     .hint("whoever runs this server grants rights to roles: `[[role]]` in lockkeeper.toml")
             }
-            Refusal::Count(_) | Refusal::Twice { .. } | Refusal::Id(_) => ApiError::bad_request("bad-locks", detail),
+            Refusal::Count { .. } | Refusal::Twice { .. } | Refusal::Id(_) => {
+                ApiError::bad_request("bad-locks", detail)
+            }
             Refusal::UnknownSource { name, known } => ApiError::unknown_source(StatusCode::BAD_REQUEST, &name, &known),
             Refusal::Unreadable { .. } => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "source-down", "The store does not answer", detail)
@@ -179,6 +188,24 @@ impl From<Refusal> for ApiError {
                         .hint("nothing was tried and the ticket is still good; try again in a moment");
                 error.0.retry_after_s = Some(2);
                 error
+            }
+            Refusal::TooOften { wait, .. } => {
+                let hint = "nothing was tried and the ticket is still good for its minute";
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-often", "Too many releases", detail)
+                    .hint(hint)
+                    .retry_after(crate::release::seconds(wait))
+            }
+            Refusal::CoolingDown { until, .. } => {
+                let wait = until.since(crate::clock::now()).max(0).unsigned_abs().div_ceil(1_000);
+                let hint = "nothing was tried; look at who has it now before trying again";
+                ApiError::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "cooling-down",
+                    "The lock was released a moment ago",
+                    detail,
+                )
+                .hint(hint)
+                .retry_after(wait)
             }
             Refusal::Ticket(TicketError::TooLong) => {
                 ApiError::bad_request("bad-locks", detail).hint("preview fewer locks at once")

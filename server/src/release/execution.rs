@@ -13,8 +13,9 @@ use lockkeeper_model::{
 };
 use tokio::time::Instant;
 
+use super::limits::Cooling;
 use super::record::Asked;
-use super::ticket::BoundHold;
+use super::ticket::{BoundHold, Permission};
 use super::{Refusal, ReleaseDesk, TicketError, named, policy, resume};
 use crate::access::{Reach, Right, Scope};
 use crate::board::{BoardClosed, EventFilter, Held, Subscription};
@@ -69,7 +70,7 @@ impl ReleaseDesk {
         request: &ReleaseRequest,
         scope: &Scope,
     ) -> Result<ReleaseAnswer, Refusal> {
-        if !self.enabled {
+        if !self.rules.enabled {
             return Err(Refusal::Off);
         }
         if !scope.may_anywhere(Right::Release) {
@@ -80,7 +81,9 @@ impl ReleaseDesk {
         check_rights(&permission.holds, scope)?;
         policy::check_confirmation(&request.confirm, &permission.confirm)?;
         let reason = policy::check_reason(&request.reason)?;
+        self.check_cool_down(&permission)?;
         let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)?;
+        self.check_rate(actor)?;
         self.tickets.spend(&permission, clock::now())?;
 
         // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
@@ -109,6 +112,20 @@ impl ReleaseDesk {
         let mut results: Vec<(usize, ReleaseResult)> = attempts.await.map_err(|_| BoardClosed)?;
         results.sort_by_key(|(place, _)| *place);
         Ok(ReleaseAnswer { results: results.into_iter().map(|(_, result)| result).collect() })
+    }
+
+    /// A lock that was released is left alone for a while. A waiter is not: a queue may have several dead ones.
+    fn check_cool_down(&self, permission: &Permission) -> Result<(), Refusal> {
+        let cooling = match permission.action {
+            Action::Release => self.cool_down.first_of(&permission.holds, clock::now()),
+            Action::EvictWaiter => None,
+        };
+        cooling.map_or(Ok(()), |Cooling { id, until }| Err(Refusal::CoolingDown { id, until }))
+    }
+
+    fn check_rate(&self, actor: &Actor) -> Result<(), Refusal> {
+        let per_minute = self.rules.attempts_per_minute.get();
+        self.rate.attempt(actor).map_err(|wait| Refusal::TooOften { per_minute, wait })
     }
 
     /// One hold, from the intention in the audit to what was seen afterwards. What cannot be written down is not tried.
@@ -195,6 +212,12 @@ impl ReleaseDesk {
         let freed = matches!(reply, ReleaseReply::Released { .. });
         if ends_a_hold {
             self.board.released(source.id, key.clone(), freed).await?;
+            if matches!(
+                reply,
+                ReleaseReply::Released { .. } | ReleaseReply::Partial { .. } | ReleaseReply::Unknown { .. }
+            ) {
+                self.cool_down.begin(&hold.source, &hold.key, clock::now());
+            }
         }
         let (what, over, done) = match action {
             Action::Release => ("freed", "it was free already", "freed"),

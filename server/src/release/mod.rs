@@ -10,6 +10,7 @@
 //! and what is refused as well.
 
 mod execution;
+mod limits;
 mod policy;
 mod preview;
 mod record;
@@ -17,6 +18,9 @@ mod refusal;
 mod resume;
 #[cfg(test)]
 mod resume_tests;
+#[cfg(test)]
+mod rule_tests;
+mod rules;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -32,7 +36,9 @@ use tokio::sync::Semaphore;
 pub use policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
 pub use preview::MAX_LOCKS;
 pub use refusal::Refusal;
+pub(crate) use refusal::seconds;
 pub use resume::resume;
+pub use rules::{DEFAULT_ATTEMPTS_PER_MINUTE, DEFAULT_COOL_DOWN, Rules};
 pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS, TicketError};
 
 use crate::board::Board;
@@ -50,21 +56,26 @@ const MAX_RELEASES_AT_ONCE: usize = 8;
 #[derive(Debug)]
 pub struct ReleaseDesk {
     board: Board,
-    enabled: bool,
+    rules: Rules,
     tickets: ticket::Tickets,
+    rate: limits::Rate,
+    cool_down: limits::CoolDown,
     slots: Arc<Semaphore>,
     outcomes: Outcomes,
     audit: Audit,
 }
 
 impl ReleaseDesk {
-    /// A desk that is open or, without `enabled`, refuses everybody, and writes down both in `audit`. Tickets of an earlier desk are worth nothing here.
+    /// A desk with these rules, which writes down in `audit` what is done and what is refused. Tickets of an earlier desk
+    /// are worth nothing here.
     #[must_use]
-    pub fn new(board: Board, enabled: bool, audit: Audit) -> ReleaseDesk {
+    pub fn new(board: Board, rules: Rules, audit: Audit) -> ReleaseDesk {
         ReleaseDesk {
             board,
-            enabled,
             tickets: ticket::Tickets::new(),
+            rate: limits::Rate::new(rules.attempts_per_minute),
+            cool_down: limits::CoolDown::new(rules.cool_down),
+            rules,
             slots: Arc::new(Semaphore::new(MAX_RELEASES_AT_ONCE)),
             outcomes: Outcomes::default(),
             audit,

@@ -53,7 +53,7 @@ impl ReleaseDesk {
         request: &PreviewRequest,
         scope: &Scope,
     ) -> Result<PreviewAnswer, Refusal> {
-        if !self.enabled {
+        if !self.rules.enabled {
             return Err(Refusal::Off);
         }
         if !scope.may_anywhere(Right::Release) {
@@ -88,10 +88,17 @@ impl ReleaseDesk {
                 mode: order.mode,
             });
             let status = target.source.status.borrow().clone();
-            locks.push(match request.action {
+            let mut lock = match request.action {
                 Action::Release => explain(&held, holder, &status),
                 Action::EvictWaiter => explain_eviction(&held, holder, &status),
-            });
+            };
+            if request.action == Action::Release
+                && let Some(until) = self.cool_down.until(&target.source.name, &order.key, clock::now())
+            {
+                let text = format!("it was released a moment ago and cannot be released again before {until}");
+                lock.warnings.push(Warning { code: "cooling_down".to_owned(), text });
+            }
+            locks.push(lock);
         }
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
@@ -101,8 +108,9 @@ impl ReleaseDesk {
     }
 
     fn targets<'a>(&'a self, request: &'a PreviewRequest, scope: &Scope) -> Result<Vec<Target<'a>>, Refusal> {
-        if request.locks.is_empty() || request.locks.len() > MAX_LOCKS {
-            return Err(Refusal::Count(request.locks.len()));
+        let max = self.rules.max_locks.min(MAX_LOCKS);
+        if !(1..=max).contains(&request.locks.len()) {
+            return Err(Refusal::Count { found: request.locks.len(), max });
         }
         request
             .locks

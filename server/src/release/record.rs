@@ -88,8 +88,9 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::ChangedHands { .. } | Refusal::QueueMoved { .. } => "changed_hands",
         Refusal::Unreadable { .. } => "failed",
         Refusal::NoRight(_) | Refusal::NotAllowed { .. } => "not_allowed",
+        Refusal::TooOften { .. } => "too_often",
         Refusal::Off
-        | Refusal::Count(_)
+        | Refusal::Count { .. }
         | Refusal::Twice { .. }
         | Refusal::UnknownSource { .. }
         | Refusal::Id(_)
@@ -98,6 +99,7 @@ fn word(refusal: &Refusal) -> &'static str {
         | Refusal::NoEviction { .. }
         | Refusal::Ticket(_)
         | Refusal::Reason { .. }
+        | Refusal::CoolingDown { .. }
         | Refusal::Busy
         | Refusal::Closing(_) => "refused",
     }

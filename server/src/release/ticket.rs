@@ -167,7 +167,7 @@ impl Tickets {
 }
 
 /// Not the address: it changes under whoever moves between networks.
-fn person(actor: &Actor) -> (String, String) {
+pub(super) fn person(actor: &Actor) -> (String, String) {
     (actor.name.clone(), actor.via.clone())
 }
 

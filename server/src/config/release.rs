@@ -1,0 +1,57 @@
+//! `[release]`: what is asked of whoever releases.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::error::{ConfigError, Given};
+use super::file::Table;
+use crate::release::{MAX_LOCKS, Rules};
+
+const KEYS: &[&str] = &["enabled", "max_locks", "attempts_per_minute", "cool_down"];
+
+/// What the table says, checked as far as it goes by itself.
+#[derive(Debug, Default)]
+pub(super) struct ReleaseTable {
+    enabled: Option<Given<bool>>,
+    rules: Rules,
+}
+
+pub(super) fn release(mut table: Table<'_, '_>) -> Result<ReleaseTable, ConfigError> {
+    let enabled = table.boolean("enabled")?;
+    let mut rules = Rules::default();
+    if let Some(given) = table.whole_number("max_locks")? {
+        rules.max_locks = max_locks(given)?;
+    }
+    if let Some(given) = table.whole_number("attempts_per_minute")? {
+        rules.attempts_per_minute = attempts(given)?;
+    }
+    if let Some(given) = table.duration_from_ms("cool_down", 0)? {
+        rules.cool_down = Duration::from_millis(given.value.unsigned_abs());
+    }
+    table.finish(KEYS)?;
+    Ok(ReleaseTable { enabled, rules })
+}
+
+/// The rules; a flag or variable says before the table whether anything is released at all.
+pub(super) fn rules(table: ReleaseTable, allow: Option<Given<bool>>) -> Rules {
+    let enabled = allow.or(table.enabled).is_some_and(|allow| allow.value);
+    Rules { enabled, ..table.rules }
+}
+
+fn max_locks(given: Given<u64>) -> Result<usize, ConfigError> {
+    usize::try_from(given.value)
+        .ok()
+        .filter(|max| *max <= MAX_LOCKS)
+        .ok_or_else(|| wrong(given, format!("1 to {MAX_LOCKS}, which is as many as one ticket can carry")))
+}
+
+fn attempts(given: Given<u64>) -> Result<NonZeroU32, ConfigError> {
+    u32::try_from(given.value)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .ok_or_else(|| wrong(given, format!("a whole number from 1 to {}", u32::MAX)))
+}
+
+fn wrong<T: ToString>(given: Given<T>, expected: String) -> ConfigError {
+    ConfigError::Value { place: given.place, value: given.value.to_string(), expected }
+}

@@ -1,0 +1,47 @@
+//! What the operator asks of whoever releases.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::preview::MAX_LOCKS;
+
+/// Releases that one person may try in a minute unless told otherwise. Hands do a few: what does more is a script that
+/// has gone astray.
+pub const DEFAULT_ATTEMPTS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
+
+/// For how long a lock that was released is left alone unless told otherwise. Whoever takes it next needs a moment to be
+/// seen, and a page that was not looked at again shows the former holder for no longer.
+pub const DEFAULT_COOL_DOWN: Duration = Duration::from_secs(10);
+
+/// The rules of a [`super::ReleaseDesk`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether anything is released at all.
+    pub enabled: bool,
+    /// Locks in one request, at most [`MAX_LOCKS`].
+    pub max_locks: usize,
+    /// Releases that one person may try in a minute.
+    pub attempts_per_minute: NonZeroU32,
+    /// For how long a lock that was released cannot be released again; zero: it can.
+    pub cool_down: Duration,
+}
+
+impl Default for Rules {
+    /// Nothing is released.
+    fn default() -> Rules {
+        Rules {
+            enabled: false,
+            max_locks: MAX_LOCKS,
+            attempts_per_minute: DEFAULT_ATTEMPTS_PER_MINUTE,
+            cool_down: DEFAULT_COOL_DOWN,
+        }
+    }
+}
+
+impl Rules {
+    /// The default rules, switched on or off.
+    #[must_use]
+    pub fn with_releasing(enabled: bool) -> Rules {
+        Rules { enabled, ..Rules::default() }
+    }
+}
