@@ -41,6 +41,8 @@ pub enum AuditKind {
     FollowUp,
     /// Somebody asked for something and was turned away; nothing was tried.
     Refusal,
+    /// Somebody asked what an attempt would come to; nothing was tried.
+    DryRun,
 }
 
 impl AuditKind {
@@ -52,6 +54,7 @@ impl AuditKind {
             AuditKind::Completion => "completion",
             AuditKind::FollowUp => "follow_up",
             AuditKind::Refusal => "refusal",
+            AuditKind::DryRun => "dry_run",
         }
     }
 }
@@ -69,7 +72,7 @@ pub struct AuditEntry {
     pub at: Time,
     /// What it tells.
     pub kind: AuditKind,
-    /// The `seq` of the intention that this belongs to; null for an intention and for a refusal.
+    /// The `seq` of the intention that this belongs to; null where it belongs to none.
     pub attempt: Option<u64>,
     /// Who asked.
     pub actor: Actor,

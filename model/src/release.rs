@@ -54,6 +54,12 @@ pub struct PreviewAnswer {
     pub confirm: String,
     /// Whether a reason must be given.
     pub reason_required: bool,
+    /// A regular expression that the reason has to contain; null where any reason will do.
+    #[serde(default)]
+    pub reason_pattern: Option<String>,
+    /// Whether the ticket has to be used for a dry run first, because it is for more than one hold.
+    #[serde(default)]
+    pub dry_run_required: bool,
     /// What would happen, lock by lock.
     pub locks: Vec<PreviewedLock>,
 }
@@ -137,7 +143,7 @@ pub struct Warning {
 }
 
 /// Asks for what was previewed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseRequest {
@@ -149,6 +155,13 @@ pub struct ReleaseRequest {
     /// Why.
     #[serde(default)]
     pub reason: String,
+    /// Only looks and compares again, and says what would happen. Needs neither `confirm` nor `reason`, changes nothing,
+    /// and the ticket is still good afterwards.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// One after the other; after the first that is not freed, the others are not tried.
+    #[serde(default)]
+    pub stop_at_first_failure: bool,
 }
 
 /// What became of each lock.
@@ -201,6 +214,8 @@ pub struct NodeRelease {
 pub enum Outcome {
     /// Freed.
     Released,
+    /// In a dry run only: it is as it was previewed, and would be freed. Nothing was done.
+    WouldRelease,
     /// Freed and kept closed.
     Held,
     /// Another hold has it: nothing was done.

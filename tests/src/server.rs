@@ -18,6 +18,9 @@ pub struct Server {
     _dir: TempDir,
 }
 
+/// Tests release the same lock again at once, and more often than hands can.
+pub const HURRIED: &str = "[release]\ncool_down = 0\nattempts_per_minute = 1000000\n";
+
 /// How a [`Server`] is to be started.
 #[derive(Debug)]
 pub struct ServerBuilder {
@@ -35,7 +38,7 @@ impl Server {
 
     /// One that watches this store, has seen it whole and lets people release.
     pub async fn releasing(redis: &RedisServer) -> Server {
-        let server = Server::serve().redis(&redis.url()).arg("--allow-release").start().await;
+        let server = Server::serve().redis(&redis.url()).arg("--allow-release").config(HURRIED).start().await;
         server.ready().await;
         server
     }

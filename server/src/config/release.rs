@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Given};
 use super::file::Table;
-use crate::release::{MAX_LOCKS, Rules};
+use crate::release::{MAX_LOCKS, ReasonPattern, Rules};
 
-const KEYS: &[&str] = &["enabled", "max_locks", "attempts_per_minute", "cool_down"];
+const KEYS: &[&str] = &["enabled", "max_locks", "attempts_per_minute", "cool_down", "reason_pattern"];
 
 /// What the table says, checked as far as it goes by itself.
 #[derive(Debug, Default)]
@@ -27,6 +27,9 @@ pub(super) fn release(mut table: Table<'_, '_>) -> Result<ReleaseTable, ConfigEr
     }
     if let Some(given) = table.duration_from_ms("cool_down", 0)? {
         rules.cool_down = Duration::from_millis(given.value.unsigned_abs());
+    }
+    if let Some(given) = table.string("reason_pattern")? {
+        rules.reason_pattern = Some(reason_pattern(given)?);
     }
     table.finish(KEYS)?;
     Ok(ReleaseTable { enabled, rules })
@@ -50,6 +53,12 @@ fn attempts(given: Given<u64>) -> Result<NonZeroU32, ConfigError> {
         .ok()
         .and_then(NonZeroU32::new)
         .ok_or_else(|| wrong(given, format!("a whole number from 1 to {}", u32::MAX)))
+}
+
+fn reason_pattern(given: Given<String>) -> Result<ReasonPattern, ConfigError> {
+    ReasonPattern::parse(&given.value).map_err(|because| {
+        wrong(given, format!("a regular expression that reasons are to contain, such as `INC-\\d+` ({because})"))
+    })
 }
 
 fn wrong<T: ToString>(given: Given<T>, expected: String) -> ConfigError {

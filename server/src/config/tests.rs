@@ -304,9 +304,11 @@ fn a_wrong_role_is_refused_with_its_place() {
 
 #[test]
 fn the_rules_of_a_release_are_understood_and_checked() {
-    let text = "[release]\nenabled = true\nmax_locks = 5\nattempts_per_minute = 3\ncool_down = 0";
+    let text =
+        "[release]\nenabled = true\nmax_locks = 5\nattempts_per_minute = 3\ncool_down = 0\nreason_pattern = 'INC-\\d+'";
     let rules = config(Settings::default(), text).unwrap().release;
     assert_eq!((rules.max_locks, rules.attempts_per_minute.get(), rules.cool_down), (5, 3, Duration::ZERO));
+    assert_eq!(rules.reason_pattern.unwrap().as_str(), r"INC-\d+");
     assert_eq!(config(Settings::default(), "").unwrap().release, Rules::default());
     complains(
         "[release]\nmax_locks = 101",
@@ -315,6 +317,11 @@ fn the_rules_of_a_release_are_understood_and_checked() {
     complains(
         "[release]\nattempts_per_minute = 0",
         "lockkeeper.toml:2:23: `release.attempts_per_minute` is `0`, expected a whole number above 0",
+    );
+    complains(
+        "[release]\nenabled = true\nreason_pattern = 'INC-('",
+        "lockkeeper.toml:3:18: `release.reason_pattern` is `INC-(`, expected a regular expression that reasons are to \
+         contain, such as `INC-\\d+` (unclosed group)",
     );
     complains(
         "[release]\ncool_down = '2d'",

@@ -189,6 +189,17 @@ impl From<Refusal> for ApiError {
                 error.0.retry_after_s = Some(2);
                 error
             }
+            Refusal::ReasonPattern { .. } => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-pattern", "The reason lacks something", detail)
+                    .hint("nothing was tried and the ticket is still good; the pattern is a regular expression")
+            }
+            Refusal::DryRunNeeded { .. } => ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "dry-run-needed",
+                "A dry run is needed first",
+                detail,
+            )
+            .hint("nothing was tried; send the same ticket with `dry_run: true`, read the results, then send it again"),
             Refusal::TooOften { wait, .. } => {
                 let hint = "nothing was tried and the ticket is still good for its minute";
                 ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-often", "Too many releases", detail)

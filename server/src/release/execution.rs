@@ -6,14 +6,15 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
 use lockkeeper_model::{
     Action, Actor, After, AfterState, Holder, Lock, LockId, LockState, Mode, NodeRelease, Outcome, ReleaseAnswer,
     ReleaseRequest, ReleaseResult, TransitionKind, words,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::limits::Cooling;
+use super::reason::check_reason;
 use super::record::Asked;
 use super::ticket::{BoundHold, Permission};
 use super::{Refusal, ReleaseDesk, TicketError, named, policy, resume};
@@ -25,23 +26,19 @@ use crate::source::{ReleaseOrder, ReleaseReply, SourceHandle};
 
 /// How long a freed lock is watched before the answer. Clients that poll for a lock do so every tenth of a second to
 /// every second, and a person waits for this answer; the page goes on watching afterwards.
-const AFTER_WATCH: Duration = Duration::from_millis(1_500);
+pub(super) const AFTER_WATCH: Duration = Duration::from_millis(1_500);
 
 /// How long the store may take to answer an attempt before its outcome is called unknown.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Locks of one request that are freed at the same time: a hundred are done in ten seconds, most of them waiting for
-/// what comes after.
-const LOCKS_AT_ONCE: usize = 16;
 
 /// Said of an end that is not on the disk.
 const NOT_WRITTEN: &str = "; this could not be written into the audit yet, only that it was attempted";
 
 /// The lock is not what the ticket is bound to any more.
-struct Different {
-    outcome: Outcome,
-    detail: String,
-    holder_now: Option<Holder>,
+pub(super) struct Different {
+    pub(super) outcome: Outcome,
+    pub(super) detail: String,
+    pub(super) holder_now: Option<Holder>,
 }
 
 impl ReleaseDesk {
@@ -79,39 +76,42 @@ impl ReleaseDesk {
         let permission = self.tickets.check(&request.ticket, actor, clock::now())?;
         // Before anything else is said: what the ticket is for may be hidden from whoever brings it.
         check_rights(&permission.holds, scope)?;
+        if request.dry_run {
+            self.check_cool_down(&permission)?;
+            let _slot = self.slot()?;
+            self.check_rate(actor)?;
+            let asked = Asked { actor, ticket: &request.ticket, reason: &request.reason };
+            return self.dry_run(&permission, &asked).await;
+        }
         policy::check_confirmation(&request.confirm, &permission.confirm)?;
-        let reason = policy::check_reason(&request.reason)?;
+        let reason = check_reason(&request.reason, self.demanded(permission.sources()))?;
+        if permission.holds.len() > 1 && !self.tickets.had_dry_run(&permission) {
+            return Err(Refusal::DryRunNeeded { holds: permission.holds.len() });
+        }
         self.check_cool_down(&permission)?;
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)?;
+        let slot = self.slot()?;
         self.check_rate(actor)?;
         self.tickets.spend(&permission, clock::now())?;
 
         // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
         let desk = Arc::clone(self);
-        let action = permission.action;
-        let asked = Arc::new((actor.clone(), request.ticket.clone(), reason));
+        let (actor, ticket, stop_at_first_failure) =
+            (actor.clone(), request.ticket.clone(), request.stop_at_first_failure);
         let attempts = tokio::spawn(async move {
             let _slot = slot;
-            stream::iter(by_lock(permission.holds))
-                .map(|holds| {
-                    let (desk, asked) = (Arc::clone(&desk), Arc::clone(&asked));
-                    async move {
-                        let (actor, ticket, reason) = &*asked;
-                        let asked = Asked { actor, ticket, reason };
-                        let mut results = Vec::with_capacity(holds.len());
-                        for (place, hold) in holds {
-                            results.push((place, desk.release(action, hold, &asked).await));
-                        }
-                        results
-                    }
-                })
-                .buffer_unordered(LOCKS_AT_ONCE)
-                .concat()
-                .await
+            let asked = Asked { actor: &actor, ticket: &ticket, reason: &reason };
+            let Permission { action, holds, .. } = permission;
+            if stop_at_first_failure {
+                desk.until_one_fails(action, holds, &asked).await
+            } else {
+                desk.side_by_side(action, holds, &asked).await
+            }
         });
-        let mut results: Vec<(usize, ReleaseResult)> = attempts.await.map_err(|_| BoardClosed)?;
-        results.sort_by_key(|(place, _)| *place);
-        Ok(ReleaseAnswer { results: results.into_iter().map(|(_, result)| result).collect() })
+        Ok(ReleaseAnswer { results: attempts.await.map_err(|_| BoardClosed)? })
+    }
+
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)
     }
 
     /// A lock that was released is left alone for a while. A waiter is not: a queue may have several dead ones.
@@ -129,7 +129,14 @@ impl ReleaseDesk {
     }
 
     /// One hold, from the intention in the audit to what was seen afterwards. What cannot be written down is not tried.
-    async fn release(&self, action: Action, hold: BoundHold, asked: &Asked<'_>) -> ReleaseResult {
+    /// `watch` is how long a freed lock is watched before the answer.
+    pub(super) async fn release(
+        &self,
+        action: Action,
+        hold: BoundHold,
+        asked: &Asked<'_>,
+        watch: Duration,
+    ) -> ReleaseResult {
         let id = LockId::of_key(&hold.key);
         let attempt = match self.audit.intend(asked.about(action, &hold)).await {
             Ok(attempt) => attempt,
@@ -141,7 +148,7 @@ impl ReleaseDesk {
                 return result(&hold.source, id, Outcome::Refused, detail);
             }
         };
-        let mut result = self.attempt(action, &hold, id.clone(), &attempt).await.unwrap_or_else(|BoardClosed| {
+        let mut result = self.attempt(action, &hold, id.clone(), &attempt, watch).await.unwrap_or_else(|BoardClosed| {
             result(&hold.source, id, Outcome::Unknown, format!("{BoardClosed}: look at the lock"))
         });
         self.outcomes.count(result.outcome);
@@ -167,6 +174,7 @@ impl ReleaseDesk {
         hold: &BoundHold,
         id: LockId,
         written: &Attempt,
+        watch: Duration,
     ) -> Result<ReleaseResult, BoardClosed> {
         let answer = |outcome, detail: String| result(&hold.source, id.clone(), outcome, detail);
         let Some(source) = self.board.source(&hold.source) else {
@@ -229,7 +237,7 @@ impl ReleaseDesk {
                 let done = told(what, woken);
                 // Before watching: whatever happens to us meanwhile, it was freed.
                 let is_written = written.ended(Outcome::Released, &(done.clone() + &elsewhere(&nodes))).await;
-                let after = self.watch(source, &key, &token, &others, &mut events).await?;
+                let after = self.watch(source, &key, &token, &others, &mut events, watch).await?;
                 let mut detail = done + "; " + &came(after.as_ref()) + &elsewhere(&nodes);
                 if !is_written {
                     detail.push_str(NOT_WRITTEN);
@@ -259,7 +267,7 @@ impl ReleaseDesk {
         Ok(ReleaseResult { nodes, ..result })
     }
 
-    /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`]. `before` are the holds that were there
+    /// Watches a freed lock until somebody takes it, at most for `watch`. `before` are the holds that were there
     /// already. `None` when the store was lost meanwhile, so that nobody can say what came after.
     async fn watch(
         &self,
@@ -268,6 +276,7 @@ impl ReleaseDesk {
         freed: &Bytes,
         before: &[String],
         events: &mut Subscription,
+        watch: Duration,
     ) -> Result<Option<After>, BoardClosed> {
         let began = Instant::now();
         let taken = async {
@@ -282,7 +291,7 @@ impl ReleaseDesk {
             // The subscription ended: what is left is to look when the time is over.
             std::future::pending().await
         };
-        if tokio::time::timeout(AFTER_WATCH, taken).await.is_err() {
+        if tokio::time::timeout(watch, taken).await.is_err() {
             // A source without a live feed would not have told, and neither would one that was lost.
             if self.look(source, vec![key.clone()]).await.is_err() {
                 return Ok(None);
@@ -326,20 +335,6 @@ fn check_rights(holds: &[BoundHold], scope: &Scope) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The holds of each lock together, in their order and each with its place: those of one lock are freed one after the
-/// other, because the board follows one attempt at a lock at a time.
-fn by_lock(holds: Vec<BoundHold>) -> Vec<Vec<(usize, BoundHold)>> {
-    let mut locks: Vec<Vec<(usize, BoundHold)>> = Vec::new();
-    for (place, hold) in holds.into_iter().enumerate() {
-        let same = |known: &BoundHold| known.source == hold.source && known.key == hold.key;
-        match locks.iter_mut().find(|lock| same(&lock[0].1)) {
-            Some(lock) => lock.push((place, hold)),
-            None => locks.push(vec![(place, hold)]),
-        }
-    }
-    locks
-}
-
 fn generations(holders: &[Holder]) -> Vec<String> {
     holders.iter().map(|holder| holder.generation.clone()).collect()
 }
@@ -360,7 +355,7 @@ const MOVED: &str = "the queue moved: the waiter is not at its head any more, or
 
 /// The order that takes the waiter out of its queue that the ticket is bound to, if it is still the head of the queue of
 /// a free lock, in the same place, and nothing new is known of it.
-fn compare_waiter(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
+pub(super) fn compare_waiter(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
     let different = |outcome, detail, holder_now| Err(Box::new(Different { outcome, detail, holder_now }));
     let Some(held) = held else {
         return different(Outcome::Gone, "nobody is in its queue any more".to_owned(), None);
@@ -376,7 +371,7 @@ fn compare_waiter(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder,
 
 /// The order that frees the hold that the ticket is bound to, if it is still the same hold. Equal tokens are not
 /// enough: some libraries use one again.
-fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
+pub(super) fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
     let different = |outcome, detail, holder_now| Err(Box::new(Different { outcome, detail, holder_now }));
     let Some(held) = held else {
         return different(Outcome::Gone, "it was free already".to_owned(), None);
@@ -410,7 +405,7 @@ fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Di
     Ok(order.clone())
 }
 
-fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> ReleaseResult {
+pub(super) fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> ReleaseResult {
     ReleaseResult {
         source: source.to_owned(),
         id,

@@ -9,10 +9,12 @@
 //! attempt, and the store compares once more, in the step that deletes. What is tried is written into the audit before,
 //! and what is refused as well.
 
+mod dry_run;
 mod execution;
 mod limits;
 mod policy;
 mod preview;
+mod reason;
 mod record;
 mod refusal;
 mod resume;
@@ -21,6 +23,7 @@ mod resume_tests;
 #[cfg(test)]
 mod rule_tests;
 mod rules;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -33,8 +36,8 @@ use bytes::Bytes;
 use lockkeeper_model::{Holder, Outcome, words};
 use tokio::sync::Semaphore;
 
-pub use policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
 pub use preview::MAX_LOCKS;
+pub use reason::{MAX_REASON_CHARS, MIN_REASON_CHARS, ReasonPattern};
 pub use refusal::Refusal;
 pub(crate) use refusal::seconds;
 pub use resume::resume;
@@ -51,6 +54,9 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Releases under way at once. People release by hand: more than a few at a time is a runaway script.
 const MAX_RELEASES_AT_ONCE: usize = 8;
+
+/// The environment in which more is asked before a release.
+const PRODUCTION: &str = "production";
 
 /// Where releases are asked for and carried out.
 #[derive(Debug)]
@@ -94,6 +100,17 @@ impl ReleaseDesk {
             .iter()
             .zip(&self.outcomes.0)
             .map(|(outcome, count)| (outcome_word(*outcome), count.load(Ordering::Relaxed)))
+    }
+
+    /// What a reason has to contain for these locks of these sources: something only where one is in production.
+    fn demanded<'a>(&self, mut sources: impl Iterator<Item = &'a str>) -> Option<&ReasonPattern> {
+        let pattern = self.rules.reason_pattern.as_ref()?;
+        sources.any(|source| self.is_production(source)).then_some(pattern)
+    }
+
+    fn is_production(&self, source: &str) -> bool {
+        let environment = |source: &SourceHandle| source.status.borrow().environment.as_deref() == Some(PRODUCTION);
+        self.board.source(source).is_some_and(environment)
     }
 
     /// Has the board learn what is in the store now.

@@ -10,7 +10,7 @@ use lockkeeper_model::{
 };
 
 use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, policy};
+use super::{PRODUCTION, Refusal, ReleaseDesk, policy};
 use crate::access::{Right, Scope};
 use crate::board::Held;
 use crate::clock;
@@ -103,8 +103,19 @@ impl ReleaseDesk {
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
         let confirm = policy::confirm_text(request.action, &names);
+        let reason_pattern =
+            self.demanded(holds.iter().map(|hold| hold.source.as_str())).map(|pattern| pattern.as_str().to_owned());
+        let dry_run_required = holds.len() > 1;
         let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
-        Ok(PreviewAnswer { ticket, expires_at, confirm, reason_required: true, locks })
+        Ok(PreviewAnswer {
+            ticket,
+            expires_at,
+            confirm,
+            reason_required: true,
+            reason_pattern,
+            dry_run_required,
+            locks,
+        })
     }
 
     fn targets<'a>(&'a self, request: &'a PreviewRequest, scope: &Scope) -> Result<Vec<Target<'a>>, Refusal> {
@@ -356,7 +367,7 @@ fn warn_of_source(status: &SourceStatus, warn: &mut dyn FnMut(&str, &str)) {
             &format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()),
         );
     }
-    if status.environment.as_deref() == Some("production") {
+    if status.environment.as_deref() == Some(PRODUCTION) {
         warn("production", &format!("`{}` is a production store", status.name));
     }
 }

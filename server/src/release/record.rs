@@ -99,6 +99,8 @@ fn word(refusal: &Refusal) -> &'static str {
         | Refusal::NoEviction { .. }
         | Refusal::Ticket(_)
         | Refusal::Reason { .. }
+        | Refusal::ReasonPattern { .. }
+        | Refusal::DryRunNeeded { .. }
         | Refusal::CoolingDown { .. }
         | Refusal::Busy
         | Refusal::Closing(_) => "refused",

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use lockkeeper_model::{Holder, LockId, LockIdError, Time, words};
 
-use super::policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
+use super::reason::{MAX_REASON_CHARS, MIN_REASON_CHARS};
 use super::ticket::TicketError;
 use crate::access::Right;
 use crate::board::BoardClosed;
@@ -128,6 +128,18 @@ pub enum Refusal {
         /// What is wrong with it.
         problem: String,
     },
+    /// In production more is demanded of a reason.
+    #[error("`reason` does not contain what is demanded in production, `{}`", words::shown(.pattern))]
+    ReasonPattern {
+        /// The regular expression.
+        pattern: String,
+    },
+    /// Nobody has seen yet what freeing several would come to.
+    #[error("a ticket for {holds} holds has to be used for a dry run first")]
+    DryRunNeeded {
+        /// How many it is for.
+        holds: usize,
+    },
     /// One person too often.
     #[error(
         "you tried {per_minute} releases in a minute, which is as many as one person may; the next may be tried in {} s",
@@ -178,6 +190,8 @@ impl Refusal {
             | Refusal::Ticket(_)
             | Refusal::Unconfirmed { .. }
             | Refusal::Reason { .. }
+            | Refusal::ReasonPattern { .. }
+            | Refusal::DryRunNeeded { .. }
             | Refusal::TooOften { .. }
             | Refusal::Busy
             | Refusal::Closing(_) => true,

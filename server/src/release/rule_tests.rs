@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lockkeeper_model::{
-    Action, Actor, LockId, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseRequest, ReleaseResult,
+    Action, Actor, AuditKind, LockId, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseRequest,
+    ReleaseResult,
 };
 
-use super::{Refusal, ReleaseDesk, Rules};
+use super::{ReasonPattern, Refusal, ReleaseDesk, Rules};
 use crate::access::Scope;
 use crate::fake::{Fake, nothing};
-use crate::recorder::audit::Audit;
+use crate::recorder::audit::{Audit, Filter};
 use crate::source::ReleaseReply;
 
 const ADA: &str = "ada";
@@ -19,6 +20,7 @@ const ADA: &str = "ada";
 /// `orders` is in production, `other` is not; each has locks `lock:a`, `lock:b` and `lock:c`.
 struct Scene {
     fake: Fake,
+    audit: Audit,
     desk: Arc<ReleaseDesk>,
 }
 
@@ -29,8 +31,8 @@ fn scene(rules: Rules) -> Scene {
     }
     fake.set_status(0, |status| status.environment = Some("production".to_owned()));
     let audit = Audit::in_memory().unwrap();
-    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), Rules { enabled: true, ..rules }, audit));
-    Scene { fake, desk }
+    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), Rules { enabled: true, ..rules }, audit.clone()));
+    Scene { fake, audit, desk }
 }
 
 fn signed_in(name: &str) -> Actor {
@@ -61,6 +63,16 @@ impl Scene {
         self.fake.with(|world| world.replies.extend(replies.into_iter().map(|reply| (reply, nothing()))));
     }
 
+    /// Kind, lock, outcome and sentence of the newest entries of the audit, oldest first.
+    async fn written(&self, newest: usize) -> Vec<(AuditKind, String, String, String)> {
+        let mut entries = self.audit.page(Filter::default(), None, newest).await.unwrap().entries;
+        entries.reverse();
+        let told = entries
+            .into_iter()
+            .map(|entry| (entry.kind, entry.lock.unwrap_or_default(), entry.outcome.unwrap_or_default(), entry.detail));
+        told.collect()
+    }
+
     /// The keys that the store was asked to free.
     fn attempts(&self) -> Vec<String> {
         let asked = self.fake.asked();
@@ -70,7 +82,12 @@ impl Scene {
 
 /// What was previewed, confirmed as it should be.
 fn confirmed(preview: &PreviewAnswer, reason: &str) -> ReleaseRequest {
-    ReleaseRequest { ticket: preview.ticket.clone(), confirm: preview.confirm.clone(), reason: reason.to_owned() }
+    ReleaseRequest {
+        ticket: preview.ticket.clone(),
+        confirm: preview.confirm.clone(),
+        reason: reason.to_owned(),
+        ..Default::default()
+    }
 }
 
 const RELEASED: ReleaseReply = ReleaseReply::Released { woken: None };
@@ -146,4 +163,116 @@ async fn a_lock_that_was_released_is_left_alone_for_a_while() {
     let preview = scene.preview("bob", vec![target("other", "lock:b", "g2")]).await.unwrap();
     scene.replies([RELEASED]);
     assert_eq!(only(&scene.execute("bob", &confirmed(&preview, "worker 7 crashed")).await.unwrap()), Outcome::Released);
+}
+
+fn outcomes(results: &[ReleaseResult]) -> Vec<(&str, Outcome)> {
+    results.iter().map(|result| (result.id.as_str(), result.outcome)).collect()
+}
+
+/// `a`, `b` and `c` of the source that is not in production.
+fn three() -> Vec<PreviewTarget> {
+    [("lock:a", "g1"), ("lock:b", "g2"), ("lock:c", "g3")].map(|(key, at)| target("other", key, at)).to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_locks_are_freed_only_after_a_dry_run_which_changes_nothing() {
+    let scene = scene(Rules::default());
+    let preview = scene.preview(ADA, three()).await.unwrap();
+    assert!(preview.dry_run_required && !scene.preview(ADA, three()[..1].to_vec()).await.unwrap().dry_run_required);
+    let request = confirmed(&preview, "all three are stuck");
+    let refusal = scene.execute(ADA, &request).await.unwrap_err();
+    assert_eq!(refusal.to_string(), "a ticket for 3 holds has to be used for a dry run first");
+
+    scene.fake.hold("lock:b", "bob", "g9");
+    scene.fake.with(|world| world.free("lock:c"));
+    scene.attempts();
+    let dry_run = ReleaseRequest { dry_run: true, confirm: String::new(), reason: String::new(), ..request.clone() };
+    let results = scene.execute(ADA, &dry_run).await.unwrap();
+    let expected = [("lock:a", Outcome::WouldRelease), ("lock:b", Outcome::ChangedHands), ("lock:c", Outcome::Gone)];
+    assert_eq!(outcomes(&results), expected);
+    assert_eq!(results[0].detail, "it would be freed: it is as it was previewed");
+    assert_eq!(results[1].holder_now.as_ref().unwrap().token.as_deref(), Some("bob"));
+    assert_eq!((scene.attempts().len(), scene.desk.outcomes().map(|(_, count)| count).sum::<u64>()), (0, 0));
+    let written = scene.written(3).await;
+    let words: Vec<_> = written.iter().map(|(kind, lock, outcome, _)| (*kind, &**lock, &**outcome)).collect();
+    let dry = AuditKind::DryRun;
+    assert_eq!(words, [(dry, "lock:a", "would_release"), (dry, "lock:b", "changed_hands"), (dry, "lock:c", "gone")]);
+
+    // The ticket is as good as before, and each is compared by itself.
+    scene.replies([RELEASED]);
+    let results = scene.execute(ADA, &request).await.unwrap();
+    let expected = [("lock:a", Outcome::Released), ("lock:b", Outcome::ChangedHands), ("lock:c", Outcome::Gone)];
+    assert_eq!(outcomes(&results), expected);
+    assert_eq!(scene.attempts(), ["lock:a"]);
+    assert!(matches!(scene.execute(ADA, &dry_run).await, Err(Refusal::Ticket(_))), "it is used up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_of_one_ticket_is_none_of_another() {
+    let scene = scene(Rules::default());
+    let [seen, unseen] = [scene.preview(ADA, three()).await.unwrap(), scene.preview(ADA, three()).await.unwrap()];
+    let dry_run = ReleaseRequest { dry_run: true, ..confirmed(&seen, "") };
+    scene.execute(ADA, &dry_run).await.unwrap();
+    let refusal = scene.execute(ADA, &confirmed(&unseen, "all three are stuck")).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::DryRunNeeded { holds: 3 }));
+    assert!(scene.attempts().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_not_said_to_be_as_it_was() {
+    let scene = scene(Rules::default());
+    let preview = scene.preview(ADA, three()).await.unwrap();
+    scene.fake.with(|world| world.is_blind = true);
+    let results = scene.execute(ADA, &ReleaseRequest { dry_run: true, ..confirmed(&preview, "") }).await.unwrap();
+    assert!(results.iter().all(|result| result.outcome == Outcome::Failed), "{results:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_first_failure_nothing_more_is_tried() {
+    let scene = scene(Rules::default());
+    let preview = scene.preview(ADA, three()).await.unwrap();
+    let request = ReleaseRequest { stop_at_first_failure: true, ..confirmed(&preview, "all three are stuck") };
+    scene.execute(ADA, &ReleaseRequest { dry_run: true, ..request.clone() }).await.unwrap();
+    scene.attempts();
+    scene.replies([RELEASED, ReleaseReply::Refused { because: "its lease was pushed out".to_owned() }]);
+    let results = scene.execute(ADA, &request).await.unwrap();
+    let expected = [("lock:a", Outcome::Released), ("lock:b", Outcome::Refused), ("lock:c", Outcome::Refused)];
+    assert_eq!(outcomes(&results), expected);
+    assert_eq!(results[2].detail, "not tried, because `lock:b` failed first");
+    assert_eq!(scene.attempts(), ["lock:a", "lock:b"]);
+    let [.., (kind, lock, outcome, detail)] = &scene.written(20).await[..] else { panic!() };
+    assert_eq!((*kind, &**lock, &**outcome), (AuditKind::Refusal, "lock:c", "refused"));
+    assert_eq!(detail, "not tried, because another lock of the request failed first", "it names no other lock");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_failure_all_are_freed_one_after_the_other() {
+    let scene = scene(Rules::default());
+    let preview = scene.preview(ADA, three()).await.unwrap();
+    let request = ReleaseRequest { stop_at_first_failure: true, ..confirmed(&preview, "all three are stuck") };
+    scene.execute(ADA, &ReleaseRequest { dry_run: true, ..request.clone() }).await.unwrap();
+    scene.attempts();
+    scene.replies([RELEASED, RELEASED, RELEASED]);
+    let results = scene.execute(ADA, &request).await.unwrap();
+    assert!(results.iter().all(|result| result.outcome == Outcome::Released), "{results:#?}");
+    assert_eq!(scene.attempts(), ["lock:a", "lock:b", "lock:c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_production_a_reason_contains_what_is_demanded() {
+    let pattern = Some(ReasonPattern::parse(r"INC-\d+").unwrap());
+    let scene = scene(Rules { reason_pattern: pattern, ..Rules::default() });
+    let elsewhere = scene.preview(ADA, vec![target("other", "lock:a", "g1")]).await.unwrap();
+    assert_eq!(elsewhere.reason_pattern, None);
+    scene.replies([gone()]);
+    assert!(scene.execute(ADA, &confirmed(&elsewhere, "worker 7 crashed")).await.is_ok());
+
+    let production = scene.preview(ADA, vec![target("orders", "lock:a", "g1")]).await.unwrap();
+    assert_eq!(production.reason_pattern.as_deref(), Some(r"INC-\d+"));
+    scene.attempts();
+    let refusal = scene.execute(ADA, &confirmed(&production, "worker 7 crashed")).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::ReasonPattern { .. }));
+    assert!(scene.attempts().is_empty());
+    scene.replies([gone()]);
+    assert!(scene.execute(ADA, &confirmed(&production, "INC-4711: worker 7 crashed")).await.is_ok());
 }

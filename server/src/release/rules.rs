@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::preview::MAX_LOCKS;
+use super::reason::ReasonPattern;
 
 /// Releases that one person may try in a minute unless told otherwise. Hands do a few: what does more is a script that
 /// has gone astray.
@@ -24,6 +25,8 @@ pub struct Rules {
     pub attempts_per_minute: NonZeroU32,
     /// For how long a lock that was released cannot be released again; zero: it can.
     pub cool_down: Duration,
+    /// What a reason has to contain in production.
+    pub reason_pattern: Option<ReasonPattern>,
 }
 
 impl Default for Rules {
@@ -34,6 +37,7 @@ impl Default for Rules {
             max_locks: MAX_LOCKS,
             attempts_per_minute: DEFAULT_ATTEMPTS_PER_MINUTE,
             cool_down: DEFAULT_COOL_DOWN,
+            reason_pattern: None,
         }
     }
 }

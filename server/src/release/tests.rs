@@ -67,11 +67,20 @@ impl Scene {
     }
 
     async fn try_execute(&self, ticket: &str, confirm: &str, reason: &str) -> Result<ReleaseResult, Refusal> {
-        let request =
-            ReleaseRequest { ticket: ticket.to_owned(), confirm: confirm.to_owned(), reason: reason.to_owned() };
+        let request = ReleaseRequest {
+            ticket: ticket.to_owned(),
+            confirm: confirm.to_owned(),
+            reason: reason.to_owned(),
+            ..Default::default()
+        };
         let answer = self.desk.execute(&person(), &request, &Scope::everything()).await?;
         assert_eq!(answer.results.len(), 1);
         Ok(answer.results.into_iter().next().unwrap())
+    }
+
+    async fn dry_run(&self, request: &ReleaseRequest) {
+        let request = ReleaseRequest { dry_run: true, ..request.clone() };
+        self.desk.execute(&person(), &request, &Scope::everything()).await.unwrap();
     }
 
     async fn execute(&self, ticket: &str) -> ReleaseResult {
@@ -238,7 +247,9 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[BOB, CAROL])));
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[CAROL])));
     let (ticket, confirm) = (answer.ticket, answer.confirm);
-    let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned() };
+    let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned(), ..Default::default() };
+    scene.dry_run(&request).await;
+    scene.fake.asked();
     let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
     for result in results {
         // Carol had it before and has it still: nobody took what was freed.
@@ -525,7 +536,9 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
         ticket: answer.ticket,
         confirm: "release 2 locks".to_owned(),
         reason: "both are stuck".to_owned(),
+        ..Default::default()
     };
+    scene.dry_run(&request).await;
     let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
     let outcomes: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.outcome)).collect();
     assert_eq!(outcomes, [("lock:stock:4711", Outcome::Released), ("lock:b", Outcome::ChangedHands)]);
