@@ -24,3 +24,4 @@ mod start;
 mod stream;
 mod tls;
 mod trace;
+mod two_credentials;

@@ -22,6 +22,8 @@ const SOURCE_KEYS: &[&str] = &[
     "kind",
     "url",
     "urls",
+    "release_url",
+    "release_urls",
     "tls",
     "sentinel",
     "patterns",
@@ -61,6 +63,8 @@ pub(super) struct SourceTable {
     pub(super) kind: Option<Given<String>>,
     pub(super) url: Option<Given<String>>,
     pub(super) urls: Option<Given<Vec<Given<String>>>>,
+    pub(super) release_url: Option<Given<String>>,
+    pub(super) release_urls: Option<Given<Vec<Given<String>>>>,
     pub(super) tls: Option<TlsTable>,
     pub(super) sentinel: Option<SentinelTable>,
     pub(super) patterns: Vec<Given<String>>,
@@ -181,17 +185,16 @@ fn source(mut table: Table<'_, '_>) -> Result<SourceTable, ConfigError> {
     for (place, value) in table.list("patterns", "a list of strings")? {
         patterns.push(table.as_string(place, value)?);
     }
-    let urls_at = table.place_of("urls");
-    let mut urls = Vec::new();
-    for (place, value) in table.list("urls", "a list of strings")? {
-        urls.push(table.as_string(place, value)?);
-    }
+    let (urls_at, release_urls_at) = (table.place_of("urls"), table.place_of("release_urls"));
+    let (urls, release_urls) = (table.strings("urls")?, table.strings("release_urls")?);
     let source = SourceTable {
         place: table.place(),
         name: table.string("name")?,
         kind: table.string("kind")?,
         url: table.string("url")?,
-        urls: urls_at.map(|place| Given::new(urls, place)),
+        urls: urls.zip(urls_at).map(|(urls, place)| Given::new(urls, place)),
+        release_url: table.string("release_url")?,
+        release_urls: release_urls.zip(release_urls_at).map(|(urls, place)| Given::new(urls, place)),
         tls,
         sentinel,
         patterns,

@@ -55,6 +55,48 @@ fn several_masters_are_one_source() {
 }
 
 #[test]
+fn releasing_may_take_a_credential_of_its_own_for_the_same_store() {
+    let source = |more: &str| format!("[[source]]\nurl = 'redis://watch:hunter2@a/2'\n{more}");
+    let config = config(Settings::default(), &source("release_url = 'redis://free:hunter2@a:6379/2'")).unwrap();
+    let redis = config.sources[0].to_redis(true, None, false);
+    assert_eq!(redis.release_credentials.as_ref().unwrap().user.as_deref(), Some("free"));
+    assert_eq!(redis.credentials.user.as_deref(), Some("watch"));
+    assert!(!format!("{config:?} {redis:?}").contains("hunter2"));
+    for elsewhere in ["redis://free:hunter2@b/2", "redis://free:hunter2@a/3", "rediss://free:hunter2@a/2"] {
+        let shown = elsewhere.replace("free:hunter2@", "").replace("/2", ":6379/2").replace("/3", ":6379/3");
+        complains(
+            &source(&format!("release_url = '{elsewhere}'")),
+            &format!(
+                "lockkeeper.toml:3:15: `source.release_url` is `{shown}`, expected `redis://a:6379/2` with another user and \
+                 password: it must lead to the store that is watched"
+            ),
+        );
+    }
+    complains(
+        &source("release_urls = ['redis://free:hunter2@a/2']"),
+        "lockkeeper.toml:3:16: `source.release_urls` belongs to `kind = \"redlock\"`",
+    );
+}
+
+#[test]
+fn each_master_may_take_a_credential_of_its_own_for_releasing() {
+    let quorum = "[[source]]\nkind = 'redlock'\nurls = ['redis://a', 'redis://b', 'redis://c']\n";
+    let text = format!("{quorum}release_urls = ['redis://x:1@a', 'redis://y:2@b', 'redis://z:3@c']");
+    let config = config(Settings::default(), &text).unwrap();
+    let redlock = config.sources[0].to_redlock(true, None, false).unwrap();
+    let users = redlock.masters.iter().map(|master| master.release_credentials.clone().unwrap().user.unwrap());
+    assert_eq!(users.collect::<Vec<_>>(), ["x", "y", "z"]);
+    complains(
+        &format!("{quorum}release_urls = ['redis://x:hunter2@a']"),
+        "lockkeeper.toml:4:16: `source.release_urls` is `1 URL`, expected one for each of the 3 in `urls`, in the same order",
+    );
+    complains(
+        &format!("{quorum}release_url = 'redis://x:hunter2@a'"),
+        "lockkeeper.toml:4:15: `source.release_url` belongs to `kind = \"redis\"`; a Redlock quorum has `release_urls`",
+    );
+}
+
+#[test]
 fn every_key_of_the_file_is_understood() {
     let config = config(
         Settings::default(),
@@ -140,8 +182,8 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
-        "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, tls, \
-         sentinel, patterns, environment, budget, feed, reconcile, reports",
+        "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, release_url, \
+         release_urls, tls, sentinel, patterns, environment, budget, feed, reconcile, reports",
     );
     complains(
         "[[source]]\nurl = 'redis://a'\nbudget = { commands = 1 }",

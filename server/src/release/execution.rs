@@ -224,7 +224,7 @@ impl ReleaseDesk {
                 reply,
                 ReleaseReply::Released { .. } | ReleaseReply::Partial { .. } | ReleaseReply::Unknown { .. }
             ) {
-                self.cool_down.begin(&hold.source, &hold.key, clock::now());
+                self.cool_down.begin(hold, clock::now());
             }
         }
         let (what, over, done) = match action {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use governor::clock::Clock;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
-use lockkeeper_model::{Actor, LockId, Time};
+use lockkeeper_model::{Actor, LockId, Mode, Time};
 
 use super::ticket::{BoundHold, person};
 
@@ -68,11 +68,14 @@ pub(super) struct Cooling {
     pub(super) until: Time,
 }
 
+/// A lock of a source; of one that several may hold at once, the holder.
+type What = (String, Vec<u8>, Option<Vec<u8>>);
+
 /// Leaves locks alone for a while after they were released.
 #[derive(Debug)]
 pub(super) struct CoolDown {
     lasts_ms: i64,
-    until: Mutex<HashMap<(String, Vec<u8>), Time>>,
+    until: Mutex<HashMap<What, Time>>,
 }
 
 impl CoolDown {
@@ -81,7 +84,7 @@ impl CoolDown {
     }
 
     /// The lock was released, or may have been.
-    pub(super) fn begin(&self, source: &str, key: &[u8], now: Time) {
+    pub(super) fn begin(&self, hold: &BoundHold, now: Time) {
         if self.lasts_ms == 0 {
             return;
         }
@@ -94,26 +97,32 @@ impl CoolDown {
         {
             locks.remove(&first);
         }
-        locks.insert((source.to_owned(), key.to_vec()), now.plus(self.lasts_ms));
+        locks.insert(what(hold), now.plus(self.lasts_ms));
     }
 
     /// Until when the lock is left alone, if it is.
-    pub(super) fn until(&self, source: &str, key: &[u8], now: Time) -> Option<Time> {
-        self.locks().get(&(source.to_owned(), key.to_vec())).copied().filter(|until| *until > now)
+    pub(super) fn until(&self, hold: &BoundHold, now: Time) -> Option<Time> {
+        self.locks().get(&what(hold)).copied().filter(|until| *until > now)
     }
 
     /// The first of these locks that is left alone.
     pub(super) fn first_of(&self, holds: &[BoundHold], now: Time) -> Option<Cooling> {
         holds.iter().find_map(|hold| {
-            let until = self.until(&hold.source, &hold.key, now)?;
+            let until = self.until(hold, now)?;
             Some(Cooling { id: LockId::of_key(&hold.key), until })
         })
     }
 
-    fn locks(&self) -> MutexGuard<'_, HashMap<(String, Vec<u8>), Time>> {
+    fn locks(&self) -> MutexGuard<'_, HashMap<What, Time>> {
         // A panic elsewhere cannot leave a map of copies half changed.
         self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whoever frees the permits of dead holders one by one does not meet the next holder by mistake: each names its own.
+fn what(hold: &BoundHold) -> What {
+    let holder = (hold.mode != Mode::Exclusive).then(|| hold.token.clone());
+    (hold.source.clone(), hold.key.clone(), holder)
 }
 
 #[cfg(test)]
@@ -154,28 +163,54 @@ mod tests {
         assert_eq!(rate.0.len(), 1);
     }
 
+    fn hold(source: &str, key: &[u8], token: &str, mode: Mode) -> BoundHold {
+        BoundHold {
+            source: source.to_owned(),
+            key: key.to_vec(),
+            token: token.as_bytes().to_vec(),
+            generation: "g1".to_owned(),
+            count: 1,
+            fencing: None,
+            mode,
+        }
+    }
+
+    fn of(source: &str, key: &str) -> BoundHold {
+        hold(source, key.as_bytes(), "alice", Mode::Exclusive)
+    }
+
     #[test]
     fn a_lock_is_left_alone_for_a_while_and_no_other() {
         let cool_down = CoolDown::new(Duration::from_secs(10));
-        cool_down.begin("orders", b"a", NOW);
-        assert_eq!(cool_down.until("orders", b"a", NOW.plus(9_999)), Some(NOW.plus(10_000)));
-        assert_eq!(cool_down.until("orders", b"a", NOW.plus(10_000)), None);
-        assert_eq!(cool_down.until("other", b"a", NOW), None);
-        assert_eq!(cool_down.until("orders", b"b", NOW), None);
+        cool_down.begin(&of("orders", "a"), NOW);
+        assert_eq!(cool_down.until(&of("orders", "a"), NOW.plus(9_999)), Some(NOW.plus(10_000)));
+        assert!(cool_down.until(&hold("orders", b"a", "bob", Mode::Exclusive), NOW).is_some(), "its next holder");
+        assert_eq!(cool_down.until(&of("orders", "a"), NOW.plus(10_000)), None);
+        assert_eq!(cool_down.until(&of("other", "a"), NOW), None);
+        assert_eq!(cool_down.until(&of("orders", "b"), NOW), None);
         let none = CoolDown::new(Duration::ZERO);
-        none.begin("orders", b"a", NOW);
-        assert_eq!(none.until("orders", b"a", NOW), None);
+        none.begin(&of("orders", "a"), NOW);
+        assert_eq!(none.until(&of("orders", "a"), NOW), None);
+    }
+
+    #[test]
+    fn of_several_holders_the_others_can_be_freed_at_once() {
+        let cool_down = CoolDown::new(Duration::from_secs(10));
+        cool_down.begin(&hold("orders", b"a", "alice", Mode::Semaphore), NOW);
+        assert!(cool_down.until(&hold("orders", b"a", "alice", Mode::Semaphore), NOW).is_some());
+        assert_eq!(cool_down.until(&hold("orders", b"a", "bob", Mode::Semaphore), NOW), None);
     }
 
     #[test]
     fn the_memory_of_locks_is_bounded_and_lets_go_of_the_oldest() {
         let cool_down = CoolDown::new(Duration::from_secs(10));
+        let numbered = |n: usize| of("orders", &n.to_string());
         for n in 0..=MAX_COOLING {
-            cool_down.begin("orders", &n.to_be_bytes(), NOW.plus(i64::from(n > 0)));
+            cool_down.begin(&numbered(n), NOW.plus(i64::from(n > 0)));
         }
         assert_eq!(cool_down.locks().len(), MAX_COOLING);
-        assert_eq!(cool_down.until("orders", &0_usize.to_be_bytes(), NOW), None);
-        cool_down.begin("orders", b"later", NOW.plus(20_000));
+        assert_eq!(cool_down.until(&numbered(0), NOW), None);
+        cool_down.begin(&of("orders", "later"), NOW.plus(20_000));
         assert_eq!(cool_down.locks().len(), 1);
     }
 }

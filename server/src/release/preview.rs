@@ -78,7 +78,7 @@ impl ReleaseDesk {
             if !bound.insert((target.source.id, order.key.clone(), order.token.clone())) {
                 return Err(Refusal::Twice { source_name: target.asked.source.clone(), id: target.asked.id.clone() });
             }
-            holds.push(BoundHold {
+            let hold = BoundHold {
                 source: target.source.name.to_string(),
                 key: order.key.to_vec(),
                 token: order.token.to_vec(),
@@ -86,19 +86,20 @@ impl ReleaseDesk {
                 count: order.count,
                 fencing: order.fencing.clone(),
                 mode: order.mode,
-            });
+            };
             let status = target.source.status.borrow().clone();
             let mut lock = match request.action {
                 Action::Release => explain(&held, holder, &status),
                 Action::EvictWaiter => explain_eviction(&held, holder, &status),
             };
             if request.action == Action::Release
-                && let Some(until) = self.cool_down.until(&target.source.name, &order.key, clock::now())
+                && let Some(until) = self.cool_down.until(&hold, clock::now())
             {
                 let text = format!("it was released a moment ago and cannot be released again before {until}");
                 lock.warnings.push(Warning { code: "cooling_down".to_owned(), text });
             }
             locks.push(lock);
+            holds.push(hold);
         }
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();

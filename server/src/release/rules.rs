@@ -23,7 +23,8 @@ pub struct Rules {
     pub max_locks: usize,
     /// Releases that one person may try in a minute.
     pub attempts_per_minute: NonZeroU32,
-    /// For how long a lock that was released cannot be released again; zero: it can.
+    /// For how long a lock that was released cannot be released again; zero: it can. Of one that several may hold at
+    /// once, it is the holder that was freed.
     pub cool_down: Duration,
     /// What a reason has to contain in production.
     pub reason_pattern: Option<ReasonPattern>,
