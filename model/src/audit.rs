@@ -43,6 +43,8 @@ pub enum AuditKind {
     Refusal,
     /// Somebody asked what an attempt would come to; nothing was tried.
     DryRun,
+    /// A second person was asked for their approval, gave or denied it, it was used, or was done without.
+    Approval,
 }
 
 impl AuditKind {
@@ -55,6 +57,7 @@ impl AuditKind {
             AuditKind::FollowUp => "follow_up",
             AuditKind::Refusal => "refusal",
             AuditKind::DryRun => "dry_run",
+            AuditKind::Approval => "approval",
         }
     }
 }

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Holder, LockId, Time};
+use crate::{ApprovalNeed, Holder, LockId, Time};
 
 /// Asks what a release would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +60,9 @@ pub struct PreviewAnswer {
     /// Whether the ticket has to be used for a dry run first, because it is for more than one hold.
     #[serde(default)]
     pub dry_run_required: bool,
+    /// Whether another person has to approve this first, and how far that is; null where nobody has to.
+    #[serde(default)]
+    pub approval: Option<ApprovalNeed>,
     /// What would happen, lock by lock.
     pub locks: Vec<PreviewedLock>,
 }
@@ -162,6 +165,10 @@ pub struct ReleaseRequest {
     /// One after the other; after the first that is not freed, the others are not tried.
     #[serde(default)]
     pub stop_at_first_failure: bool,
+    /// Without the second person that is needed: for whoever has signed in within the last five minutes. Everybody who sees
+    /// the locks is told. Means nothing where nobody else is needed.
+    #[serde(default)]
+    pub break_glass: bool,
 }
 
 /// What became of each lock.

@@ -1,4 +1,5 @@
-//! What is asked over HTTP: what a release would do, the release itself, and a trace.
+//! What is asked over HTTP: what a release would do, the release itself, a trace, and whether the server still knows whose
+//! page this is.
 
 use std::pin::Pin;
 
@@ -22,6 +23,12 @@ pub(crate) async fn release(request: &ReleaseRequest) -> Result<ReleaseAnswer, R
     let (status, body) =
         post("/api/v1/releases", serde_json::to_string(request)).await.map_err(|_| Refusal::unreachable(true))?;
     read_release(status, &body)
+}
+
+/// Whether the server does not know any more whose page this is. A refused WebSocket does not say why.
+pub(crate) async fn is_signed_out() -> bool {
+    let asked = JsFuture::from(leptos::prelude::window().fetch_with_str("/api/v1/session")).await;
+    asked.ok().and_then(|answer| answer.dyn_into::<Response>().ok()).is_some_and(|answer| answer.status() == 401)
 }
 
 /// Samples the traffic of a store for what is said to one lock. The answer comes when that is over; it is empty if none came.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::access::{self, AccessTable};
 use super::audit;
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
@@ -16,7 +17,8 @@ use super::role::{self, RoleTable};
 use crate::recorder::audit::Webhook;
 use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace", "audit"];
+const KEYS: &[&str] =
+    &["listen", "data_dir", "log_format", "source", "format", "access", "role", "tls", "release", "trace", "audit"];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -51,6 +53,8 @@ pub(super) struct File {
     pub(super) audit_webhook: Option<Webhook>,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
+    pub(super) access: Option<AccessTable>,
+    pub(super) tls: Option<TlsTable>,
     pub(super) roles: Vec<RoleTable>,
 }
 
@@ -135,6 +139,8 @@ impl File {
         if let Some((place, value)) = table.take("audit") {
             audit_webhook = audit::audit(table.nested(place, value, "a table begun by `[audit]`")?)?;
         }
+        let access = access::access(&mut table)?;
+        let tls = access::tls(&mut table)?;
         let file = File {
             path: path.to_owned(),
             listen: table.string("listen")?,
@@ -146,6 +152,8 @@ impl File {
             audit_webhook,
             sources,
             formats,
+            access,
+            tls,
             roles,
         };
         table.finish(KEYS)?;
@@ -301,7 +309,11 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    fn list(&mut self, key: &str, expected: &str) -> Result<Vec<(Place, Spanned<DeValue<'i>>)>, ConfigError> {
+    pub(super) fn list(
+        &mut self,
+        key: &str,
+        expected: &str,
+    ) -> Result<Vec<(Place, Spanned<DeValue<'i>>)>, ConfigError> {
         let Some((place, value)) = self.take(key) else { return Ok(Vec::new()) };
         match value.into_inner() {
             DeValue::Array(array) => Ok(array
@@ -326,7 +338,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     #[expect(clippy::unused_self, reason = "reads like its neighbours")]
-    fn as_string(&self, place: Place, value: Spanned<DeValue<'i>>) -> Result<Given<String>, ConfigError> {
+    pub(super) fn as_string(&self, place: Place, value: Spanned<DeValue<'i>>) -> Result<Given<String>, ConfigError> {
         match value.into_inner() {
             DeValue::String(text) => Ok(Given::new(text.into_owned(), place)),
             other => Err(mistyped(place, &other, "a string")),
@@ -357,7 +369,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// `"90s"`, `"5m"`, `"1h"`, or a whole number of seconds.
-    fn duration_ms(&mut self, key: &str) -> Result<Option<Given<i64>>, ConfigError> {
+    pub(super) fn duration_ms(&mut self, key: &str) -> Result<Option<Given<i64>>, ConfigError> {
         self.duration_from_ms(key, 1)
     }
 

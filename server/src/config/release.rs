@@ -7,13 +7,14 @@ use super::error::{ConfigError, Given};
 use super::file::Table;
 use crate::release::{MAX_LOCKS, ReasonPattern, Rules};
 
-const KEYS: &[&str] = &["enabled", "max_locks", "attempts_per_minute", "cool_down", "reason_pattern"];
+const KEYS: &[&str] = &["enabled", "max_locks", "attempts_per_minute", "cool_down", "reason_pattern", "two_persons"];
 
 /// What the table says, checked as far as it goes by itself.
 #[derive(Debug, Default)]
 pub(super) struct ReleaseTable {
     enabled: Option<Given<bool>>,
     rules: Rules,
+    two_persons: Option<Given<bool>>,
 }
 
 pub(super) fn release(mut table: Table<'_, '_>) -> Result<ReleaseTable, ConfigError> {
@@ -31,14 +32,28 @@ pub(super) fn release(mut table: Table<'_, '_>) -> Result<ReleaseTable, ConfigEr
     if let Some(given) = table.string("reason_pattern")? {
         rules.reason_pattern = Some(reason_pattern(given)?);
     }
+    let two_persons = table.boolean("two_persons")?;
     table.finish(KEYS)?;
-    Ok(ReleaseTable { enabled, rules })
+    Ok(ReleaseTable { enabled, rules, two_persons })
 }
 
-/// The rules; a flag or variable says before the table whether anything is released at all.
-pub(super) fn rules(table: ReleaseTable, allow: Option<Given<bool>>) -> Rules {
+/// The rules; a flag or variable says before the table whether anything is released at all. Where nobody can show who they
+/// are, nobody can tell two people apart.
+pub(super) fn rules(table: ReleaseTable, allow: Option<Given<bool>>, knows_people: bool) -> Result<Rules, ConfigError> {
     let enabled = allow.or(table.enabled).is_some_and(|allow| allow.value);
-    Rules { enabled, ..table.rules }
+    let two_persons = match table.two_persons {
+        Some(given) if given.value && !knows_people => {
+            return Err(ConfigError::Unusable {
+                place: given.place,
+                because:
+                    "nobody can sign in here, so two people cannot be told apart; say under `[access]` how people do, \
+                          for example `users_file = \"users.toml\"`"
+                        .to_owned(),
+            });
+        }
+        given => given.is_some_and(|given| given.value),
+    };
+    Ok(Rules { enabled, two_persons, ..table.rules })
 }
 
 fn max_locks(given: Given<u64>) -> Result<usize, ConfigError> {

@@ -34,7 +34,7 @@ pub(super) async fn preview(
     request_body = ReleaseRequest,
     responses(
         (status = 200, description = "something was tried in the store and not turned down, or would be in a dry run", body = ReleaseAnswer),
-        (status = 403, description = "releasing is switched off, or not for you", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 403, description = "releasing is switched off, not for you, or takes another person's approval first", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 409, description = "nothing was released, or would be in a dry run: it changed hands, was free, the store refused, or it could not be written into the audit", body = ReleaseAnswer),
         (status = 410, description = "the ticket expired, was used, or is not of this run of the server", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 422, description = "the confirmation, the reason, or the dry run of several locks is missing or wrong; the ticket is still good", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -48,7 +48,7 @@ pub(super) async fn execute(
     caller: Caller,
     extract::Json(request): extract::Json<ReleaseRequest>,
 ) -> Result<Response, ApiError> {
-    let answer = state.desk.execute(&caller.actor(), &request, &caller.scope).await?;
+    let answer = state.desk.execute(&caller.actor(), &request, &caller.scope, caller.signed_in).await?;
     Ok((status(&answer), Json(answer)).into_response())
 }
 

@@ -45,6 +45,7 @@ impl ReleaseDesk {
     /// Carries out what was previewed. It goes to its end even when the asker leaves.
     ///
     /// A mistyped confirmation or a missing reason does not use the ticket up; an attempt does, whatever comes of it.
+    /// `signed_in` is how long ago the asker showed who they are; `None`: they did not sign in.
     ///
     /// # Errors
     /// When the ticket, the confirmation or the reason is not accepted. Then nothing was tried.
@@ -53,8 +54,9 @@ impl ReleaseDesk {
         actor: &Actor,
         request: &ReleaseRequest,
         scope: &Scope,
+        signed_in: Option<Duration>,
     ) -> Result<ReleaseAnswer, Refusal> {
-        let answer = self.carry_out(actor, request, scope).await;
+        let answer = self.carry_out(actor, request, scope, signed_in).await;
         if let Err(refusal) = &answer {
             self.record_refused_release(actor, request, refusal).await;
         }
@@ -66,16 +68,9 @@ impl ReleaseDesk {
         actor: &Actor,
         request: &ReleaseRequest,
         scope: &Scope,
+        signed_in: Option<Duration>,
     ) -> Result<ReleaseAnswer, Refusal> {
-        if !self.rules.enabled {
-            return Err(Refusal::Off);
-        }
-        if !scope.may_anywhere(Right::Release) {
-            return Err(Refusal::NoRight(Right::Release));
-        }
-        let permission = self.tickets.check(&request.ticket, actor, clock::now())?;
-        // Before anything else is said: what the ticket is for may be hidden from whoever brings it.
-        check_rights(&permission.holds, scope)?;
+        let permission = self.permitted(actor, &request.ticket, scope)?;
         if request.dry_run {
             self.check_cool_down(&permission)?;
             let _slot = self.slot()?;
@@ -88,10 +83,13 @@ impl ReleaseDesk {
         if permission.holds.len() > 1 && !self.tickets.had_dry_run(&permission) {
             return Err(Refusal::DryRunNeeded { holds: permission.holds.len() });
         }
+        let consent = self.consent(actor, &permission, request.break_glass, signed_in)?;
         self.check_cool_down(&permission)?;
         let slot = self.slot()?;
         self.check_rate(actor)?;
         self.tickets.spend(&permission, clock::now())?;
+        let about = Asked { actor, ticket: &request.ticket, reason: &reason };
+        self.act_on(consent, &about, &permission).await?;
 
         // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
         let desk = Arc::clone(self);
@@ -108,6 +106,20 @@ impl ReleaseDesk {
             }
         });
         Ok(ReleaseAnswer { results: attempts.await.map_err(|_| BoardClosed)? })
+    }
+
+    /// What the ticket permits whoever brings it, if that may still be done by them.
+    pub(super) fn permitted(&self, actor: &Actor, ticket: &str, scope: &Scope) -> Result<Permission, Refusal> {
+        if !self.rules.enabled {
+            return Err(Refusal::Off);
+        }
+        if !scope.may_anywhere(Right::Release) {
+            return Err(Refusal::NoRight(Right::Release));
+        }
+        let permission = self.tickets.check(ticket, actor, clock::now())?;
+        // Before anything else is said: what the ticket is for may be hidden from whoever brings it.
+        check_rights(&permission.holds, scope)?;
+        Ok(permission)
     }
 
     fn slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {

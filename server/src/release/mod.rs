@@ -9,6 +9,7 @@
 //! attempt, and the store compares once more, in the step that deletes. What is tried is written into the audit before,
 //! and what is refused as well.
 
+mod approval;
 mod dry_run;
 mod execution;
 mod limits;
@@ -23,6 +24,7 @@ mod resume_tests;
 #[cfg(test)]
 mod rule_tests;
 mod rules;
+mod second_person;
 mod sequence;
 #[cfg(test)]
 mod tests;
@@ -36,12 +38,14 @@ use bytes::Bytes;
 use lockkeeper_model::{Holder, Outcome, words};
 use tokio::sync::Semaphore;
 
+pub use approval::{APPROVAL_LIFE_MS, ApprovalRefusal};
 pub use preview::MAX_LOCKS;
 pub use reason::{MAX_REASON_CHARS, MIN_REASON_CHARS, ReasonPattern};
 pub use refusal::Refusal;
 pub(crate) use refusal::seconds;
 pub use resume::resume;
 pub use rules::{DEFAULT_ATTEMPTS_PER_MINUTE, DEFAULT_COOL_DOWN, Rules};
+pub use second_person::FRESH_SIGN_IN;
 pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS, TicketError};
 
 use crate::board::Board;
@@ -66,6 +70,9 @@ pub struct ReleaseDesk {
     tickets: ticket::Tickets,
     rate: limits::Rate,
     cool_down: limits::CoolDown,
+    approvals: approval::OpenApprovals,
+    /// Held while an approval is asked for or decided: what counts is written down before.
+    deciding: tokio::sync::Mutex<()>,
     slots: Arc<Semaphore>,
     outcomes: Outcomes,
     audit: Audit,
@@ -81,6 +88,8 @@ impl ReleaseDesk {
             tickets: ticket::Tickets::new(),
             rate: limits::Rate::new(rules.attempts_per_minute),
             cool_down: limits::CoolDown::new(rules.cool_down),
+            approvals: approval::OpenApprovals::default(),
+            deciding: tokio::sync::Mutex::default(),
             rules,
             slots: Arc::new(Semaphore::new(MAX_RELEASES_AT_ONCE)),
             outcomes: Outcomes::default(),

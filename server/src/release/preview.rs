@@ -60,18 +60,60 @@ impl ReleaseDesk {
             return Err(Refusal::NoRight(Right::Release));
         }
         let targets = self.targets(request, scope)?;
-        self.read_again(&targets).await?;
+        let (locks, holds) = self.explain_now(request.action, &targets).await?;
 
+        let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
+        let confirm = policy::confirm_text(request.action, &names);
+        let reason_pattern =
+            self.demanded(holds.iter().map(|hold| hold.source.as_str())).map(|pattern| pattern.as_str().to_owned());
+        let dry_run_required = holds.len() > 1;
+        let approval = self.approval_need(actor, request.action, &holds);
+        let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
+        Ok(PreviewAnswer {
+            ticket,
+            expires_at,
+            confirm,
+            reason_required: true,
+            reason_pattern,
+            dry_run_required,
+            approval,
+            locks,
+        })
+    }
+
+    /// The same for holds that somebody else previewed, without a ticket. Whether the asker may know of them is for the
+    /// caller to decide.
+    pub(super) async fn explain_again(
+        &self,
+        action: Action,
+        asked: &[PreviewTarget],
+    ) -> Result<(Vec<PreviewedLock>, Vec<BoundHold>), Refusal> {
+        let mut targets = Vec::with_capacity(asked.len());
+        for asked in asked {
+            let unknown = || Refusal::UnknownSource { name: asked.source.clone(), known: Vec::new() };
+            let source = self.board.source(&asked.source).ok_or_else(unknown)?;
+            targets.push(Target { asked, source, key: asked.id.key()?.into(), is_hidden: false });
+        }
+        self.explain_now(action, &targets).await
+    }
+
+    /// Reads the targets again and says of each what would happen to it, and what a permission for it is bound to.
+    async fn explain_now(
+        &self,
+        action: Action,
+        targets: &[Target<'_>],
+    ) -> Result<(Vec<PreviewedLock>, Vec<BoundHold>), Refusal> {
+        self.read_again(targets).await?;
         let mut locks = Vec::with_capacity(targets.len());
         let mut holds = Vec::with_capacity(targets.len());
         let mut bound = HashSet::new();
-        for target in &targets {
+        for target in targets {
             if target.is_hidden {
                 return Err(Refusal::Gone { id: target.asked.id.clone() });
             }
             let found = self.board.lock(target.source.id, target.key.clone()).await?;
             let held = found.held.ok_or_else(|| Refusal::Gone { id: target.asked.id.clone() })?;
-            let (holder, order) = match request.action {
+            let (holder, order) = match action {
                 Action::Release => choose(&held, target.asked)?,
                 Action::EvictWaiter => choose_waiter(&held, target.asked)?,
             };
@@ -88,11 +130,11 @@ impl ReleaseDesk {
                 mode: order.mode,
             };
             let status = target.source.status.borrow().clone();
-            let mut lock = match request.action {
+            let mut lock = match action {
                 Action::Release => explain(&held, holder, &status),
                 Action::EvictWaiter => explain_eviction(&held, holder, &status),
             };
-            if request.action == Action::Release
+            if action == Action::Release
                 && let Some(until) = self.cool_down.until(&hold, clock::now())
             {
                 let text = format!("it was released a moment ago and cannot be released again before {until}");
@@ -101,22 +143,7 @@ impl ReleaseDesk {
             locks.push(lock);
             holds.push(hold);
         }
-
-        let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
-        let confirm = policy::confirm_text(request.action, &names);
-        let reason_pattern =
-            self.demanded(holds.iter().map(|hold| hold.source.as_str())).map(|pattern| pattern.as_str().to_owned());
-        let dry_run_required = holds.len() > 1;
-        let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
-        Ok(PreviewAnswer {
-            ticket,
-            expires_at,
-            confirm,
-            reason_required: true,
-            reason_pattern,
-            dry_run_required,
-            locks,
-        })
+        Ok((locks, holds))
     }
 
     fn targets<'a>(&'a self, request: &'a PreviewRequest, scope: &Scope) -> Result<Vec<Target<'a>>, Refusal> {

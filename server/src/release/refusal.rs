@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use lockkeeper_model::{Holder, LockId, LockIdError, Time, words};
 
+use super::approval::ApprovalRefusal;
 use super::reason::{MAX_REASON_CHARS, MIN_REASON_CHARS};
 use super::ticket::TicketError;
 use crate::access::Right;
@@ -140,6 +141,9 @@ pub enum Refusal {
         /// How many it is for.
         holds: usize,
     },
+    /// It takes a second person, or it was not for this one to decide.
+    #[error(transparent)]
+    Approval(#[from] ApprovalRefusal),
     /// One person too often.
     #[error(
         "you tried {per_minute} releases in a minute, which is as many as one person may; the next may be tried in {} s",
@@ -192,6 +196,7 @@ impl Refusal {
             | Refusal::Reason { .. }
             | Refusal::ReasonPattern { .. }
             | Refusal::DryRunNeeded { .. }
+            | Refusal::Approval(_)
             | Refusal::TooOften { .. }
             | Refusal::Busy
             | Refusal::Closing(_) => true,

@@ -55,7 +55,7 @@ impl Scene {
     }
 
     async fn execute(&self, who: &str, request: &ReleaseRequest) -> Result<Vec<ReleaseResult>, Refusal> {
-        Ok(self.desk.execute(&signed_in(who), request, &Scope::everything()).await?.results)
+        Ok(self.desk.execute(&signed_in(who), request, &Scope::everything(), None).await?.results)
     }
 
     /// What the next attempts are answered with.

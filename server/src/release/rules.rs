@@ -26,6 +26,8 @@ pub struct Rules {
     /// For how long a lock that was released cannot be released again; zero: it can. Of one that several may hold at
     /// once, it is the holder that was freed.
     pub cool_down: Duration,
+    /// Whether a release in production takes another person's approval.
+    pub two_persons: bool,
     /// What a reason has to contain in production.
     pub reason_pattern: Option<ReasonPattern>,
 }
@@ -38,6 +40,7 @@ impl Default for Rules {
             max_locks: MAX_LOCKS,
             attempts_per_minute: DEFAULT_ATTEMPTS_PER_MINUTE,
             cool_down: DEFAULT_COOL_DOWN,
+            two_persons: false,
             reason_pattern: None,
         }
     }

@@ -73,14 +73,14 @@ impl Scene {
             reason: reason.to_owned(),
             ..Default::default()
         };
-        let answer = self.desk.execute(&person(), &request, &Scope::everything()).await?;
+        let answer = self.desk.execute(&person(), &request, &Scope::everything(), None).await?;
         assert_eq!(answer.results.len(), 1);
         Ok(answer.results.into_iter().next().unwrap())
     }
 
     async fn dry_run(&self, request: &ReleaseRequest) {
         let request = ReleaseRequest { dry_run: true, ..request.clone() };
-        self.desk.execute(&person(), &request, &Scope::everything()).await.unwrap();
+        self.desk.execute(&person(), &request, &Scope::everything(), None).await.unwrap();
     }
 
     async fn execute(&self, ticket: &str) -> ReleaseResult {
@@ -250,7 +250,7 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
     let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned(), ..Default::default() };
     scene.dry_run(&request).await;
     scene.fake.asked();
-    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
+    let results = scene.desk.execute(&person(), &request, &Scope::everything(), None).await.unwrap().results;
     for result in results {
         // Carol had it before and has it still: nobody took what was freed.
         let after = result.after.unwrap();
@@ -539,7 +539,7 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
         ..Default::default()
     };
     scene.dry_run(&request).await;
-    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
+    let results = scene.desk.execute(&person(), &request, &Scope::everything(), None).await.unwrap().results;
     let outcomes: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.outcome)).collect();
     assert_eq!(outcomes, [("lock:stock:4711", Outcome::Released), ("lock:b", Outcome::ChangedHands)]);
 }

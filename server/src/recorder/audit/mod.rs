@@ -266,7 +266,7 @@ impl Audit {
     }
 
     /// Entries written since the start, by kind.
-    pub fn written(&self) -> [(AuditKind, u64); 5] {
+    pub fn written(&self) -> [(AuditKind, u64); 6] {
         let counts = &self.0.counts;
         [
             (AuditKind::Intention, &counts.intentions),
@@ -274,6 +274,7 @@ impl Audit {
             (AuditKind::FollowUp, &counts.follow_ups),
             (AuditKind::Refusal, &counts.refusals),
             (AuditKind::DryRun, &counts.dry_runs),
+            (AuditKind::Approval, &counts.approvals),
         ]
         .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
     }
