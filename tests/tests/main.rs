@@ -26,3 +26,4 @@ mod start;
 mod stream;
 mod tls;
 mod trace;
+mod two_credentials;

@@ -14,8 +14,8 @@ use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, app, audit, caller, events, graph, guard, health, locks, metrics, oidc, openapi, releases,
-    session, sign_in, sources, stream, traces,
+    ApiError, AppState, app, approvals, audit, caller, events, graph, guard, health, locks, metrics, oidc, openapi,
+    releases, session, sign_in, sources, stream, traces,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -23,7 +23,7 @@ use super::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 18] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 20] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -37,6 +37,8 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 18] {
         // What can be done about it
         ("/api/v1/releases/preview", post(releases::preview)),
         ("/api/v1/releases", post(releases::execute)),
+        ("/api/v1/approvals", get(approvals::list).post(approvals::ask)),
+        ("/api/v1/approvals/{id}", get(approvals::show).post(approvals::decide)),
         // What was done and refused
         ("/api/v1/audit", get(audit::list)),
         // What only a trace shows

@@ -8,7 +8,7 @@ use super::{ApiError, Identify};
 use crate::access::{Door, Policy};
 use crate::board::Board;
 use crate::recorder::audit::Audit;
-use crate::release::ReleaseDesk;
+use crate::release::{ReleaseDesk, Rules};
 
 /// Browser tabs on the WebSocket at once: a large team on a bad day, with a bound on what each tab may cost together.
 pub(super) const MAX_VIEWERS: usize = 256;
@@ -52,14 +52,14 @@ impl AppState {
     pub fn new(
         board: Board,
         audit: Audit,
-        release_enabled: bool,
+        release: Rules,
         trace_enabled: bool,
         listen: SocketAddr,
         closing: CancellationToken,
     ) -> AppState {
         let door = Arc::new(Door::open());
         AppState {
-            desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled, audit.clone())),
+            desk: Arc::new(ReleaseDesk::new(board.clone(), release, audit.clone())),
             board,
             audit,
             trace_enabled,
