@@ -10,6 +10,8 @@
 //! and what is refused as well.
 
 mod approval;
+#[cfg(test)]
+mod approval_tests;
 mod dry_run;
 mod execution;
 mod limits;
