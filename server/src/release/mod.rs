@@ -14,6 +14,8 @@ mod actions;
 mod actions_tests;
 mod afterwards;
 mod approval;
+#[cfg(test)]
+mod approval_tests;
 mod compare;
 mod context;
 mod dry_run;

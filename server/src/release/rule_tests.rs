@@ -15,16 +15,16 @@ use crate::fake::{Fake, nothing};
 use crate::recorder::audit::{Audit, Filter};
 use crate::source::ReleaseReply;
 
-const ADA: &str = "ada";
+pub(super) const ADA: &str = "ada";
 
 /// `orders` is in production, `other` is not; each has locks `lock:a`, `lock:b` and `lock:c`.
-struct Scene {
-    fake: Fake,
-    audit: Audit,
-    desk: Arc<ReleaseDesk>,
+pub(super) struct Scene {
+    pub(super) fake: Fake,
+    pub(super) audit: Audit,
+    pub(super) desk: Arc<ReleaseDesk>,
 }
 
-fn scene(rules: Rules) -> Scene {
+pub(super) fn scene(rules: Rules) -> Scene {
     let fake = Fake::new(&["orders", "other"]);
     for (name, generation) in [("lock:a", "g1"), ("lock:b", "g2"), ("lock:c", "g3")] {
         fake.hold(name, "alice", generation);
@@ -35,11 +35,11 @@ fn scene(rules: Rules) -> Scene {
     Scene { fake, audit, desk }
 }
 
-fn signed_in(name: &str) -> Actor {
+pub(super) fn signed_in(name: &str) -> Actor {
     Actor { name: name.to_owned(), via: "password".to_owned(), address: None }
 }
 
-fn target(source: &str, key: &str, generation: &str) -> PreviewTarget {
+pub(super) fn target(source: &str, key: &str, generation: &str) -> PreviewTarget {
     PreviewTarget {
         source: source.to_owned(),
         id: LockId::of_key(key.as_bytes()),
@@ -49,22 +49,22 @@ fn target(source: &str, key: &str, generation: &str) -> PreviewTarget {
 }
 
 impl Scene {
-    async fn preview(&self, who: &str, locks: Vec<PreviewTarget>) -> Result<PreviewAnswer, Refusal> {
+    pub(super) async fn preview(&self, who: &str, locks: Vec<PreviewTarget>) -> Result<PreviewAnswer, Refusal> {
         let request = PreviewRequest { locks, action: Action::Release, hold_ms: None };
         self.desk.preview(&signed_in(who), &request, &Scope::everything()).await
     }
 
-    async fn execute(&self, who: &str, request: &ReleaseRequest) -> Result<Vec<ReleaseResult>, Refusal> {
+    pub(super) async fn execute(&self, who: &str, request: &ReleaseRequest) -> Result<Vec<ReleaseResult>, Refusal> {
         Ok(self.desk.execute(&signed_in(who), request, &Scope::everything(), None).await?.results)
     }
 
     /// What the next attempts are answered with.
-    fn replies<const N: usize>(&self, replies: [ReleaseReply; N]) {
+    pub(super) fn replies<const N: usize>(&self, replies: [ReleaseReply; N]) {
         self.fake.with(|world| world.replies.extend(replies.into_iter().map(|reply| (reply, nothing()))));
     }
 
     /// Kind, lock, outcome and sentence of the newest entries of the audit, oldest first.
-    async fn written(&self, newest: usize) -> Vec<(AuditKind, String, String, String)> {
+    pub(super) async fn written(&self, newest: usize) -> Vec<(AuditKind, String, String, String)> {
         let mut entries = self.audit.page(Filter::default(), None, newest).await.unwrap().entries;
         entries.reverse();
         let told = entries
@@ -74,14 +74,14 @@ impl Scene {
     }
 
     /// The keys that the store was asked to free.
-    fn attempts(&self) -> Vec<String> {
+    pub(super) fn attempts(&self) -> Vec<String> {
         let asked = self.fake.asked();
         asked.iter().filter_map(|asked| Some(asked.strip_prefix("release ")?.split(' ').next()?.to_owned())).collect()
     }
 }
 
 /// What was previewed, confirmed as it should be.
-fn confirmed(preview: &PreviewAnswer, reason: &str) -> ReleaseRequest {
+pub(super) fn confirmed(preview: &PreviewAnswer, reason: &str) -> ReleaseRequest {
     ReleaseRequest {
         ticket: preview.ticket.clone(),
         confirm: preview.confirm.clone(),
@@ -90,13 +90,13 @@ fn confirmed(preview: &PreviewAnswer, reason: &str) -> ReleaseRequest {
     }
 }
 
-const RELEASED: ReleaseReply = ReleaseReply::Released { woken: None };
+pub(super) const RELEASED: ReleaseReply = ReleaseReply::Released { woken: None };
 
-fn gone() -> ReleaseReply {
+pub(super) fn gone() -> ReleaseReply {
     ReleaseReply::Gone
 }
 
-fn only(results: &[ReleaseResult]) -> Outcome {
+pub(super) fn only(results: &[ReleaseResult]) -> Outcome {
     let [result] = results else { panic!("{results:#?}") };
     result.outcome
 }
