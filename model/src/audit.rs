@@ -41,6 +41,10 @@ pub enum AuditKind {
     FollowUp,
     /// Somebody asked for something and was turned away; nothing was tried.
     Refusal,
+    /// Somebody asked what an attempt would come to; nothing was tried.
+    DryRun,
+    /// A second person was asked for their approval, gave or denied it, it was used, or was done without.
+    Approval,
 }
 
 impl AuditKind {
@@ -52,6 +56,8 @@ impl AuditKind {
             AuditKind::Completion => "completion",
             AuditKind::FollowUp => "follow_up",
             AuditKind::Refusal => "refusal",
+            AuditKind::DryRun => "dry_run",
+            AuditKind::Approval => "approval",
         }
     }
 }
@@ -69,7 +75,7 @@ pub struct AuditEntry {
     pub at: Time,
     /// What it tells.
     pub kind: AuditKind,
-    /// The `seq` of the intention that this belongs to; null for an intention and for a refusal.
+    /// The `seq` of the intention that this belongs to; null where it belongs to none.
     pub attempt: Option<u64>,
     /// Who asked.
     pub actor: Actor,

@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+mod approval;
 mod audit;
 mod graph;
 mod id;
@@ -20,6 +21,10 @@ mod verdict;
 pub mod wire;
 pub mod words;
 
+pub use approval::{
+    Approval, ApprovalLock, ApprovalNeed, ApprovalRequest, ApprovalState, Approvals, Decision, DecisionRequest,
+    ShownApproval,
+};
 pub use audit::{Actor, AuditChain, AuditEntry, AuditKind, AuditPage};
 pub use graph::{ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, LinkBasis, Party, WaitGraph};
 pub use id::{LockId, LockIdError, encode_token};

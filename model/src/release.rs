@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Holder, LockId, Time, Waiters};
+use crate::{ApprovalNeed, Holder, LockId, Time, Waiters};
 
 /// Asks what a release would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,15 @@ pub struct PreviewAnswer {
     pub confirm: String,
     /// Whether a reason must be given.
     pub reason_required: bool,
+    /// A regular expression that the reason has to contain; null where any reason will do.
+    #[serde(default)]
+    pub reason_pattern: Option<String>,
+    /// Whether the ticket has to be used for a dry run first, because it is for more than one hold.
+    #[serde(default)]
+    pub dry_run_required: bool,
+    /// Whether another person has to approve this first, and how far that is; null where nobody has to.
+    #[serde(default)]
+    pub approval: Option<ApprovalNeed>,
     /// What would happen, lock by lock.
     pub locks: Vec<PreviewedLock>,
 }
@@ -218,14 +227,14 @@ pub struct Collateral {
 pub struct Warning {
     /// A stable word: `holder_alive`, `no_owner`, `shared_token`, `no_fencing`, `never_renews`, `unsafe_unlock`,
     /// `came_back`, `comes_back`, `not_live`, `production`, `waiter_alive`, `waiter_not_proven_dead`,
-    /// `unreachable_masters`, `other_locks`, `taken_meanwhile`, `no_expiry`, `former_may_have_noticed`.
+    /// `unreachable_masters`, `other_locks`, `taken_meanwhile`, `no_expiry`, `former_may_have_noticed`, `cooling_down`.
     pub code: String,
     /// The sentence for the person.
     pub text: String,
 }
 
 /// Asks for what was previewed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseRequest {
@@ -237,6 +246,17 @@ pub struct ReleaseRequest {
     /// Why.
     #[serde(default)]
     pub reason: String,
+    /// Only looks and compares again, and says what would happen. Needs neither `confirm` nor `reason`, changes nothing,
+    /// and the ticket is still good afterwards.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// One after the other; after the first that is not freed, the others are not tried.
+    #[serde(default)]
+    pub stop_at_first_failure: bool,
+    /// Without the second person that is needed: for whoever has signed in within the last five minutes. Everybody who sees
+    /// the locks is told. Means nothing where nobody else is needed.
+    #[serde(default)]
+    pub break_glass: bool,
 }
 
 /// What became of each lock.
@@ -295,6 +315,8 @@ pub struct NodeRelease {
 pub enum Outcome {
     /// Freed.
     Released,
+    /// In a dry run only: it is as it was previewed, and would be done. Nothing was done.
+    WouldRelease,
     /// Freed and kept closed: an operator holds it.
     Held,
     /// The operator's hold ends at another time now.

@@ -327,6 +327,7 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
             }
             Ask::Viewer { frame, .. } => world.frames.push(frame),
             Ask::Leave { viewer } => world.asked.push(format!("leave {viewer}")),
+            Ask::Announce { what } => world.asked.push(format!("announce {what:?}")),
             Ask::Releasing { key, .. } => world.asked.push(format!("releasing {}", text(&key))),
             Ask::PuttingBack { key, token, .. } => {
                 let what = if token.is_some() { "putting back" } else { "not put back" };

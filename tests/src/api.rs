@@ -1,9 +1,12 @@
+use std::path::Path;
+
 use lockkeeper_model::{
     Coverage, Event, Lock, LockId, PreviewAnswer, PreviewRequest, PreviewTarget, Problem, ReleaseAnswer,
     ReleaseRequest, SourceState, SourceStatus, Time,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
+use reqwest::header::HeaderName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -82,6 +85,34 @@ impl Api {
     pub fn new(address: &str) -> Api {
         let http = reqwest::Client::builder().timeout(crate::DEADLINE).no_proxy().build().unwrap();
         Api { http, base: format!("http://{address}") }
+    }
+
+    /// The same server, asked with this header each time.
+    ///
+    /// # Panics
+    /// When it cannot be a header.
+    #[must_use]
+    pub fn with(&self, name: &'static str, value: &str) -> Api {
+        let headers = [(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect();
+        let http = reqwest::Client::builder().timeout(crate::DEADLINE).no_proxy().default_headers(headers);
+        Api { http: http.redirect(reqwest::redirect::Policy::none()).build().unwrap(), base: self.base.clone() }
+    }
+
+    /// The same server, asked as whoever has this token.
+    #[must_use]
+    pub fn bearing(&self, token: &str) -> Api {
+        self.with("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Speaks TLS to the server at `host:port`, and trusts nobody but the authority in this file.
+    ///
+    /// # Panics
+    /// When the file holds no certificate.
+    #[must_use]
+    pub fn over_tls(address: &str, ca: &Path) -> Api {
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
+        let http = reqwest::Client::builder().timeout(crate::DEADLINE).no_proxy().tls_built_in_root_certs(false);
+        Api { http: http.add_root_certificate(ca).build().unwrap(), base: format!("https://{address}") }
     }
 
     /// Any request.
@@ -206,10 +237,22 @@ impl Api {
         (answer.status, answer.json())
     }
 
+    /// Asks what releasing what was previewed would come to.
+    pub async fn dry_run(&self, preview: &PreviewAnswer) -> (u16, ReleaseAnswer) {
+        let request = ReleaseRequest { ticket: preview.ticket.clone(), dry_run: true, ..Default::default() };
+        let answer = self.post("/api/v1/releases", &request).await;
+        assert!(matches!(answer.status, 200 | 409 | 502), "{answer:#?}");
+        (answer.status, answer.json())
+    }
+
     /// Releases, with whatever comes back.
     pub async fn try_release(&self, ticket: &str, confirm: &str, reason: &str) -> Answer {
-        let request =
-            ReleaseRequest { ticket: ticket.to_owned(), confirm: confirm.to_owned(), reason: reason.to_owned() };
+        let request = ReleaseRequest {
+            ticket: ticket.to_owned(),
+            confirm: confirm.to_owned(),
+            reason: reason.to_owned(),
+            ..Default::default()
+        };
         self.post("/api/v1/releases", &request).await
     }
 

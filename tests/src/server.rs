@@ -3,19 +3,35 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::{Api, DEADLINE, RedisServer, until, until_some};
+use crate::{Api, DEADLINE, RedisServer, store, until, until_some};
 
 /// The `lockkeeper` binary, running. Ends with the value; what it said is shown when the test fails.
 #[derive(Debug)]
 pub struct Server {
     process: Child,
     address: String,
+    scheme: &'static str,
     said: Arc<Mutex<Vec<String>>>,
     _dir: TempDir,
+}
+
+/// Tests release the same lock again at once, and more often than hands can.
+pub const HURRIED: &str = "[release]\ncool_down = 0\nattempts_per_minute = 1000000\n";
+
+/// The rules of `docs/security.md`: for the user that watches and for the one that releases.
+///
+/// # Panics
+/// When there are not two.
+#[must_use]
+pub fn security_acl() -> [Vec<&'static str>; 2] {
+    let lines = include_str!("../../docs/security.md").lines();
+    let rules: Vec<Vec<&str>> =
+        lines.filter_map(|line| line.strip_prefix("ACL ")).map(|line| line.split(' ').collect()).collect();
+    rules.try_into().expect("two users")
 }
 
 /// How a [`Server`] is to be started.
@@ -35,7 +51,24 @@ impl Server {
 
     /// One that watches this store, has seen it whole and lets people release.
     pub async fn releasing(redis: &RedisServer) -> Server {
-        let server = Server::serve().redis(&redis.url()).arg("--allow-release").start().await;
+        let server = Server::serve().redis(&redis.url()).arg("--allow-release").config(HURRIED).start().await;
+        server.ready().await;
+        server
+    }
+
+    /// One that watches as a user who can change nothing and releases as another, both as `docs/security.md` has them.
+    ///
+    /// # Panics
+    /// When the users cannot be made.
+    pub async fn releasing_apart(redis: &RedisServer) -> Server {
+        let admin = redis.client().await;
+        for rules in security_acl() {
+            let _: String = store(&admin, "ACL", rules).await;
+        }
+        let url = |user: &str| redis.url_as(user, "secret");
+        let (watching, releasing) = (url("lockkeeper-watch"), url("lockkeeper-release"));
+        let source = format!("[[source]]\nurl = '{watching}'\nrelease_url = '{releasing}'\n{HURRIED}");
+        let server = Server::serve().arg("--allow-release").config(&source).start().await;
         server.ready().await;
         server
     }
@@ -79,7 +112,7 @@ impl Server {
     /// The dashboard.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        format!("{}://{}/", self.scheme, self.address)
     }
 
     /// Everything it wrote so far.
@@ -193,8 +226,8 @@ impl ServerBuilder {
         let said = Arc::default();
         collect(process.stdout.take().unwrap(), Arc::clone(&said));
         collect(process.stderr.take().unwrap(), Arc::clone(&said));
-        let mut server = Server { process, address: String::new(), said, _dir: self.dir };
-        server.address = until_some("the server to say where it serves", async || {
+        let mut server = Server { process, address: String::new(), scheme: "http", said, _dir: self.dir };
+        (server.scheme, server.address) = until_some("the server to say where it serves", async || {
             if let Some(status) = server.process.try_wait().unwrap() {
                 panic!("the server ended with {status} before it served");
             }
@@ -215,9 +248,27 @@ impl ServerBuilder {
 }
 
 /// The address in ``… on http://127.0.0.1:7420/``.
-fn announced(said: &str) -> Option<String> {
-    let (_, rest) = said.lines().find(|line| line.starts_with("Lockkeeper "))?.split_once("http://")?;
-    Some(rest.trim_end_matches('/').to_owned())
+fn announced(said: &str) -> Option<(&'static str, String)> {
+    let line = said.lines().find(|line| line.starts_with("Lockkeeper "))?;
+    let (before, rest) = line.split_once("://")?;
+    let scheme = if before.ends_with("https") { "https" } else { "http" };
+    Some((scheme, rest.trim_end_matches('/').to_owned()))
+}
+
+/// Runs `lockkeeper` with these arguments to its end; `stdin` is what it reads.
+///
+/// # Panics
+/// When it does not end.
+pub async fn lockkeeper(args: &[&str], stdin: &str) -> Output {
+    let dir = TempDir::new().unwrap();
+    let mut command = Command::new(binary());
+    command.current_dir(dir.path()).args(args).stdin(Stdio::piped()).kill_on_drop(true);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = process.stdin.take().unwrap();
+    // A program that reads nothing may be gone by now.
+    let _ = input.write_all(stdin.as_bytes()).await;
+    drop(input);
+    timeout(DEADLINE, process.wait_with_output()).await.expect("the program to end by itself").unwrap()
 }
 
 fn collect(from: impl AsyncRead + Unpin + Send + 'static, into: Arc<Mutex<Vec<String>>>) {

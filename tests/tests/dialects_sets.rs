@@ -26,7 +26,7 @@ struct Scene {
 impl Scene {
     async fn set() -> Scene {
         let redis = RedisServer::start().await;
-        let server = Server::releasing(&redis).await;
+        let server = Server::releasing_apart(&redis).await;
         let (api, store) = (server.api(), redis.client().await);
         Scene { _redis: redis, _server: server, api, store }
     }

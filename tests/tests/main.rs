@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, and so do its helpers")]
 
+mod access;
 mod accessibility;
 mod actions;
 mod audit;
@@ -25,3 +26,4 @@ mod start;
 mod stream;
 mod tls;
 mod trace;
+mod two_credentials;

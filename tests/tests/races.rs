@@ -77,6 +77,7 @@ async fn round(api: &Api, pairs: Vec<(LockClient, LockClient)>, spread: Duration
     let answer = api.try_preview(&locks.iter().collect::<Vec<_>>()).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let preview: PreviewAnswer = answer.json();
+    api.dry_run(&preview).await;
 
     let waiting: Vec<_> = pairs.iter().map(|(_, b)| tokio::spawn(take_without_pause(b.clone()))).collect();
     let moves = pairs.iter().map(|(a, _)| {

@@ -253,6 +253,11 @@ async fn several_locks_are_released_with_one_ticket_each_for_itself() {
     let preview: lockkeeper_model::PreviewAnswer = answer.json();
     assert_eq!(preview.confirm, "release 3 locks");
     assert!(holders[1].release().await && holders[1].fresh().take().await);
+    assert_eq!(scene.api.try_release(&preview.ticket, &preview.confirm, "a test").await.status, 422, "no dry run yet");
+    let (status, answer) = scene.api.dry_run(&preview).await;
+    let outcomes: Vec<_> = answer.results.iter().map(|result| result.outcome).collect();
+    let would = [Outcome::WouldRelease, Outcome::ChangedHands, Outcome::WouldRelease];
+    assert_eq!((status, outcomes), (200, would.to_vec()));
     let (status, answer) = scene.api.release(&preview).await;
     let outcomes: Vec<_> = answer.results.iter().map(|result| result.outcome).collect();
     assert_eq!((status, outcomes), (200, vec![Outcome::Released, Outcome::ChangedHands, Outcome::Released]));

@@ -65,6 +65,19 @@ pub enum Ask {
     Connection { holder: Box<FormerHolder>, answer: oneshot::Sender<Option<Connection>> },
     /// The attempt ended: whether it freed the hold, so that the end can be attributed.
     Released { source: SourceId, key: Bytes, freed: bool },
+    /// A release is carried out without the second person that is needed.
+    Announce { what: BreakGlass },
+}
+
+/// A release that is carried out without the second person that is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakGlass {
+    /// Who does it.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// The locks, by their sources' names.
+    pub locks: Vec<(String, LockId)>,
 }
 
 /// A page of locks.
@@ -313,6 +326,14 @@ impl Board {
     /// When the server is shutting down.
     pub async fn released(&self, source: SourceId, key: Bytes, freed: bool) -> Result<(), BoardClosed> {
         self.asks.send(Ask::Released { source, key, freed }).await.map_err(|_| BoardClosed)
+    }
+
+    /// Tells every viewer who sees one of the locks.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn announce(&self, what: BreakGlass) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Announce { what }).await.map_err(|_| BoardClosed)
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, BoardClosed> {

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockkeeper_model::wire::{ClientFrame, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
-use lockkeeper_model::{Event, FeedKind, MAX_LIMIT, SourceState, Time, TransitionKind};
+use lockkeeper_model::{Event, FeedKind, LockId, MAX_LIMIT, SourceState, Time, TransitionKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ask, Board, EventFilter, Found, Held, Listing, SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer, Waits,
+    Ask, Board, BreakGlass, EventFilter, Found, Held, Listing, SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer,
+    Waits,
 };
 use crate::access::{Reach, Right, Scope};
 use crate::clock;
@@ -279,6 +280,7 @@ impl Task {
             }
             Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
             Ask::Leave { viewer } => self.views.leave(viewer),
+            Ask::Announce { what } => self.announce(&what, now),
             Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token, now),
             Ask::PuttingBack { source, key, token } => self.registry.putting_back(source, &key, token.as_deref()),
             Ask::Raised { source, key, token, value } => {
@@ -296,6 +298,23 @@ impl Task {
                 self.took_note();
             }
         }
+    }
+
+    /// Tells each viewer of those of the locks that there are for them.
+    fn announce(&mut self, what: &BreakGlass, now: Time) {
+        for reach in self.views.reaches() {
+            let seen = |(source, id): &&(String, LockId)| id.key().is_ok_and(|key| reach.has(source, &key));
+            let locks: Vec<(String, LockId)> = what.locks.iter().filter(seen).cloned().collect();
+            if locks.is_empty() {
+                continue;
+            }
+            let (by, reason) = (what.by.clone(), what.reason.clone());
+            self.views.announce(
+                &reach,
+                &ServerFrame::Notice { at: now.0, code: "break_glass".to_owned(), by, reason, locks },
+            );
+        }
+        self.unflushed = true;
     }
 
     fn answer_waiting_lists(&mut self, now: Time) {

@@ -1,6 +1,7 @@
 //! Configurations as data: what was given on the left, what comes of it or the exact complaint on the right.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lockkeeper_model::FeedKind;
 
@@ -9,6 +10,7 @@ use super::error::{ConfigError, Given, Place};
 use super::file::File;
 use super::{Config, DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS};
 use crate::access::{Person, Right, Via};
+use crate::release::Rules;
 
 fn flag<T>(value: T, name: &'static str) -> Given<T> {
     Given::new(value, Place::Flag(name))
@@ -29,7 +31,7 @@ fn complains(toml: &str, message: &str) {
 fn nothing_given_watches_the_local_redis_read_only_and_listens_on_this_machine() {
     let config = config(Settings::default(), "").unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7420");
-    assert!(!config.release_enabled);
+    assert!(!config.release.enabled);
     assert_eq!((config.trace_limit(), config.trace_max_commands_per_second), (None, 20_000));
     assert_eq!(config.log_format, LogFormat::Text);
     let [source] = config.sources.as_slice() else { panic!("{config:?}") };
@@ -50,6 +52,48 @@ fn several_masters_are_one_source() {
     assert_eq!((redlock.name.as_str(), names), ("a:6379 and 2 more", vec!["a:6379", "b:6379/2", "c:6379"]));
     assert!(redlock.masters.iter().all(|master| master.release_enabled && master.patterns == ["lock:*"]));
     assert!(!format!("{config:?} {redlock:?}").contains("hunter2"));
+}
+
+#[test]
+fn releasing_may_take_a_credential_of_its_own_for_the_same_store() {
+    let source = |more: &str| format!("[[source]]\nurl = 'redis://watch:hunter2@a/2'\n{more}");
+    let config = config(Settings::default(), &source("release_url = 'redis://free:hunter2@a:6379/2'")).unwrap();
+    let redis = config.sources[0].to_redis(true, None, false);
+    assert_eq!(redis.release_credentials.as_ref().unwrap().user.as_deref(), Some("free"));
+    assert_eq!(redis.credentials.user.as_deref(), Some("watch"));
+    assert!(!format!("{config:?} {redis:?}").contains("hunter2"));
+    for elsewhere in ["redis://free:hunter2@b/2", "redis://free:hunter2@a/3", "rediss://free:hunter2@a/2"] {
+        let shown = elsewhere.replace("free:hunter2@", "").replace("/2", ":6379/2").replace("/3", ":6379/3");
+        complains(
+            &source(&format!("release_url = '{elsewhere}'")),
+            &format!(
+                "lockkeeper.toml:3:15: `source.release_url` is `{shown}`, expected `redis://a:6379/2` with another user and \
+                 password: it must lead to the store that is watched"
+            ),
+        );
+    }
+    complains(
+        &source("release_urls = ['redis://free:hunter2@a/2']"),
+        "lockkeeper.toml:3:16: `source.release_urls` belongs to `kind = \"redlock\"`",
+    );
+}
+
+#[test]
+fn each_master_may_take_a_credential_of_its_own_for_releasing() {
+    let quorum = "[[source]]\nkind = 'redlock'\nurls = ['redis://a', 'redis://b', 'redis://c']\n";
+    let text = format!("{quorum}release_urls = ['redis://x:1@a', 'redis://y:2@b', 'redis://z:3@c']");
+    let config = config(Settings::default(), &text).unwrap();
+    let redlock = config.sources[0].to_redlock(true, None, false).unwrap();
+    let users = redlock.masters.iter().map(|master| master.release_credentials.clone().unwrap().user.unwrap());
+    assert_eq!(users.collect::<Vec<_>>(), ["x", "y", "z"]);
+    complains(
+        &format!("{quorum}release_urls = ['redis://x:hunter2@a']"),
+        "lockkeeper.toml:4:16: `source.release_urls` is `1 URL`, expected one for each of the 3 in `urls`, in the same order",
+    );
+    complains(
+        &format!("{quorum}release_url = 'redis://x:hunter2@a'"),
+        "lockkeeper.toml:4:15: `source.release_url` belongs to `kind = \"redis\"`; a Redlock quorum has `release_urls`",
+    );
 }
 
 #[test]
@@ -84,7 +128,7 @@ fn every_key_of_the_file_is_understood() {
     assert_eq!(config.listen.to_string(), "[::1]:7500");
     assert_eq!(config.data_dir, Some(PathBuf::from("/tmp")));
     assert_eq!(config.log_format, LogFormat::Json);
-    assert!(config.release_enabled);
+    assert!(config.release.enabled);
     assert_eq!(config.trace_limit(), Some(7_000));
     let [orders, other] = config.sources.as_slice() else { panic!("{config:?}") };
     assert_eq!(orders.name, "orders");
@@ -114,7 +158,7 @@ fn flags_win_over_the_file() {
     )
     .unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7421");
-    assert!(!config.release_enabled);
+    assert!(!config.release.enabled);
     let named: Vec<_> = config.sources.iter().map(|source| (source.name.as_str(), source.patterns.len())).collect();
     assert_eq!(named, [("a:6379", 1), ("a:6379 (2)", 1)]);
     assert_eq!(config.sources[0].reconcile_ms, DEFAULT_RECONCILE_MS);
@@ -134,12 +178,12 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
         "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
-         role, release, trace, audit",
+         access, role, tls, release, trace, audit",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
-        "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, tls, \
-         sentinel, patterns, environment, budget, feed, reconcile, reports",
+        "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, release_url, \
+         release_urls, tls, sentinel, patterns, environment, budget, feed, reconcile, reports",
     );
     complains(
         "[[source]]\nurl = 'redis://a'\nbudget = { commands = 1 }",
@@ -254,6 +298,8 @@ fn roles_are_granted_to_groups() {
         name = "look"
         groups = ["sre"]
         rights = ["view"]
+        [access]
+        tokens_file = "tokens.toml"
         "#,
     )
     .unwrap();
@@ -301,6 +347,115 @@ fn a_wrong_role_is_refused_with_its_place() {
 }
 
 #[test]
+fn the_rules_of_a_release_are_understood_and_checked() {
+    let text =
+        "[release]\nenabled = true\nmax_locks = 5\nattempts_per_minute = 3\ncool_down = 0\nreason_pattern = 'INC-\\d+'";
+    let rules = config(Settings::default(), text).unwrap().release;
+    assert_eq!((rules.max_locks, rules.attempts_per_minute.get(), rules.cool_down), (5, 3, Duration::ZERO));
+    assert_eq!(rules.reason_pattern.unwrap().as_str(), r"INC-\d+");
+    assert_eq!(config(Settings::default(), "").unwrap().release, Rules::default());
+    complains(
+        "[release]\nmax_locks = 101",
+        "lockkeeper.toml:2:13: `release.max_locks` is `101`, expected 1 to 100, which is as many as one ticket can carry",
+    );
+    complains(
+        "[release]\nattempts_per_minute = 0",
+        "lockkeeper.toml:2:23: `release.attempts_per_minute` is `0`, expected a whole number above 0",
+    );
+    complains(
+        "[release]\nenabled = true\nreason_pattern = 'INC-('",
+        "lockkeeper.toml:3:18: `release.reason_pattern` is `INC-(`, expected a regular expression that reasons are to \
+         contain, such as `INC-\\d+` (unclosed group)",
+    );
+    complains(
+        "[release]\ncool_down = '2d'",
+        "lockkeeper.toml:2:13: `release.cool_down` is `2d`, expected seconds, or a duration such as `\"90s\"`, `\"5m\"` or \
+         `\"1h\"`, from 0 s to 24 h",
+    );
+}
+
+#[test]
+fn roles_that_would_keep_nobody_from_anything_are_refused() {
+    complains(
+        ROLE,
+        "lockkeeper.toml:1:1: `role` cannot be used: without `[access]` nobody is asked who they are, and whoever reaches \
+         this server may do everything; say there how people sign in, for example `users_file = \"users.toml\"`",
+    );
+}
+
+const ROLE: &str = "[[role]]\nname = 'oncall'\nrights = ['view']\n";
+
+#[test]
+fn access_is_understood_and_opens_other_addresses() {
+    let text = format!(
+        "{ROLE}[access]\ntokens_file = '/nowhere/tokens.toml'\nurl = 'https://locks.example.org'\nidle = '5m'\n\
+         absolute = '8h'\n[access.proxy]\nheader = 'X-Forwarded-User'\ngroups_header = 'X-Forwarded-Groups'\n\
+         peers = ['10.0.0.0/8', '192.0.2.1', '::1']\n[access.oidc]\nissuer = 'https://login.example.org/realm'\n\
+         client_id = 'lockkeeper'\n"
+    );
+    let settings = Settings { listen: Some(flag("0.0.0.0:7420".into(), "--listen")), ..Settings::default() };
+    let access = config(settings, &text).unwrap().access;
+    assert!(access.is_configured() && access.secure);
+    assert_eq!((access.limits.idle.as_secs(), access.limits.absolute.as_secs()), (300, 28_800));
+    let proxy = access.proxy.unwrap();
+    assert_eq!((proxy.header.as_str(), proxy.peers.len()), ("x-forwarded-user", 3));
+    let oidc = access.oidc.unwrap();
+    assert_eq!(oidc.redirect.as_str(), "https://locks.example.org/auth/callback");
+    assert_eq!(
+        (oidc.scopes.join(" "), oidc.name_claim, oidc.groups_claim),
+        ("profile".into(), "preferred_username".into(), "groups".into())
+    );
+    assert!(!config(Settings::default(), "").unwrap().access.is_configured());
+}
+
+#[test]
+fn access_that_lets_nobody_in_or_everybody_is_refused() {
+    complains(
+        "[access]\nidle = '5m'",
+        "lockkeeper.toml:1:1: `access` cannot be used: it names no way to show who one is, expected one of users_file, \
+         tokens_file, proxy, oidc",
+    );
+    complains(
+        "[access]\ntokens_file = 't'",
+        "lockkeeper.toml:1:1: `access` cannot be used: without a `[[role]]` nobody who signs in may do anything, expected for \
+         example `role = [{ name = \"oncall\", groups = [\"oncall\"], rights = [\"view\", \"release\"] }]`",
+    );
+    complains(
+        &format!("{ROLE}[access]\nusers_file = '/nowhere/users.toml'"),
+        "lockkeeper.toml:5:14: `access.users_file` cannot be used: there is no file `/nowhere/users.toml`; `lockkeeper user \
+         add NAME` makes it",
+    );
+    complains(
+        &format!("{ROLE}[access.proxy]\nheader = 'X-User'"),
+        "lockkeeper.toml:4:1: `access.proxy.peers` is missing, expected the addresses that the header is believed from, such \
+         as `[\"10.0.0.0/8\"]`",
+    );
+    complains(
+        &format!("{ROLE}[access.proxy]\nheader = 'X-User'\npeers = ['everywhere']"),
+        "lockkeeper.toml:6:10: `access.proxy.peers` is `everywhere`, expected an address or a network such as `10.0.0.0/8`",
+    );
+    complains(
+        &format!("{ROLE}[access.oidc]\nissuer = 'http://login.example.org'\nclient_id = 'l'"),
+        "lockkeeper.toml:5:10: `access.oidc.issuer` is `http://login.example.org`, expected a URL with `https`, exactly as \
+         the provider calls itself",
+    );
+    complains(
+        &format!("{ROLE}[access.oidc]\nissuer = 'https://login.example.org'\nclient_id = 'l'"),
+        "lockkeeper.toml:4:1: `access.oidc` cannot be used: the provider must know where to send people back to: set `url = \
+         \"https://…\"` under `[access]`",
+    );
+    complains(
+        &format!("{ROLE}[access]\ntokens_file = 't'\nurl = 'https://locks.example.org/locks'"),
+        "lockkeeper.toml:6:7: `access.url` cannot be used: expected the address that browsers come to, such as \
+         `https://locks.example.org`",
+    );
+    complains(
+        "[tls]\ncert = 'cert.pem'",
+        "lockkeeper.toml:1:1: `tls` cannot be used: it needs both `cert` and `key`, files in PEM form",
+    );
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_not_quoted() {
     for broken in ["[[source]]\nurl = \"redis://:hunter2@a", "[[source]]\nurl = redis://:hunter2@a", "hunter2"] {
         let error = File::parse(Path::new("x.toml"), broken).unwrap_err();
@@ -325,22 +480,29 @@ fn an_address_that_others_can_reach_is_refused_with_a_way_out() {
     for address in ["0.0.0.0:7420", "192.168.1.5:7420", "[::]:7420"] {
         let settings = Settings { listen: Some(flag(address.into(), "--listen")), ..Settings::default() };
         let error = config(settings, "").unwrap_err();
-        assert!(error.to_string().contains("no access control"), "{error}");
-        assert!(error.hint().unwrap().contains("ssh -L 7420:127.0.0.1:7420"), "{error:?}");
+        assert!(error.to_string().contains("nothing says who may come"), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("ssh -L 7420:127.0.0.1:7420"), "{hint}");
+        // What is offered as a way out is one.
+        let lines: String =
+            hint.lines().filter_map(|line| line.strip_prefix("  ")).map(|line| format!("{line}\n")).collect();
+        assert_eq!(lines.lines().count(), 3, "{hint}");
+        let file = File::parse(Path::new("lockkeeper.toml"), &lines).unwrap();
+        assert!(file.access.is_some() && file.tls.is_some() && file.roles.len() == 1);
     }
 }
 
 #[test]
 fn the_demo_lets_people_release_and_trace_unless_told_otherwise() {
     let demo = Config::for_demo(Settings::default(), None).unwrap();
-    assert!(demo.release_enabled && demo.trace_enabled);
+    assert!(demo.release.enabled && demo.trace_enabled);
     let off = Settings {
         allow_release: Some(flag(false, "--allow-release")),
         allow_trace: Some(flag(false, "--allow-trace")),
         ..Settings::default()
     };
     let off = Config::for_demo(off, None).unwrap();
-    assert!(!off.release_enabled && !off.trace_enabled);
+    assert!(!off.release.enabled && !off.trace_enabled);
 }
 
 #[test]

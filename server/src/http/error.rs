@@ -1,4 +1,6 @@
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use std::time::Duration;
+
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lockkeeper_model::{Holder, Problem, QuestionError, words};
@@ -6,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::board::BoardClosed;
-use crate::release::Refusal;
+use crate::release::{ApprovalRefusal, Refusal, seconds};
 
 /// Everything that can go wrong at the rim, as `application/problem+json`. What a browser reads here carries neither
 /// addresses nor credentials.
@@ -50,6 +52,13 @@ impl ApiError {
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> ApiError {
         self.0.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub(super) fn retry_after(mut self, seconds: u32) -> ApiError {
+        self.0.retry_after_s = Some(seconds);
         self
     }
 
@@ -114,6 +123,9 @@ impl IntoResponse for ApiError {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = retry_after_s {
             headers.insert(RETRY_AFTER, seconds.into());
         }
@@ -133,6 +145,45 @@ impl From<QuestionError> for ApiError {
     }
 }
 
+fn approval(refusal: &ApprovalRefusal, detail: String) -> ApiError {
+    let forbidden = |kind: &str, title: &str| ApiError::new(StatusCode::FORBIDDEN, kind, title, detail.clone());
+    let conflict = |kind: &str, title: &str| ApiError::new(StatusCode::CONFLICT, kind, title, detail.clone());
+    match refusal {
+        ApprovalRefusal::Needed(_) => forbidden("approval-needed", "Another person has to approve this").hint(
+            "nothing was tried and the ticket is still good for its minute; send it with your reason to POST \
+             /api/v1/approvals, and preview again when it is approved",
+        ),
+        ApprovalRefusal::NotSignedIn => forbidden("sign-in-needed", "Not for a token")
+            .hint("sign in as a person; a token can neither ask for an approval nor give one"),
+        ApprovalRefusal::StaleSignIn => forbidden("sign-in-needed", "Sign in again")
+            .hint("nothing was tried and the ticket is still good for its minute; a token or a proxy is no sign-in"),
+        ApprovalRefusal::SamePerson => forbidden("same-person", "It takes another person")
+            .hint("somebody else with the right `approve` on every lock of it can decide it"),
+        ApprovalRefusal::Unknown => ApiError::not_found("no-such-approval", "No such approval", detail)
+            .hint("approvals end after ten minutes, when they are used, and when the server starts anew"),
+        ApprovalRefusal::NotNeeded => {
+            conflict("approval-not-needed", "Nobody else is needed").hint("send the ticket to POST /api/v1/releases")
+        }
+        ApprovalRefusal::Decided(_) => {
+            conflict("approval-decided", "It was decided already").hint("nothing was changed")
+        }
+        ApprovalRefusal::TooMany => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many approvals are open", detail)
+                .hint("have some decided first")
+                .retry_after(60)
+        }
+        ApprovalRefusal::NotWritten(_) => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "audit", "The audit cannot be written", detail)
+                .hint("nothing was tried, approved or denied; see the server's log")
+        }
+    }
+}
+
+/// Whole seconds after which a wait is over.
+fn whole_seconds(wait: Duration) -> u32 {
+    u32::try_from(seconds(wait)).unwrap_or(u32::MAX)
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
         use crate::release::TicketError;
@@ -145,7 +196,9 @@ impl From<Refusal> for ApiError {
                 ApiError::new(StatusCode::FORBIDDEN, "not-allowed", "Not allowed", detail)
                     .hint("whoever runs this server grants rights to roles: `[[role]]` in lockkeeper.toml")
             }
-            Refusal::Count(_) | Refusal::Twice { .. } | Refusal::Id(_) => ApiError::bad_request("bad-locks", detail),
+            Refusal::Count { .. } | Refusal::Twice { .. } | Refusal::Id(_) => {
+                ApiError::bad_request("bad-locks", detail)
+            }
             Refusal::UnknownSource { name, known } => ApiError::unknown_source(StatusCode::BAD_REQUEST, &name, &known),
             Refusal::Unreadable { .. } => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "source-down", "The store does not answer", detail)
@@ -179,6 +232,36 @@ impl From<Refusal> for ApiError {
                         .hint("nothing was tried and the ticket is still good; try again in a moment");
                 error.0.retry_after_s = Some(2);
                 error
+            }
+            Refusal::ReasonPattern { .. } => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-pattern", "The reason lacks something", detail)
+                    .hint("nothing was tried and the ticket is still good; the pattern is a regular expression")
+            }
+            Refusal::DryRunNeeded { .. } => ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "dry-run-needed",
+                "A dry run is needed first",
+                detail,
+            )
+            .hint("nothing was tried; send the same ticket with `dry_run: true`, read the results, then send it again"),
+            Refusal::Approval(refusal) => approval(&refusal, detail),
+            Refusal::TooOften { wait, .. } => {
+                let hint = "nothing was tried and the ticket is still good for its minute";
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-often", "Too many releases", detail)
+                    .hint(hint)
+                    .retry_after(whole_seconds(wait))
+            }
+            Refusal::CoolingDown { until, .. } => {
+                let wait = Duration::from_millis(until.since(crate::clock::now()).max(0).unsigned_abs());
+                let hint = "nothing was tried; look at who has it now before trying again";
+                ApiError::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "cooling-down",
+                    "The lock was released a moment ago",
+                    detail,
+                )
+                .hint(hint)
+                .retry_after(whole_seconds(wait))
             }
             Refusal::Ticket(TicketError::TooLong) => {
                 ApiError::bad_request("bad-locks", detail).hint("preview fewer locks at once")

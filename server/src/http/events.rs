@@ -1,6 +1,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
@@ -12,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::caller::Caller;
 use super::extract::{Query, known_source};
 use super::{ApiError, AppState};
+use crate::access::Tenure;
 use crate::board::{EventFilter, Subscription};
 
 const PARAMETERS: &[&str] = &["source", "lock", "last_event_id"];
@@ -41,6 +43,7 @@ const MAX_EVENT_ID_BYTES: usize = 128;
 pub(super) async fn follow(
     State(state): State<AppState>,
     caller: Caller,
+    Extension(tenure): Extension<Tenure>,
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -67,7 +70,12 @@ pub(super) async fn follow(
             let _ = &slot;
             to_sse(&event)
         })
-        .take_until(state.closing.cancelled_owned());
+        .take_until(async move {
+            tokio::select! {
+                () = state.closing.cancelled() => {}
+                () = tenure.over() => {}
+            }
+        });
     Ok(boxed(stream))
 }
 

@@ -4,6 +4,7 @@
 //! before, in `guard`; who asks and what they may see, in `caller`; how it fails is one type, [`ApiError`].
 
 mod app;
+mod approvals;
 mod audit;
 mod caller;
 mod error;
@@ -12,12 +13,16 @@ mod extract;
 mod graph;
 mod guard;
 mod health;
+mod listener;
 mod locks;
 mod metrics;
+pub(crate) mod oidc;
 mod openapi;
 mod releases;
 mod router;
 mod serve;
+mod session;
+mod sign_in;
 mod sources;
 mod state;
 mod stream;
@@ -25,8 +30,9 @@ mod stream;
 mod tests;
 mod traces;
 
-pub use caller::{Anybody, Identify};
+pub use caller::Identify;
 pub use error::ApiError;
+pub use listener::Incoming;
 pub use router::router;
 pub use serve::{DRAIN, serve};
 pub use state::AppState;

@@ -1,7 +1,10 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{audit, events, graph, health, locks, metrics, releases, sources, stream, traces};
+use super::{approvals, audit, events, graph, health, locks, metrics, releases, session, sources, stream, traces};
+
+/// Where it is. It says what there could be, and nothing of what there is.
+pub(super) const PATH: &str = "/api/v1/openapi.json";
 
 /// The description of the public contract.
 #[derive(OpenApi)]
@@ -23,9 +26,17 @@ use super::{audit, events, graph, health, locks, metrics, releases, sources, str
         stream::open,
         releases::preview,
         releases::execute,
+        approvals::ask,
+        approvals::list,
+        approvals::show,
+        approvals::decide,
         audit::list,
         traces::run,
         traces::last,
+        session::show,
+        session::begin,
+        session::end,
+        session::end_all,
         health::live,
         health::ready,
         metrics::scrape,
@@ -35,6 +46,7 @@ use super::{audit, events, graph, health, locks, metrics, releases, sources, str
         (name = "watching", description = "Nothing here changes anything."),
         (name = "releasing", description = "Preview, then release exactly what was previewed."),
         (name = "tracing", description = "Looking at every command for some seconds. It costs the store something."),
+        (name = "access", description = "Who asks, and what they may do."),
         (name = "operating", description = "For the people who run the server."),
     )
 )]

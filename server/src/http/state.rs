@@ -4,11 +4,11 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{Anybody, ApiError, Identify};
-use crate::access::Policy;
+use super::{ApiError, Identify};
+use crate::access::{Door, Policy};
 use crate::board::Board;
 use crate::recorder::audit::Audit;
-use crate::release::ReleaseDesk;
+use crate::release::{ReleaseDesk, Rules};
 
 /// Browser tabs on the WebSocket at once: a large team on a bad day, with a bound on what each tab may cost together.
 pub(super) const MAX_VIEWERS: usize = 256;
@@ -38,6 +38,8 @@ pub struct AppState {
     pub policy: Arc<Policy>,
     /// Finds out who asks.
     pub identify: Arc<dyn Identify>,
+    /// Signs people in and out.
+    pub door: Arc<Door>,
     viewers: Slots,
     event_streams: Slots,
     exports: Slots,
@@ -50,24 +52,32 @@ impl AppState {
     pub fn new(
         board: Board,
         audit: Audit,
-        release_enabled: bool,
+        release: Rules,
         trace_enabled: bool,
         listen: SocketAddr,
         closing: CancellationToken,
     ) -> AppState {
+        let door = Arc::new(Door::open());
         AppState {
-            desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled, audit.clone())),
+            desk: Arc::new(ReleaseDesk::new(board.clone(), release, audit.clone())),
             board,
             audit,
             trace_enabled,
             listen,
             closing,
             policy: Arc::default(),
-            identify: Arc::new(Anybody),
+            identify: door.clone(),
+            door,
             viewers: Slots::new("viewers", MAX_VIEWERS),
             event_streams: Slots::new("event streams", MAX_EVENT_STREAMS),
             exports: Slots::new("exports", MAX_EXPORTS),
         }
+    }
+
+    /// The same server, which lets in whom this door lets in, and lets them do what the policy says.
+    #[must_use]
+    pub fn behind(self, door: Arc<Door>, policy: Arc<Policy>) -> AppState {
+        AppState { identify: door.clone(), door, policy, ..self }
     }
 
     /// Room for one more browser tab.

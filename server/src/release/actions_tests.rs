@@ -139,8 +139,9 @@ async fn a_hold_needs_its_own_right_at_the_preview_and_at_the_attempt() {
         ticket: answer.ticket,
         confirm: answer.confirm,
         reason: "worker 7 crashed".to_owned(),
+        ..Default::default()
     };
-    let refused = scene.desk.execute(&person(), &execute, &releases).await;
+    let refused = scene.desk.execute(&person(), &execute, &releases, None).await;
     assert!(matches!(refused, Err(Refusal::NotAllowed { right: Right::Hold, .. })), "{refused:?}");
     assert_eq!(sent(&scene), []);
 }

@@ -6,18 +6,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
 use lockkeeper_model::{
     Action, Actor, After, AfterState, Holder, Lock, LockId, LockState, NodeRelease, Outcome, ReleaseAnswer,
-    ReleaseRequest, ReleaseResult, TransitionKind, words,
+    ReleaseRequest, ReleaseResult, Time, TransitionKind, words,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::afterwards::Ended;
 use super::compare::{Different, MOVED, compare, whose_now};
 use super::former::Former;
+use super::reason::check_reason;
 use super::record::Asked;
-use super::ticket::BoundHold;
+use super::ticket::{BoundHold, Permission};
 use super::{Refusal, ReleaseDesk, TicketError, actions, named, policy, resume};
 use crate::access::{Reach, Right, Scope};
 use crate::board::{BoardClosed, EventFilter, Subscription};
@@ -27,14 +28,10 @@ use crate::source::{ReleaseReply, SourceHandle};
 
 /// How long a freed lock is watched before the answer. Clients that poll for a lock do so every tenth of a second to
 /// every second, and a person waits for this answer; the page goes on watching afterwards.
-const AFTER_WATCH: Duration = Duration::from_millis(1_500);
+pub(super) const AFTER_WATCH: Duration = Duration::from_millis(1_500);
 
 /// How long the store may take to answer an attempt before its outcome is called unknown.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Locks of one request that are freed at the same time: a hundred are done in ten seconds, most of them waiting for
-/// what comes after.
-const LOCKS_AT_ONCE: usize = 16;
 
 /// Said of an end that is not on the disk.
 const NOT_WRITTEN: &str = "; this could not be written into the audit yet, only that it was attempted";
@@ -50,6 +47,7 @@ impl ReleaseDesk {
     /// Carries out what was previewed. It goes to its end even when the asker leaves.
     ///
     /// A mistyped confirmation or a missing reason does not use the ticket up; an attempt does, whatever comes of it.
+    /// `signed_in` is how long ago the asker showed who they are; `None`: they did not sign in.
     ///
     /// # Errors
     /// When the ticket, the confirmation or the reason is not accepted. Then nothing was tried.
@@ -58,8 +56,9 @@ impl ReleaseDesk {
         actor: &Actor,
         request: &ReleaseRequest,
         scope: &Scope,
+        signed_in: Option<Duration>,
     ) -> Result<ReleaseAnswer, Refusal> {
-        let answer = self.carry_out(actor, request, scope).await;
+        let answer = self.carry_out(actor, request, scope, signed_in).await;
         if let Err(refusal) = &answer {
             self.record_refused_release(actor, request, refusal).await;
         }
@@ -71,51 +70,101 @@ impl ReleaseDesk {
         actor: &Actor,
         request: &ReleaseRequest,
         scope: &Scope,
+        signed_in: Option<Duration>,
     ) -> Result<ReleaseAnswer, Refusal> {
-        if !self.enabled {
+        let permission = self.permitted(actor, &request.ticket, scope)?;
+        if request.dry_run {
+            self.check_cool_down(&permission)?;
+            let _slot = self.slot()?;
+            self.check_rate(actor, &permission)?;
+            let asked = Asked { actor, ticket: &request.ticket, reason: &request.reason };
+            return self.dry_run(&permission, &asked).await;
+        }
+        policy::check_confirmation(&request.confirm, &permission.confirm)?;
+        let reason = check_reason(&request.reason, self.demanded(permission.sources()))?;
+        if self.needs_dry_run(&permission.holds) && !self.tickets.had_dry_run(&permission) {
+            return Err(Refusal::DryRunNeeded { holds: permission.holds.len() });
+        }
+        let consent = self.consent(actor, &permission, request.break_glass, signed_in)?;
+        self.check_cool_down(&permission)?;
+        let slot = self.slot()?;
+        self.check_rate(actor, &permission)?;
+        self.tickets.spend(&permission, clock::now())?;
+        let about = Asked { actor, ticket: &request.ticket, reason: &reason };
+        self.act_on(consent, &about, &permission).await?;
+
+        // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
+        let desk = Arc::clone(self);
+        let (actor, ticket, stop_at_first_failure) =
+            (actor.clone(), request.ticket.clone(), request.stop_at_first_failure);
+        let attempts = tokio::spawn(async move {
+            let _slot = slot;
+            let asked = Asked { actor: &actor, ticket: &ticket, reason: &reason };
+            let Permission { action, holds, .. } = permission;
+            if stop_at_first_failure {
+                desk.until_one_fails(action, holds, &asked).await
+            } else {
+                desk.side_by_side(action, holds, &asked).await
+            }
+        });
+        Ok(ReleaseAnswer { results: attempts.await.map_err(|_| BoardClosed)? })
+    }
+
+    /// What the ticket permits whoever brings it, if that may still be done by them.
+    pub(super) fn permitted(&self, actor: &Actor, ticket: &str, scope: &Scope) -> Result<Permission, Refusal> {
+        if !self.rules.enabled {
             return Err(Refusal::Off);
         }
         if !scope.may_anywhere(Right::Release) {
             return Err(Refusal::NoRight(Right::Release));
         }
-        let permission = self.tickets.check(&request.ticket, actor, clock::now())?;
+        let permission = self.tickets.check(ticket, actor, clock::now())?;
         // Before anything else is said: what the ticket is for may be hidden from whoever brings it.
         check_rights(permission.action, &permission.holds, scope)?;
-        policy::check_confirmation(&request.confirm, &permission.confirm)?;
-        let reason = policy::check_reason(&request.reason)?;
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)?;
-        self.tickets.spend(&permission, clock::now())?;
+        Ok(permission)
+    }
 
-        // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
-        let desk = Arc::clone(self);
-        let action = permission.action;
-        let asked = Arc::new((actor.clone(), request.ticket.clone(), reason));
-        let attempts = tokio::spawn(async move {
-            let _slot = slot;
-            stream::iter(by_lock(permission.holds))
-                .map(|holds| {
-                    let (desk, asked) = (Arc::clone(&desk), Arc::clone(&asked));
-                    async move {
-                        let (actor, ticket, reason) = &*asked;
-                        let asked = Asked { actor, ticket, reason };
-                        let mut results = Vec::with_capacity(holds.len());
-                        for (place, hold) in holds {
-                            results.push((place, desk.release(action, hold, &asked).await));
-                        }
-                        results
-                    }
-                })
-                .buffer_unordered(LOCKS_AT_ONCE)
-                .concat()
-                .await
-        });
-        let mut results: Vec<(usize, ReleaseResult)> = attempts.await.map_err(|_| BoardClosed)?;
-        results.sort_by_key(|(place, _)| *place);
-        Ok(ReleaseAnswer { results: results.into_iter().map(|(_, result)| result).collect() })
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)
+    }
+
+    fn check_cool_down(&self, permission: &Permission) -> Result<(), Refusal> {
+        for hold in &permission.holds {
+            if let Some(until) = self.cooling_until(permission.action, hold) {
+                return Err(Refusal::CoolingDown { id: LockId::of_key(&hold.key), until });
+            }
+        }
+        Ok(())
+    }
+
+    /// Until when the lock is left alone, because it was released a moment ago.
+    pub(super) fn cooling_until(&self, action: Action, hold: &BoundHold) -> Option<Time> {
+        let is_limited = cools(action) && self.is_limited(&hold.source);
+        self.cool_down.until(hold, clock::now()).filter(|_| is_limited)
+    }
+
+    fn check_rate(&self, actor: &Actor, permission: &Permission) -> Result<(), Refusal> {
+        if !permission.sources().any(|source| self.is_limited(source)) {
+            return Ok(());
+        }
+        let per_minute = self.rules.attempts_per_minute.get();
+        self.rate.attempt(actor).map_err(|wait| Refusal::TooOften { per_minute, wait })
+    }
+
+    /// Whether what would become of these holds has to be looked at before it is done.
+    pub(super) fn needs_dry_run(&self, holds: &[BoundHold]) -> bool {
+        holds.len() > 1 && holds.iter().any(|hold| self.is_production(&hold.source))
     }
 
     /// One hold, from the intention in the audit to what was seen afterwards. What cannot be written down is not tried.
-    async fn release(&self, action: Action, hold: BoundHold, asked: &Asked<'_>) -> ReleaseResult {
+    /// `watch` is how long a freed lock is watched before the answer.
+    pub(super) async fn release(
+        &self,
+        action: Action,
+        hold: BoundHold,
+        asked: &Asked<'_>,
+        watch: Duration,
+    ) -> ReleaseResult {
         let id = LockId::of_key(&hold.key);
         let attempt = match self.audit.intend(asked.about(action, &hold)).await {
             Ok(attempt) => attempt,
@@ -127,7 +176,7 @@ impl ReleaseDesk {
                 return result(&hold.source, id, Outcome::Refused, detail);
             }
         };
-        let tried = self.attempt(action, &hold, id.clone(), &attempt, &asked.actor.name).await;
+        let tried = self.attempt(action, &hold, id.clone(), &attempt, &asked.actor.name, watch).await;
         let Tried { mut result, ended } = tried.unwrap_or_else(|BoardClosed| {
             let detail = format!("{BoardClosed}: look at the lock");
             Tried { result: result(&hold.source, id, Outcome::Unknown, detail), ended: None }
@@ -159,6 +208,7 @@ impl ReleaseDesk {
         id: LockId,
         written: &Attempt,
         person: &str,
+        watch: Duration,
     ) -> Result<Tried, BoardClosed> {
         let answer = |outcome, detail: String| result(&hold.source, id.clone(), outcome, detail);
         let untried = |result| Ok(Tried { result, ended: None });
@@ -201,6 +251,11 @@ impl ReleaseDesk {
         };
         let is_done = matches!(reply, ReleaseReply::Released { .. } | ReleaseReply::Done { .. });
         self.announce_end(action, source, &key, is_done).await?;
+        if matches!(reply, ReleaseReply::Released { .. } | ReleaseReply::Partial { .. } | ReleaseReply::Unknown { .. })
+            && cools(action)
+        {
+            self.cool_down.begin(hold, clock::now());
+        }
         let words = actions::words_for(action);
 
         let mut result = match reply {
@@ -208,7 +263,7 @@ impl ReleaseDesk {
                 let done = told(words.what, woken);
                 // Before watching: whatever happens to us meanwhile, it was freed.
                 let is_written = written.ended(Outcome::Released, &(done.clone() + &elsewhere(&nodes))).await;
-                let after = self.watch(source, &key, &token, &others, &mut events).await?;
+                let after = self.watch(source, &key, &token, &others, &mut events, watch).await?;
                 let mut detail = done + "; " + &came(after.as_ref()) + &elsewhere(&nodes);
                 if !is_written {
                     detail.push_str(NOT_WRITTEN);
@@ -292,7 +347,7 @@ impl ReleaseDesk {
         Ok(())
     }
 
-    /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`]. `before` are the holds that were there
+    /// Watches a freed lock until somebody takes it, at most for `watch`. `before` are the holds that were there
     /// already. `None` when the store was lost meanwhile, so that nobody can say what came after.
     async fn watch(
         &self,
@@ -301,6 +356,7 @@ impl ReleaseDesk {
         freed: &Bytes,
         before: &[String],
         events: &mut Subscription,
+        watch: Duration,
     ) -> Result<Option<After>, BoardClosed> {
         let began = Instant::now();
         let taken = async {
@@ -315,7 +371,7 @@ impl ReleaseDesk {
             // The subscription ended: what is left is to look when the time is over.
             std::future::pending().await
         };
-        if tokio::time::timeout(AFTER_WATCH, taken).await.is_err() {
+        if tokio::time::timeout(watch, taken).await.is_err() {
             // A source without a live feed would not have told, and neither would one that was lost.
             if self.look(source, vec![key.clone()]).await.is_err() {
                 return Ok(None);
@@ -344,6 +400,12 @@ impl ReleaseDesk {
     }
 }
 
+/// Whether an action leaves a lock alone for a while, and is not done to one that is. A queue may have several dead waiters;
+/// what an operator holds, or gives back, is their own.
+fn cools(action: Action) -> bool {
+    action == Action::Release
+}
+
 /// Whether whoever brings the ticket may do what it permits. One that permits something to a lock that they do not see
 /// was not given to them.
 fn check_rights(action: Action, holds: &[BoundHold], scope: &Scope) -> Result<(), Refusal> {
@@ -360,25 +422,11 @@ fn check_rights(action: Action, holds: &[BoundHold], scope: &Scope) -> Result<()
     Ok(())
 }
 
-/// The holds of each lock together, in their order and each with its place: those of one lock are freed one after the
-/// other, because the board follows one attempt at a lock at a time.
-fn by_lock(holds: Vec<BoundHold>) -> Vec<Vec<(usize, BoundHold)>> {
-    let mut locks: Vec<Vec<(usize, BoundHold)>> = Vec::new();
-    for (place, hold) in holds.into_iter().enumerate() {
-        let same = |known: &BoundHold| known.source == hold.source && known.key == hold.key;
-        match locks.iter_mut().find(|lock| same(&lock[0].1)) {
-            Some(lock) => lock.push((place, hold)),
-            None => locks.push(vec![(place, hold)]),
-        }
-    }
-    locks
-}
-
 fn generations(holders: &[Holder]) -> Vec<String> {
     holders.iter().map(|holder| holder.generation.clone()).collect()
 }
 
-fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> ReleaseResult {
+pub(super) fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> ReleaseResult {
     ReleaseResult {
         source: source.to_owned(),
         id,

@@ -13,17 +13,26 @@ mod actions;
 #[cfg(test)]
 mod actions_tests;
 mod afterwards;
+mod approval;
 mod compare;
 mod context;
+mod dry_run;
 mod execution;
 mod former;
+mod limits;
 mod policy;
 mod preview;
+mod reason;
 mod record;
 mod refusal;
 mod resume;
 #[cfg(test)]
 mod resume_tests;
+#[cfg(test)]
+mod rule_tests;
+mod rules;
+mod second_person;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -36,10 +45,14 @@ use bytes::Bytes;
 use lockkeeper_model::{Holder, Outcome, words};
 use tokio::sync::Semaphore;
 
-pub use policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
+pub use approval::{APPROVAL_LIFE_MS, ApprovalRefusal};
 pub use preview::MAX_LOCKS;
+pub use reason::{MAX_REASON_CHARS, MIN_REASON_CHARS, ReasonPattern};
 pub use refusal::Refusal;
+pub(crate) use refusal::seconds;
 pub use resume::resume;
+pub use rules::{DEFAULT_ATTEMPTS_PER_MINUTE, DEFAULT_COOL_DOWN, Rules};
+pub use second_person::FRESH_SIGN_IN;
 pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS, TicketError};
 
 use crate::board::Board;
@@ -53,12 +66,20 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Releases under way at once. People release by hand: more than a few at a time is a runaway script.
 const MAX_RELEASES_AT_ONCE: usize = 8;
 
+/// The environment in which more is asked before a release.
+const PRODUCTION: &str = "production";
+
 /// Where releases are asked for and carried out.
 #[derive(Debug)]
 pub struct ReleaseDesk {
     board: Board,
-    enabled: bool,
+    rules: Rules,
     tickets: ticket::Tickets,
+    rate: limits::Rate,
+    cool_down: limits::CoolDown,
+    approvals: approval::OpenApprovals,
+    /// Held while an approval is asked for or decided: what counts is written down before.
+    deciding: tokio::sync::Mutex<()>,
     slots: Arc<Semaphore>,
     outcomes: Outcomes,
     audit: Audit,
@@ -68,13 +89,18 @@ pub struct ReleaseDesk {
 }
 
 impl ReleaseDesk {
-    /// A desk that is open or, without `enabled`, refuses everybody, and writes down both in `audit`. Tickets of an earlier desk are worth nothing here.
+    /// A desk with these rules, which writes down in `audit` what is done and what is refused. Tickets of an earlier desk
+    /// are worth nothing here.
     #[must_use]
-    pub fn new(board: Board, enabled: bool, audit: Audit) -> ReleaseDesk {
+    pub fn new(board: Board, rules: Rules, audit: Audit) -> ReleaseDesk {
         ReleaseDesk {
             board,
-            enabled,
             tickets: ticket::Tickets::new(),
+            rate: limits::Rate::new(rules.attempts_per_minute),
+            cool_down: limits::CoolDown::new(rules.cool_down),
+            approvals: approval::OpenApprovals::default(),
+            deciding: tokio::sync::Mutex::default(),
+            rules,
             slots: Arc::new(Semaphore::new(MAX_RELEASES_AT_ONCE)),
             outcomes: Outcomes::default(),
             audit,
@@ -95,6 +121,22 @@ impl ReleaseDesk {
             .iter()
             .zip(&self.outcomes.0)
             .map(|(outcome, count)| (outcome_word(*outcome), count.load(Ordering::Relaxed)))
+    }
+
+    /// What a reason has to contain for these locks of these sources: something only where one is in production.
+    fn demanded<'a>(&self, mut sources: impl Iterator<Item = &'a str>) -> Option<&ReasonPattern> {
+        let pattern = self.rules.reason_pattern.as_ref()?;
+        sources.any(|source| self.is_production(source)).then_some(pattern)
+    }
+
+    /// Whether the limits on how often apply to this source: in production, and everywhere where the operator set any.
+    fn is_limited(&self, source: &str) -> bool {
+        self.rules.limits_everywhere || self.is_production(source)
+    }
+
+    fn is_production(&self, source: &str) -> bool {
+        let environment = |source: &SourceHandle| source.status.borrow().environment.as_deref() == Some(PRODUCTION);
+        self.board.source(source).is_some_and(environment)
     }
 
     /// Has the board learn what is in the store now.

@@ -1,15 +1,9 @@
-//! What is asked of a person before a lock is freed.
+//! What a person is made to type before a lock is freed.
 
 use lockkeeper_model::{Action, words};
 
 use super::actions;
 use super::refusal::Refusal;
-
-/// The shortest reason: enough for "dup", too much for a stray key.
-pub const MIN_REASON_CHARS: usize = 3;
-
-/// The longest reason: a sentence or two with a link, and a log line that can still be read.
-pub const MAX_REASON_CHARS: usize = 500;
 
 /// The longest text that a person is made to type.
 const MAX_CONFIRM_CHARS: usize = 40;
@@ -28,20 +22,6 @@ pub(super) fn confirm_text(action: Action, names: &[&str]) -> String {
 /// Whether what was typed is what was to be typed. Spaces around it are the clipboard's.
 pub(super) fn check_confirmation(typed: &str, expected: &str) -> Result<(), Refusal> {
     if typed.trim() == expected { Ok(()) } else { Err(Refusal::Unconfirmed { expected: expected.to_owned() }) }
-}
-
-/// The reason, fit for a log line.
-pub(super) fn check_reason(reason: &str) -> Result<String, Refusal> {
-    let reason = reason.trim();
-    let chars = reason.chars().count();
-    let problem = match chars {
-        0 => "is missing".to_owned(),
-        1..MIN_REASON_CHARS => format!("has {chars} characters"),
-        _ if chars > MAX_REASON_CHARS => format!("has {} characters", words::count(chars as u64)),
-        _ if reason.chars().any(char::is_control) => "contains control characters".to_owned(),
-        _ => return Ok(reason.to_owned()),
-    };
-    Err(Refusal::Reason { problem })
 }
 
 #[cfg(test)]
@@ -68,15 +48,6 @@ mod tests {
         assert_eq!(confirm_text(Action::EvictWaiter, &["a", "b"]), "evict 2 waiters");
         assert_eq!(confirm_text(Action::EvictWaiter, &["stock:4711"]), "4711");
         assert_eq!(confirm_text(Action::RaiseFence, &["a", "b"]), "raise 2 fences");
-    }
-
-    #[test]
-    fn reasons_are_sentences_of_bearable_length() {
-        assert_eq!(check_reason("  worker 7 crashed ").unwrap(), "worker 7 crashed");
-        for bad in ["", "   ", "x", "ab", "line\nbreak", &"x".repeat(501)] {
-            assert!(check_reason(bad).is_err(), "{bad:?}");
-        }
-        assert!(check_reason(&"é".repeat(500)).is_ok());
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use lockkeeper_model::{
 use super::compare::compared;
 use super::former::Former;
 use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, actions, context, policy};
+use super::{PRODUCTION, Refusal, ReleaseDesk, actions, context, policy};
 use crate::access::{Right, Scope};
 use crate::board::{Found, Held, Whose};
 use crate::clock;
@@ -55,7 +55,7 @@ impl ReleaseDesk {
         request: &PreviewRequest,
         scope: &Scope,
     ) -> Result<PreviewAnswer, Refusal> {
-        if !self.enabled {
+        if !self.rules.enabled {
             return Err(Refusal::Off);
         }
         if !scope.may_anywhere(Right::Release) {
@@ -63,29 +63,71 @@ impl ReleaseDesk {
         }
         let hold_ms = actions::hold_ms(request)?;
         let targets = self.targets(request, scope)?;
-        self.read_again(&targets).await?;
+        let (locks, holds) = self.explain_now(request.action, hold_ms, &targets, scope).await?;
 
+        let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
+        let confirm = policy::confirm_text(request.action, &names);
+        let reason_pattern =
+            self.demanded(holds.iter().map(|hold| hold.source.as_str())).map(|pattern| pattern.as_str().to_owned());
+        let dry_run_required = self.needs_dry_run(&holds);
+        let approval = self.approval_need(actor, request.action, &holds);
+        let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
+        Ok(PreviewAnswer {
+            ticket,
+            expires_at,
+            confirm,
+            reason_required: true,
+            reason_pattern,
+            dry_run_required,
+            approval,
+            locks,
+        })
+    }
+
+    /// The same for holds that somebody else previewed, without a ticket. Whether the asker may know of them is for the
+    /// caller to decide.
+    pub(super) async fn explain_again(
+        &self,
+        action: Action,
+        hold_ms: Option<i64>,
+        asked: &[PreviewTarget],
+        scope: &Scope,
+    ) -> Result<(Vec<PreviewedLock>, Vec<BoundHold>), Refusal> {
+        let mut targets = Vec::with_capacity(asked.len());
+        for asked in asked {
+            let unknown = || Refusal::UnknownSource { name: asked.source.clone(), known: Vec::new() };
+            let source = self.board.source(&asked.source).ok_or_else(unknown)?;
+            targets.push(Target { asked, source, key: asked.id.key()?.into(), is_hidden: false });
+        }
+        self.explain_now(action, hold_ms, &targets, scope).await
+    }
+
+    /// Reads the targets again and says of each what would happen to it, and what a permission for it is bound to.
+    async fn explain_now(
+        &self,
+        action: Action,
+        hold_ms: Option<i64>,
+        targets: &[Target<'_>],
+        scope: &Scope,
+    ) -> Result<(Vec<PreviewedLock>, Vec<BoundHold>), Refusal> {
+        self.read_again(targets).await?;
         let mut locks = Vec::with_capacity(targets.len());
         let mut holds = Vec::with_capacity(targets.len());
         let mut bound = HashSet::new();
-        for target in &targets {
+        for target in targets {
             if target.is_hidden {
                 return Err(Refusal::Gone { id: target.asked.id.clone() });
             }
             let found = self.board.lock(target.source.id, target.key.clone()).await?;
-            let (hold, lock) = self.consider(request.action, hold_ms, target, &found)?;
+            let (hold, lock) = self.consider(action, hold_ms, target, &found)?;
             if !bound.insert((target.source.id, hold.key.clone(), hold.token.clone())) {
                 return Err(Refusal::Twice { source_name: target.asked.source.clone(), id: target.asked.id.clone() });
             }
             holds.push(hold);
             locks.push(lock);
         }
-        self.add_others(request.action, &holds, &mut locks, scope).await?;
-
-        let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
-        let confirm = policy::confirm_text(request.action, &names);
-        let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
-        Ok(PreviewAnswer { ticket, expires_at, confirm, reason_required: true, locks })
+        self.add_others(action, &holds, &mut locks, scope).await?;
+        Ok((locks, holds))
     }
 
     /// Adds what else the holders have, where they would lose something.
@@ -155,7 +197,12 @@ impl ReleaseDesk {
         if action != Action::EvictWaiter {
             context::add(&mut shown, action, held, holder, clock::now());
         }
-        Ok((bound(holder, &compared(action, order, holder)), shown))
+        let hold = bound(holder, &compared(action, order, holder));
+        if let Some(until) = self.cooling_until(action, &hold) {
+            let text = format!("it was released a moment ago and cannot be released again before {until}");
+            shown.warnings.push(Warning { code: "cooling_down".to_owned(), text });
+        }
+        Ok((hold, shown))
     }
 
     /// The hold that was released from here, if nobody has its lock now and it can be put back.
@@ -176,8 +223,9 @@ impl ReleaseDesk {
     }
 
     fn targets<'a>(&'a self, request: &'a PreviewRequest, scope: &Scope) -> Result<Vec<Target<'a>>, Refusal> {
-        if request.locks.is_empty() || request.locks.len() > MAX_LOCKS {
-            return Err(Refusal::Count(request.locks.len()));
+        let max = self.rules.max_locks.min(MAX_LOCKS);
+        if !(1..=max).contains(&request.locks.len()) {
+            return Err(Refusal::Count { found: request.locks.len(), max });
         }
         request
             .locks
@@ -434,7 +482,7 @@ pub(super) fn warn_of_source(status: &SourceStatus, warn: &mut dyn FnMut(&str, &
             &format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()),
         );
     }
-    if status.environment.as_deref() == Some("production") {
+    if status.environment.as_deref() == Some(PRODUCTION) {
         warn("production", &format!("`{}` is a production store", status.name));
     }
 }

@@ -8,7 +8,7 @@ use lockkeeper_model::{
 };
 
 use super::ticket::TicketError;
-use super::{Refusal, ReleaseDesk};
+use super::{Refusal, ReleaseDesk, Rules};
 use crate::access::Scope;
 use crate::fake::{CARELESS_TRAITS, Change, Fake, SHARED_TOKEN_TRAITS, b64, nothing};
 use crate::recorder::audit::{Audit, Filter, Store};
@@ -27,7 +27,7 @@ pub(super) fn scene() -> Scene {
     let fake = Fake::new(&["orders", "other"]);
     fake.hold("lock:stock:4711", "alice", "g1");
     let audit = Audit::in_memory().unwrap();
-    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), true, audit.clone()));
+    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), Rules::with_releasing(true), audit.clone()));
     Scene { fake, desk, audit }
 }
 
@@ -71,11 +71,20 @@ impl Scene {
     }
 
     async fn try_execute(&self, ticket: &str, confirm: &str, reason: &str) -> Result<ReleaseResult, Refusal> {
-        let request =
-            ReleaseRequest { ticket: ticket.to_owned(), confirm: confirm.to_owned(), reason: reason.to_owned() };
-        let answer = self.desk.execute(&person(), &request, &Scope::everything()).await?;
+        let request = ReleaseRequest {
+            ticket: ticket.to_owned(),
+            confirm: confirm.to_owned(),
+            reason: reason.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.desk.execute(&person(), &request, &Scope::everything(), None).await?;
         assert_eq!(answer.results.len(), 1);
         Ok(answer.results.into_iter().next().unwrap())
+    }
+
+    async fn dry_run(&self, request: &ReleaseRequest) {
+        let request = ReleaseRequest { dry_run: true, ..request.clone() };
+        self.desk.execute(&person(), &request, &Scope::everything(), None).await.unwrap();
     }
 
     pub(super) async fn execute(&self, ticket: &str) -> ReleaseResult {
@@ -96,7 +105,8 @@ async fn nothing_can_be_previewed_or_released_while_it_is_switched_off() {
     let fake = Fake::new(&["orders"]);
     fake.hold("lock:stock:4711", "alice", "g1");
     let audit = Audit::in_memory().unwrap();
-    let scene = Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), false, audit.clone())), fake, audit };
+    let scene =
+        Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), Rules::default(), audit.clone())), fake, audit };
     assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::Off)));
     assert!(matches!(scene.try_execute("x", "x", "x").await, Err(Refusal::Off)));
     assert_eq!(scene.fake.asked(), [] as [&str; 0]);
@@ -245,8 +255,10 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[BOB, CAROL])));
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[CAROL])));
     let (ticket, confirm) = (answer.ticket, answer.confirm);
-    let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned() };
-    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
+    let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned(), ..Default::default() };
+    scene.dry_run(&request).await;
+    scene.fake.asked();
+    let results = scene.desk.execute(&person(), &request, &Scope::everything(), None).await.unwrap().results;
     for result in results {
         // Carol had it before and has it still: nobody took what was freed.
         let after = result.after.unwrap();
@@ -309,9 +321,15 @@ async fn a_look_that_came_back_empty_handed_is_no_look() {
 async fn requests_that_make_no_sense_are_refused_by_name() {
     let scene = scene();
     let none = PreviewRequest { locks: Vec::new(), action: Action::Release, hold_ms: None };
-    assert!(matches!(scene.desk.preview(&person(), &none, &Scope::everything()).await, Err(Refusal::Count(0))));
+    assert!(matches!(
+        scene.desk.preview(&person(), &none, &Scope::everything()).await,
+        Err(Refusal::Count { found: 0, .. })
+    ));
     let many = PreviewRequest { locks: vec![target("g1"); 101], action: Action::Release, hold_ms: None };
-    assert!(matches!(scene.desk.preview(&person(), &many, &Scope::everything()).await, Err(Refusal::Count(101))));
+    assert!(matches!(
+        scene.desk.preview(&person(), &many, &Scope::everything()).await,
+        Err(Refusal::Count { found: 101, max: 100 })
+    ));
     let twice = PreviewRequest { locks: vec![target("g1"); 2], action: Action::Release, hold_ms: None };
     assert!(matches!(scene.desk.preview(&person(), &twice, &Scope::everything()).await, Err(Refusal::Twice { .. })));
     let elsewhere = PreviewTarget { source: "nowhere".to_owned(), ..target("g1") };
@@ -526,8 +544,10 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
         ticket: answer.ticket,
         confirm: "release 2 locks".to_owned(),
         reason: "both are stuck".to_owned(),
+        ..Default::default()
     };
-    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
+    scene.dry_run(&request).await;
+    let results = scene.desk.execute(&person(), &request, &Scope::everything(), None).await.unwrap().results;
     let outcomes: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.outcome)).collect();
     assert_eq!(outcomes, [("lock:stock:4711", Outcome::Released), ("lock:b", Outcome::ChangedHands)]);
 }
@@ -660,7 +680,7 @@ async fn the_intention_is_on_the_disk_when_the_store_is_asked_and_the_completion
     let fake = Fake::new(&["orders"]);
     fake.hold("lock:stock:4711", "alice", "g1");
     let audit = Audit::open(dir.path(), None).unwrap();
-    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), true, audit.clone()));
+    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), Rules::with_releasing(true), audit.clone()));
     let scene = Scene { fake, audit, desk };
     let ticket = scene.ticket().await;
     let length = |dir: &std::path::Path| Store::read(dir).unwrap().chain().unwrap().length;
@@ -693,7 +713,11 @@ async fn without_an_audit_nothing_is_tried() {
     let fake = Fake::new(&["orders"]);
     fake.hold("lock:stock:4711", "alice", "g1");
     let audit = Audit::not_kept("the disk is away");
-    let scene = Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), true, audit.clone())), fake, audit };
+    let scene = Scene {
+        desk: Arc::new(ReleaseDesk::new(fake.board.clone(), Rules::with_releasing(true), audit.clone())),
+        fake,
+        audit,
+    };
     let ticket = scene.ticket().await;
     let result = scene.execute(&ticket).await;
     assert_eq!((result.outcome, scene.attempts()), (Outcome::Refused, 0));

@@ -181,6 +181,7 @@ pub fn is_cut(name: &str) -> bool {
 pub fn outcome_word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Released => "released",
+        Outcome::WouldRelease => "would_release",
         Outcome::Held => "held",
         Outcome::Extended => "extended",
         Outcome::PutBack => "put_back",

@@ -5,7 +5,7 @@
 //! - [`topology`]: which nodes there are now, and which keys are whose.
 //! - [`supervisor`]: starts and stops watching nodes, and passes orders to the right one.
 //! - [`whole`]: what the nodes report, put together; [`publish`] does the same with what is said of them.
-//! - [`endpoint`], [`tls`]: what a connection needs to know; [`connect`] makes it.
+//! - [`endpoint`]: what a connection needs to know; [`connect`] makes it.
 //!
 //! Of each node:
 //!
@@ -54,7 +54,6 @@ mod session;
 mod status;
 mod supervisor;
 mod surroundings;
-mod tls;
 mod topology;
 mod trace;
 mod trouble;
@@ -71,6 +70,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Batch, Report, SourceHandle, SourceId};
+pub use crate::tls::{BadTls, TlsFiles};
 use assemble::Memory;
 use connect::{Connection, For};
 pub use dialect::operator::{Decode, Format, Holder, Lease, MAX_SIGNAL_BYTES, Signal, Target, is_built_in, teach};
@@ -80,7 +80,6 @@ pub use endpoint::{Address, Credentials};
 use pace::Pacer;
 use scope::Scope;
 use status::Status;
-pub use tls::{BadTls, TlsFiles};
 pub use topology::Topology;
 use whole::{NodeId, Whole};
 
@@ -96,6 +95,8 @@ pub struct RedisConfig {
     pub topology: Topology,
     /// For every server that has keys.
     pub credentials: Credentials,
+    /// For releasing alone; `None`: those that watch release as well.
+    pub release_credentials: Option<Credentials>,
     /// For the sentinels.
     pub sentinel_credentials: Credentials,
     /// How TLS is spoken; `None`: it is not.
@@ -127,6 +128,12 @@ impl RedisConfig {
     fn node(&self, address: Address) -> Endpoint {
         let (credentials, tls) = (self.credentials.clone(), self.tls.clone());
         Endpoint { address, credentials, tls, database: self.database }
+    }
+
+    /// The same server for whoever releases, where that takes a credential of its own.
+    fn releasing(&self, address: Address) -> Option<Endpoint> {
+        let credentials = self.release_credentials.clone()?;
+        Some(Endpoint { credentials, ..self.node(address) })
     }
 
     /// A server that only knows where those are.
