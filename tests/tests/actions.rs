@@ -211,6 +211,7 @@ async fn what_follows_a_release_is_watched_on_and_joins_the_audit() {
     assert_eq!(released.outcome, Outcome::Released);
     // After the answer, as a client that lives does at its next beat.
     assert!(holder.take().await);
+    let _: i64 = store(&scene.store, "PEXPIRE", [holder.key.as_str(), "60000"]).await;
     let page = until(
         "what was seen later",
         async || scene.api.get("/api/v1/audit").await.json::<AuditPage>(),

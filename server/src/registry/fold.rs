@@ -340,6 +340,9 @@ impl Registry {
             }
         }
         let mut came_back = false;
+        // A queue may stand where nobody holds the lock: then it is not a new one that appears.
+        let given = self.records[slot as usize].rare.as_mut().filter(|_| !came.is_empty());
+        let given = given.and_then(|rare| rare.putting_back.take());
         for new in &came {
             let since = Since {
                 basis: if complete { Basis::Observed } else { Basis::FirstSeen },
@@ -355,6 +358,7 @@ impl Registry {
             let back = !names_nobody && left.iter().any(|old| forced(old) && old.token == new.token);
             came_back |= back;
             let cause = match complete {
+                _ if given.as_ref() == Some(&new.token) => Cause::PutBack,
                 _ if back => Cause::CameBack,
                 true if !one_each => Cause::Seen,
                 true => Cause::BetweenLooks,

@@ -17,6 +17,7 @@ use crate::access::Reach;
 use crate::board::{Board, BoardClosed, EventFilter, FormerHolder, Subscription};
 use crate::clock;
 use crate::recorder::audit::Attempt;
+use crate::source::operator_hold::OperatorHold;
 
 /// Renewals that a former holder should have tried while it is watched: one may have come just before.
 const BEATS: i64 = 2;
@@ -30,6 +31,9 @@ const LONGEST: Duration = Duration::from_secs(120);
 /// Watches at once: a bulk release of a hundred locks, and another. Each costs a subscription; a release beyond it is not
 /// watched beyond its answer.
 pub(super) const MAX_WATCHES: usize = 256;
+
+/// The cause of a transition by which a hold was given back from here.
+const PUT_BACK_CAUSE: &str = "put_back";
 
 /// A hold that ended, and what was there beside it.
 pub(super) struct Ended {
@@ -71,13 +75,22 @@ struct Story {
     /// How often it was taken.
     times: u32,
     came_back: Option<Time>,
+    /// What happened last is that it was given back from here.
+    is_put_back: bool,
 }
 
 impl Story {
     fn note(&mut self, event: &Event, former: &str) {
         let takes = [TransitionKind::Acquired, TransitionKind::HandedOver, TransitionKind::TakenOver];
-        // A value that names nobody is always the same: that it is there again says nothing.
         if !takes.contains(&event.transition) {
+            return;
+        }
+        // An operator keeps others out; that it stands there was asked for.
+        if event.holder.as_deref().is_some_and(|token| OperatorHold::of(token.as_bytes()).is_some()) {
+            return;
+        }
+        self.is_put_back = event.cause.as_deref() == Some(PUT_BACK_CAUSE);
+        if self.is_put_back {
             return;
         }
         self.times = self.times.saturating_add(1);
@@ -113,8 +126,10 @@ async fn watch(board: &Board, ended: &Ended) -> Result<Option<(&'static str, Str
     let lock = board.lock(source.id, order.key.clone()).await?.held.map(|held| held.lock);
     let holders = lock.map(|lock| lock.holders).unwrap_or_default();
     let now: Vec<&Holder> = holders.iter().filter(|holder| !ended.before.contains(&holder.generation)).collect();
+    // A value that names nobody is always the same: that it is there again says nothing.
     let has_it_again = now.iter().any(|holder| holder.token_b64 == former) && !names_nobody;
     let (seen, state) = match now.first() {
+        _ if has_it_again && story.is_put_back => ("put_back", "the former holder has it: it was put back".to_owned()),
         _ if has_it_again => ("came_back", "the same token has it again: its client lives".to_owned()),
         Some(holder) if holder.identity.operator.is_some() => ("held", format!("{} holds it", named(holder))),
         Some(holder) => ("taken", format!("{} has it", named(holder))),
@@ -176,5 +191,44 @@ fn of_connection(connection: Option<&Connection>, released_at: Time, now: Time) 
             words::duration(now.since(at).max(0))
         ),
         (None, None) => format!("the former holder's connection `{name}` is open"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{b64, event};
+
+    fn story(events: &[(&str, TransitionKind, Option<&str>)]) -> Story {
+        let mut story = Story::default();
+        for (token, transition, cause) in events {
+            let event = Event {
+                holder: Some((*token).to_owned()),
+                holder_b64: Some(b64(token)),
+                cause: cause.map(str::to_owned),
+                ..event("1", "lock:a", *transition)
+            };
+            story.note(&event, &b64("alice"));
+        }
+        story
+    }
+
+    #[test]
+    fn who_took_it_first_and_whether_the_former_holder_came_back_is_kept() {
+        use TransitionKind::{Acquired, HandedOver, Released, Renewed};
+        let seen = story(&[("bob", Acquired, None), ("bob", Renewed, None), ("carol", HandedOver, None)]);
+        assert_eq!((seen.taken.unwrap().0.as_str(), seen.times, seen.came_back), ("`bob`", 2, None));
+        let seen = story(&[("alice", Acquired, None), ("alice", Released, None), ("bob", Acquired, None)]);
+        assert!(seen.came_back.is_some() && !seen.is_put_back && seen.taken.is_some());
+    }
+
+    #[test]
+    fn what_was_done_from_here_is_nobody_taking_it() {
+        use TransitionKind::Acquired;
+        let operator = crate::source::operator_hold::token("redis-py", "bob");
+        let seen = story(&[(&operator, Acquired, None), ("alice", Acquired, Some(PUT_BACK_CAUSE))]);
+        assert!(seen.is_put_back && seen.times == 0 && seen.taken.is_none() && seen.came_back.is_none());
+        let seen = story(&[("alice", Acquired, Some(PUT_BACK_CAUSE)), ("alice", Acquired, None)]);
+        assert!(!seen.is_put_back && seen.came_back.is_some(), "it took it again by itself afterwards");
     }
 }

@@ -61,6 +61,7 @@ impl Former {
         match () {
             () if lock.quorum.is_some() => Some("it lies on several masters, where it could come back on some only"),
             () if lock.mode != Mode::Exclusive => Some("several may hold it, and it may be full by now"),
+            () if self.order.stamp.is_some() => Some("what was stored beside its token is not kept here"),
             () if self.holder.identity.operator.is_some() => Some("an operator held it: hold it again instead"),
             () => self.traits.no_put_back,
         }
