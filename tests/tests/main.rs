@@ -4,6 +4,7 @@
 
 mod access;
 mod accessibility;
+mod approvals;
 mod audit;
 mod clients;
 mod cluster;
