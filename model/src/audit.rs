@@ -79,7 +79,7 @@ pub struct AuditEntry {
     pub attempt: Option<u64>,
     /// Who asked.
     pub actor: Actor,
-    /// What for: `release`, `evict_waiter`; null where the request did not get so far as to say.
+    /// What for: the word of an action, such as `release`; null where the request did not get so far as to say.
     pub action: Option<String>,
     /// The source.
     pub source: Option<String>,
@@ -98,7 +98,8 @@ pub struct AuditEntry {
     /// What came of it: `attempted` for an intention; a release's outcome; `expired`, `used`, `forged` or `mistyped` for a
     /// refusal that has its own word. Null for a follow-up.
     pub outcome: Option<String>,
-    /// What was seen of the lock afterwards: `free`, `taken`, `came_back` (the same token took it again) or `still_held`.
+    /// What was seen of the lock afterwards: `free`, `taken`, `came_back` (the same token took it again), `held`
+    /// (an operator holds it), `put_back` (it was given back) or `still_held`.
     pub seen: Option<String>,
     /// The same in a sentence.
     pub detail: String,

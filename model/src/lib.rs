@@ -35,8 +35,9 @@ pub use lock::{
 pub use query::{DEFAULT_LIMIT, FLAG_FILTERS, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
 pub use quorum::{OnNode, Quorum, QuorumNode, Standing};
 pub use release::{
-    Action, After, AfterState, Collateral, NodeRelease, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget,
-    PreviewedLock, ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
+    Action, After, AfterState, Collateral, DEFAULT_HOLD_MS, HOLD_MS, NodeRelease, OfferedAction, OtherLocks, Outcome,
+    PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, ReleaseAnswer, ReleaseRequest, ReleaseResult,
+    Strength, Told, Warning,
 };
 pub use source::{
     Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, ReportsRead, SlotRange, SourceState,

@@ -226,7 +226,8 @@ impl Api {
                 holder: None,
             })
             .collect();
-        self.post("/api/v1/releases/preview", &PreviewRequest { locks, action: Default::default() }).await
+        self.post("/api/v1/releases/preview", &PreviewRequest { locks, action: Default::default(), hold_ms: None })
+            .await
     }
 
     /// Releases what was previewed, properly confirmed.

@@ -149,7 +149,7 @@ async fn whoever_has_just_signed_in_goes_without_and_everybody_who_sees_the_lock
 
     // A token is nobody who could have just signed in.
     let file = scene.dir.path().join("tokens.toml");
-    let args = ["token", "new", "deploy", "--right", "release", "--file", file.to_str().unwrap()];
+    let args = ["token", "new", "--name", "deploy", "--right", "release", "--file", file.to_str().unwrap()];
     let made = lockkeeper(&args, "").await;
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let text = String::from_utf8(made.stdout).unwrap();

@@ -66,7 +66,7 @@ impl Scene {
             generation: lock.generation.clone(),
             holder: Some(holder.to_owned()),
         };
-        self.api.post("/api/v1/releases/preview", &PreviewRequest { locks: vec![target], action }).await
+        self.api.post("/api/v1/releases/preview", &PreviewRequest { locks: vec![target], action, hold_ms: None }).await
     }
 
     async fn preview(&self, lock: &Lock, holder: &str, action: Action) -> PreviewAnswer {

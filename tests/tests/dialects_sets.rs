@@ -66,7 +66,10 @@ impl Scene {
             holder: Some(holder.token_b64.clone()),
         };
         self.api
-            .post("/api/v1/releases/preview", &PreviewRequest { locks: vec![target], action: Default::default() })
+            .post(
+                "/api/v1/releases/preview",
+                &PreviewRequest { locks: vec![target], action: Default::default(), hold_ms: None },
+            )
             .await
     }
 

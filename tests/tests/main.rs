@@ -4,6 +4,7 @@
 
 mod access;
 mod accessibility;
+mod actions;
 mod approvals;
 mod audit;
 mod clients;

@@ -8,10 +8,11 @@ pub use task::{BoardOptions, spawn};
 
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
-use lockkeeper_model::{Event, Holder, Lock, LockId, SourceStatus, Time, WaitGraph};
+use lockkeeper_model::{Connection, Event, Holder, Identity, Lock, LockId, OtherLocks, SourceStatus, Time, WaitGraph};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::access::{Reach, Scope};
+pub use crate::registry::Whose;
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
 use crate::view::Asked;
 
@@ -54,6 +55,14 @@ pub enum Ask {
     Leave { viewer: u64 },
     /// A release of this hold is being tried: until its outcome is known, its end is not concluded.
     Releasing { source: SourceId, key: Bytes, token: Bytes },
+    /// This hold, which was released, is about to be given back; `None`: it was not.
+    PuttingBack { source: SourceId, key: Bytes, token: Option<Bytes> },
+    /// The fencing counter of this hold was raised.
+    Raised { source: SourceId, key: Bytes, token: Bytes, value: String },
+    /// What else these holders have.
+    Others { holders: Vec<Whose>, reach: Reach, answer: oneshot::Sender<Vec<OtherLocks>> },
+    /// The connection of one who held a lock.
+    Connection { holder: Box<FormerHolder>, answer: oneshot::Sender<Option<Connection>> },
     /// The attempt ended: whether it freed the hold, so that the end can be attributed.
     Released { source: SourceId, key: Bytes, freed: bool },
     /// A release is carried out without the second person that is needed.
@@ -116,6 +125,19 @@ pub struct Held {
     /// The waiter that keeps everybody from a lock that nobody holds, in the form of a holder, and the order that would
     /// take it out of the queue; `None` where that is not offered.
     pub eviction: Option<(Holder, ReleaseOrder)>,
+}
+
+/// Somebody who held a lock, and may do so no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerHolder {
+    /// In which source.
+    pub source: SourceId,
+    /// The exact token.
+    pub token: Bytes,
+    /// Who that was, as far as the token says.
+    pub identity: Identity,
+    /// Since when at the latest.
+    pub since: Time,
 }
 
 /// Which transitions.
@@ -263,6 +285,39 @@ impl Board {
     /// When the server is shutting down.
     pub async fn releasing(&self, source: SourceId, key: Bytes, token: Bytes) -> Result<(), BoardClosed> {
         self.asks.send(Ask::Releasing { source, key, token }).await.map_err(|_| BoardClosed)
+    }
+
+    /// Announces that a hold that was released is about to be given back to the holder with this token, or that it was
+    /// not: that it has the lock again will not mean that its client took it again.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn putting_back(&self, source: SourceId, key: Bytes, token: Option<Bytes>) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::PuttingBack { source, key, token }).await.map_err(|_| BoardClosed)
+    }
+
+    /// Says that the fencing counter of the hold with this token was raised to this value.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn raised(&self, source: SourceId, key: Bytes, token: Bytes, value: String) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Raised { source, key, token, value }).await.map_err(|_| BoardClosed)
+    }
+
+    /// The other locks of each of these holders, as if there were no other locks than those of the reach.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn others(&self, holders: Vec<Whose>, reach: Reach) -> Result<Vec<OtherLocks>, BoardClosed> {
+        self.ask(|answer| Ask::Others { holders, reach, answer }).await
+    }
+
+    /// The connection of a former holder to the store, where one is known.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn connection(&self, holder: FormerHolder) -> Result<Option<Connection>, BoardClosed> {
+        self.ask(|answer| Ask::Connection { holder: Box::new(holder), answer }).await
     }
 
     /// Says whether the attempt freed the hold. The lock is then read again.

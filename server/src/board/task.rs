@@ -282,6 +282,17 @@ impl Task {
             Ask::Leave { viewer } => self.views.leave(viewer),
             Ask::Announce { what } => self.announce(&what, now),
             Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token, now),
+            Ask::PuttingBack { source, key, token } => self.registry.putting_back(source, &key, token.as_deref()),
+            Ask::Raised { source, key, token, value } => {
+                self.registry.raised(source, &key, &token, &value, &mut self.changes);
+                self.took_note();
+            }
+            Ask::Others { holders, reach, answer } => drop(answer.send(self.registry.others(&holders, &reach))),
+            Ask::Connection { holder, answer } => {
+                let connection =
+                    self.registry.connection_of(holder.source, &holder.token, &holder.identity, holder.since);
+                drop(answer.send(connection));
+            }
             Ask::Released { source, key, freed } => {
                 self.registry.released(source, &key, freed, now, &mut self.changes);
                 self.took_note();

@@ -25,9 +25,11 @@ pub(super) fn release(mut table: Table<'_, '_>) -> Result<ReleaseTable, ConfigEr
     }
     if let Some(given) = table.whole_number("attempts_per_minute")? {
         rules.attempts_per_minute = attempts(given)?;
+        rules.limits_everywhere = true;
     }
     if let Some(given) = table.duration_from_ms("cool_down", 0)? {
         rules.cool_down = Duration::from_millis(given.value.unsigned_abs());
+        rules.limits_everywhere = true;
     }
     if let Some(given) = table.string("reason_pattern")? {
         rules.reason_pattern = Some(reason_pattern(given)?);

@@ -215,7 +215,7 @@ impl From<Refusal> for ApiError {
                 error
             }
             Refusal::NotOffered { .. } => {
-                ApiError::new(StatusCode::CONFLICT, "not-offered", "A release is not offered", detail)
+                ApiError::new(StatusCode::CONFLICT, "not-offered", "It is not offered", detail)
                     .hint("nothing was done; the lock's stored form is among its details")
             }
             Refusal::NoEviction { .. } => {
@@ -286,6 +286,7 @@ impl From<Refusal> for ApiError {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-needed", "A reason is needed", detail)
                     .hint("nothing was tried and the ticket is still good")
             }
+            Refusal::HoldTime { .. } => ApiError::bad_request("bad-hold-time", detail),
             Refusal::Closing(closed) => closed.into(),
         }
     }

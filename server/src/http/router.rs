@@ -63,6 +63,7 @@ pub fn router(state: AppState) -> Router {
     }
     let dashboard = Router::new()
         .route("/", get(app::page))
+        .route("/audit", get(app::page))
         .route("/index.html", get(app::page))
         .route(sign_in::PATH, get(sign_in::page).post(sign_in::submit))
         .route(sign_in::OUT, post(sign_in::out))

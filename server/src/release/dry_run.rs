@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use lockkeeper_model::{Action, AuditKind, LockId, Outcome, ReleaseAnswer, ReleaseResult};
 
-use super::execution::{Different, compare, compare_waiter, result};
+use super::compare::{Different, compare};
+use super::execution::result;
 use super::record::Asked;
 use super::ticket::{BoundHold, Permission};
-use super::{Refusal, ReleaseDesk};
+use super::{Refusal, ReleaseDesk, actions};
 use crate::board::BoardClosed;
 use crate::clock;
 use crate::recorder::audit::{Note, outcome_word};
@@ -58,17 +59,11 @@ impl ReleaseDesk {
             return Ok(answer(Outcome::Failed, "it cannot be read now".to_owned()));
         };
         let found = self.board.lock(source.id, hold.key.clone().into()).await?;
-        let same = match action {
-            Action::Release => compare(hold, found.held.as_deref()),
-            Action::EvictWaiter => compare_waiter(hold, found.held.as_deref()),
-        };
-        Ok(match same {
+        let former = self.formers.find(source.id, &hold.key, &hold.generation, clock::now());
+        Ok(match compare(action, hold, found.held.as_deref(), former.as_ref()) {
             Ok(_) => {
-                let would = match action {
-                    Action::Release => "it would be freed: it is as it was previewed",
-                    Action::EvictWaiter => "it would be taken out of the queue: it is as it was previewed",
-                };
-                answer(Outcome::WouldRelease, would.to_owned())
+                let would = format!("it would be {}: it is as it was previewed", actions::words_for(action).done);
+                answer(Outcome::WouldRelease, would)
             }
             Err(different) => {
                 let Different { outcome, detail, holder_now } = *different;

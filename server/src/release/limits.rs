@@ -9,7 +9,7 @@ use std::time::Duration;
 use governor::clock::Clock;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
-use lockkeeper_model::{Actor, LockId, Mode, Time};
+use lockkeeper_model::{Actor, Mode, Time};
 
 use super::ticket::{BoundHold, person};
 
@@ -60,14 +60,6 @@ impl Rate {
     }
 }
 
-/// A lock that was released a moment ago.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cooling {
-    pub(super) id: LockId,
-    /// From then on it can be released again.
-    pub(super) until: Time,
-}
-
 /// A lock of a source; of one that several may hold at once, the holder.
 type What = (String, Vec<u8>, Option<Vec<u8>>);
 
@@ -103,14 +95,6 @@ impl CoolDown {
     /// Until when the lock is left alone, if it is.
     pub(super) fn until(&self, hold: &BoundHold, now: Time) -> Option<Time> {
         self.locks().get(&what(hold)).copied().filter(|until| *until > now)
-    }
-
-    /// The first of these locks that is left alone.
-    pub(super) fn first_of(&self, holds: &[BoundHold], now: Time) -> Option<Cooling> {
-        holds.iter().find_map(|hold| {
-            let until = self.until(hold, now)?;
-            Some(Cooling { id: LockId::of_key(&hold.key), until })
-        })
     }
 
     fn locks(&self) -> MutexGuard<'_, HashMap<What, Time>> {
@@ -172,6 +156,7 @@ mod tests {
             count: 1,
             fencing: None,
             mode,
+            hold_ms: None,
         }
     }
 

@@ -9,11 +9,18 @@
 //! attempt, and the store compares once more, in the step that deletes. What is tried is written into the audit before,
 //! and what is refused as well.
 
+mod actions;
+#[cfg(test)]
+mod actions_tests;
+mod afterwards;
 mod approval;
 #[cfg(test)]
 mod approval_tests;
+mod compare;
+mod context;
 mod dry_run;
 mod execution;
+mod former;
 mod limits;
 mod policy;
 mod preview;
@@ -78,6 +85,9 @@ pub struct ReleaseDesk {
     slots: Arc<Semaphore>,
     outcomes: Outcomes,
     audit: Audit,
+    formers: former::Formers,
+    /// Releases that are watched after they were answered.
+    watches: Arc<Semaphore>,
 }
 
 impl ReleaseDesk {
@@ -96,6 +106,8 @@ impl ReleaseDesk {
             slots: Arc::new(Semaphore::new(MAX_RELEASES_AT_ONCE)),
             outcomes: Outcomes::default(),
             audit,
+            formers: former::Formers::default(),
+            watches: Arc::new(Semaphore::new(afterwards::MAX_WATCHES)),
         }
     }
 
@@ -119,6 +131,11 @@ impl ReleaseDesk {
         sources.any(|source| self.is_production(source)).then_some(pattern)
     }
 
+    /// Whether the limits on how often apply to this source: in production, and everywhere where the operator set any.
+    fn is_limited(&self, source: &str) -> bool {
+        self.rules.limits_everywhere || self.is_production(source)
+    }
+
     fn is_production(&self, source: &str) -> bool {
         let environment = |source: &SourceHandle| source.status.borrow().environment.as_deref() == Some(PRODUCTION);
         self.board.source(source).is_some_and(environment)
@@ -130,9 +147,12 @@ impl ReleaseDesk {
     }
 }
 
-const OUTCOMES: [Outcome; 9] = [
+const OUTCOMES: [Outcome; 12] = [
     Outcome::Released,
     Outcome::Held,
+    Outcome::Extended,
+    Outcome::PutBack,
+    Outcome::Raised,
     Outcome::ChangedHands,
     Outcome::Gone,
     Outcome::Partial,
@@ -153,7 +173,10 @@ impl Outcomes {
     }
 }
 
-/// A holder in a sentence: its token's ends.
+/// A holder in a sentence: its token's ends, or the operator that it is.
 fn named(holder: &Holder) -> String {
+    if let Some(person) = &holder.identity.operator {
+        return format!("an operator, `{}`,", words::shown(person));
+    }
     format!("`{}`", words::short_token(holder.token.as_deref().unwrap_or(&holder.token_b64)))
 }

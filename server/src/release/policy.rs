@@ -2,6 +2,7 @@
 
 use lockkeeper_model::{Action, words};
 
+use super::actions;
 use super::refusal::Refusal;
 
 /// The longest text that a person is made to type.
@@ -10,16 +11,8 @@ const MAX_CONFIRM_CHARS: usize = 40;
 /// The text to type: the end of the lock's name, so that the eye must have found the lock and the hand cannot confirm
 /// out of habit.
 pub(super) fn confirm_text(action: Action, names: &[&str]) -> String {
-    let verb = match action {
-        Action::Release => "release",
-        Action::EvictWaiter => "evict",
-    };
-    let [name] = names else {
-        return match action {
-            Action::Release => format!("release {} locks", names.len()),
-            Action::EvictWaiter => format!("evict {} waiters", names.len()),
-        };
-    };
+    let (verb, things) = actions::verb(action);
+    let [name] = names else { return format!("{verb} {} {things}", names.len()) };
     let end = name.rsplit(':').find(|part| !part.trim().is_empty()).unwrap_or(name).trim();
     let chars = end.chars().count();
     let end: String = end.chars().skip(chars.saturating_sub(MAX_CONFIRM_CHARS)).collect();
@@ -54,6 +47,7 @@ mod tests {
         assert_eq!(confirm_text(Action::Release, &["a", "b", "c"]), "release 3 locks");
         assert_eq!(confirm_text(Action::EvictWaiter, &["a", "b"]), "evict 2 waiters");
         assert_eq!(confirm_text(Action::EvictWaiter, &["stock:4711"]), "4711");
+        assert_eq!(confirm_text(Action::RaiseFence, &["a", "b"]), "raise 2 fences");
     }
 
     proptest! {

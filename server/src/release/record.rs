@@ -120,6 +120,7 @@ fn word(refusal: &Refusal) -> &'static str {
         | Refusal::NoEviction { .. }
         | Refusal::Ticket(_)
         | Refusal::Reason { .. }
+        | Refusal::HoldTime { .. }
         | Refusal::ReasonPattern { .. }
         | Refusal::DryRunNeeded { .. }
         | Refusal::Approval(_)

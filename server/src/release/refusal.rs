@@ -90,9 +90,11 @@ pub enum Refusal {
         /// How many hold it.
         holders: usize,
     },
-    /// A release would hurt, or nobody can say what it would have to do.
-    #[error("a release of `{}` is not offered: {because}", words::shown(.id.as_str()))]
+    /// It would hurt, or nobody can say what it would have to do.
+    #[error("{what} `{}` is not offered: {because}", words::shown(.id.as_str()))]
     NotOffered {
+        /// What was asked for, before the lock's name.
+        what: &'static str,
         /// The lock.
         id: LockId,
         /// Why.
@@ -126,6 +128,12 @@ pub enum Refusal {
     /// Nobody will know why.
     #[error("`reason` {problem}, expected {MIN_REASON_CHARS} to {MAX_REASON_CHARS} characters without line breaks")]
     Reason {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// For how long an operator is to hold it cannot be.
+    #[error("`hold_ms` {problem}")]
+    HoldTime {
         /// What is wrong with it.
         problem: String,
     },
@@ -194,6 +202,7 @@ impl Refusal {
             | Refusal::Ticket(_)
             | Refusal::Unconfirmed { .. }
             | Refusal::Reason { .. }
+            | Refusal::HoldTime { .. }
             | Refusal::ReasonPattern { .. }
             | Refusal::DryRunNeeded { .. }
             | Refusal::Approval(_)

@@ -50,7 +50,7 @@ pub(super) fn target(source: &str, key: &str, generation: &str) -> PreviewTarget
 
 impl Scene {
     pub(super) async fn preview(&self, who: &str, locks: Vec<PreviewTarget>) -> Result<PreviewAnswer, Refusal> {
-        let request = PreviewRequest { locks, action: Action::Release };
+        let request = PreviewRequest { locks, action: Action::Release, hold_ms: None };
         self.desk.preview(&signed_in(who), &request, &Scope::everything()).await
     }
 
@@ -111,7 +111,8 @@ async fn a_request_has_at_most_as_many_locks_as_the_rules_say() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_tries_more_often_in_a_minute_than_the_rules_say() {
-    let scene = scene(Rules { attempts_per_minute: NonZeroU32::new(2).unwrap(), ..Rules::default() });
+    let scene =
+        scene(Rules { attempts_per_minute: NonZeroU32::new(2).unwrap(), limits_everywhere: true, ..Rules::default() });
     let mut last = None;
     for attempt in 0..3 {
         let preview = scene.preview(ADA, vec![target("other", "lock:a", "g1")]).await.unwrap();
@@ -139,7 +140,7 @@ async fn nobody_tries_more_often_in_a_minute_than_the_rules_say() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_was_released_is_left_alone_for_a_while() {
-    let scene = scene(Rules::default());
+    let scene = scene(Rules { limits_everywhere: true, ..Rules::default() });
     for (reply, cools) in [
         (gone(), false),
         (ReleaseReply::ChangedHands, false),
@@ -169,16 +170,30 @@ fn outcomes(results: &[ReleaseResult]) -> Vec<(&str, Outcome)> {
     results.iter().map(|result| (result.id.as_str(), result.outcome)).collect()
 }
 
-/// `a`, `b` and `c` of the source that is not in production.
-fn three() -> Vec<PreviewTarget> {
-    [("lock:a", "g1"), ("lock:b", "g2"), ("lock:c", "g3")].map(|(key, at)| target("other", key, at)).to_vec()
+/// `a`, `b` and `c` of one source; `orders` is in production.
+fn three(source: &str) -> Vec<PreviewTarget> {
+    [("lock:a", "g1"), ("lock:b", "g2"), ("lock:c", "g3")].map(|(key, at)| target(source, key, at)).to_vec()
+}
+
+#[tokio::test(start_paused = true)]
+async fn outside_of_production_nothing_is_limited_unless_the_operator_says_so() {
+    let scene = scene(Rules { attempts_per_minute: NonZeroU32::MIN, ..Rules::default() });
+    for _ in 0..3 {
+        let preview = scene.preview(ADA, three("other")).await.unwrap();
+        assert!(!preview.dry_run_required);
+        scene.replies([(); 3].map(|()| ReleaseReply::Unknown { because: "no answer came".to_owned() }));
+        let results = scene.execute(ADA, &confirmed(&preview, "all three are stuck")).await.unwrap();
+        assert!(results.iter().all(|result| result.outcome == Outcome::Unknown), "{results:#?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn several_locks_are_freed_only_after_a_dry_run_which_changes_nothing() {
     let scene = scene(Rules::default());
-    let preview = scene.preview(ADA, three()).await.unwrap();
-    assert!(preview.dry_run_required && !scene.preview(ADA, three()[..1].to_vec()).await.unwrap().dry_run_required);
+    let preview = scene.preview(ADA, three("orders")).await.unwrap();
+    assert!(
+        preview.dry_run_required && !scene.preview(ADA, three("orders")[..1].to_vec()).await.unwrap().dry_run_required
+    );
     let request = confirmed(&preview, "all three are stuck");
     let refusal = scene.execute(ADA, &request).await.unwrap_err();
     assert_eq!(refusal.to_string(), "a ticket for 3 holds has to be used for a dry run first");
@@ -210,7 +225,8 @@ async fn several_locks_are_freed_only_after_a_dry_run_which_changes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_of_one_ticket_is_none_of_another() {
     let scene = scene(Rules::default());
-    let [seen, unseen] = [scene.preview(ADA, three()).await.unwrap(), scene.preview(ADA, three()).await.unwrap()];
+    let [seen, unseen] =
+        [scene.preview(ADA, three("orders")).await.unwrap(), scene.preview(ADA, three("orders")).await.unwrap()];
     let dry_run = ReleaseRequest { dry_run: true, ..confirmed(&seen, "") };
     scene.execute(ADA, &dry_run).await.unwrap();
     let refusal = scene.execute(ADA, &confirmed(&unseen, "all three are stuck")).await.unwrap_err();
@@ -221,7 +237,7 @@ async fn a_dry_run_of_one_ticket_is_none_of_another() {
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_read_is_not_said_to_be_as_it_was() {
     let scene = scene(Rules::default());
-    let preview = scene.preview(ADA, three()).await.unwrap();
+    let preview = scene.preview(ADA, three("orders")).await.unwrap();
     scene.fake.with(|world| world.is_blind = true);
     let results = scene.execute(ADA, &ReleaseRequest { dry_run: true, ..confirmed(&preview, "") }).await.unwrap();
     assert!(results.iter().all(|result| result.outcome == Outcome::Failed), "{results:#?}");
@@ -230,7 +246,7 @@ async fn what_cannot_be_read_is_not_said_to_be_as_it_was() {
 #[tokio::test(start_paused = true)]
 async fn after_the_first_failure_nothing_more_is_tried() {
     let scene = scene(Rules::default());
-    let preview = scene.preview(ADA, three()).await.unwrap();
+    let preview = scene.preview(ADA, three("orders")).await.unwrap();
     let request = ReleaseRequest { stop_at_first_failure: true, ..confirmed(&preview, "all three are stuck") };
     scene.execute(ADA, &ReleaseRequest { dry_run: true, ..request.clone() }).await.unwrap();
     scene.attempts();
@@ -248,7 +264,7 @@ async fn after_the_first_failure_nothing_more_is_tried() {
 #[tokio::test(start_paused = true)]
 async fn without_a_failure_all_are_freed_one_after_the_other() {
     let scene = scene(Rules::default());
-    let preview = scene.preview(ADA, three()).await.unwrap();
+    let preview = scene.preview(ADA, three("orders")).await.unwrap();
     let request = ReleaseRequest { stop_at_first_failure: true, ..confirmed(&preview, "all three are stuck") };
     scene.execute(ADA, &ReleaseRequest { dry_run: true, ..request.clone() }).await.unwrap();
     scene.attempts();

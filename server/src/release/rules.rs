@@ -26,6 +26,8 @@ pub struct Rules {
     /// For how long a lock that was released cannot be released again; zero: it can. Of one that several may hold at
     /// once, it is the holder that was freed.
     pub cool_down: Duration,
+    /// Whether the two limits before apply to every source, and not to those in production alone.
+    pub limits_everywhere: bool,
     /// Whether a release in production takes another person's approval.
     pub two_persons: bool,
     /// What a reason has to contain in production.
@@ -40,6 +42,7 @@ impl Default for Rules {
             max_locks: MAX_LOCKS,
             attempts_per_minute: DEFAULT_ATTEMPTS_PER_MINUTE,
             cool_down: DEFAULT_COOL_DOWN,
+            limits_everywhere: false,
             two_persons: false,
             reason_pattern: None,
         }

@@ -86,8 +86,9 @@ impl ReleaseDesk {
     /// When there is none for this person, the store cannot be read, or a lock is not held as it was any more.
     pub async fn approval(&self, actor: &Actor, id: &str, scope: &Scope) -> Result<ShownApproval, Refusal> {
         let asking = self.visible(actor, id, scope)?;
+        let hold_ms = asking.holds.first().and_then(|hold| hold.hold_ms);
         let asked: Vec<PreviewTarget> = asking.holds.iter().map(target).collect();
-        let (locks, holds) = self.explain_again(asking.action, &asked).await?;
+        let (locks, holds) = self.explain_again(asking.action, hold_ms, &asked, scope).await?;
         let is_unchanged = holds == asking.holds;
         Ok(ShownApproval { approval: shown(&asking, actor, scope), locks, is_unchanged })
     }

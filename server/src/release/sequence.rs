@@ -80,7 +80,12 @@ impl ReleaseDesk {
 /// Whether what was asked for came about.
 fn is_done(outcome: Outcome) -> bool {
     match outcome {
-        Outcome::Released | Outcome::Held | Outcome::Signalled => true,
+        Outcome::Released
+        | Outcome::Held
+        | Outcome::Extended
+        | Outcome::PutBack
+        | Outcome::Raised
+        | Outcome::Signalled => true,
         Outcome::WouldRelease
         | Outcome::ChangedHands
         | Outcome::Gone

@@ -38,6 +38,8 @@ pub(super) struct BoundHold {
     /// [`crate::source::ReleaseOrder::fencing`].
     pub(super) fencing: Option<Box<str>>,
     pub(super) mode: Mode,
+    /// For how long an operator is to hold it, in milliseconds, where one is to.
+    pub(super) hold_ms: Option<i64>,
 }
 
 /// What a ticket says.
@@ -234,6 +236,7 @@ mod tests {
             count: 1,
             fencing: Some("33".into()),
             mode: Mode::Exclusive,
+            hold_ms: None,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::ui::each;
 #[component]
 pub(super) fn Became(result: ReleaseResult, action: Action) -> impl IntoView {
     let class = match result.outcome {
-        Outcome::Released | Outcome::Held => "say good",
+        Outcome::Released | Outcome::Held | Outcome::Extended | Outcome::PutBack | Outcome::Raised => "say good",
         Outcome::Signalled | Outcome::Partial | Outcome::Unknown => "say warn",
         Outcome::ChangedHands | Outcome::Gone | Outcome::Refused | Outcome::Failed => "say bad",
     };
@@ -47,7 +47,9 @@ pub(super) fn Became(result: ReleaseResult, action: Action) -> impl IntoView {
 /// What became of it on one master: its name, the look and the word, and the sentence.
 fn on_node(node: &NodeRelease) -> [String; 4] {
     let look = match node.outcome {
-        Outcome::Released | Outcome::Held => Look::Verdict(Verdict::Alive),
+        Outcome::Released | Outcome::Held | Outcome::Extended | Outcome::PutBack | Outcome::Raised => {
+            Look::Verdict(Verdict::Alive)
+        }
         Outcome::Gone => Look::Over,
         Outcome::ChangedHands | Outcome::Refused => Look::Verdict(Verdict::Gone),
         Outcome::Partial | Outcome::Signalled | Outcome::Failed => Look::State,

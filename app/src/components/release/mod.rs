@@ -1,16 +1,18 @@
-//! The way to a release, or to the eviction of a waiter: what would happen, what gives pause, the name typed, a reason;
-//! and what became of it.
+//! The way to a release, or to whatever else is done to a lock: what would happen, what gives pause, the name typed, a
+//! reason; and what became of it.
 
 mod became;
+mod hold_time;
 mod plan;
 mod words;
 
 use became::Became;
+use hold_time::HoldTime;
 use leptos::html;
 use leptos::prelude::*;
 use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{
-    Action, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewedLock, ReleaseAnswer, ReleaseRequest,
+    Action, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, ReleaseAnswer, ReleaseRequest,
 };
 use plan::Plan;
 use wasm_bindgen_futures::spawn_local;
@@ -61,20 +63,25 @@ impl Form {
 /// What happened to the lock since its preview, if that makes the preview void.
 fn changed_since(action: Action, preview: &PreviewedLock, lock: Option<&Lock>) -> Option<String> {
     let same = |lock: &Lock| match action {
-        Action::Release => {
+        Action::Release | Action::ReleaseAndHold | Action::ExtendHold | Action::RaiseFence => {
             lock.generation == preview.generation
                 || lock.holders.iter().any(|holder| holder.generation == preview.generation)
         }
+        Action::PutBack => lock.holders.is_empty(),
         Action::EvictWaiter => {
             may_evict(lock) && head(lock).is_some_and(|head| head.token_b64.as_ref() == Some(&preview.holder.token_b64))
         }
     };
     let happened = match (lock, action) {
         (Some(lock), _) if same(lock) => return None,
+        (None, Action::PutBack) => return None,
         (Some(Lock { holders, .. }), _) if !holders.is_empty() => {
             format!("It changed hands while you were reading: {} has it now.", named(&holders[0]))
         }
         (_, Action::Release) => "It is not held any more: there is nothing to release.".to_owned(),
+        (_, Action::ReleaseAndHold | Action::ExtendHold | Action::RaiseFence | Action::PutBack) => {
+            "It is not held any more.".to_owned()
+        }
         (None, Action::EvictWaiter) => "Nobody waits for it any more: there is nobody to evict.".to_owned(),
         (Some(_), Action::EvictWaiter) => "The queue moved while you were reading: another is at its head.".to_owned(),
     };
@@ -111,6 +118,8 @@ pub(crate) fn ReleaseDialog(
     let words = Words::of(action);
     let source = request.locks.first().map(|target| target.source.clone()).unwrap_or_default();
     let latest = RwSignal::new(Some(request));
+    // The holds that the last preview was about: what was released is named by its generation when it is to come back.
+    let previewed = StoredValue::new(Vec::<String>::new());
     let ask = move || {
         let Some(request) = latest.get_untracked() else { return };
         step.set(Step::Asking);
@@ -119,17 +128,32 @@ pub(crate) fn ReleaseDialog(
             let answer = api::preview(&request).await;
             // The dialog may have been closed meanwhile.
             let _ = step.try_set(match answer {
-                Ok(preview) => Step::Ready(preview),
+                Ok(preview) => {
+                    previewed.set_value(preview.locks.iter().map(|lock| lock.generation.clone()).collect());
+                    Step::Ready(preview)
+                }
                 Err(refusal) => Step::Refused(refusal),
             });
         });
     };
+    let hold_for = Callback::new(move |ms| {
+        latest.update(|request| {
+            if let Some(request) = request {
+                request.hold_ms = Some(ms);
+            }
+        });
+        ask();
+    });
     // A new preview is of what is on the screen now, not of what was there before.
     let ask_again = Callback::new(move |()| {
         let newer = live.detail.with_untracked(|detail| {
             let lock = detail.as_ref()?.lock.as_ref()?;
             match action {
-                Action::Release => (lock.holders.len() == 1).then(|| (lock.generation.clone(), None)),
+                // What was released is what can be put back, whatever is on the screen.
+                Action::PutBack => None,
+                Action::Release | Action::ReleaseAndHold | Action::ExtendHold | Action::RaiseFence => {
+                    (lock.holders.len() == 1).then(|| (lock.generation.clone(), None))
+                }
                 Action::EvictWaiter => {
                     let head = head(lock).filter(|_| may_evict(lock))?;
                     Some((lock.generation.clone(), head.token_b64.clone()))
@@ -179,6 +203,9 @@ pub(crate) fn ReleaseDialog(
                     _ => Vec::new(),
                 }}
             </div>
+            <When holds=flag(move || action.holds() && matches!(step.get(), Step::Asking | Step::Ready(_)))>
+                <HoldTime hold_for />
+            </When>
             {move || match step.get() {
                 Step::Asking => view! { <p class="say calm">"Asking what would happen…"</p> }.into_any(),
                 Step::Refused(refusal) => {
@@ -198,10 +225,49 @@ pub(crate) fn ReleaseDialog(
                     }
                         .into_any()
                 }
-                Step::Done(_) => view! { <Ends close again=None /> }.into_any(),
+                Step::Done(answer) => {
+                    let former = previewed.with_value(|previewed| to_put_back(&answer, previewed));
+                    let until = answer.results.first().and_then(|result| result.put_back_until);
+                    let left = text(move || {
+                        let left = until.map_or(0, |until| until.0 - live.running_now.get()).max(0) / 1_000;
+                        format!("Put back… ({left} s)")
+                    });
+                    let is_left = flag(move || until.is_some_and(|until| until.0 > live.running_now.get()));
+                    view! {
+                        {former.map(|request| {
+                            let request = StoredValue::new(request);
+                            view! {
+                                <When holds=is_left>
+                                    <p>
+                                        <button
+                                            type="button"
+                                            class="plain"
+                                            on:click=move |_| releasing.set(Some(request.get_value()))
+                                        >
+                                            {left}
+                                        </button>
+                                        " "
+                                        <small>"Was it the wrong one? If nobody has it, its former holder can have it again."</small>
+                                    </p>
+                                </When>
+                            }
+                        })}
+                        <Ends close again=None />
+                    }
+                        .into_any()
+                }
             }}
         </dialog>
     }
+}
+
+/// Asks for what was released to be given back to its former holder, where that can be done.
+fn to_put_back(answer: &ReleaseAnswer, generations: &[String]) -> Option<PreviewRequest> {
+    let ([result], [generation]) = (&answer.results[..], generations) else { return None };
+    result.put_back_until?;
+    let (source, id, generation) = (result.source.clone(), result.id.clone(), generation.clone());
+    let target = PreviewTarget { source, id, generation, holder: None };
+    Some(PreviewRequest { locks: vec![target], action: Action::PutBack, hold_ms: None })
 }
 
 /// Why it did not go on.
@@ -365,7 +431,7 @@ fn Ready(
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper_model::{Collateral, Strength, Time, Told, Warning};
+    use lockkeeper_model::{Collateral, Outcome, ReleaseResult, Strength, Time, Told, Warning};
 
     use super::*;
     use crate::fixtures::{lock, stuck};
@@ -415,6 +481,35 @@ mod tests {
         let said = changed_since(Action::Release, &previewed(), Some(&now)).unwrap();
         assert!(said.contains("0f8e41…0003 (worker-3, process 42) has it now"), "{said}");
         assert!(changed_since(Action::Release, &previewed(), None).unwrap().contains("not held any more"));
+    }
+
+    #[test]
+    fn what_is_to_be_put_back_is_void_as_soon_as_somebody_has_it() {
+        let changed = |lock: Option<&Lock>| changed_since(Action::PutBack, &previewed(), lock);
+        assert_eq!((changed(None), changed(Some(&stuck()))), (None, None));
+        assert!(changed(Some(&lock())).unwrap().contains("has it now"));
+    }
+
+    #[test]
+    fn what_was_released_is_put_back_by_the_generation_that_was_released() {
+        let result = ReleaseResult {
+            source: "orders".to_owned(),
+            id: lock().id,
+            outcome: Outcome::Released,
+            detail: String::new(),
+            holder_now: None,
+            woken: None,
+            after: None,
+            held_until: None,
+            put_back_until: Some(Time(9)),
+            nodes: Vec::new(),
+        };
+        let mut answer = ReleaseAnswer { results: vec![result] };
+        let request = to_put_back(&answer, &["h1".to_owned()]).unwrap();
+        assert_eq!((request.action, request.locks[0].generation.as_str()), (Action::PutBack, "h1"));
+        assert_eq!(to_put_back(&answer, &[]), None);
+        answer.results[0].put_back_until = None;
+        assert_eq!(to_put_back(&answer, &["h1".to_owned()]), None);
     }
 
     #[test]

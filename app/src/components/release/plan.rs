@@ -30,8 +30,13 @@ pub(super) fn Plan(lock: PreviewedLock, action: Action) -> impl IntoView {
         Told::Never => "is never told",
     };
     let strength = match lock.strength {
-        Strength::Atomic if action == Action::EvictWaiter => "Compared and taken out in one step of the store.",
-        Strength::Atomic => "Compared and freed in one step of the store.",
+        Strength::Atomic => match action {
+            Action::Release => "Compared and freed in one step of the store.",
+            Action::EvictWaiter => "Compared and taken out in one step of the store.",
+            Action::ReleaseAndHold => "Compared and replaced in one step of the store: nobody gets in between.",
+            Action::ExtendHold | Action::RaiseFence => "Compared and changed in one step of the store.",
+            Action::PutBack => "Looked at and put back in one step of the store, only if nobody has it.",
+        },
         Strength::SessionExact => "Names one session that can never be another's.",
         Strength::CheckedThenActed => "Compared first, then freed: between the two there is a moment.",
         Strength::Quorum => "Compared and freed in one step on each of its masters, one master after the other.",
@@ -73,18 +78,19 @@ pub(super) fn Plan(lock: PreviewedLock, action: Action) -> impl IntoView {
 /// For how long a holder has had it, or how long a waiter keeps its place.
 fn so_far(action: Action, holder: &Holder, now: Time) -> String {
     match action {
-        Action::Release => format!(", for {}", say::held_for(&holder.held_since, now)),
         Action::EvictWaiter => {
             facts::place(holder.lease.expires_at, now).map(|place| format!(", {place}")).unwrap_or_default()
         }
+        Action::PutBack => String::new(),
+        _ => format!(", for {}", say::held_for(&holder.held_since, now)),
     }
 }
 
 /// Whether it lives. A holder is judged as time passes; of a waiter nothing but the server's word is known.
 fn judged(action: Action, holder: &Holder, now: Time) -> Judgement {
     let (verdict, evidence) = match action {
-        Action::Release => verdict_on(holder, now),
-        Action::EvictWaiter => (holder.verdict, holder.evidence.clone()),
+        Action::EvictWaiter | Action::PutBack => (holder.verdict, holder.evidence.clone()),
+        _ => verdict_on(holder, now),
     };
     Judgement { word: verdict.word(), look: Look::Verdict(verdict), evidence: evidence.join("; ") }
 }

@@ -83,6 +83,8 @@ const ROWS: &[Row] = &[
     ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "hidden", [401, 403, 403, 403, 403, 409, 403, 403, 403, 200]),
     ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "elsewhere", [401, 403, 403, 403, 403, 400, 403, 403, 403, 200]),
     ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "both", [401, 403, 403, 403, 403, 403, 403, 403, 403, 200]),
+    ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "hold", [401, 403, 403, 403, 403, 403, 403, 403, 403, 200]),
+    ("POST", "/api/v1/releases", "/api/v1/releases", "hold", [401, 403, 403, 403, 403, 410, 403, 403, 403, 409]),
     ("POST", "/api/v1/releases", "/api/v1/releases", "seen", [401, 403, 403, 403, 403, 409, 403, 403, 403, 409]),
     ("POST", "/api/v1/releases", "/api/v1/releases", "hidden", [401, 403, 403, 403, 403, 410, 403, 403, 403, 409]),
     ("POST", "/api/v1/approvals", "/api/v1/approvals", "seen", [401, 403, 403, 403, 403, 201, 403, 403, 403, 403]),
@@ -164,7 +166,8 @@ impl Identify for ByHeader {
     }
 }
 
-static TRAITS: DialectTraits = DialectTraits { strip_prefix: "lock:", waiters_counted: true, ..DialectTraits::PLAIN };
+static TRAITS: DialectTraits =
+    DialectTraits { strip_prefix: "lock:", waiters_counted: true, ..DialectTraits::COMPARING };
 static TOKEN: Recognition =
     Recognition { dialect: "token", certainty: Certainty::Certain, because: "test", traits: &TRAITS };
 
@@ -307,7 +310,8 @@ impl Scene {
 
     async fn preview(&self, kind: &str) -> String {
         let locks: &[(&str, &str)] = match kind {
-            "seen" => &[("orders", SEEN)],
+            // To keep a lock closed needs a right beside that to release it.
+            "seen" | "hold" => &[("orders", SEEN)],
             "hidden" => &[("orders", HIDDEN)],
             "elsewhere" => &[("vault", ELSEWHERE)],
             // Needs the right to free several at once.
@@ -320,7 +324,8 @@ impl Scene {
             let lock = self.json("loopback", &format!("/api/v1/locks/{source}/{id}")).await;
             targets.push(json!({"source": source, "id": id, "generation": lock["generation"]}));
         }
-        json!({"locks": targets, "action": "release"}).to_string()
+        let action = if kind == "hold" { "release_and_hold" } else { "release" };
+        json!({"locks": targets, "action": action}).to_string()
     }
 }
 

@@ -148,6 +148,7 @@ async fn no_get_releases_anything() {
 #[tokio::test]
 async fn a_lock_that_was_released_a_moment_ago_is_429_and_says_when_to_try_again() {
     let rim = Rim::new();
+    rim.fake.set_status(0, |status| status.environment = Some("production".to_owned()));
     let [first, second] = [ticket(&rim).await, ticket(&rim).await];
     rim.fake.with(|world| world.replies.push_back((ReleaseReply::Released { woken: None }, nothing())));
     assert_eq!(release(&rim, &first).await.0, StatusCode::OK);

@@ -1,4 +1,4 @@
-//! Freeing exactly one hold: one script, one attempt.
+//! Freeing exactly one hold, or what else an order says: one script, one attempt.
 
 use bytes::Bytes;
 use fred::clients::Client;
@@ -124,11 +124,10 @@ async fn attempt(client: &Client, order: &ReleaseOrder, asked: &Address, is_aski
 
 /// Runs the order's script on this node. It is sent once. An error is the node's answer, or the loss of it.
 async fn run(client: &Client, order: &ReleaseOrder) -> Result<ReleaseReply, Error> {
-    let Some(dialect) = dialect::by_name(order.dialect) else {
-        let because = format!("no way is known to release a lock of `{}`", order.dialect);
-        return Ok(ReleaseReply::Failed { because });
+    let script = match dialect::script(order, clock::now().0) {
+        Ok(script) => script,
+        Err(because) => return Ok(ReleaseReply::Failed { because }),
     };
-    let script = dialect.release(order, clock::now().0);
     let names: Vec<Bytes> = script.keys.into_iter().map(Bytes::from).collect();
     let keys: Vec<Key> = names.iter().cloned().map(Key::from).collect();
     let arguments: Vec<Reply> = script.arguments.into_iter().map(|argument| Reply::Bytes(argument.into())).collect();
@@ -191,6 +190,7 @@ fn understand(reply: Reply) -> ReleaseReply {
     let number = parts.next().and_then(|number| number.as_i64());
     match word.as_deref() {
         Some("released") => ReleaseReply::Released { woken: number.filter(|&woken| woken >= 0) },
+        Some("done") => ReleaseReply::Done { number },
         Some("gone") => ReleaseReply::Gone,
         Some("changed") => ReleaseReply::ChangedHands,
         Some("touched") => ReleaseReply::Refused {
