@@ -5,6 +5,7 @@
 mod access;
 mod accessibility;
 mod actions;
+mod approvals;
 mod audit;
 mod clients;
 mod cluster;

@@ -435,6 +435,30 @@ pub(crate) fn encode(frame: &ServerFrame) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Person, Policy, Via};
+
+    #[test]
+    fn a_notice_waits_for_whoever_reads_slowly_and_is_for_nobody_else() {
+        let mut views = Views::default();
+        let registry = Registry::new(vec!["orders".to_owned()], 1);
+        let around = |_| Surroundings::default();
+        let (slow, mut slow_reads) = mpsc::channel(1);
+        let (quick, mut quick_reads) = mpsc::channel(4);
+        views.connect(1, Reach::ALL, slow);
+        views.connect(2, Policy::default().scope(&nobody()).seen().clone(), quick);
+        let refused = |detail: &str| ServerFrame::Refused { detail: detail.to_owned() };
+        views.tell(1, &refused("something before"));
+        views.announce(&Reach::ALL, &refused("the notice"));
+        assert!(views.flush(&registry, Time(0), &around), "there is no room yet");
+        assert_eq!(slow_reads.try_recv().unwrap(), encode(&refused("something before")));
+        assert!(!views.flush(&registry, Time(0), &around));
+        assert_eq!(slow_reads.try_recv().unwrap(), encode(&refused("the notice")));
+        assert!(quick_reads.try_recv().is_err());
+    }
+
+    fn nobody() -> Person {
+        Person { name: "nobody".into(), via: Via::Password, roles: Vec::new(), only: None, session: None }
+    }
 
     #[test]
     fn shared_frames_carry_each_viewers_own_number() {
