@@ -325,6 +325,22 @@ fn a_gap_in_the_middle_of_a_scan_is_not_closed_by_its_end() {
     assert_eq!(world.events, ["gap *  (gap)", "lost a w1 (unwatched)"]);
 }
 
+#[test]
+fn what_other_rules_decide_otherwise_is_not_shown_and_nothing_is_said_to_have_happened() {
+    let mut world = World::new();
+    world.take("a", "A", None);
+    world.take("b", "B", None);
+    world.scan();
+    world.apply(Report::Gap { at: Time(world.now), because: "other rules".to_owned() });
+    world.now += 1;
+    world.apply(Report::Withdrawn { at: Time(world.now), among: Among::those(|id| id == b"b") });
+    assert_eq!(world.held(), [("a".to_owned(), "A".to_owned())]);
+    world.now += 1;
+    world.scan();
+    assert_eq!(world.held().len(), 2);
+    assert_eq!(world.events, ["gap *  (other rules)"]);
+}
+
 /// The locks that are marked after a failover, and what is said of that.
 fn marked(world: &World) -> Vec<(String, String)> {
     let records = (0..world.registry.slots()).filter_map(|slot| world.registry.record(slot as u32));
