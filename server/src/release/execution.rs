@@ -12,6 +12,7 @@ use lockkeeper_model::{
     ReleaseRequest, ReleaseResult, TransitionKind, words,
 };
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::record::Asked;
 use super::ticket::BoundHold;
@@ -87,7 +88,7 @@ impl ReleaseDesk {
         let desk = Arc::clone(self);
         let action = permission.action;
         let asked = Arc::new((actor.clone(), request.ticket.clone(), reason));
-        let attempts = tokio::spawn(async move {
+        let attempts = async move {
             let _slot = slot;
             stream::iter(by_lock(permission.holds))
                 .map(|holds| {
@@ -105,7 +106,9 @@ impl ReleaseDesk {
                 .buffer_unordered(LOCKS_AT_ONCE)
                 .concat()
                 .await
-        });
+        };
+        // What it logs is still about this request.
+        let attempts = tokio::spawn(attempts.in_current_span());
         let mut results: Vec<(usize, ReleaseResult)> = attempts.await.map_err(|_| BoardClosed)?;
         results.sort_by_key(|(place, _)| *place);
         Ok(ReleaseAnswer { results: results.into_iter().map(|(_, result)| result).collect() })
