@@ -15,6 +15,7 @@ mod faults;
 mod formats;
 mod hostile;
 mod journeys;
+mod operating;
 mod races;
 mod readme;
 mod redlock;
