@@ -16,7 +16,7 @@ use lockkeeper_model::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Subscription, Viewer, Waits};
+use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Numbers, Subscription, Viewer, Waits};
 use crate::source::{
     Act, Batch, Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, TraceRefusal,
 };
@@ -250,7 +250,7 @@ async fn store(
     while let Some(order) = orders.recv().await {
         let mut world = world.lock().unwrap();
         match order {
-            Command::Together { .. } => {}
+            Command::Together { .. } | Command::Follow(_) => {}
             Command::Look { done, .. } => {
                 world.asked.push("look".to_owned());
                 if let Some(change) = world.before_look.pop_front() {
@@ -309,6 +309,8 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 let _ = answer.send(Found { as_of: now(), held, events, events_cut: false });
             }
             Ask::Count { answer, .. } => drop(answer.send(Vec::new())),
+            // As many as anybody has sources.
+            Ask::Numbers { answer, .. } => drop(answer.send(vec![Numbers::default(); 8])),
             Ask::Graph { source, answer, .. } => {
                 world.asked.push(format!("graph {source:?}"));
                 let _ = answer.send(Waits { as_of: now(), graph: WaitGraph::default() });

@@ -16,7 +16,7 @@ pub struct Server {
     address: String,
     scheme: &'static str,
     said: Arc<Mutex<Vec<String>>>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// Tests release the same lock again at once, and more often than hands can.
@@ -133,13 +133,26 @@ impl Server {
         self.process.id().expect("a running server")
     }
 
+    /// Changes its configuration file and asks it to read that again.
+    ///
+    /// # Panics
+    /// When it cannot be written, or nobody can be asked.
+    pub async fn reconfigure(&self, toml: &str) {
+        std::fs::write(self.dir.path().join("lockkeeper.toml"), toml).unwrap();
+        self.signal("-HUP").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+    }
+
     /// Asks it to stop, as Ctrl-C does, and waits until it has.
     ///
     /// # Panics
     /// When it does not.
     pub async fn stop(&mut self) -> std::process::ExitStatus {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+        self.signal("-INT").await;
         timeout(DEADLINE, self.process.wait()).await.expect("the server to end when asked to").unwrap()
     }
 
@@ -226,7 +239,7 @@ impl ServerBuilder {
         let said = Arc::default();
         collect(process.stdout.take().unwrap(), Arc::clone(&said));
         collect(process.stderr.take().unwrap(), Arc::clone(&said));
-        let mut server = Server { process, address: String::new(), scheme: "http", said, _dir: self.dir };
+        let mut server = Server { process, address: String::new(), scheme: "http", said, dir: self.dir };
         (server.scheme, server.address) = until_some("the server to say where it serves", async || {
             if let Some(status) = server.process.try_wait().unwrap() {
                 panic!("the server ended with {status} before it served");

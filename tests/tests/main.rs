@@ -17,6 +17,7 @@ mod faults;
 mod formats;
 mod hostile;
 mod journeys;
+mod operating;
 mod races;
 mod readme;
 mod redlock;

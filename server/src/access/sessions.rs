@@ -218,7 +218,7 @@ mod tests {
     const LIMITS: Limits = Limits { idle: Duration::from_secs(60), absolute: Duration::from_secs(150) };
 
     fn person(name: &str, via: Via) -> Person {
-        Person { name: name.into(), via, roles: Vec::new(), only: None, session: None }
+        Person { name: name.into(), via, ..Person::loopback() }
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,9 +2,13 @@
 //!
 //! Everybody else holds a [`Board`], a cheap handle that asks by message. The task itself is in [`task`].
 
+mod meter;
 mod task;
 
+pub use meter::{HOLD_BOUNDS_S, LockNumbers, Numbers, Times};
 pub use task::{BoardOptions, spawn};
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
@@ -26,7 +30,7 @@ pub const SUBSCRIBER_EVENTS: usize = 4_096;
 #[derive(Clone, Debug)]
 pub struct Board {
     asks: mpsc::Sender<Ask>,
-    sources: std::sync::Arc<[SourceHandle]>,
+    sources: Arc<[SourceHandle]>,
 }
 
 /// The board ended: the server is shutting down.
@@ -45,6 +49,8 @@ pub enum Ask {
     Graph { source: Option<SourceId>, reach: Reach, answer: oneshot::Sender<Waits> },
     /// How many locks of a reach each source has.
     Count { reach: Reach, answer: oneshot::Sender<Vec<u64>> },
+    /// What is charted: of each source, and of these locks in each.
+    Numbers { locks: Arc<[LockId]>, answer: oneshot::Sender<Vec<Numbers>> },
     /// Transitions as they come.
     Subscribe { filter: EventFilter, after: Option<String>, answer: oneshot::Sender<Subscription> },
     /// A new viewer.
@@ -260,6 +266,14 @@ impl Board {
     /// When the server is shutting down.
     pub async fn graph(&self, source: Option<SourceId>, reach: Reach) -> Result<Waits, BoardClosed> {
         self.ask(|answer| Ask::Graph { source, reach, answer }).await
+    }
+
+    /// What is charted, in the order of the sources: of each as a whole, and of these locks in it.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn numbers(&self, locks: Arc<[LockId]>) -> Result<Vec<Numbers>, BoardClosed> {
+        self.ask(|answer| Ask::Numbers { locks, answer }).await
     }
 
     /// Transitions from now on, and those after the event `after`.

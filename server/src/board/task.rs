@@ -11,9 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::meter::Meter;
 use super::{
-    Ask, Board, BreakGlass, EventFilter, Found, Held, Listing, SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer,
-    Waits,
+    Ask, Board, BreakGlass, EventFilter, Found, Held, Listing, LockNumbers, Numbers, SUBSCRIBER_EVENTS, Subscription,
+    VIEWER_FRAMES, Viewer, Waits,
 };
 use crate::access::{Reach, Right, Scope};
 use crate::clock;
@@ -56,6 +57,7 @@ pub fn spawn(
     let task = Task {
         registry: Registry::new(names, rand::random()),
         views: Views::default(),
+        meter: Meter::new(sources.len()),
         changes: Changes::default(),
         conditions: vec![Condition::default(); sources.len()],
         unsent_looks: vec![VecDeque::new(); sources.len()],
@@ -101,6 +103,7 @@ struct WaitingList {
 struct Task {
     registry: Registry,
     views: Views,
+    meter: Meter,
     changes: Changes,
     sources: Vec<SourceHandle>,
     conditions: Vec<Condition>,
@@ -211,6 +214,7 @@ impl Task {
         self.unflushed |= changes.repaint || !changes.dirty.is_empty() || !changes.events.is_empty();
         for logged in &changes.events {
             self.publish(logged);
+            self.meter.happened(logged);
             if self.log.len() == LOG_EVENTS {
                 self.log.pop_front();
             }
@@ -271,6 +275,7 @@ impl Task {
                 self.waiting_counts.push((reach, answer));
                 self.answer_waiting_counts(now);
             }
+            Ask::Numbers { locks, answer } => drop(answer.send(self.numbers(&locks, now))),
             Ask::Subscribe { filter, after, answer } => {
                 drop(answer.send(self.subscribe(&filter, after.as_deref(), now)))
             }
@@ -341,6 +346,26 @@ impl Task {
                 self.waiting_counts.push((reach, answer));
             }
         }
+    }
+
+    fn numbers(&mut self, locks: &[LockId], now: Time) -> Vec<Numbers> {
+        self.views.grow_older(now);
+        let of_lock = |source: SourceId, id: &LockId| {
+            let slot = id.key().ok().and_then(|key| self.registry.find(source, &key));
+            let record = slot.and_then(|slot| self.registry.record(slot)).filter(|record| !record.is_ended());
+            let held = record.filter(|record| !record.holds.is_empty());
+            LockNumbers {
+                id: id.clone(),
+                held: held.is_some(),
+                held_ms: held.map(|record| (now.0 - record.since()).max(0)),
+                waiters: record.map_or(0, |record| record.waiting()),
+            }
+        };
+        let of_source = |source: &SourceHandle| {
+            let locks = locks.iter().map(|id| of_lock(source.id, id)).collect();
+            self.meter.numbers(source.id, self.views.counted(source.id), locks)
+        };
+        self.sources.iter().map(of_source).collect()
     }
 
     fn found(&self, source: SourceId, key: &[u8], now: Time) -> Found {
@@ -493,6 +518,7 @@ impl Task {
             self.views.forget_unused(now);
             self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
         }
+        self.views.grow_older(now);
         self.send_looks();
     }
 

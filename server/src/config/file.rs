@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ::url::Url;
+use lockkeeper_model::LockId;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -12,13 +14,27 @@ use super::audit;
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use super::format;
+use super::operating;
 use super::release::{self, ReleaseTable};
 use super::role::{self, RoleTable};
 use crate::recorder::audit::Webhook;
 use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] =
-    &["listen", "data_dir", "log_format", "source", "format", "access", "role", "tls", "release", "trace", "audit"];
+const KEYS: &[&str] = &[
+    "listen",
+    "data_dir",
+    "log_format",
+    "source",
+    "format",
+    "access",
+    "role",
+    "tls",
+    "release",
+    "trace",
+    "audit",
+    "metrics",
+    "telemetry",
+];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -56,6 +72,8 @@ pub(super) struct File {
     pub(super) access: Option<AccessTable>,
     pub(super) tls: Option<TlsTable>,
     pub(super) roles: Vec<RoleTable>,
+    pub(super) charted: Vec<LockId>,
+    pub(super) otlp: Option<Url>,
 }
 
 /// One `[[source]]`.
@@ -141,6 +159,8 @@ impl File {
         }
         let access = access::access(&mut table)?;
         let tls = access::tls(&mut table)?;
+        let charted = operating::metrics(&mut table)?;
+        let otlp = operating::telemetry(&mut table)?;
         let file = File {
             path: path.to_owned(),
             listen: table.string("listen")?,
@@ -155,6 +175,8 @@ impl File {
             access,
             tls,
             roles,
+            charted,
+            otlp,
         };
         table.finish(KEYS)?;
         Ok(file)

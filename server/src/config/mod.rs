@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod format;
 mod listen;
+mod operating;
 mod release;
 mod role;
 mod source;
@@ -19,10 +20,12 @@ mod url;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ::url::Url;
 pub use cli::{Command, CommandLine, LogFormat, Settings, without_urls};
 pub use data_dir::default_data_dir;
 pub use error::{ConfigError, Given, Place};
 use file::File;
+use lockkeeper_model::LockId;
 pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
 pub use url::StoreUrl;
 
@@ -76,6 +79,11 @@ pub struct Config {
     pub access: crate::access::Settings,
     /// Key `[tls]`: the certificate to serve with. Default: none, and no TLS.
     pub tls: Option<Identity>,
+    /// Key `metrics.locks`: locks that have series of their own among the metrics, in whichever source they are. Default:
+    /// none.
+    pub charted: Vec<LockId>,
+    /// Key `telemetry.otlp`: where traces of requests are sent, without `/v1/traces`. Default: nowhere.
+    pub otlp: Option<Url>,
 }
 
 /// The files of users and of tokens.
@@ -145,6 +153,8 @@ impl Config {
             formats: Vec::new(),
             access: crate::access::Settings::default(),
             tls: None,
+            charted: Vec::new(),
+            otlp: None,
             policy: Policy::default(),
         })
     }
@@ -181,6 +191,8 @@ impl Config {
             formats: file.formats,
             access,
             tls,
+            charted: file.charted,
+            otlp: file.otlp,
             policy,
         })
     }

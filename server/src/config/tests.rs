@@ -178,7 +178,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
         "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
-         access, role, tls, release, trace, audit",
+         access, role, tls, release, trace, audit, metrics, telemetry",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
@@ -551,4 +551,22 @@ fn the_webhooks_secret_is_read_from_its_file_and_never_shown() {
     let config = config(Settings::default(), &text).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert_eq!(config.audit_webhook.unwrap().secret.as_deref(), Some(&b"hunter2 hunter2 hunter2"[..]));
+}
+
+#[test]
+fn what_is_charted_and_where_traces_go_is_checked() {
+    let text = "[metrics]\nlocks = ['lock:a', 'lock:b', 'lock:a']\n[telemetry]\notlp = 'http://127.0.0.1:4318'";
+    let good = config(Settings::default(), text).unwrap();
+    let charted: Vec<&str> = good.charted.iter().map(lockkeeper_model::LockId::as_str).collect();
+    assert_eq!((charted, good.otlp.unwrap().as_str()), (vec!["lock:a", "lock:b"], "http://127.0.0.1:4318/"));
+    let many: Vec<String> = (0..65).map(|n| format!("'{n}'")).collect();
+    for (text, wrong) in [
+        ("[metrics]\nlocks = ['']".to_owned(), "`metrics.locks` is ``, expected the id of a lock"),
+        (format!("[metrics]\nlocks = [{}]", many.join(",")), "`metrics.locks` is `65 locks`, expected at most 64"),
+        ("[telemetry]\notlp = 'http://user:hunter2@h'".to_owned(), "`telemetry.otlp` is not the address"),
+        ("[telemetry]\notlp = 'grpc://h'".to_owned(), "`telemetry.otlp` is not the address"),
+    ] {
+        let said = config(Settings::default(), &text).unwrap_err().to_string();
+        assert!(said.contains(wrong) && !said.contains("hunter2"), "{said}");
+    }
 }

@@ -74,8 +74,9 @@ impl FromRequestParts<AppState> for Caller {
             return Ok(known.clone());
         }
         let person = parts.extensions.get::<Person>().cloned().ok_or_else(ApiError::unknown_caller)?;
+        let person = state.policy.current().of_today(&person);
         let caller = Caller {
-            scope: state.policy.scope(&person),
+            scope: state.scope_of(&person),
             person,
             peer: peer(&parts.extensions).map(|peer| peer.ip()),
             signed_in: parts.extensions.get::<Tenure>().and_then(Tenure::signed_in),
@@ -92,6 +93,17 @@ impl Caller {
         match self.person.via {
             Via::Loopback => Actor::anonymous(address),
             via => Actor { name: self.person.name.to_string(), via: via.word().to_owned(), address },
+        }
+    }
+
+    /// Waits until they may see or do something else than now: what goes on for long must not go on with what was.
+    pub(super) fn outdated(&self, state: &AppState) -> impl Future<Output = ()> + Send + use<> {
+        let (state, person, scope) = (state.clone(), self.person.clone(), self.scope.clone());
+        async move {
+            let mut policy = state.policy.clone();
+            while state.scope_of(&person) == scope {
+                policy.changed().await;
+            }
         }
     }
 

@@ -209,6 +209,7 @@ impl Registry {
                 self.roll(source, at, out);
             }
             Report::Clients { clients, at } => out.repaint |= self.known_mut(source).clients.saw(clients, at),
+            Report::Withdrawn { at, among } => self.withdraw_all(source, at, &among, out),
             Report::FailedOver { at, copied, among } => self.failed_over(source, Failover { at, copied }, &among, out),
         }
     }

@@ -391,6 +391,12 @@ impl Record {
         self.holds.iter().filter_map(Hold::beat_due).min()
     }
 
+    /// A holder that renewed regularly has missed a beat.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Contention over the last minutes, if there was any.
     #[must_use]
     pub fn contention(&self) -> Option<&Contention> {

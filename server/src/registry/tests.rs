@@ -298,8 +298,14 @@ fn what_else_a_holder_has_is_counted_within_the_reach() {
         groups: Vec::new(),
         grant: Grant::new([Right::View], &[], &["b".to_owned()]),
     }]);
-    let viewer =
-        Person { name: "alice".into(), via: Via::Password, roles: vec!["part".into()], only: None, session: None };
+    let viewer = Person {
+        name: "alice".into(),
+        via: Via::Password,
+        roles: vec!["part".into()],
+        membership: crate::access::Membership::Named,
+        only: None,
+        session: None,
+    };
     assert_eq!(others("a", "w1", part.scope(&viewer).seen()), (1, true, names(&["b"])));
 }
 
@@ -369,6 +375,22 @@ fn a_gap_in_the_middle_of_a_scan_is_not_closed_by_its_end() {
     assert!(lock.flags.contains(&Flag::Stale), "{:?}", lock.flags);
     world.scan();
     assert_eq!(world.events, ["gap *  (gap)", "lost a w1 (unwatched)"]);
+}
+
+#[test]
+fn what_other_rules_decide_otherwise_is_not_shown_and_nothing_is_said_to_have_happened() {
+    let mut world = World::new();
+    world.take("a", "A", None);
+    world.take("b", "B", None);
+    world.scan();
+    world.apply(Report::Gap { at: Time(world.now), because: "other rules".to_owned() });
+    world.now += 1;
+    world.apply(Report::Withdrawn { at: Time(world.now), among: Among::those(|id| id == b"b") });
+    assert_eq!(world.held(), [("a".to_owned(), "A".to_owned())]);
+    world.now += 1;
+    world.scan();
+    assert_eq!(world.held().len(), 2);
+    assert_eq!(world.events, ["gap *  (other rules)"]);
 }
 
 /// The locks that are marked after a failover, and what is said of that.

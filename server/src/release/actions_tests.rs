@@ -127,7 +127,14 @@ async fn a_hold_needs_its_own_right_at_the_preview_and_at_the_attempt() {
         let grant = Grant::new(rights.iter().copied(), &[], &[]);
         let role = Role { name: "oncall".into(), groups: Vec::new(), grant };
         let roles = vec!["oncall".into()];
-        let oncall = Person { name: "alice".into(), via: Via::Password, roles, only: None, session: None };
+        let oncall = Person {
+            name: "alice".into(),
+            via: Via::Password,
+            roles,
+            membership: crate::access::Membership::Named,
+            only: None,
+            session: None,
+        };
         Policy::new(vec![role]).scope(&oncall)
     };
     let (releases, holds) = (scope(&[Right::Release]), scope(&[Right::Release, Right::Hold]));

@@ -214,7 +214,14 @@ async fn approvals_are_there_for_who_may_decide_them_and_for_who_asked() {
     ]);
     let scope = |role: &str| {
         let roles = vec![role.into()];
-        policy.scope(&Person { name: BOB.into(), via: Via::Password, roles, only: None, session: None })
+        policy.scope(&Person {
+            name: BOB.into(),
+            via: Via::Password,
+            roles,
+            membership: crate::access::Membership::Named,
+            only: None,
+            session: None,
+        })
     };
     let bob = signed_in(BOB);
     let ids = |scope: &Scope| scene.desk.approvals(&bob, scope).approvals.len();

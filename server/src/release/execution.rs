@@ -12,6 +12,7 @@ use lockkeeper_model::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::afterwards::Ended;
 use super::compare::{Different, MOVED, compare, whose_now};
@@ -97,7 +98,7 @@ impl ReleaseDesk {
         let desk = Arc::clone(self);
         let (actor, ticket, stop_at_first_failure) =
             (actor.clone(), request.ticket.clone(), request.stop_at_first_failure);
-        let attempts = tokio::spawn(async move {
+        let attempts = async move {
             let _slot = slot;
             let asked = Asked { actor: &actor, ticket: &ticket, reason: &reason };
             let Permission { action, holds, .. } = permission;
@@ -106,7 +107,9 @@ impl ReleaseDesk {
             } else {
                 desk.side_by_side(action, holds, &asked).await
             }
-        });
+        };
+        // What it logs is still about this request.
+        let attempts = tokio::spawn(attempts.in_current_span());
         Ok(ReleaseAnswer { results: attempts.await.map_err(|_| BoardClosed)? })
     }
 

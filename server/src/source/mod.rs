@@ -19,8 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lockkeeper_model::{Mode, NodeRelease, SourceStatus, Time, TraceReport};
+use lockkeeper_model::{LockId, Mode, NodeRelease, SourceStatus, Time, TraceReport, words};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use recognition::{DialectTraits, Recognition};
 pub use sight::{Entry, Extra, Form, Hint, Hold, HoldExtra, Queue, Queued, Seen, Sight};
@@ -134,6 +136,13 @@ pub enum Report {
         /// Whose keys it serves.
         among: Among,
     },
+    /// By other rules than before these may be no locks, or other ones: they are not shown until they are found again.
+    Withdrawn {
+        /// When.
+        at: Time,
+        /// Which.
+        among: Among,
+    },
     /// Every change before `at` has been reported.
     Confirmed {
         /// The moment.
@@ -235,6 +244,8 @@ pub enum Command {
         /// Told what happened.
         done: oneshot::Sender<ReleaseReply>,
     },
+    /// Go on by other rules.
+    Follow(Rules),
     /// Look at every command for some seconds.
     Trace {
         /// How long, and whether at one lock only.
@@ -242,6 +253,19 @@ pub enum Command {
         /// Told what was seen. Dropping the other end stops the trace.
         done: oneshot::Sender<Traced>,
     },
+}
+
+/// What decides which keys are locks, and of which family.
+#[derive(Debug)]
+pub struct Rules {
+    /// The patterns to watch from now on; empty: the built-in catalogue decides.
+    pub patterns: Vec<String>,
+    /// The operator's formats that are new, or are not in force any more.
+    pub formats: Arc<[redis::Format]>,
+    /// Told once nothing is read by the former rules any more.
+    pub stopped: oneshot::Sender<()>,
+    /// Cancelled once the new ones are in force.
+    pub go: CancellationToken,
 }
 
 /// What came of a trace.
@@ -395,6 +419,23 @@ pub enum ReleaseReply {
     },
 }
 
+impl ReleaseReply {
+    /// What became of it, for the log.
+    fn word(&self) -> &'static str {
+        match self {
+            ReleaseReply::Released { .. } => "released",
+            ReleaseReply::Done { .. } => "done",
+            ReleaseReply::ChangedHands => "changed hands",
+            ReleaseReply::Gone => "gone",
+            ReleaseReply::Refused { .. } => "refused",
+            ReleaseReply::Failed { .. } => "failed",
+            ReleaseReply::Unknown { .. } => "unknown",
+            ReleaseReply::Partial { .. } => "partial",
+            ReleaseReply::OnNodes { whole, .. } => whole.word(),
+        }
+    }
+}
+
 /// A source could not read the keys that it was asked to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store could not be read")]
@@ -438,11 +479,22 @@ impl SourceHandle {
 
     /// One attempt to free exactly this hold.
     pub async fn release(&self, order: ReleaseOrder) -> ReleaseReply {
-        let (done, told) = oneshot::channel();
-        if self.commands.send(Command::Release { order, done }).await.is_err() {
-            return ReleaseReply::Failed { because: "the source is shutting down".to_owned() };
+        let lock = words::shown(LockId::of_key(&order.key).as_str());
+        let span = tracing::info_span!("attempt", source.name = &*self.name, lock.id = lock, dialect = order.dialect);
+        async move {
+            let (done, told) = oneshot::channel();
+            if self.commands.send(Command::Release { order, done }).await.is_err() {
+                return ReleaseReply::Failed { because: "the source is shutting down".to_owned() };
+            }
+            let reply = told.await;
+            let reply = reply.unwrap_or_else(|_| ReleaseReply::Unknown {
+                because: "the source stopped before it answered".to_owned(),
+            });
+            tracing::info!("the store was asked to free it: {}", reply.word());
+            reply
         }
-        told.await.unwrap_or(ReleaseReply::Unknown { because: "the source stopped before it answered".to_owned() })
+        .instrument(span)
+        .await
     }
 
     /// Looks at every command for some seconds. Giving up on the answer stops it.

@@ -457,7 +457,14 @@ mod tests {
     }
 
     fn nobody() -> Person {
-        Person { name: "nobody".into(), via: Via::Password, roles: Vec::new(), only: None, session: None }
+        Person {
+            name: "nobody".into(),
+            via: Via::Password,
+            roles: Vec::new(),
+            membership: crate::access::Membership::Named,
+            only: None,
+            session: None,
+        }
     }
 
     #[test]

@@ -20,13 +20,14 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use super::super::Identify;
 use super::super::router::api;
 use super::{Rim, ask};
-use crate::access::{Grant, Guest, NotBelieved, Person, Policy, Right, Role, Tenure, Via};
+use crate::access::{Grant, Guest, Membership, NotBelieved, Person, Policy, Right, Role, Tenure, Via};
 use crate::clock;
 use crate::fake::{Fake, nothing};
 use crate::release::{ReleaseDesk, Rules};
 use crate::source::{
     Batch, DialectTraits, Form, Hint, Recognition, ReleaseReply, Report, Seen, Sight, SourceId, WaitersSeen,
 };
+use crate::watched::Watched;
 
 /// Says in a test who asks. The product has nothing like it.
 const WHO: &str = "x-test-who";
@@ -153,6 +154,7 @@ impl Identify for ByHeader {
             name: name.into(),
             via,
             roles: vec![role.into()],
+            membership: Membership::Named,
             only,
             session: None,
         };
@@ -184,7 +186,7 @@ impl Scene {
         // Neither source is in production unless a test says so.
         let rules = Rules { two_persons: true, ..Rules::with_releasing(true) };
         rim.state.desk = Arc::new(ReleaseDesk::new(rim.fake.board.clone(), rules, rim.state.audit.clone()));
-        rim.state.policy = Arc::new(policy());
+        rim.state.policy = Watched::fixed(policy());
         rim.state.identify = Arc::new(ByHeader);
         let scene = Scene { rim, reports };
         scene.holds(0, SEEN, "secret-of-alice").await;

@@ -3,6 +3,7 @@
 mod auditing;
 mod guard;
 mod matrix;
+mod metrics;
 mod reading;
 mod releasing;
 mod streams;

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use lockkeeper_model::{AuditChain, AuditEntry, AuditKind, AuditPage, Outcome};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 pub use entry::{Deed, GENESIS, is_cut, outcome_word, token_sha256};
 pub use export::Format;
@@ -343,7 +344,7 @@ impl Audit {
 
     async fn append(&self, drafts: Vec<AuditEntry>, urgency: Urgency) -> Result<Vec<AuditEntry>, AuditError> {
         let (done, written) = oneshot::channel();
-        let ask = Ask::Append { drafts, urgency, done };
+        let ask = Ask::Append { drafts, urgency, span: Span::current(), done };
         self.kept()?.writer.send(ask).await.map_err(|_| gone())?;
         written.await.map_err(|_| gone())?
     }

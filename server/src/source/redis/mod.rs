@@ -73,7 +73,9 @@ use super::{Batch, Report, SourceHandle, SourceId};
 pub use crate::tls::{BadTls, TlsFiles};
 use assemble::Memory;
 use connect::{Connection, For};
-pub use dialect::operator::{Decode, Format, Holder, Lease, MAX_SIGNAL_BYTES, Signal, Target, is_built_in, teach};
+pub use dialect::operator::{
+    Decode, Format, Holder, Lease, MAX_SIGNAL_BYTES, Signal, Target, TooManyFormats, is_built_in, teach,
+};
 use elsewhere::Elsewhere;
 use endpoint::Endpoint;
 pub use endpoint::{Address, Credentials};
