@@ -338,7 +338,7 @@ fn what_other_rules_decide_otherwise_is_not_shown_and_nothing_is_said_to_have_ha
     world.now += 1;
     world.scan();
     assert_eq!(world.held().len(), 2);
-    assert_eq!(world.events, ["gap *  (other rules)"]);
+    assert_eq!(world.events, ["gap *  (gap)"]);
 }
 
 /// The locks that are marked after a failover, and what is said of that.
