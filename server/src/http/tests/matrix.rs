@@ -13,7 +13,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use lockkeeper_model::wire::ServerFrame;
 use lockkeeper_model::{Certainty, LockId, SourceState, Time, TraceEnd, TraceReport};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
@@ -23,6 +23,7 @@ use super::{Rim, ask};
 use crate::access::{Grant, Guest, Membership, NotBelieved, Person, Policy, Right, Role, Tenure, Via};
 use crate::clock;
 use crate::fake::{Fake, nothing};
+use crate::reload::LastRead;
 use crate::source::{
     Batch, DialectTraits, Form, Hint, Recognition, ReleaseReply, Report, Seen, Sight, SourceId, WaitersSeen,
 };
@@ -447,6 +448,19 @@ async fn the_audit_tells_of_the_visible_and_of_who_was_not_allowed() {
         assert_eq!(newest["actor"], json!({"name": who, "via": "password", "address": null}));
         assert_eq!((&newest["kind"], &newest["outcome"]), (&json!("refusal"), &json!(outcome)), "{newest}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_the_configuration_is_for_whoever_sees_everything_or_looks_after_the_server() {
+    let mut scene = Scene::new().await;
+    let problem = Some("lockkeeper.toml:3:1: `payroll`".to_owned());
+    scene.rim.state.reloads = watch::channel(LastRead { problem, ..LastRead::at_start() }).1;
+    for (who, is_told) in [("nobody", false), ("part", false), ("tracer", false), ("viewer", true), ("admin", true)] {
+        let ready = scene.json(who, "/readyz").await;
+        assert_eq!(ready["configuration"].is_string(), is_told, "{who}: {ready}");
+    }
+    let metrics = scene.ask("admin", "GET", "/metrics", String::new()).await.1;
+    assert!(metrics.contains("lockkeeper_config_last_reload_successful 0"), "{metrics}");
 }
 
 #[tokio::test(start_paused = true)]
