@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use lockkeeper_model::{Outcome, TransitionKind};
-use lockkeeper_tests::{Api, Family, RedisServer, Server, Viewer, lockkeeper, store, until};
+use lockkeeper_tests::{Api, DEADLINE, Family, RedisServer, Server, Viewer, lockkeeper, store, until};
 use reqwest::Method;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 const LEASE: Duration = Duration::from_secs(120);
 
@@ -227,7 +228,7 @@ impl Collector {
     }
 
     async fn request(&mut self) -> Vec<u8> {
-        tokio::time::timeout(lockkeeper_tests::DEADLINE, self.requests.recv()).await.expect("traces").unwrap()
+        timeout(DEADLINE, self.requests.recv()).await.unwrap().unwrap()
     }
 }
 
@@ -279,6 +280,6 @@ async fn nobody_who_does_not_read_holds_up_the_end() {
 
 /// A text as a WebSocket client sends it (RFC 6455, 5.2), masked with zeros.
 fn frame(text: &str) -> Vec<u8> {
-    let length = u8::try_from(text.len()).ok().filter(|length| *length < 126).expect("a short frame");
+    let length = u8::try_from(text.len()).ok().filter(|length| *length < 126).unwrap();
     [&[0x81, 0x80 | length, 0, 0, 0, 0], text.as_bytes()].concat()
 }

@@ -65,8 +65,7 @@ pub(super) async fn ready(
     missing.retain(|missing| caller.as_ref().is_ok_and(|caller| caller.scope.seen().touches(&missing.source)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let may_know = |caller: &Caller| caller.scope.sees_all() || caller.scope.may_anywhere(Right::Admin);
-    let configuration =
-        state.reloads.borrow().problem.clone().filter(|_| caller.as_ref().is_ok_and(|caller| may_know(caller)));
+    let configuration = state.reloads.borrow().problem.clone().filter(|_| caller.as_ref().is_ok_and(may_know));
     (status, Json(Readiness { ready, missing, configuration }))
 }
 

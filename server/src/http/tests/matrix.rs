@@ -13,7 +13,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use lockkeeper_model::wire::ServerFrame;
 use lockkeeper_model::{Certainty, LockId, SourceState, Time, TraceEnd, TraceReport};
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
@@ -23,7 +23,11 @@ use super::{Rim, ask};
 use crate::access::{Grant, Guest, Membership, NotBelieved, Person, Policy, Right, Role, Tenure, Via};
 use crate::clock;
 use crate::fake::{Fake, nothing};
+<<<<<<< HEAD
 use crate::release::{ReleaseDesk, Rules};
+=======
+use crate::reload::LastRead;
+>>>>>>> ops
 use crate::source::{
     Batch, DialectTraits, Form, Hint, Recognition, ReleaseReply, Report, Seen, Sight, SourceId, WaitersSeen,
 };
@@ -230,6 +234,8 @@ impl Scene {
     async fn ask(&self, who: &str, method: &str, path: &str, body: String) -> (StatusCode, String) {
         let mut request = ask(Method::from_bytes(method.as_bytes()).unwrap(), path, Body::from(body));
         request.headers_mut().insert(WHO, who.parse().unwrap());
+        // Answers are compared byte for byte, and each would have an id of its own.
+        request.headers_mut().insert("x-request-id", "the-same".parse().unwrap());
         request.headers_mut().insert("content-type", "application/json".parse().unwrap());
         let response = self.rim.send(request).await;
         let status = response.status();
@@ -491,6 +497,7 @@ async fn the_audit_tells_of_the_visible_and_of_who_was_not_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
+<<<<<<< HEAD
 async fn an_approval_that_is_hidden_is_answered_as_one_that_is_not_there() {
     let scene = Scene::new().await;
     let hidden = scene.ask_approvals("/api/v1/approvals/ID-OF-hidden").await;
@@ -503,6 +510,18 @@ async fn an_approval_that_is_hidden_is_answered_as_one_that_is_not_there() {
         assert_eq!(scene.json(who, "/api/v1/approvals").await, json!({"approvals": []}));
     }
     assert_eq!(scene.json("approver", "/api/v1/approvals").await["approvals"].as_array().unwrap().len(), 3);
+=======
+async fn what_is_wrong_with_the_configuration_is_for_whoever_sees_everything_or_looks_after_the_server() {
+    let mut scene = Scene::new().await;
+    let problem = Some("lockkeeper.toml:3:1: `payroll`".to_owned());
+    scene.rim.state.reloads = watch::channel(LastRead { problem, ..LastRead::at_start() }).1;
+    for (who, is_told) in [("nobody", false), ("part", false), ("tracer", false), ("viewer", true), ("admin", true)] {
+        let ready = scene.json(who, "/readyz").await;
+        assert_eq!(ready["configuration"].is_string(), is_told, "{who}: {ready}");
+    }
+    let metrics = scene.ask("admin", "GET", "/metrics", String::new()).await.1;
+    assert!(metrics.contains("lockkeeper_config_last_reload_successful 0"), "{metrics}");
+>>>>>>> ops
 }
 
 #[tokio::test(start_paused = true)]
