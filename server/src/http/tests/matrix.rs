@@ -23,11 +23,8 @@ use super::{Rim, ask};
 use crate::access::{Grant, Guest, Membership, NotBelieved, Person, Policy, Right, Role, Tenure, Via};
 use crate::clock;
 use crate::fake::{Fake, nothing};
-<<<<<<< HEAD
 use crate::release::{ReleaseDesk, Rules};
-=======
 use crate::reload::LastRead;
->>>>>>> ops
 use crate::source::{
     Batch, DialectTraits, Form, Hint, Recognition, ReleaseReply, Report, Seen, Sight, SourceId, WaitersSeen,
 };
@@ -497,7 +494,6 @@ async fn the_audit_tells_of_the_visible_and_of_who_was_not_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-<<<<<<< HEAD
 async fn an_approval_that_is_hidden_is_answered_as_one_that_is_not_there() {
     let scene = Scene::new().await;
     let hidden = scene.ask_approvals("/api/v1/approvals/ID-OF-hidden").await;
@@ -510,7 +506,9 @@ async fn an_approval_that_is_hidden_is_answered_as_one_that_is_not_there() {
         assert_eq!(scene.json(who, "/api/v1/approvals").await, json!({"approvals": []}));
     }
     assert_eq!(scene.json("approver", "/api/v1/approvals").await["approvals"].as_array().unwrap().len(), 3);
-=======
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_wrong_with_the_configuration_is_for_whoever_sees_everything_or_looks_after_the_server() {
     let mut scene = Scene::new().await;
     let problem = Some("lockkeeper.toml:3:1: `payroll`".to_owned());
@@ -521,7 +519,6 @@ async fn what_is_wrong_with_the_configuration_is_for_whoever_sees_everything_or_
     }
     let metrics = scene.ask("admin", "GET", "/metrics", String::new()).await.1;
     assert!(metrics.contains("lockkeeper_config_last_reload_successful 0"), "{metrics}");
->>>>>>> ops
 }
 
 #[tokio::test(start_paused = true)]
