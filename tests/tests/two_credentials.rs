@@ -14,7 +14,7 @@ const LEASE: Duration = Duration::from_secs(60);
 
 async fn connected(url: &str) -> fred::clients::Client {
     let client = Builder::from_config(Config::from_url(url).unwrap()).build().unwrap();
-    client.init().await.expect("a connection to the test's Redis");
+    client.init().await.unwrap();
     client
 }
 

@@ -8,13 +8,16 @@ mod words;
 
 use became::Became;
 use hold_time::HoldTime;
+use std::time::Duration;
+
 use leptos::html;
 use leptos::prelude::*;
-use lockkeeper_model::words::{short_token, shown};
+use lockkeeper_model::words::{duration, short_token, shown};
 use lockkeeper_model::{
-    Action, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, ReleaseAnswer, ReleaseRequest,
+    Action, Approval, ApprovalState, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
+    ReleaseAnswer, ReleaseRequest, Time,
 };
-use plan::Plan;
+pub(crate) use plan::Plan;
 use wasm_bindgen_futures::spawn_local;
 use words::Words;
 
@@ -25,6 +28,9 @@ use crate::live::answers::Refusal;
 use crate::live::{Live, api};
 use crate::ui::{When, flag, maybe, text};
 
+/// How often it is looked whether the second person has decided: soon enough for two people on the phone.
+const LOOK_FOR_APPROVAL: Duration = Duration::from_secs(2);
+
 /// How far a release has come.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
@@ -34,6 +40,8 @@ enum Step {
     Refused(Refusal),
     /// The person reads and types.
     Ready(PreviewAnswer),
+    /// Somebody else was asked to approve it, and has until then.
+    Waiting(String, Time),
     /// The release is under way.
     Sending,
     /// The server answered.
@@ -48,6 +56,7 @@ struct Form {
     ticked: Vec<usize>,
     confirm: String,
     reason: String,
+    break_glass: bool,
 }
 
 impl Form {
@@ -55,9 +64,19 @@ impl Form {
     fn is_complete(&self, preview: &PreviewAnswer) -> bool {
         let warnings: usize = preview.locks.iter().map(|lock| lock.warnings.len()).sum();
         self.ticked.len() == warnings
-            && self.confirm == preview.confirm
+            && (self.confirm == preview.confirm || self.asks_another(preview))
             && (!preview.reason_required || !self.reason.trim().is_empty())
     }
+
+    /// Whether somebody else has to be asked before anything is done.
+    fn asks_another(&self, preview: &PreviewAnswer) -> bool {
+        needs_another(preview) && !self.break_glass
+    }
+}
+
+/// Whether a second person is needed who has not approved yet.
+fn needs_another(preview: &PreviewAnswer) -> bool {
+    preview.approval.as_ref().is_some_and(|need| need.required && need.state != ApprovalState::Approved)
 }
 
 /// What happened to the lock since its preview, if that makes the preview void.
@@ -216,6 +235,7 @@ pub(crate) fn ReleaseDialog(
                         .into_any()
                 }
                 Step::Ready(preview) => view! { <Ready preview action form step close ask_again /> }.into_any(),
+                Step::Waiting(id, until) => view! { <Waiting id until step ask close /> }.into_any(),
                 Step::Sending => view! { <p class="say calm">{words.under_way}</p> }.into_any(),
                 Step::Failed(refusal) => {
                     let again = refusal.ask_again.then_some(ask_again);
@@ -282,6 +302,59 @@ fn Refused(refusal: Refusal, words: Words) -> impl IntoView {
     }
 }
 
+/// Waits for the word of a second person.
+#[component]
+fn Waiting(
+    id: String,
+    until: Time,
+    step: RwSignal<Step>,
+    ask: impl Fn() + Copy + Send + Sync + 'static,
+    close: impl Fn() + 'static,
+) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let id = StoredValue::new(id);
+    let look = move || {
+        spawn_local(async move {
+            let all = api::approvals().await;
+            let Some(wanted) = id.try_get_value() else { return };
+            let Some(found) = all.into_iter().find(|approval| approval.id == wanted) else { return };
+            match found.state {
+                // A fresh preview: what was approved is bound to the hold, and the hold may have gone meanwhile.
+                ApprovalState::Approved => ask(),
+                ApprovalState::Denied => step.set(Step::Refused(denied(&found))),
+                ApprovalState::Pending | ApprovalState::Unasked => {}
+            }
+        });
+    };
+    if let Ok(every) = set_interval_with_handle(look, LOOK_FOR_APPROVAL) {
+        on_cleanup(move || every.clear());
+    }
+    let left = text(move || {
+        let left = (until.0 - live.running_now.get()).max(0);
+        format!("Asked. Waiting for somebody who may approve it: {} left.", duration(left / 1_000 * 1_000))
+    });
+    view! {
+        <p class="say calm" role="status">
+            "A second person was asked."
+        </p>
+        <p>
+            <small>{left} " You may close this: the approval is kept, and found again by the next preview of the same hold."</small>
+        </p>
+        <Ends close again=None />
+    }
+}
+
+/// What a denial says.
+fn denied(approval: &Approval) -> Refusal {
+    let who = approval.decided_by.as_ref().map_or_else(|| "Somebody".to_owned(), |actor| shown(&actor.name));
+    let because = approval.decided_because.as_deref().filter(|because| !because.is_empty());
+    let detail = match because {
+        Some(because) => format!("{who} denied it: {}", shown(because)),
+        None => format!("{who} denied it"),
+    };
+    Refusal { detail, hint: None, ask_again: false }
+}
+
 /// The buttons under something that is over.
 #[component]
 fn Ends(close: impl Fn() + 'static, again: Option<Callback<()>>) -> impl IntoView {
@@ -327,15 +400,27 @@ fn Ready(
         Memo::new(move |_| form.with(|form| form.is_complete(&preview)))
     };
     let ready = move || complete.get() && changed.with(Option::is_none) && left.get() > 0;
+    let approval = StoredValue::new(preview.clone());
     let ticket = preview.ticket.clone();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         if !ready() {
             return;
         }
-        let Form { confirm, reason, .. } = form.get_untracked();
-        let request = ReleaseRequest { ticket: ticket.clone(), confirm, reason };
+        let asks_another = form.with_untracked(|form| approval.with_value(|preview| form.asks_another(preview)));
+        let Form { confirm, reason, break_glass, .. } = form.get_untracked();
+        let ticket = ticket.clone();
         step.set(Step::Sending);
+        if asks_another {
+            spawn_local(async move {
+                let _ = step.try_set(match api::ask_approval(ticket, reason).await {
+                    Ok(approval) => Step::Waiting(approval.id, approval.expires_at),
+                    Err(refusal) => Step::Failed(refusal),
+                });
+            });
+            return;
+        }
+        let request = ReleaseRequest { ticket, confirm, reason, break_glass, ..ReleaseRequest::default() };
         spawn_local(async move {
             let answer = api::release(&request).await;
             let _ = step.try_set(match answer {
@@ -344,9 +429,14 @@ fn Ready(
             });
         });
     };
+    let confirm = StoredValue::new(preview.confirm.clone());
     let warnings: Vec<String> =
         preview.locks.iter().flat_map(|lock| &lock.warnings).map(|warning| whole(&warning.text)).collect();
     let required = preview.reason_required;
+    let needs_another = needs_another(&preview);
+    let approved = preview.approval.is_some() && !needs_another;
+    let asks_another = Memo::new(move |_| form.with(|form| approval.with_value(|preview| form.asks_another(preview))));
+    let pattern = preview.reason_pattern.as_ref().map(|pattern| format!("It has to contain {}. ", shown(pattern)));
     view! {
         <form on:submit=submit>
             {preview.locks.iter().map(|lock| view! { <Plan lock=lock.clone() action /> }).collect_view()}
@@ -372,20 +462,45 @@ fn Ready(
                     }
                 })
                 .collect_view()}
-            <label class="field" for="release-confirm">
-                "Type "
-                <code>{shown(&preview.confirm)}</code>
-                " to confirm"
-            </label>
-            <input
-                id="release-confirm"
-                class="typed"
-                type="text"
-                autocomplete="off"
-                autocapitalize="off"
-                spellcheck="false"
-                on:input:target=move |event| form.update(|form| form.confirm = event.target().value())
-            />
+            {approved.then(|| view! { <p class="say good">"A second person has approved this."</p> })}
+            {needs_another
+                .then(|| {
+                    view! {
+                        <p class="say warn">
+                            "This is production: another person, with the right to approve, has to agree first. They see the same \
+                             preview."
+                        </p>
+                        <label class="tick">
+                            <input
+                                type="checkbox"
+                                on:change:target=move |event| {
+                                    let checked = event.target().checked();
+                                    form.update(|form| form.break_glass = checked);
+                                }
+                            />
+                            <span>
+                                "Break glass: do it without a second person. You must have signed in within the last five minutes, \
+                                 and everybody is told."
+                            </span>
+                        </label>
+                    }
+                })}
+            <When holds=flag(move || !asks_another.get())>
+                <label class="field" for="release-confirm">
+                    "Type "
+                    <code>{shown(&confirm.get_value())}</code>
+                    " to confirm"
+                </label>
+                <input
+                    id="release-confirm"
+                    class="typed"
+                    type="text"
+                    autocomplete="off"
+                    autocapitalize="off"
+                    spellcheck="false"
+                    on:input:target=move |event| form.update(|form| form.confirm = event.target().value())
+                />
+            </When>
             <label class="field" for="release-reason">
                 "Why"
             </label>
@@ -400,6 +515,7 @@ fn Ready(
             />
             <small id="release-reason-hint">
                 {if required { "Required. " } else { "" }}
+                {pattern}
                 "Written to the log of the server before anything is tried."
             </small>
             <When holds=flag(move || changed.with(Option::is_some))>
@@ -407,7 +523,7 @@ fn Ready(
             </When>
             <div class="acts">
                 <button type="submit" class="danger" disabled=flag(move || !ready())>
-                    {Words::of(action).button}
+                    {text(move || if asks_another.get() { "Ask a second person" } else { Words::of(action).button })}
                 </button>
                 <When holds=flag(move || left.get() == 0 || changed.with(Option::is_some))>
                     <button type="button" class="plain" on:click=move |_| ask_again.run(())>
@@ -431,7 +547,7 @@ fn Ready(
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper_model::{Collateral, Outcome, ReleaseResult, Strength, Time, Told, Warning};
+    use lockkeeper_model::{ApprovalNeed, Collateral, Outcome, ReleaseResult, Strength, Time, Told, Warning};
 
     use super::*;
     use crate::fixtures::{lock, stuck};
@@ -449,6 +565,11 @@ mod tests {
             told_because: String::new(),
             plan: String::new(),
             collateral: Collateral::default(),
+            waiters: None,
+            next: String::new(),
+            renewed: String::new(),
+            others: Default::default(),
+            actions: Vec::new(),
             warnings: vec![Warning { code: "holder_alive".to_owned(), text: "alive".to_owned() }],
         }
     }
@@ -460,6 +581,9 @@ mod tests {
             expires_at: Time(0),
             confirm: "stock:4711".to_owned(),
             reason_required: true,
+            reason_pattern: None,
+            dry_run_required: false,
+            approval: None,
             locks: vec![previewed()],
         };
         let mut form = Form { confirm: "stock:4711".to_owned(), reason: " ".to_owned(), ..Form::default() };
@@ -470,6 +594,16 @@ mod tests {
         assert!(form.is_complete(&preview));
         form.confirm = "stock:471".to_owned();
         assert!(!form.is_complete(&preview));
+
+        // Whoever only asks somebody else has nothing to confirm; whoever breaks the glass has.
+        let need = ApprovalNeed { required: true, state: ApprovalState::Unasked, id: None, expires_at: None };
+        let preview = PreviewAnswer { approval: Some(need.clone()), ..preview };
+        assert!(form.is_complete(&preview) && form.asks_another(&preview));
+        form.break_glass = true;
+        assert!(!form.is_complete(&preview) && !form.asks_another(&preview));
+        let approved = ApprovalNeed { state: ApprovalState::Approved, ..need };
+        let preview = PreviewAnswer { approval: Some(approved), ..preview };
+        assert!(!Form::default().asks_another(&preview));
     }
 
     #[test]

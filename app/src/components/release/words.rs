@@ -86,8 +86,10 @@ pub(super) fn outcome(action: Action, outcome: Outcome) -> &'static str {
             Outcome::Partial => "Taken out of the queue on some of its masters only.",
             Outcome::Refused => "Nobody was evicted: it was refused.",
             Outcome::Failed => "Nobody was evicted: it could not be tried.",
+            Outcome::WouldRelease => "It would be taken out of the queue: nothing was done.",
             _ => "Taken out of the queue.",
         },
+        (_, Outcome::WouldRelease) => "It would be done: nothing was.",
         (_, Outcome::Released) => "Released.",
         (_, Outcome::Held) => "Released and kept closed: you hold it now.",
         (_, Outcome::Extended) => "Held on to.",
@@ -106,6 +108,7 @@ pub(super) fn outcome(action: Action, outcome: Outcome) -> &'static str {
 pub(super) fn on_node(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Released => "freed",
+        Outcome::WouldRelease => "as previewed",
         Outcome::Held => "freed and kept closed",
         Outcome::Extended => "extended",
         Outcome::PutBack => "put back",
