@@ -235,7 +235,7 @@ async fn approvals_are_there_for_who_may_decide_them_and_for_who_asked() {
     }
     // Whoever asked sees it as long as the locks are there for them, and may not decide it.
     let ada = signed_in(ADA);
-    assert_eq!(scene.desk.approvals(&ada, &scope("looks")).approvals[0].may_decide, false);
+    assert!(!scene.desk.approvals(&ada, &scope("looks")).approvals[0].may_decide);
     assert!(scene.desk.approvals(&ada, &scope("elsewhere")).approvals.is_empty());
 }
 
