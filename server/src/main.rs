@@ -126,15 +126,15 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     for (position, source) in config.sources.iter().enumerate() {
         let id = SourceId(u16::try_from(position).context("more than 65,535 sources")?);
         let limit = config.trace_limit();
-        handles.push(match source.to_redlock(config.release_enabled, limit, is_demo) {
+        handles.push(match source.to_redlock(config.release.enabled, limit, is_demo) {
             Some(redlock) => redlock::spawn(id, redlock, reports.clone(), stop.clone()),
             None => {
-                let redis = source.to_redis(config.release_enabled, limit, is_demo);
+                let redis = source.to_redis(config.release.enabled, limit, is_demo);
                 redis::spawn(id, redis, reports.clone(), stop.clone())
             }
         });
     }
-    let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo };
+    let options = BoardOptions { release_enabled: config.release.enabled, demo: is_demo };
     let last_read = match told {
         Some((settings, log_format)) => {
             let (reload, last) = Reload::new(settings, log_format, at_start, set_policy, handles.clone());
@@ -147,7 +147,7 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     let state = AppState::new(
         board.clone(),
         audit.clone(),
-        config.release_enabled,
+        config.release.clone(),
         config.trace_enabled,
         listen,
         closing.clone(),
@@ -193,7 +193,7 @@ fn audit(config: &mut Config, is_demo: bool) -> anyhow::Result<Audit> {
         None => Err(anyhow::anyhow!("there is no folder for the audit")),
     };
     match opened {
-        Err(error) if config.release_enabled => Err(anyhow::anyhow!(
+        Err(error) if config.release.enabled => Err(anyhow::anyhow!(
             "{error:#}\n\
              hint: nothing is released that is not written down: give a folder of this server's own that it may write, \
              for example `--data-dir /var/lib/lockkeeper`, or switch releasing off"

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::{Api, DEADLINE, RedisServer, until, until_some};
+use crate::{Api, DEADLINE, RedisServer, store, until, until_some};
 
 /// The `lockkeeper` binary, running. Ends with the value; what it said is shown when the test fails.
 #[derive(Debug)]
@@ -17,6 +17,21 @@ pub struct Server {
     scheme: &'static str,
     said: Arc<Mutex<Vec<String>>>,
     dir: TempDir,
+}
+
+/// Tests release the same lock again at once, and more often than hands can.
+pub const HURRIED: &str = "[release]\ncool_down = 0\nattempts_per_minute = 1000000\n";
+
+/// The rules of `docs/security.md`: for the user that watches and for the one that releases.
+///
+/// # Panics
+/// When there are not two.
+#[must_use]
+pub fn security_acl() -> [Vec<&'static str>; 2] {
+    let lines = include_str!("../../docs/security.md").lines();
+    let rules: Vec<Vec<&str>> =
+        lines.filter_map(|line| line.strip_prefix("ACL ")).map(|line| line.split(' ').collect()).collect();
+    rules.try_into().expect("two users")
 }
 
 /// How a [`Server`] is to be started.
@@ -36,7 +51,24 @@ impl Server {
 
     /// One that watches this store, has seen it whole and lets people release.
     pub async fn releasing(redis: &RedisServer) -> Server {
-        let server = Server::serve().redis(&redis.url()).arg("--allow-release").start().await;
+        let server = Server::serve().redis(&redis.url()).arg("--allow-release").config(HURRIED).start().await;
+        server.ready().await;
+        server
+    }
+
+    /// One that watches as a user who can change nothing and releases as another, both as `docs/security.md` has them.
+    ///
+    /// # Panics
+    /// When the users cannot be made.
+    pub async fn releasing_apart(redis: &RedisServer) -> Server {
+        let admin = redis.client().await;
+        for rules in security_acl() {
+            let _: String = store(&admin, "ACL", rules).await;
+        }
+        let url = |user: &str| redis.url_as(user, "secret");
+        let (watching, releasing) = (url("lockkeeper-watch"), url("lockkeeper-release"));
+        let source = format!("[[source]]\nurl = '{watching}'\nrelease_url = '{releasing}'\n{HURRIED}");
+        let server = Server::serve().arg("--allow-release").config(&source).start().await;
         server.ready().await;
         server
     }

@@ -4,6 +4,8 @@
 
 mod access;
 mod accessibility;
+mod actions;
+mod approvals;
 mod audit;
 mod clients;
 mod cluster;
@@ -26,3 +28,4 @@ mod start;
 mod stream;
 mod tls;
 mod trace;
+mod two_credentials;

@@ -54,7 +54,13 @@ impl Settings {
     /// Whether there is any way to show who one is.
     #[must_use]
     pub fn is_configured(&self) -> bool {
-        self.users_file.is_some() || self.tokens_file.is_some() || self.proxy.is_some() || self.oidc.is_some()
+        self.knows_people() || self.tokens_file.is_some()
+    }
+
+    /// Whether people can show who they are, as against programs.
+    #[must_use]
+    pub fn knows_people(&self) -> bool {
+        self.users_file.is_some() || self.proxy.is_some() || self.oidc.is_some()
     }
 }
 

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::meter::Meter;
 use super::{
-    Ask, Board, EventFilter, Found, Held, Listing, LockNumbers, Numbers, SUBSCRIBER_EVENTS, Subscription,
+    Ask, Board, BreakGlass, EventFilter, Found, Held, Listing, LockNumbers, Numbers, SUBSCRIBER_EVENTS, Subscription,
     VIEWER_FRAMES, Viewer, Waits,
 };
 use crate::access::{Reach, Right, Scope};
@@ -285,12 +285,41 @@ impl Task {
             }
             Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
             Ask::Leave { viewer } => self.views.leave(viewer),
+            Ask::Announce { what } => self.announce(&what, now),
             Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token, now),
+            Ask::PuttingBack { source, key, token } => self.registry.putting_back(source, &key, token.as_deref()),
+            Ask::Raised { source, key, token, value } => {
+                self.registry.raised(source, &key, &token, &value, &mut self.changes);
+                self.took_note();
+            }
+            Ask::Others { holders, reach, answer } => drop(answer.send(self.registry.others(&holders, &reach))),
+            Ask::Connection { holder, answer } => {
+                let connection =
+                    self.registry.connection_of(holder.source, &holder.token, &holder.identity, holder.since);
+                drop(answer.send(connection));
+            }
             Ask::Released { source, key, freed } => {
                 self.registry.released(source, &key, freed, now, &mut self.changes);
                 self.took_note();
             }
         }
+    }
+
+    /// Tells each viewer of those of the locks that there are for them.
+    fn announce(&mut self, what: &BreakGlass, now: Time) {
+        for reach in self.views.reaches() {
+            let seen = |(source, id): &&(String, LockId)| id.key().is_ok_and(|key| reach.has(source, &key));
+            let locks: Vec<(String, LockId)> = what.locks.iter().filter(seen).cloned().collect();
+            if locks.is_empty() {
+                continue;
+            }
+            let (by, reason) = (what.by.clone(), what.reason.clone());
+            self.views.announce(
+                &reach,
+                &ServerFrame::Notice { at: now.0, code: "break_glass".to_owned(), by, reason, locks },
+            );
+        }
+        self.unflushed = true;
     }
 
     fn answer_waiting_lists(&mut self, now: Time) {

@@ -10,6 +10,7 @@ mod file;
 mod format;
 mod listen;
 mod operating;
+mod release;
 mod role;
 mod source;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use url::StoreUrl;
 
 use crate::access::Policy;
 use crate::recorder::audit::Webhook;
+use crate::release::Rules;
 use crate::source::redis::Format;
 use crate::tls::Identity;
 
@@ -52,8 +54,8 @@ pub struct Config {
     /// Flag `--listen`, variable `LOCKKEEPER_LISTEN`, key `listen`. Default: [`DEFAULT_LISTEN`].
     pub listen: SocketAddr,
     /// Flag `--allow-release`, variable `LOCKKEEPER_ALLOW_RELEASE`, key `release.enabled`. Default: off; on in the
-    /// demo, whose locks are invented.
-    pub release_enabled: bool,
+    /// demo, whose locks are invented. The other keys of `[release]` say what is asked of whoever releases.
+    pub release: Rules,
     /// Flag `--allow-trace`, variable `LOCKKEEPER_ALLOW_TRACE`, key `trace.enabled`. Default: off.
     pub trace_enabled: bool,
     /// Key `trace.max_commands_per_second`: no trace begins, or goes on, on a source that is busier than this.
@@ -141,7 +143,7 @@ impl Config {
     pub fn for_demo(settings: Settings, log_format: Option<Given<LogFormat>>) -> Result<Config, ConfigError> {
         Ok(Config {
             listen: listen::resolve(settings.listen, false)?,
-            release_enabled: settings.allow_release.is_none_or(|allow| allow.value),
+            release: Rules::with_releasing(settings.allow_release.is_none_or(|allow| allow.value)),
             trace_enabled: settings.allow_trace.is_none_or(|allow| allow.value),
             trace_max_commands_per_second: DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND,
             data_dir: None,
@@ -177,7 +179,7 @@ impl Config {
         let access = access::settings(file.access, &policy, tls.is_some())?;
         Ok(Config {
             listen: listen::resolve(settings.listen.or(file.listen), access.is_configured())?,
-            release_enabled: settings.allow_release.or(file.release_enabled).is_some_and(|allow| allow.value),
+            release: release::rules(file.release, settings.allow_release, access.knows_people())?,
             trace_enabled: settings.allow_trace.or(file.trace_enabled).is_some_and(|allow| allow.value),
             trace_max_commands_per_second: file
                 .trace_max_commands_per_second

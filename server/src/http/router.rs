@@ -15,8 +15,8 @@ use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, app, audit, caller, events, graph, guard, health, locks, metrics, oidc, openapi, releases,
-    session, sign_in, sources, stream, traces,
+    ApiError, AppState, app, approvals, audit, caller, events, graph, guard, health, locks, metrics, oidc, openapi,
+    releases, session, sign_in, sources, stream, traces,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -30,7 +30,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 18] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 20] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -44,6 +44,8 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 18] {
         // What can be done about it
         ("/api/v1/releases/preview", post(releases::preview)),
         ("/api/v1/releases", post(releases::execute)),
+        ("/api/v1/approvals", get(approvals::list).post(approvals::ask)),
+        ("/api/v1/approvals/{id}", get(approvals::show).post(approvals::decide)),
         // What was done and refused
         ("/api/v1/audit", get(audit::list)),
         // What only a trace shows
@@ -68,6 +70,7 @@ pub fn router(state: AppState) -> Router {
     }
     let dashboard = Router::new()
         .route("/", get(app::page))
+        .route("/audit", get(app::page))
         .route("/index.html", get(app::page))
         .route(sign_in::PATH, get(sign_in::page).post(sign_in::submit))
         .route(sign_in::OUT, post(sign_in::out))

@@ -9,7 +9,7 @@ use super::{ApiError, Identify};
 use crate::access::{Door, Person, Policy, Scope};
 use crate::board::Board;
 use crate::recorder::audit::Audit;
-use crate::release::ReleaseDesk;
+use crate::release::{ReleaseDesk, Rules};
 use crate::reload::LastRead;
 use crate::watched::Watched;
 
@@ -59,14 +59,14 @@ impl AppState {
     pub fn new(
         board: Board,
         audit: Audit,
-        release_enabled: bool,
+        release: Rules,
         trace_enabled: bool,
         listen: SocketAddr,
         closing: CancellationToken,
     ) -> AppState {
         let door = Arc::new(Door::open());
         AppState {
-            desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled, audit.clone())),
+            desk: Arc::new(ReleaseDesk::new(board.clone(), release, audit.clone())),
             board,
             audit,
             trace_enabled,

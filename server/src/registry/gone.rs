@@ -28,12 +28,13 @@ impl Registry {
         let holds = std::mem::take(&mut record.holds);
         // What is left over of a lock ends no hold when it goes.
         let had_owner = std::mem::take(&mut record.has_owner);
+        let traits = record.recognition.traits;
         record.there = false;
         record.extra = None;
         let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take()).filter(|release| release.freed);
         self.remember_beginning(slot, &holds);
         for hold in &holds {
-            self.token_left(slot, &hold.token);
+            self.token_left(slot, &hold.token, traits);
         }
         let mut last: Option<(End, Cause)> = None;
         for hold in &holds {
@@ -99,6 +100,7 @@ impl Registry {
         if record.is_ended() {
             return;
         }
+        let traits = record.recognition.traits;
         record.there = false;
         record.extra = None;
         record.waiters = 0;
@@ -110,7 +112,7 @@ impl Registry {
         let (source, times) = (record.source, record.times_ended);
         let holds = std::mem::take(&mut record.holds);
         for hold in &holds {
-            self.token_left(slot, &hold.token);
+            self.token_left(slot, &hold.token, traits);
         }
         self.ended.push_back((read_at.0, slot, times));
         self.known_mut(source).locks -= 1;

@@ -76,6 +76,10 @@ pub(super) struct Rare {
     pub(super) ended: Option<End>,
     /// A release that is being tried, or freed it.
     pub(super) releasing: Option<Releasing>,
+    /// A hold by its generation, and what its fencing counter was raised to from here.
+    pub(super) raised: Option<(u64, Box<str>)>,
+    /// The holder to whom it is being given back from here.
+    pub(super) putting_back: Option<Box<[u8]>>,
     /// Its transitions.
     pub(super) history: Ring,
     /// How often its lease ran out and another took it at once, in a row.

@@ -4,8 +4,10 @@
 //! [`Command`]s: look again at these keys, release exactly this hold.
 //!
 //! - `sight`: what a reading showed. `recognition`: which library family stored it, and how that one behaves.
+//! - `operator_hold`: the token by which an operator keeps a lock closed.
 //! - here: what a source reports, and what it is told to do.
 
+pub mod operator_hold;
 mod permissions;
 mod recognition;
 pub mod redis;
@@ -235,7 +237,7 @@ pub enum Command {
         /// The keys.
         keys: Vec<Bytes>,
     },
-    /// Free exactly this hold.
+    /// Free exactly this hold, or do with it what else the order says.
     Release {
         /// Which.
         order: ReleaseOrder,
@@ -340,18 +342,35 @@ pub struct ReleaseOrder {
     /// The lease ends no later than this; `None`: it has no expiry. A later end means that it was renewed or taken
     /// again unseen.
     pub expires_not_after: Option<Time>,
-    /// What to do with whom.
-    pub target: Target,
+    /// What to do.
+    pub act: Act,
 }
 
-/// Whom a [`ReleaseOrder`] is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Target {
+/// What a [`ReleaseOrder`] does with what it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Act {
     /// The holder with that token loses its hold.
     #[default]
-    Holder,
+    Release,
     /// The waiter with that token, at the head of the queue of a lock that nobody holds, loses its place.
-    Waiter,
+    Evict,
+    /// The holder with that token loses its hold, and in the same step an operator has the lock. Nobody is woken.
+    Hold {
+        /// The operator's: see [`operator_hold`].
+        with: Bytes,
+        /// For how long, in milliseconds.
+        lease_ms: i64,
+    },
+    /// The lease of the holder with that token, an operator, begins anew.
+    ExtendHold {
+        /// How long it is, in milliseconds.
+        lease_ms: i64,
+    },
+    /// The holder with that token, which lost the lock, has it again if nobody has it: with `count`, and until
+    /// `expires_not_after`.
+    PutBack,
+    /// The counter from which the holder has its fencing token is counted up once, if it still is `fencing`.
+    RaiseFence,
 }
 
 /// What became of a [`ReleaseOrder`].
@@ -361,6 +380,11 @@ pub enum ReleaseReply {
     Released {
         /// Waiters that were woken, as the store counts them; `None` where this family needs no waking.
         woken: Option<i64>,
+    },
+    /// Something other than freeing was ordered, and is done.
+    Done {
+        /// The number that came of it: the counter, where one was counted up.
+        number: Option<i64>,
     },
     /// Another token is there: nothing was done.
     ChangedHands,
@@ -400,6 +424,7 @@ impl ReleaseReply {
     fn word(&self) -> &'static str {
         match self {
             ReleaseReply::Released { .. } => "released",
+            ReleaseReply::Done { .. } => "done",
             ReleaseReply::ChangedHands => "changed hands",
             ReleaseReply::Gone => "gone",
             ReleaseReply::Refused { .. } => "refused",

@@ -51,7 +51,7 @@ impl Rim {
         let state = AppState::new(
             fake.board.clone(),
             Audit::in_memory().unwrap(),
-            enabled,
+            crate::release::Rules::with_releasing(enabled),
             enabled,
             listen,
             CancellationToken::new(),

@@ -58,6 +58,8 @@ pub(super) struct Counts {
     pub(super) completions: AtomicU64,
     pub(super) follow_ups: AtomicU64,
     pub(super) refusals: AtomicU64,
+    pub(super) dry_runs: AtomicU64,
+    pub(super) approvals: AtomicU64,
     pub(super) not_written: AtomicU64,
     pub(super) left_out: AtomicU64,
     pub(super) delivered: AtomicU64,
@@ -71,6 +73,8 @@ impl Counts {
             AuditKind::Completion => &self.completions,
             AuditKind::FollowUp => &self.follow_ups,
             AuditKind::Refusal => &self.refusals,
+            AuditKind::DryRun => &self.dry_runs,
+            AuditKind::Approval => &self.approvals,
         }
     }
 }

@@ -177,6 +177,10 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     shared.status.sees_again();
     shared.offsets.ask_again();
 
+    if shared.config.release_enabled {
+        tokio::spawn(release::check_credential(shared.clone()));
+    }
+
     let dirty = Arc::new(Dirty::default());
     shared.status.keys_unreadable(false);
     let reader = Reader {
