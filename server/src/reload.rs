@@ -153,21 +153,37 @@ fn same<'a>(known: &SourceConfig, new: &'a Config) -> Option<&'a SourceConfig> {
 
 /// What differs that no running server can follow.
 fn waiting(now: &Config, new: &Config) -> Vec<String> {
+    // Field by field, so that a new one cannot be forgotten here.
+    let Config {
+        listen,
+        release,
+        trace_enabled,
+        trace_max_commands_per_second,
+        data_dir,
+        audit_webhook,
+        log_format,
+        sources,
+        formats: _,
+        policy: _,
+        access,
+        tls,
+        charted,
+        otlp,
+    } = now;
     let settings = [
-        ("`listen`", now.listen != new.listen),
-        ("`[release]`", now.release != new.release),
+        ("`listen`", *listen != new.listen),
+        ("`[release]`", *release != new.release),
         (
             "`[trace]`",
-            (now.trace_enabled, now.trace_max_commands_per_second)
-                != (new.trace_enabled, new.trace_max_commands_per_second),
+            (*trace_enabled, *trace_max_commands_per_second) != (new.trace_enabled, new.trace_max_commands_per_second),
         ),
-        ("`data_dir`", now.data_dir != new.data_dir),
-        ("`[audit]`", now.audit_webhook != new.audit_webhook),
-        ("`log_format`", now.log_format != new.log_format),
-        ("`[access]`", now.access != new.access),
-        ("`[tls]`", now.tls != new.tls),
-        ("`[metrics]`", now.charted != new.charted),
-        ("`[telemetry]`", now.otlp != new.otlp),
+        ("`data_dir`", *data_dir != new.data_dir),
+        ("`[audit]`", *audit_webhook != new.audit_webhook),
+        ("`log_format`", *log_format != new.log_format),
+        ("`[access]`", *access != new.access),
+        ("`[tls]`", *tls != new.tls),
+        ("`[metrics]`", *charted != new.charted),
+        ("`[telemetry]`", *otlp != new.otlp),
     ];
     let mut waiting: Vec<String> =
         settings.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()).collect();
@@ -175,7 +191,7 @@ fn waiting(now: &Config, new: &Config) -> Vec<String> {
     let (known, found) = (named(now), named(new));
     waiting.extend(found.difference(&known).map(|name| format!("the source `{}`, which is new,", words::shown(name))));
     waiting.extend(known.difference(&found).map(|name| format!("the source `{}`, which is gone,", words::shown(name))));
-    for source in &now.sources {
+    for source in sources {
         let Some(found) = new.sources.iter().find(|found| found.name == source.name) else { continue };
         let name = words::shown(&source.name);
         if same(source, new).is_none() {
