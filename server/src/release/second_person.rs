@@ -53,7 +53,7 @@ impl ReleaseDesk {
 
     async fn ask_second(&self, actor: &Actor, request: &ApprovalRequest, scope: &Scope) -> Result<Approval, Refusal> {
         let permission = self.permitted(actor, &request.ticket, scope)?;
-        if !self.needs_second_person(&permission.holds) {
+        if !self.needs_second_person(permission.action, &permission.holds) {
             return Err(ApprovalRefusal::NotNeeded.into());
         }
         if !is_signed_in(actor) {
@@ -142,7 +142,7 @@ impl ReleaseDesk {
 
     /// What a preview says of it.
     pub(super) fn approval_need(&self, actor: &Actor, action: Action, holds: &[BoundHold]) -> Option<ApprovalNeed> {
-        if !self.needs_second_person(holds) {
+        if !self.needs_second_person(action, holds) {
             return None;
         }
         let asking = self.approvals.of(actor, action, holds, clock::now());
@@ -163,7 +163,7 @@ impl ReleaseDesk {
         break_glass: bool,
         signed_in: Option<Duration>,
     ) -> Result<Consent, ApprovalRefusal> {
-        if !self.needs_second_person(&permission.holds) {
+        if !self.needs_second_person(permission.action, &permission.holds) {
             return Ok(Consent::One);
         }
         if break_glass {
@@ -217,8 +217,9 @@ impl ReleaseDesk {
         }
     }
 
-    fn needs_second_person(&self, holds: &[BoundHold]) -> bool {
-        self.rules.two_persons && holds.iter().any(|hold| self.is_production(&hold.source))
+    /// To put back what was freed a moment ago by mistake does not wait for anybody: it takes nothing from anybody.
+    fn needs_second_person(&self, action: Action, holds: &[BoundHold]) -> bool {
+        self.rules.two_persons && action != Action::PutBack && holds.iter().any(|hold| self.is_production(&hold.source))
     }
 
     fn visible(&self, actor: &Actor, id: &str, scope: &Scope) -> Result<Asking, ApprovalRefusal> {
