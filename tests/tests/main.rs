@@ -17,6 +17,7 @@ mod faults;
 mod formats;
 mod hostile;
 mod journeys;
+mod journeys_release;
 mod operating;
 mod races;
 mod readme;

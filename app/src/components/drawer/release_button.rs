@@ -23,7 +23,9 @@ pub(crate) fn ReleaseButton(
             return Some("Not while the connection to Lockkeeper is lost.".to_owned());
         }
         if !live.release_enabled.get() {
-            return Some("Releasing is switched off on this server: start it with --allow-release.".to_owned());
+            let off =
+                "Releasing is switched off on this server, or not for you: it takes --allow-release and the right.";
+            return Some(off.to_owned());
         }
         let source = lock.with(|lock| lock.as_ref().map(|lock| lock.source.clone()))?;
         let enabled = live.sources.with(|sources| {
@@ -37,9 +39,12 @@ pub(crate) fn ReleaseButton(
         maybe(move || why_not.with(Option::is_some).then(|| reason_id.clone()))
     };
     let open = move |_| releasing.set(lock.with_untracked(|lock| request(lock.as_ref()?, action, at)));
+    // Where nothing can ever come of it, there is no button to wonder at.
+    let is_for_me = flag(move || live.release_enabled.get() || !live.link.get().is_live());
     view! {
         <button
             type="button"
+            hidden=flag(move || !is_for_me.get())
             class=if action == Action::Release || action == Action::EvictWaiter { "danger" } else { "plain" }
             disabled=flag(move || why_not.with(Option::is_some))
             aria-describedby=described_by
