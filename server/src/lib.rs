@@ -22,6 +22,7 @@ pub mod recorder;
 pub mod registry;
 pub mod release;
 pub mod source;
+pub mod terminal;
 pub mod tls;
 pub mod view;
 pub mod watched;
