@@ -23,5 +23,6 @@ mod reports;
 mod sentinel;
 mod start;
 mod stream;
+mod terminal;
 mod tls;
 mod trace;

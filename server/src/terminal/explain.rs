@@ -3,7 +3,7 @@
 use lockkeeper_model::words::{count, duration, shown};
 use lockkeeper_model::{
     Bounds, Certainty, Contention, Event, Holder, Lock, LockState, OnNode, Quorum, QuorumNode, StoredEntry, Time,
-    Waiter, Waiters,
+    Verdict, Waiter, Waiters,
 };
 
 use super::answers::{EventsAnswer, SourceCoverage};
@@ -65,6 +65,9 @@ fn head(lock: &Lock, source: Option<&SourceCoverage>, is_old: bool, now: Time, l
     };
     let held = if is_old { words::holders(lock) } else { held };
     let text = match lock.state {
+        LockState::Held if verdict == Verdict::Unknown.word() => {
+            format!("whether its holder lives is unknown: held by {held}")
+        }
         LockState::Held => format!("{verdict}: held by {held}"),
         LockState::WaitingOnly => "not held: nobody has it, yet somebody waits".to_owned(),
         LockState::NoQuorum => format!("no quorum: no majority agrees on a holder; seen: {}", words::holders(lock)),
@@ -335,12 +338,13 @@ mod tests {
     use lockkeeper_model::{Flag, FlagNote, Identity, SourceState, TransitionKind, WaitersBasis};
 
     use super::super::fixtures::{self, event, quorum, source};
+    use super::lock as explained;
     use super::*;
 
     const NOW: Time = Time(61_000);
 
     fn said(lock: &Lock) -> String {
-        super::lock(lock, Some(&source("orders")), NOW, Look::PLAIN)
+        explained(lock, Some(&source("orders")), NOW, Look::PLAIN)
     }
 
     #[test]
@@ -378,7 +382,7 @@ mod tests {
     #[test]
     fn of_a_source_that_is_down_nothing_is_said_to_be_so_now() {
         let down = SourceCoverage { state: SourceState::Down, ..source("orders") };
-        let said = super::lock(&fixtures::lock(), Some(&down), Time(120_000), Look::PLAIN);
+        let said = explained(&fixtures::lock(), Some(&down), Time(120_000), Look::PLAIN);
         assert!(said.contains("Was alive: held by"), "{said}");
         assert!(said.contains("as of 1970-01-01T00:01:00.000Z, 1 m 00 s ago: its source does not answer"), "{said}");
         assert!(said.contains("  Lease left     30 s, until"), "judged as of then: {said}");

@@ -59,8 +59,13 @@ impl TraceArguments {
         } else {
             screen.say(&said(&report, screen.look))?;
         }
-        Ok(if report.locks.is_empty() { Exit::NotFound } else { Exit::Done })
+        Ok(if report.locks.iter().all(is_silent) { Exit::NotFound } else { Exit::Done })
     }
+}
+
+/// Nobody wanted it and nobody did anything to it. A lock that was asked about is told of even then.
+fn is_silent(lock: &TracedLock) -> bool {
+    lock.attempts == 0 && lock.trying.is_empty() && lock.deeds.is_empty()
 }
 
 /// A lock that nobody holds may be tried for as well, by its id.
@@ -165,6 +170,12 @@ mod tests {
         ] {
             assert!(said.contains(part), "{part}\n---\n{said}");
         }
+    }
+
+    #[test]
+    fn a_lock_of_which_nobody_spoke_is_silent() {
+        assert!(!is_silent(&traced()));
+        assert!(is_silent(&TracedLock { attempts: 0, ..traced() }));
     }
 
     #[test]

@@ -74,25 +74,29 @@ impl WatchArguments {
         }
         let what = lock.as_ref().map_or_else(|| "every lock".to_owned(), |lock| shown(lock.as_str()));
         let place = source.as_ref().map_or_else(String::new, |source| format!(" of {}", shown(source)));
-        aside(&format!("watching {what}{place}, as of {}", begin.as_of));
-        aside(locks::coverage(&begin.coverage, Look::PLAIN).trim_end());
+        let coverage = locks::coverage(&begin.coverage, Look::PLAIN);
+        let begins = format!("watching {what}{place}, as of {}\n{}", begin.as_of, coverage.trim_end());
         let lock = lock.map(|id: LockId| id.as_str().to_owned());
         let mut watch = Watch { source, lock, last: None, began: begin.as_of, json: self.json };
-        watch.go_on(link, screen).await
+        watch.go_on(&begins, link, screen).await
     }
 }
 
 impl Watch {
     /// Until somebody ends it, or the server does not let one any more.
-    async fn go_on(&mut self, link: &Link, screen: &mut Screen<'_>) -> Result<Exit, Trouble> {
+    async fn go_on(&mut self, begins: &str, link: &Link, screen: &mut Screen<'_>) -> Result<Exit, Trouble> {
         let mut lost: Option<(Instant, String)> = None;
         let mut wait = FIRST_WAIT;
         loop {
             match self.open(link, lost.is_some()).await {
                 Ok(stream) => {
-                    if let Some((since, _)) = lost.take() {
-                        let away = i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
-                        aside(&format!("connected again after {}", duration(away)));
+                    match lost.take() {
+                        // Only now: what happens from here on is told.
+                        None => aside(begins),
+                        Some((since, _)) => {
+                            let away = i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
+                            aside(&format!("connected again after {}", duration(away)));
+                        }
                     }
                     let (because, heard) = self.follow(stream, screen).await?;
                     if heard {
