@@ -4,6 +4,8 @@
 
 mod access;
 mod accessibility;
+mod actions;
+mod approvals;
 mod audit;
 mod clients;
 mod cluster;
@@ -15,6 +17,7 @@ mod faults;
 mod formats;
 mod hostile;
 mod journeys;
+mod operating;
 mod races;
 mod readme;
 mod redlock;
@@ -26,3 +29,4 @@ mod stream;
 mod terminal;
 mod tls;
 mod trace;
+mod two_credentials;

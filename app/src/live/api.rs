@@ -1,21 +1,59 @@
-//! What is asked over HTTP: what a release would do, the release itself, a trace, and whether the server still knows whose
-//! page this is.
+//! What is asked over HTTP: what a release would do, the release itself, a trace, the
+//! audit, what another person is to approve, and whether the server still
+//! knows whose page this is.
 
 use std::pin::Pin;
 
-use lockkeeper_model::{LockId, PreviewAnswer, PreviewRequest, ReleaseAnswer, ReleaseRequest};
+use lockkeeper_model::{
+    Approval, ApprovalRequest, Approvals, Decision, DecisionRequest, LockId, PreviewAnswer, PreviewRequest,
+    ReleaseAnswer, ReleaseRequest, ShownApproval,
+};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{RequestInit, Response};
 
-use super::answers::{Refusal, read_preview, read_release};
+use super::answers::{Refusal, read_answer, read_release};
+use super::audit::AuditPage;
+use super::route::encode;
+
+/// Entries that are asked for at once: some screens full.
+const AUDIT_PAGE: u32 = 200;
 
 /// Asks what a release would do, and for a ticket.
 pub(crate) async fn preview(request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {
     let (status, body) = post("/api/v1/releases/preview", serde_json::to_string(request))
         .await
         .map_err(|_| Refusal::unreachable(false))?;
-    read_preview(status, &body)
+    read_answer(status, &body)
+}
+
+/// Asks another person to approve what was previewed.
+pub(crate) async fn ask_approval(ticket: String, reason: String) -> Result<Approval, Refusal> {
+    let request = ApprovalRequest { ticket, reason };
+    let (status, body) =
+        post("/api/v1/approvals", serde_json::to_string(&request)).await.map_err(|_| Refusal::unreachable(false))?;
+    read_answer(status, &body)
+}
+
+/// The approvals that somebody asked for here, or may decide; none where that cannot be found out now.
+pub(crate) async fn approvals() -> Vec<Approval> {
+    let Ok((status, body)) = get("/api/v1/approvals".to_owned()).await else { return Vec::new() };
+    read_answer::<Approvals>(status, &body).map(|answer| answer.approvals).unwrap_or_default()
+}
+
+/// What somebody asked for, and what it would do now.
+pub(crate) async fn approval(id: &str) -> Result<ShownApproval, Refusal> {
+    let (status, body) =
+        get(format!("/api/v1/approvals/{}", encode(id))).await.map_err(|_| Refusal::unreachable(false))?;
+    read_answer(status, &body)
+}
+
+/// Approves or denies it.
+pub(crate) async fn decide(id: &str, decision: Decision, reason: String) -> Result<Approval, Refusal> {
+    let body = serde_json::to_string(&DecisionRequest { decision, reason }).map_err(|_| Refusal::unreachable(false))?;
+    let path = format!("/api/v1/approvals/{}", encode(id));
+    let (status, body) = send(path, Some(body)).await.map_err(|_| Refusal::unreachable(true))?;
+    read_answer(status, &body)
 }
 
 /// Releases what was previewed.
@@ -39,17 +77,44 @@ pub(crate) async fn trace(source: String, lock: LockId, seconds: u32) -> String 
     post("/api/v1/traces", Ok(body)).await.map_or_else(|_| String::new(), |(_, body)| body)
 }
 
+/// A page of the audit: of one lock or of all, and only entries before one where that is said.
+pub(crate) async fn audit(lock: Option<(String, LockId)>, before: Option<u64>) -> Result<AuditPage, Refusal> {
+    let mut path = format!("/api/v1/audit?limit={AUDIT_PAGE}");
+    if let Some((source, id)) = lock {
+        path.push_str(&format!("&source={}&lock={}", encode(&source), encode(id.as_str())));
+    }
+    if let Some(before) = before {
+        path.push_str(&format!("&before={before}"));
+    }
+    let (status, body) = get(path).await.map_err(|_| Refusal::unreachable(false))?;
+    AuditPage::read(status, &body)
+}
+
 type Answer = Pin<Box<dyn Future<Output = Result<(u16, String), JsValue>>>>;
 
-/// Boxed, so that it is compiled once and not into each of those who wait for it.
 fn post(path: &'static str, body: serde_json::Result<String>) -> Answer {
+    match body {
+        Ok(body) => send(path.to_owned(), Some(body)),
+        Err(_) => Box::pin(async { Err(JsValue::NULL) }),
+    }
+}
+
+fn get(path: String) -> Answer {
+    send(path, None)
+}
+
+/// Boxed, so that it is compiled once and not into each of those who wait for it.
+fn send(path: String, body: Option<String>) -> Answer {
     Box::pin(async move {
-        let body = body.map_err(|_| JsValue::NULL)?;
         let init = RequestInit::new();
-        init.set_method("POST");
-        init.set_body(&JsValue::from_str(&body));
-        let request = web_sys::Request::new_with_str_and_init(path, &init)?;
-        request.headers().set("content-type", "application/json")?;
+        if let Some(body) = &body {
+            init.set_method("POST");
+            init.set_body(&JsValue::from_str(body));
+        }
+        let request = web_sys::Request::new_with_str_and_init(&path, &init)?;
+        if body.is_some() {
+            request.headers().set("content-type", "application/json")?;
+        }
         let response: Response =
             JsFuture::from(leptos::prelude::window().fetch_with_request(&request)).await?.dyn_into()?;
         let text = JsFuture::from(response.text()?).await?;

@@ -6,6 +6,7 @@
 pub(crate) mod answers;
 pub(crate) mod api;
 mod asker;
+pub(crate) mod audit;
 mod backoff;
 pub(crate) mod board;
 mod clock;
@@ -19,4 +20,4 @@ mod socket;
 
 pub(crate) use asker::part_for;
 pub(crate) use link::LinkState;
-pub(crate) use session::Live;
+pub(crate) use session::{Live, Notice};

@@ -61,6 +61,7 @@ pub(super) async fn follow(
     query.finish(PARAMETERS)?;
 
     let slot = state.admit_event_stream()?;
+    let outdated = caller.outdated(&state);
     let filter = EventFilter { reach: reach.clone(), source, lock };
     let Subscription { backlog, events } = state.board.subscribe(filter, after).await?;
     let stream = stream::iter(backlog)
@@ -74,6 +75,8 @@ pub(super) async fn follow(
             tokio::select! {
                 () = state.closing.cancelled() => {}
                 () = tenure.over() => {}
+                // A reader resumes by itself, with what it may see now.
+                () = outdated => {}
             }
         });
     Ok(boxed(stream))

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::{ApiError, AppState};
+use crate::access::Right;
 use crate::source::SourceHandle;
 
 /// The process answers.
@@ -25,6 +26,10 @@ pub(super) struct Readiness {
     ready: bool,
     /// What is missing, by source; of those sources that whoever asks may see.
     missing: Vec<Missing>,
+    /// Why the configuration could not be used when it was last read, so that the former one is in force. Only for
+    /// whoever sees everything or looks after the server; null when there is nothing to say.
+    #[schema(required)]
+    configuration: Option<String>,
 }
 
 /// What a source lacks.
@@ -59,7 +64,9 @@ pub(super) async fn ready(
     // Whoever asks is often a program without a name, which wants to know no more than that.
     missing.retain(|missing| caller.as_ref().is_ok_and(|caller| caller.scope.seen().touches(&missing.source)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, missing }))
+    let may_know = |caller: &Caller| caller.scope.sees_all() || caller.scope.may_anywhere(Right::Admin);
+    let configuration = state.reloads.borrow().problem.clone().filter(|_| caller.as_ref().is_ok_and(may_know));
+    (status, Json(Readiness { ready, missing, configuration }))
 }
 
 fn missing(status: SourceStatus) -> Option<Missing> {

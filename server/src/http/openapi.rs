@@ -1,7 +1,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{audit, events, graph, health, locks, metrics, releases, session, sources, stream, traces};
+use super::{approvals, audit, events, graph, health, locks, metrics, releases, session, sources, stream, traces};
 
 /// Where it is. It says what there could be, and nothing of what there is.
 pub(super) const PATH: &str = "/api/v1/openapi.json";
@@ -26,6 +26,10 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         stream::open,
         releases::preview,
         releases::execute,
+        approvals::ask,
+        approvals::list,
+        approvals::show,
+        approvals::decide,
         audit::list,
         traces::run,
         traces::last,

@@ -71,7 +71,13 @@ impl Exit {
     /// What a server's refusal comes to.
     pub(super) fn of_problem(problem: &Problem) -> Exit {
         match (problem.kind.as_str(), problem.status) {
-            ("/problems/unconfirmed" | "/problems/reason-needed", _) => Exit::Unconfirmed,
+            (
+                "/problems/unconfirmed"
+                | "/problems/reason-needed"
+                | "/problems/reason-pattern"
+                | "/problems/dry-run-needed",
+                _,
+            ) => Exit::Unconfirmed,
             // Another trace is under way.
             ("/problems/tracing", _) => Exit::CouldNot,
             ("/problems/unknown-source", _) | (_, 404) => Exit::NotFound,

@@ -31,13 +31,18 @@ pub(super) fn of_lock(lock: &PreviewedLock, now: Time, look: Look) -> String {
         (false, true) => items,
         (false, false) => format!("{items}; maybe more"),
     };
-    let facts = [
+    let mut facts = vec![
         ("Held by", format!("{}, for {}", words::holder(holder), words::held_for(&holder.held_since, now))),
         ("Alive?", if evidence.is_empty() { verdict.to_owned() } else { format!("{verdict}: {evidence}") }),
         ("What happens", format!("{} ({strength})", whole(&lock.plan))),
         ("The old holder", if told_because.is_empty() { told.to_owned() } else { format!("{told}: {told_because}") }),
         ("Also ends", collateral),
     ];
+    facts.extend([("Renewed", &lock.renewed), ("Next", &lock.next)].into_iter().filter_map(|(term, text)| {
+        let text = whole(text);
+        (!text.is_empty()).then_some((term, text))
+    }));
+    facts.extend(lock.waiters.as_ref().map(|waiters| ("Waiting", words::waiting(waiters))));
     let mut out = look.facts(&facts);
     for warning in &lock.warnings {
         let text = look.wrapped(&format!("  WARNING: {}", whole(&warning.text)), 4);
@@ -50,7 +55,8 @@ pub(super) fn of_lock(lock: &PreviewedLock, now: Time, look: Look) -> String {
 /// What became of one lock; of one on several masters, on each of them.
 pub(super) fn became(result: &ReleaseResult, look: Look) -> String {
     let tone = match result.outcome {
-        Outcome::Released | Outcome::Held => Tone::Good,
+        Outcome::Released | Outcome::Held | Outcome::Extended | Outcome::PutBack | Outcome::Raised => Tone::Good,
+        Outcome::WouldRelease => Tone::Plain,
         Outcome::Signalled | Outcome::Partial | Outcome::Unknown => Tone::Warn,
         Outcome::ChangedHands | Outcome::Gone | Outcome::Refused | Outcome::Failed => Tone::Bad,
     };
@@ -73,7 +79,11 @@ pub(super) fn became(result: &ReleaseResult, look: Look) -> String {
 fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Released => "released",
+        Outcome::WouldRelease => "as previewed, it would be released",
         Outcome::Held => "released and kept closed",
+        Outcome::Extended => "kept closed for longer",
+        Outcome::PutBack => "given back to its former holder",
+        Outcome::Raised => "its fencing counter was raised",
         Outcome::ChangedHands => "not released, it changed hands",
         Outcome::Gone => "not released, it was free already",
         Outcome::Partial => "released on some of its masters",
@@ -96,7 +106,8 @@ fn after_said(after: &After) -> String {
 
 /// What the outcomes of all locks come to. Done only where each of them is; in doubt where some of them may be.
 pub(super) fn exit(outcomes: &[Outcome]) -> Exit {
-    let is_done = |outcome: &Outcome| matches!(outcome, Outcome::Released | Outcome::Held);
+    use Outcome::{Extended, Held, PutBack, Raised, Released, WouldRelease};
+    let is_done = |outcome: &Outcome| matches!(outcome, Released | Held | Extended | PutBack | Raised | WouldRelease);
     let may_be = |outcome: &Outcome| matches!(outcome, Outcome::Partial | Outcome::Signalled | Outcome::Unknown);
     match outcomes {
         [] => Exit::CouldNot,
@@ -109,7 +120,7 @@ pub(super) fn exit(outcomes: &[Outcome]) -> Exit {
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper_model::{Collateral, NodeRelease, Warning};
+    use lockkeeper_model::{Collateral, NodeRelease, OtherLocks, Warning};
 
     use super::super::fixtures::lock;
     use super::*;
@@ -129,6 +140,11 @@ mod tests {
             told_because: "its script finds another token".to_owned(),
             plan: "the key is deleted".to_owned(),
             collateral: Collateral { complete: false, items: Vec::new() },
+            waiters: None,
+            next: String::new(),
+            renewed: String::new(),
+            others: OtherLocks::default(),
+            actions: Vec::new(),
             warnings: vec![warning("it is alive"), warning("evil\u{1b}[0m")],
         };
         let said = of_lock(&previewed, Time(61_000), Look::PLAIN);
@@ -154,6 +170,8 @@ mod tests {
             holder_now: Some(lock().holders[0].clone()),
             woken: None,
             after: None,
+            held_until: None,
+            put_back_until: None,
             nodes: vec![NodeRelease {
                 node: "a:1".to_owned(),
                 outcome: Outcome::Failed,

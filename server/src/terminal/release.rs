@@ -5,7 +5,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use clap::Args;
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{
-    Action, Holder, Lock, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, Problem, ReleaseAnswer,
+    Action, ApprovalState, Holder, Lock, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, Problem, ReleaseAnswer,
     ReleaseRequest, Time,
 };
 
@@ -71,7 +71,7 @@ impl ReleaseArguments {
             found.push(one);
         }
         let targets = found.iter().map(|one| self.target(&one.lock)).collect::<Result<_, _>>()?;
-        let request = PreviewRequest { locks: targets, action: Action::Release };
+        let request = PreviewRequest { locks: targets, action: Action::Release, hold_ms: None };
         let answer = link.post(&["releases", "preview"], &request, ANSWER_TIMEOUT).await?;
         let answer = link.granted(answer)?;
         let preview: PreviewAnswer = link.read(&answer)?;
@@ -80,6 +80,12 @@ impl ReleaseArguments {
             return self.leave_it(&answer, &preview, screen);
         }
 
+        if preview.dry_run_required {
+            // The server wants to be asked once more before it frees several; a person reads what it says.
+            let request = ReleaseRequest { ticket: preview.ticket.clone(), dry_run: true, ..ReleaseRequest::default() };
+            let (_, results) = execute(link, &request).await?;
+            self.say_results(&results, screen)?;
+        }
         let confirm = match &self.confirm {
             Some(confirm) => confirm.clone(),
             None => asked(&format!("Type `{}` to confirm: ", shown(&preview.confirm)))?,
@@ -88,7 +94,7 @@ impl ReleaseArguments {
             Some(reason) => reason.clone(),
             None => asked("Why (for the audit): ")?,
         };
-        let request = ReleaseRequest { ticket: preview.ticket, confirm, reason };
+        let request = ReleaseRequest { ticket: preview.ticket, confirm, reason, ..ReleaseRequest::default() };
         let (answer, results) = execute(link, &request).await?;
         let outcomes: Vec<Outcome> = results.results.iter().map(|result| result.outcome).collect();
         // It has happened, whether or not anybody reads what.
@@ -139,10 +145,26 @@ impl ReleaseArguments {
             said.push('\n');
             said.push_str(&plan::of_lock(lock, now, look));
         }
+        if let Some(pattern) = &preview.reason_pattern {
+            said.push_str(&look.wrapped(&format!("The reason has to contain `{}`.", shown(pattern)), 2));
+        }
+        if preview.approval.as_ref().is_some_and(|need| need.required && need.state != ApprovalState::Approved) {
+            said.push_str(&look.wrapped("Another person has to approve this first.", 2));
+        }
+        self.tell(&said, screen)
+    }
+
+    fn say_results(&self, results: &ReleaseAnswer, screen: &mut Screen<'_>) -> Result<(), Trouble> {
+        let look = if self.json { Look::PLAIN } else { screen.look };
+        self.tell(&results.results.iter().map(|result| plan::became(result, look)).collect::<String>(), screen)
+    }
+
+    /// What a person reads before the answer.
+    fn tell(&self, said: &str, screen: &mut Screen<'_>) -> Result<(), Trouble> {
         if self.json {
             aside(said.trim_end());
         } else {
-            screen.say(&said)?;
+            screen.say(said)?;
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ mod waiters;
 use leptos::html;
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
-use lockkeeper_model::{Action, Lock, LockId, PreviewRequest, Time};
+use lockkeeper_model::{Action, Lock, LockId, Mode, PreviewRequest, Time};
 
 use super::facts::{self, Facts};
 use super::facts_list::Section;
@@ -21,7 +21,7 @@ use super::history::History;
 use super::picture::Picture;
 use super::release::ReleaseDialog;
 use super::sentence::{Sentence, Tone, sentence};
-use super::{TableKeys, say};
+use super::{NavLink, TableKeys, say};
 use flags::Flags;
 use holder::HolderBlock;
 use masters::Masters;
@@ -32,6 +32,7 @@ use trace::Trace;
 use waiters::Waiting;
 
 use crate::live::Live;
+use crate::live::route::{Page, Route};
 use crate::nav::Nav;
 use crate::ui::{CopyButton, Glyph, Icon, When, each, flag, maybe, text};
 
@@ -74,6 +75,7 @@ pub(crate) fn Drawer(
         let origin = window().location().origin().unwrap_or_default();
         format!("{origin}{}", nav.route.with(|route| route.href()))
     });
+    let audit = Route { page: Page::Audit, lock: Some((source.clone(), id.clone())), ..Route::default() };
     let heading = NodeRef::<html::H2>::new();
     Effect::new(move |_| {
         if take_focus && let Some(heading) = heading.get() {
@@ -92,6 +94,7 @@ pub(crate) fn Drawer(
     let holder_count = Memo::new(move |_| lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.holders.len() as i64)));
     let offered = flag(move || lock.with(|lock| lock.as_ref().is_some_and(|lock| lock.no_release.is_none())));
     let several = flag(move || holder_count.get() > 1);
+    let beside = move |action: Action| lock.with(|lock| lock.as_ref().is_some_and(|lock| is_beside(action, lock)));
     let about =
         move |say: fn(&Lock) -> Facts| Memo::new(move |_| lock.with(|lock| lock.as_ref().map(say)).unwrap_or_default());
     let contention = about(|lock| lock.contention.as_ref().map(facts::of_contention).unwrap_or_default());
@@ -130,12 +133,24 @@ pub(crate) fn Drawer(
                     <Section title=text(|| "Form") facts=form />
                     <StoredForm lock />
                     <History />
+                    <p>
+                        <NavLink route=audit.clone()>"Who released it from here, or tried to"</NavLink>
+                    </p>
                 </When>
             </div>
             <When holds=flag(move || lock.with(Option::is_some))>
                 <footer>
                     <When holds=flag(move || holder_count.get() == 1 && offered.get())>
                         <ReleaseButton lock action=Action::Release at=0 releasing />
+                    </When>
+                    <When holds=flag(move || beside(Action::ReleaseAndHold))>
+                        <ReleaseButton lock action=Action::ReleaseAndHold at=0 releasing />
+                    </When>
+                    <When holds=flag(move || beside(Action::ExtendHold))>
+                        <ReleaseButton lock action=Action::ExtendHold at=0 releasing />
+                    </When>
+                    <When holds=flag(move || beside(Action::RaiseFence))>
+                        <ReleaseButton lock action=Action::RaiseFence at=0 releasing />
                     </When>
                     <p>{maybe(move || lock.with(|lock| lock.as_ref().and_then(instead)))}</p>
                 </footer>
@@ -145,6 +160,21 @@ pub(crate) fn Drawer(
             }}
         </aside>
     }
+}
+
+/// Whether an action stands beside the release of a lock. Whether its family allows it is for the server to say.
+fn is_beside(action: Action, lock: &Lock) -> bool {
+    let [holder] = &lock.holders[..] else { return false };
+    let by_operator = holder.identity.operator.is_some();
+    lock.no_release.is_none()
+        && lock.mode == Mode::Exclusive
+        && lock.quorum.is_none()
+        && match action {
+            Action::ReleaseAndHold => !by_operator,
+            Action::ExtendHold => by_operator,
+            Action::RaiseFence => holder.fencing_token.is_some(),
+            Action::Release | Action::EvictWaiter | Action::PutBack => false,
+        }
 }
 
 /// What stands in the place of a button where there is not one for one holder.
