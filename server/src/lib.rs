@@ -24,6 +24,7 @@ pub mod release;
 pub mod reload;
 pub mod source;
 pub mod telemetry;
+pub mod terminal;
 pub mod tls;
 pub mod view;
 pub mod watched;

@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             Config::for_serve(settings, log_format)
         }
         Command::Demo(settings) => Config::for_demo(settings, log_format),
+        Command::Terminal(command) => return command.run(config::command_line()),
         Command::Audit(audit) => return audit.run(),
         Command::User(command) => return done(command.run(&mut std::io::stdout())),
         Command::Token(command) => return done(command.run(&mut std::io::stdout())),

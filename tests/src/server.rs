@@ -284,7 +284,7 @@ pub async fn lockkeeper(args: &[&str], stdin: &str) -> Output {
     timeout(DEADLINE, process.wait_with_output()).await.expect("the program to end by itself").unwrap()
 }
 
-fn collect(from: impl AsyncRead + Unpin + Send + 'static, into: Arc<Mutex<Vec<String>>>) {
+pub(crate) fn collect(from: impl AsyncRead + Unpin + Send + 'static, into: Arc<Mutex<Vec<String>>>) {
     tokio::spawn(async move {
         let mut lines = BufReader::new(from).lines();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -294,7 +294,7 @@ fn collect(from: impl AsyncRead + Unpin + Send + 'static, into: Arc<Mutex<Vec<St
 }
 
 /// The binary under test: the one that `cargo xtask test` built, or whichever was built last.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("LOCKKEEPER_BIN") {
         return named.into();
     }

@@ -27,6 +27,7 @@ mod reports;
 mod sentinel;
 mod start;
 mod stream;
+mod terminal;
 mod tls;
 mod trace;
 mod two_credentials;

@@ -7,6 +7,7 @@ use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, S
 use super::error::{Given, Place};
 use crate::manage::{TokenCommand, UserCommand};
 use crate::recorder::audit::command::AuditArguments;
+use crate::terminal::TerminalCommand;
 
 /// Shows who holds every distributed lock in Redis, live, and releases a stuck one safely.
 #[derive(Debug, Parser)]
@@ -27,6 +28,8 @@ enum CommandArguments {
     Serve(ServeArguments),
     /// Starts a throw-away Redis with busy locks, and the dashboard on it. Releasing is on unless switched off.
     Demo(DemoArguments),
+    #[command(flatten)]
+    Terminal(TerminalCommand),
     /// Reads who released what, when and why, and checks that nobody changed it.
     Audit(AuditArguments),
     /// Adds, removes and lists local users, who sign in with a password.
@@ -128,6 +131,8 @@ pub enum Command {
     Serve(Settings),
     /// Watch a throw-away Redis.
     Demo(Settings),
+    /// Ask a running server.
+    Terminal(TerminalCommand),
     /// Read the audit.
     Audit(AuditArguments),
     /// Change or list local users.
@@ -182,6 +187,7 @@ impl CommandLine {
                 demo.rim.fill(&mut settings, given);
                 Command::Demo(settings)
             }
+            CommandArguments::Terminal(command) => Command::Terminal(command),
             CommandArguments::Audit(audit) => Command::Audit(audit),
             CommandArguments::User(command) => Command::User(command),
             CommandArguments::Token(command) => Command::Token(command),
@@ -236,6 +242,12 @@ fn several(values: Vec<String>, place: Place) -> Vec<Given<String>> {
             .collect(),
         _ => values.into_iter().map(|value| Given::new(value, place.clone())).collect(),
     }
+}
+
+/// The whole command line, for what tells of it.
+#[must_use]
+pub fn command_line() -> clap::Command {
+    Arguments::command()
 }
 
 /// A complaint of the command line's parser without what follows `://` on its lines: it quotes what it does not

@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ::url::Url;
-pub use cli::{Command, CommandLine, LogFormat, Settings, without_urls};
+pub use cli::{Command, CommandLine, LogFormat, Settings, command_line, without_urls};
 pub use data_dir::default_data_dir;
 pub use error::{ConfigError, Given, Place};
 use file::File;

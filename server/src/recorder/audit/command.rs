@@ -1,4 +1,4 @@
-//! `lockkeeper audit`: reads the file itself, beside a running server or without one.
+//! `lockkeeper audit`: reads the file itself, beside a running server or without one; or asks a server.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use lockkeeper_model::{AuditEntry, Time, words};
 
 use super::{AuditError, Filter, Format, Part, Store, Verdict, verify};
 use crate::config::default_data_dir;
+use crate::terminal::{AskedServer, Exit, export_audit, list_audit};
 
 /// The file cannot be read.
 const EXIT_UNREADABLE: u8 = 1;
@@ -35,6 +36,7 @@ pub struct AuditArguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Prints entries, newest first.
+    #[command(after_help = Exit::help())]
     List {
         #[command(flatten)]
         place: Place,
@@ -43,6 +45,8 @@ enum What {
         /// How many at most.
         #[arg(long, value_name = "N", default_value_t = DEFAULT_LISTED)]
         limit: u64,
+        #[command(flatten)]
+        server: AskedServer,
     },
     /// Checks that nothing was changed, removed, inserted or moved. Returns 0 if so, 3 if not, and 1 if the file cannot be read.
     ///
@@ -56,6 +60,7 @@ enum What {
         head: Option<String>,
     },
     /// Writes entries to standard output, oldest first.
+    #[command(after_help = Exit::help())]
     Export {
         #[command(flatten)]
         place: Place,
@@ -64,6 +69,8 @@ enum What {
         /// In which form.
         #[arg(long, value_enum, value_name = "FORMAT", default_value = "jsonl")]
         format: Format,
+        #[command(flatten)]
+        server: AskedServer,
     },
 }
 
@@ -103,6 +110,24 @@ impl From<FilterArguments> for Filter {
     }
 }
 
+impl FilterArguments {
+    /// The same as the parameters of a question to a server.
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let moment = |time: Option<Time>| time.map(|time| time.to_string());
+        [
+            ("source", self.source.clone()),
+            ("lock", self.lock.clone()),
+            ("actor", self.actor.clone()),
+            ("outcome", self.outcome.clone()),
+            ("since", moment(self.since)),
+            ("until", moment(self.until)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
+        .collect()
+    }
+}
+
 /// Why it did not get to its end.
 #[derive(Debug, thiserror::Error)]
 enum Trouble {
@@ -116,6 +141,15 @@ impl AuditArguments {
     /// Does it.
     #[must_use]
     pub fn run(self) -> ExitCode {
+        match &self.what {
+            What::List { filter, limit, server, .. } if server.is_asked() => {
+                return list_audit(server, &filter.query(), *limit);
+            }
+            What::Export { filter, format, server, .. } if server.is_asked() => {
+                return export_audit(server, &filter.query(), *format);
+            }
+            What::List { .. } | What::Export { .. } | What::Verify { .. } => {}
+        }
         let mut out = BufWriter::new(io::stdout().lock());
         let done = self.answer(&mut out).and_then(|code| {
             out.flush()?;
@@ -134,8 +168,8 @@ impl AuditArguments {
 
     fn answer(self, out: &mut impl Write) -> Result<ExitCode, Trouble> {
         match self.what {
-            What::List { place, filter, limit } => list(&place.store()?, &filter.into(), limit, out)?,
-            What::Export { place, filter, format } => export(&place.store()?, &filter.into(), format, out)?,
+            What::List { place, filter, limit, .. } => list(&place.store()?, &filter.into(), limit, out)?,
+            What::Export { place, filter, format, .. } => export(&place.store()?, &filter.into(), format, out)?,
             What::Verify { place, head } => {
                 let head = head.map(|head| head.trim().to_ascii_lowercase());
                 let store = place.store()?;
@@ -175,7 +209,7 @@ fn list(store: &Store, filter: &Filter, limit: u64, out: &mut impl Write) -> Res
 }
 
 /// One entry for the eye. What strangers chose is made safe to look at.
-fn line(entry: &AuditEntry) -> String {
+pub(crate) fn line(entry: &AuditEntry) -> String {
     let shown = |text: &Option<String>| text.as_deref().map(words::shown).unwrap_or_default();
     let mut line = format!("{:>6}  {}  {:<10}", entry.seq, entry.at, entry.kind.word());
     if let Some(attempt) = entry.attempt {

@@ -44,6 +44,15 @@ impl Format {
         }
     }
 
+    /// Its name on command lines and in URLs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Format::Csv => "csv",
+            Format::Jsonl => "jsonl",
+        }
+    }
+
     /// What a file of it is called.
     #[must_use]
     pub fn file_name(self) -> &'static str {

@@ -1,0 +1,114 @@
+//! The commands that speak to a running server, for people in a terminal and for scripts.
+//!
+//! Each command is a file. What it says is made by plain functions from what the server answered and from what it is
+//! written on ([`screen::Look`]); only [`link`] speaks to the server, and only [`screen`] writes. A person gets words
+//! that say as of when and how complete they are; `--json` is the server's answer as it came. [`Exit`] is what scripts
+//! decide by.
+
+mod answers;
+mod audit;
+mod exit;
+mod explain;
+mod find;
+#[cfg(test)]
+mod fixtures;
+mod link;
+mod locks;
+mod plan;
+mod release;
+mod screen;
+mod shell;
+mod sources;
+mod sse;
+mod table;
+mod trace;
+mod watch;
+mod why;
+mod words;
+
+use std::io::{self, BufWriter};
+use std::process::ExitCode;
+
+use clap::{Command, Subcommand};
+
+pub use audit::{AskedServer, export as export_audit, list as list_audit};
+pub use exit::Exit;
+pub use link::{IdentityArguments, ServerArguments};
+pub use locks::LocksArguments;
+pub use release::ReleaseArguments;
+pub use shell::{CompletionsArguments, ManArguments};
+pub use sources::SourcesArguments;
+pub use trace::TraceArguments;
+pub use watch::WatchArguments;
+pub use why::WhyArguments;
+
+use exit::Trouble;
+use link::Link;
+use screen::{Look, Screen, aside};
+
+/// What to ask a running server, and what the program tells of itself.
+#[derive(Debug, Subcommand)]
+pub enum TerminalCommand {
+    /// Lists the locks that are held now: who has each, whether the holder is alive, and who waits.
+    #[command(after_help = Exit::help())]
+    Locks(LocksArguments),
+    /// Says everything that is known about one lock: who has it and on what evidence, who waits, what is dangerous about
+    /// it, what happened to it, and what a release would do.
+    #[command(after_help = Exit::help())]
+    Why(WhyArguments),
+    /// Tells transitions as they come, until it is ended.
+    #[command(after_help = Exit::help())]
+    Watch(WatchArguments),
+    /// Looks at every command of a source for some seconds: who tries for its locks in vain, and whose connection holds
+    /// one.
+    #[command(after_help = Exit::help())]
+    Trace(TraceArguments),
+    /// Releases locks, each only while exactly the hold that was previewed still has it.
+    #[command(after_help = Exit::help())]
+    Release(ReleaseArguments),
+    /// Lists the watched stores and says how well each is watched.
+    #[command(after_help = Exit::help())]
+    Sources(SourcesArguments),
+    /// Prints a script that teaches a shell to complete this command line.
+    Completions(CompletionsArguments),
+    /// Prints a page for `man`.
+    Man(ManArguments),
+}
+
+impl TerminalCommand {
+    /// Does it. The answer goes to standard output, everything else to standard error; `program` is the whole command
+    /// line.
+    #[must_use]
+    pub fn run(self, program: Command) -> ExitCode {
+        on_stdout(async |screen| match self {
+            TerminalCommand::Locks(given) => given.run(&Link::to(&given.server)?, screen).await,
+            TerminalCommand::Why(given) => given.run(&Link::to(&given.server)?, screen).await,
+            TerminalCommand::Watch(given) => given.run(&Link::to(&given.server)?, screen).await,
+            TerminalCommand::Trace(given) => given.run(&Link::to(&given.server)?, screen).await,
+            TerminalCommand::Release(given) => given.run(&Link::to(&given.server)?, screen).await,
+            TerminalCommand::Sources(given) => given.run(&Link::to(&given.server)?, screen).await,
+            TerminalCommand::Completions(given) => given.run(program, screen),
+            TerminalCommand::Man(given) => given.run(program, screen),
+        })
+    }
+}
+
+/// Does something whose answer goes to standard output, and says on standard error what went wrong.
+fn on_stdout(answer: impl AsyncFnOnce(&mut Screen<'_>) -> Result<Exit, Trouble>) -> ExitCode {
+    // One task that waits for one server: more threads would be in the way.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(Trouble::from).and_then(|runtime| {
+        let mut out = BufWriter::new(io::stdout());
+        let mut screen = Screen::new(&mut out, Look::of_stdout());
+        runtime.block_on(answer(&mut screen))
+    });
+    match done {
+        Ok(exit) => exit.into(),
+        Err(trouble) => {
+            if trouble.exit() != Exit::Done {
+                aside(&trouble.to_string());
+            }
+            trouble.exit().into()
+        }
+    }
+}
