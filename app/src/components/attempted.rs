@@ -2,7 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 
 use super::NavLink;
-use super::sentence::whole;
+use super::sentence::capital;
 use crate::live::audit::Attempt;
 use crate::live::route::Route;
 use crate::ui::{day, hms, maybe, text};
@@ -20,10 +20,11 @@ pub(crate) fn Attempted(
         let route = Route { lock: Some((source.clone(), id.clone())), ..Route::default() };
         Some(view! {
             <NavLink route>{shown(id.as_str())}</NavLink>
+            " "
             <small>{format!("in {}", shown(&source))}</small>
         })
     };
-    let told = say(|it| it.told.iter().map(|told| whole(told)).collect::<Vec<_>>().join(" "));
+    let told = say(|it| it.told.iter().map(|told| capital(told)).collect::<Vec<_>>().join(" "));
     let reason = maybe(move || {
         let reason = attempt.with(|it| it.as_ref().map(|it| it.reason.clone()))?;
         (!reason.is_empty()).then(|| format!("Reason: {}", shown(&reason)))
@@ -31,10 +32,10 @@ pub(crate) fn Attempted(
     view! {
         <li class=say(|it| look(&it.outcome).to_owned())>
             <time title=say(|it| it.at.to_string())>
-                {say(|it| hms(it.at))} <small>{say(|it| day(it.at))}</small>
+                {say(|it| hms(it.at))} " " <small>{say(|it| day(it.at))}</small>
             </time>
-            <span class="who">
-                {say(|it| shown(&it.who))} <small>{say(|it| shown(&it.via))}</small>
+            <span class="by">
+                {say(|it| shown(&it.who))} " " <small>{say(|it| shown(&it.via))}</small>
             </span>
             <span class="what">
                 {say(|it| action(&it.action).to_owned())} " " {lock}

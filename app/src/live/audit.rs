@@ -94,8 +94,11 @@ impl Attempt {
 
     /// Adds what an older entry tells of the same attempt. What came of it is in the newer, how it began in the older.
     fn join(&mut self, older: Attempt) {
-        let outcome = if self.outcome.is_empty() { older.outcome } else { std::mem::take(&mut self.outcome) };
-        let told = older.told.into_iter().chain(std::mem::take(&mut self.told)).collect();
+        let is_ended = !self.outcome.is_empty();
+        let outcome = if is_ended { std::mem::take(&mut self.outcome) } else { older.outcome };
+        // That nothing is known yet is no news once there is an end.
+        let before = older.told.into_iter().filter(|_| !is_ended);
+        let told = before.chain(std::mem::take(&mut self.told)).collect();
         let reason = if older.reason.is_empty() { std::mem::take(&mut self.reason) } else { older.reason };
         *self = Attempt { outcome, told, reason, ..older };
     }
@@ -127,7 +130,7 @@ mod tests {
         let [release, refusal] = &whole.attempts[..] else { panic!("{whole:?}") };
         assert_eq!((release.number, release.outcome.as_str()), (3, "released"));
         assert_eq!(release.at.to_string(), "2026-01-01T02:50:03.000Z");
-        assert_eq!(release.told, ["tried", "freed", "nobody took it"]);
+        assert_eq!(release.told, ["freed", "nobody took it"]);
         assert_eq!((refusal.outcome.as_str(), refusal.who.as_str()), ("mistyped", "ada"));
         assert_eq!(whole.chain, Some((9, "ab".to_owned())));
 

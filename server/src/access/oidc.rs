@@ -152,6 +152,8 @@ struct Known {
     metadata: Option<Arc<CoreProviderMetadata>>,
     failed: Option<OidcError>,
     asked_at: Option<Instant>,
+    /// When its keys did not fit and were asked for again.
+    renewed_at: Option<Instant>,
 }
 
 /// Speaks to the provider.
@@ -317,12 +319,15 @@ impl Oidc {
         }
     }
 
-    /// The provider's metadata and keys, asked for again unless that was just done.
+    /// The provider's metadata and keys, asked for again unless keys that did not fit were just asked for.
     async fn renewed(&self, old: &Arc<CoreProviderMetadata>) -> Result<Arc<CoreProviderMetadata>, OidcError> {
         let mut known = self.known.lock().await;
         match &known.metadata {
-            Some(metadata) if !Arc::ptr_eq(metadata, old) || known.is_fresh() => Ok(metadata.clone()),
-            _ => self.ask(&mut known).await,
+            Some(metadata) if !Arc::ptr_eq(metadata, old) || is_recent(known.renewed_at) => Ok(metadata.clone()),
+            _ => {
+                known.renewed_at = Some(Instant::now());
+                self.ask(&mut known).await
+            }
         }
     }
 
@@ -375,8 +380,12 @@ impl Oidc {
 
 impl Known {
     fn is_fresh(&self) -> bool {
-        self.asked_at.is_some_and(|at| at.elapsed() < ASK_AGAIN)
+        is_recent(self.asked_at)
     }
+}
+
+fn is_recent(at: Option<Instant>) -> bool {
+    at.is_some_and(|at| at.elapsed() < ASK_AGAIN)
 }
 
 /// An error with all that caused it: the library's own words rarely say what went wrong.
