@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Subscription, Viewer, Waits};
+use crate::registry::past::Piece;
 use crate::source::{
     Batch, Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target, TraceRefusal,
 };
@@ -107,7 +108,7 @@ impl Fake {
     /// A world with these sources and the board of the product, which knows what is sent to it.
     pub(crate) fn watched(names: &[&str]) -> (Fake, mpsc::Sender<Batch>) {
         let (reports, reported) = mpsc::channel(16);
-        let options = BoardOptions { release_enabled: true, demo: false };
+        let options = BoardOptions { release_enabled: true, ..BoardOptions::default() };
         let fake =
             Fake::with_board(names, |handles, _| board::spawn(handles, reported, options, CancellationToken::new()));
         (fake, reports)
@@ -283,6 +284,9 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 let id = LockId::of_key(&key);
                 let events = world.events.iter().filter(|event| event.lock.as_ref() == Some(&id)).cloned().collect();
                 let _ = answer.send(Found { as_of: now(), held, events, events_cut: false });
+            }
+            Ask::Piece { answer, .. } => {
+                let _ = answer.send(Piece { seq: 0, at: now(), held: Vec::new(), next: None });
             }
             Ask::Count { answer, .. } => drop(answer.send(Vec::new())),
             Ask::Graph { source, answer, .. } => {

@@ -12,6 +12,8 @@ use lockkeeper_model::{Event, Holder, Lock, LockId, SourceStatus, Time, WaitGrap
 use tokio::sync::{mpsc, oneshot};
 
 use crate::access::{Reach, Scope};
+use crate::registry::Slot;
+use crate::registry::past::Piece;
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
 use crate::view::Asked;
 
@@ -44,6 +46,8 @@ pub enum Ask {
     Graph { source: Option<SourceId>, reach: Reach, answer: oneshot::Sender<Waits> },
     /// How many locks of a reach each source has.
     Count { reach: Reach, answer: oneshot::Sender<Vec<u64>> },
+    /// A piece of all that is held.
+    Piece { from: Slot, answer: oneshot::Sender<Piece> },
     /// Transitions as they come.
     Subscribe { filter: EventFilter, after: Option<String>, answer: oneshot::Sender<Subscription> },
     /// A new viewer.
@@ -53,7 +57,7 @@ pub enum Ask {
     /// A viewer left.
     Leave { viewer: u64 },
     /// A release of this hold is being tried: until its outcome is known, its end is not concluded.
-    Releasing { source: SourceId, key: Bytes, token: Bytes },
+    Releasing { source: SourceId, key: Bytes, token: Bytes, audit: u64 },
     /// The attempt ended: whether it freed the hold, so that the end can be attributed.
     Released { source: SourceId, key: Bytes, freed: bool },
 }
@@ -227,6 +231,14 @@ impl Board {
         self.ask(|answer| Ask::Graph { source, reach, answer }).await
     }
 
+    /// A piece of all that is held, in whatever source; the first begins with slot 0.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn piece(&self, from: Slot) -> Result<Piece, BoardClosed> {
+        self.ask(|answer| Ask::Piece { from, answer }).await
+    }
+
     /// Transitions from now on, and those after the event `after`.
     ///
     /// # Errors
@@ -243,13 +255,13 @@ impl Board {
         self.ask(|answer| Ask::Connect { scope, answer }).await
     }
 
-    /// Announces that a release of this hold is about to be tried. Until [`Board::released`] says what came of it, an
+    /// Announces that a release of this hold is about to be tried, as the attempt `audit` of the audit. Until [`Board::released`] says what came of it, an
     /// end of this hold is not concluded: it would be anybody's guess whose it was.
     ///
     /// # Errors
     /// When the server is shutting down.
-    pub async fn releasing(&self, source: SourceId, key: Bytes, token: Bytes) -> Result<(), BoardClosed> {
-        self.asks.send(Ask::Releasing { source, key, token }).await.map_err(|_| BoardClosed)
+    pub async fn releasing(&self, source: SourceId, key: Bytes, token: Bytes, audit: u64) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Releasing { source, key, token, audit }).await.map_err(|_| BoardClosed)
     }
 
     /// Says whether the attempt freed the hold. The lock is then read again.

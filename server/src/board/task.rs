@@ -16,6 +16,7 @@ use super::{
 };
 use crate::access::{Reach, Right, Scope};
 use crate::clock;
+use crate::recorder::history::Tape;
 use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Registry};
 use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
 use crate::view::{Asked, FRAME_MS, Views};
@@ -35,12 +36,14 @@ const CONDITION_EVERY: Duration = Duration::from_millis(100);
 const LOOK_AT_ONCE: usize = 1_000;
 
 /// What the board says about the server as a whole.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub struct BoardOptions {
     /// Whether releasing is switched on.
     pub release_enabled: bool,
     /// Whether this is the demo.
     pub demo: bool,
+    /// Where to leave what happens; `None`: it is not written down.
+    pub tape: Option<Tape>,
 }
 
 /// Starts the task. It ends with `stop`.
@@ -52,8 +55,12 @@ pub fn spawn(
 ) -> Board {
     let (asks, asked) = mpsc::channel(WAITING_ASKS);
     let names: Vec<String> = sources.iter().map(|source| source.name.to_string()).collect();
+    let registry = Registry::new(names.clone(), rand::random());
+    if let Some(tape) = &options.tape {
+        tape.begin(registry.run(), names, clock::now());
+    }
     let task = Task {
-        registry: Registry::new(names, rand::random()),
+        registry,
         views: Views::default(),
         changes: Changes::default(),
         conditions: vec![Condition::default(); sources.len()],
@@ -208,6 +215,9 @@ impl Task {
             self.views.repaint();
         }
         self.unflushed |= changes.repaint || !changes.dirty.is_empty() || !changes.events.is_empty();
+        if let Some(tape) = &mut self.options.tape {
+            tape.leave(&changes.events);
+        }
         for logged in &changes.events {
             self.publish(logged);
             if self.log.len() == LOG_EVENTS {
@@ -270,6 +280,7 @@ impl Task {
                 self.waiting_counts.push((reach, answer));
                 self.answer_waiting_counts(now);
             }
+            Ask::Piece { from, answer } => drop(answer.send(self.registry.piece(from, now))),
             Ask::Subscribe { filter, after, answer } => {
                 drop(answer.send(self.subscribe(&filter, after.as_deref(), now)))
             }
@@ -279,7 +290,9 @@ impl Task {
             }
             Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
             Ask::Leave { viewer } => self.views.leave(viewer),
-            Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token, now),
+            Ask::Releasing { source, key, token, audit } => {
+                self.registry.releasing(source, &key, &token, audit, now);
+            }
             Ask::Released { source, key, freed } => {
                 self.registry.released(source, &key, freed, now, &mut self.changes);
                 self.took_note();
@@ -464,6 +477,10 @@ impl Task {
             self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
         }
         self.send_looks();
+        if let Some(tape) = &mut self.options.tape {
+            // What found no room before is told of even if nothing else happens.
+            tape.leave(&[]);
+        }
     }
 
     fn sources_frame(&mut self, reach: &Reach, now: Time) -> ServerFrame {

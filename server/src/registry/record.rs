@@ -76,6 +76,8 @@ pub(super) struct Rare {
     pub(super) ended: Option<End>,
     /// A release that is being tried, or freed it.
     pub(super) releasing: Option<Releasing>,
+    /// The attempt in the audit that freed a hold of it last.
+    pub(super) forced_by: Option<u64>,
     /// Its transitions.
     pub(super) history: Ring,
     /// How often its lease ran out and another took it at once, in a row.
@@ -135,6 +137,8 @@ pub(super) struct Releasing {
     pub(super) at: i64,
     /// The store said that it freed the hold; until then nobody knows.
     pub(super) freed: bool,
+    /// The attempt's number in the audit.
+    pub(super) audit: u64,
 }
 
 /// How a lock ended.

@@ -183,7 +183,7 @@ impl ReleaseDesk {
         // Nobody loses the lock itself when a waiter goes: there is no end to attribute.
         let ends_a_hold = action == Action::Release;
         if ends_a_hold {
-            self.board.releasing(source.id, key.clone(), token.clone()).await?;
+            self.board.releasing(source.id, key.clone(), token.clone(), written.seq()).await?;
         }
         let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order))
             .await
