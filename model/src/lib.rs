@@ -7,6 +7,7 @@
 
 mod audit;
 mod graph;
+mod history;
 mod id;
 mod lock;
 mod query;
@@ -22,6 +23,7 @@ pub mod words;
 
 pub use audit::{Actor, AuditChain, AuditEntry, AuditKind, AuditPage};
 pub use graph::{ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, LinkBasis, Party, WaitGraph};
+pub use history::{DurationStats, DurationStep, IncidentLock, IncidentRequest, LockStats, Recording, RecordingState};
 pub use id::{LockId, LockIdError, encode_token};
 pub use lock::{
     Basis, Bounds, Certainty, Contention, DialectInfo, FencingToken, Flag, FlagNote, Holder, Identity, Lease,

@@ -10,6 +10,7 @@ use lockkeeper::board::{self, BoardOptions};
 use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, LogFormat, SourceConfig};
 use lockkeeper::http::AppState;
 use lockkeeper::recorder::audit::Audit;
+use lockkeeper::recorder::history::{History, keep_checkpoints};
 use lockkeeper::source::{SourceId, redis, redlock};
 use lockkeeper::{demo, http};
 use tokio::net::TcpListener;
@@ -104,7 +105,8 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
             }
         });
     }
-    let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo };
+    let history = history(&config, is_demo);
+    let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo, tape: history.tape() };
     let board = board::spawn(handles, board_reports, options, stop.clone());
     let mut state = AppState::new(
         board.clone(),
@@ -115,6 +117,8 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
         closing.clone(),
     );
     state.policy = Arc::new(std::mem::take(&mut config.policy));
+    state.history = history.clone();
+    tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
     tokio::spawn(lockkeeper::release::resume(board, audit));
 
@@ -135,6 +139,7 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
 
     let served = http::serve(listener, state).await.context("could not go on serving");
     stop.cancel();
+    history.close().await;
     if let Some(demo) = demo {
         demo.end().await;
     }
@@ -163,6 +168,20 @@ fn audit(config: &mut Config, is_demo: bool) -> anyhow::Result<Audit> {
         }
         opened => opened,
     }
+}
+
+/// The history, where it is to be kept. A server that cannot keep one goes on without: what is shown live needs none.
+fn history(config: &Config, is_demo: bool) -> History {
+    if is_demo {
+        return History::not_kept("nothing of the demo is written down");
+    }
+    let Some(dir) = config.data_dir.clone().or_else(config::default_data_dir) else {
+        return History::not_kept("there is no folder for it: name one with `--data-dir`");
+    };
+    History::open(&dir, config.history).unwrap_or_else(|error| {
+        tracing::warn!("no history is written down: {error}");
+        History::not_kept(&error.to_string())
+    })
 }
 
 /// SIGTERM and SIGINT, one message each.

@@ -11,11 +11,14 @@ use super::audit;
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use super::format;
+use super::history;
 use super::role::{self, RoleTable};
 use crate::recorder::audit::Webhook;
+use crate::recorder::history::Limits;
 use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] = &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace", "audit"];
+const KEYS: &[&str] =
+    &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace", "audit", "history"];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -47,6 +50,7 @@ pub(super) struct File {
     pub(super) trace_enabled: Option<Given<bool>>,
     pub(super) trace_max_commands_per_second: Option<Given<u64>>,
     pub(super) audit_webhook: Option<Webhook>,
+    pub(super) history: Limits,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
     pub(super) roles: Vec<RoleTable>,
@@ -133,6 +137,10 @@ impl File {
         if let Some((place, value)) = table.take("audit") {
             audit_webhook = audit::audit(table.nested(place, value, "a table begun by `[audit]`")?)?;
         }
+        let mut history = Limits::default();
+        if let Some((place, value)) = table.take("history") {
+            history = history::history(table.nested(place, value, "a table begun by `[history]`")?)?;
+        }
         let file = File {
             path: path.to_owned(),
             listen: table.string("listen")?,
@@ -142,6 +150,7 @@ impl File {
             trace_enabled,
             trace_max_commands_per_second,
             audit_webhook,
+            history,
             sources,
             formats,
             roles,

@@ -8,6 +8,7 @@ use super::{Anybody, ApiError, Identify};
 use crate::access::Policy;
 use crate::board::Board;
 use crate::recorder::audit::Audit;
+use crate::recorder::history::History;
 use crate::release::ReleaseDesk;
 
 /// Browser tabs on the WebSocket at once: a large team on a bad day, with a bound on what each tab may cost together.
@@ -28,6 +29,8 @@ pub struct AppState {
     pub desk: Arc<ReleaseDesk>,
     /// Who did or was refused what.
     pub audit: Audit,
+    /// What happened before.
+    pub history: History,
     /// Whether tracing is switched on.
     pub trace_enabled: bool,
     /// Where the server listens: a `Host` that names it is its own.
@@ -59,6 +62,7 @@ impl AppState {
             desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled, audit.clone())),
             board,
             audit,
+            history: History::not_kept("nothing is written down"),
             trace_enabled,
             listen,
             closing,
