@@ -15,5 +15,5 @@ mod pages;
 mod ui;
 
 fn main() {
-    leptos::mount::mount_to_body(pages::LocksPage);
+    leptos::mount::mount_to_body(pages::App);
 }

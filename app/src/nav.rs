@@ -1,4 +1,4 @@
-//! The address bar as state: what is searched, how it is ordered, which lock is open.
+//! The address bar as state: which page, what is searched, how it is ordered, which lock is open.
 
 use leptos::{ev, prelude::*};
 use lockkeeper_model::{LockId, Question};
@@ -57,5 +57,6 @@ impl Nav {
 }
 
 fn here() -> Route {
-    Route::parse(&window().location().search().unwrap_or_default())
+    let location = window().location();
+    Route::parse(&location.pathname().unwrap_or_default(), &location.search().unwrap_or_default())
 }

@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use lockkeeper::access::Door;
 use lockkeeper::board::{self, BoardOptions};
 use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, LogFormat, SourceConfig};
-use lockkeeper::http::AppState;
+use lockkeeper::http::{AppState, Incoming};
 use lockkeeper::recorder::audit::Audit;
 use lockkeeper::recorder::history::{History, keep_checkpoints};
 use lockkeeper::source::{SourceId, redis, redlock};
+use lockkeeper::tls::Identity;
+use lockkeeper::watched::Watched;
 use lockkeeper::{demo, http};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -47,13 +50,19 @@ fn main() -> ExitCode {
         Command::Serve(settings) => Config::for_serve(settings, log_format),
         Command::Demo(settings) => Config::for_demo(settings, log_format),
         Command::Audit(audit) => return audit.run(),
+        Command::User(command) => return done(command.run(&mut std::io::stdout())),
+        Command::Token(command) => return done(command.run(&mut std::io::stdout())),
     };
     let config = match config {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
     init_log(config.log_format);
-    match run(config, is_demo) {
+    done(run(config, is_demo))
+}
+
+fn done(result: anyhow::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("lockkeeper: {error:#}");
@@ -70,20 +79,33 @@ fn run(config: Config, is_demo: bool) -> anyhow::Result<()> {
 }
 
 async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
-    if !config.policy.is_empty() {
-        // To go on would be to let everybody do what the operator believes to have forbidden.
-        anyhow::bail!(
-            "`[[role]]` is configured and would keep nobody from anything: there is no way to sign in, so whoever reaches \
-             this server may do everything; take the roles out, and let only those reach it who may"
-        );
-    }
+    let stop = CancellationToken::new();
+    let policy = Arc::new(std::mem::take(&mut config.policy));
+    let is_secure = config.access.secure;
+    let door = Door::new(std::mem::take(&mut config.access), policy.clone(), &stop).context("could not start")?;
+    let door = Arc::new(door);
+    let tls = match config.tls.take() {
+        Some(Identity { cert, key }) => {
+            let identity = Identity { cert: cert.clone(), key: key.clone() };
+            Some(Watched::follow(vec![cert, key], move || identity.load(), stop.clone())?)
+        }
+        None => None,
+    };
+
     // Before any store is spoken to: a second server must not scan for nothing.
     let listener = TcpListener::bind(config.listen).await.map_err(|error| cannot_listen(&config, &error))?;
     let listen = listener.local_addr().context("could not learn the address that was bound")?;
 
-    let stop = CancellationToken::new();
     // Ended before `stop`: requests under way still need the board and the stores.
     let closing = CancellationToken::new();
+
+    if !listen.ip().is_loopback() && !is_secure {
+        tracing::warn!(
+            %listen,
+            "without TLS, passwords and sessions can be read on their way here; set `[tls]`, or, where a proxy in front \
+             speaks TLS, `url = \"https://…\"` under `[access]`"
+        );
+    }
 
     let demo = if is_demo { Some(demo::start(stop.clone()).await?) } else { None };
     if let Some(demo) = &demo {
@@ -108,16 +130,16 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
     let history = history(&config, is_demo);
     let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo, tape: history.tape() };
     let board = board::spawn(handles, board_reports, options, stop.clone());
-    let mut state = AppState::new(
+    let state = AppState::new(
         board.clone(),
         audit.clone(),
         config.release_enabled,
         config.trace_enabled,
         listen,
         closing.clone(),
-    );
-    state.policy = Arc::new(std::mem::take(&mut config.policy));
-    state.history = history.clone();
+    )
+    .behind(door, policy)
+    .remembering(history.clone());
     tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
     tokio::spawn(lockkeeper::release::resume(board, audit));
@@ -133,11 +155,13 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
     });
 
     let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
-    let line = format!("Lockkeeper {} is watching {} on http://{listen}/", env!("CARGO_PKG_VERSION"), names.join(", "));
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let version = env!("CARGO_PKG_VERSION");
+    let line = format!("Lockkeeper {version} is watching {} on {scheme}://{listen}/", names.join(", "));
     // Whoever started us may have stopped reading, which is no reason to stop serving.
     let _ = writeln!(std::io::stdout(), "{line}");
 
-    let served = http::serve(listener, state).await.context("could not go on serving");
+    let served = http::serve(Incoming::new(listener, tls), state).await.context("could not go on serving");
     stop.cancel();
     history.close().await;
     if let Some(demo) = demo {

@@ -61,17 +61,12 @@ fn an_address_that_others_can_reach_is_refused_with_2_and_a_way_out() {
         assert!(
             stderr.starts_with("lockkeeper: `LOCKKEEPER_LISTEN` is `0.0.0.0:7420`, which other machines can reach")
         );
-        assert!(stderr.contains("hint: listen on 127.0.0.1:7420 and come through a tunnel"), "{stderr}");
+        for line in
+            ["hint: ", "\n  access = ", "\n  role = ", "\n  tls = ", "\nor listen on 127.0.0.1:7420 and come through"]
+        {
+            assert!(stderr.contains(line), "{line:?} in {stderr}");
+        }
     }
-}
-
-#[test]
-fn roles_that_would_restrict_nobody_are_refused() {
-    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("roles.toml");
-    std::fs::write(&file, "[[role]]\nname = \"look\"\nrights = [\"view\"]\n").unwrap();
-    let (code, _, stderr) = run(lockkeeper(&["serve", "--listen", "127.0.0.1:0", "--config"]).arg(&file));
-    assert_eq!(code, 1);
-    assert!(stderr.contains("`[[role]]`") && stderr.contains("take the roles out"), "{stderr}");
 }
 
 #[test]

@@ -1,9 +1,12 @@
+use std::path::Path;
+
 use lockkeeper_model::{
     Coverage, Event, Lock, LockId, PreviewAnswer, PreviewRequest, PreviewTarget, Problem, ReleaseAnswer,
     ReleaseRequest, SourceState, SourceStatus, Time,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
+use reqwest::header::HeaderName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -82,6 +85,34 @@ impl Api {
     pub fn new(address: &str) -> Api {
         let http = reqwest::Client::builder().timeout(crate::DEADLINE).no_proxy().build().unwrap();
         Api { http, base: format!("http://{address}") }
+    }
+
+    /// The same server, asked with this header each time.
+    ///
+    /// # Panics
+    /// When it cannot be a header.
+    #[must_use]
+    pub fn with(&self, name: &'static str, value: &str) -> Api {
+        let headers = [(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect();
+        let http = reqwest::Client::builder().timeout(crate::DEADLINE).no_proxy().default_headers(headers);
+        Api { http: http.redirect(reqwest::redirect::Policy::none()).build().unwrap(), base: self.base.clone() }
+    }
+
+    /// The same server, asked as whoever has this token.
+    #[must_use]
+    pub fn bearing(&self, token: &str) -> Api {
+        self.with("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Speaks TLS to the server at `host:port`, and trusts nobody but the authority in this file.
+    ///
+    /// # Panics
+    /// When the file holds no certificate.
+    #[must_use]
+    pub fn over_tls(address: &str, ca: &Path) -> Api {
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
+        let http = reqwest::Client::builder().timeout(crate::DEADLINE).no_proxy().tls_built_in_root_certs(false);
+        Api { http: http.add_root_certificate(ca).build().unwrap(), base: format!("https://{address}") }
     }
 
     /// Any request.

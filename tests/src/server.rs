@@ -3,7 +3,7 @@ use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
@@ -14,6 +14,7 @@ use crate::{Api, DEADLINE, RedisServer, until, until_some};
 pub struct Server {
     process: Child,
     address: String,
+    scheme: &'static str,
     said: Arc<Mutex<Vec<String>>>,
     _dir: TempDir,
 }
@@ -79,7 +80,7 @@ impl Server {
     /// The dashboard.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/", self.address)
+        format!("{}://{}/", self.scheme, self.address)
     }
 
     /// Everything it wrote so far.
@@ -193,8 +194,8 @@ impl ServerBuilder {
         let said = Arc::default();
         collect(process.stdout.take().unwrap(), Arc::clone(&said));
         collect(process.stderr.take().unwrap(), Arc::clone(&said));
-        let mut server = Server { process, address: String::new(), said, _dir: self.dir };
-        server.address = until_some("the server to say where it serves", async || {
+        let mut server = Server { process, address: String::new(), scheme: "http", said, _dir: self.dir };
+        (server.scheme, server.address) = until_some("the server to say where it serves", async || {
             if let Some(status) = server.process.try_wait().unwrap() {
                 panic!("the server ended with {status} before it served");
             }
@@ -215,9 +216,27 @@ impl ServerBuilder {
 }
 
 /// The address in ``… on http://127.0.0.1:7420/``.
-fn announced(said: &str) -> Option<String> {
-    let (_, rest) = said.lines().find(|line| line.starts_with("Lockkeeper "))?.split_once("http://")?;
-    Some(rest.trim_end_matches('/').to_owned())
+fn announced(said: &str) -> Option<(&'static str, String)> {
+    let line = said.lines().find(|line| line.starts_with("Lockkeeper "))?;
+    let (before, rest) = line.split_once("://")?;
+    let scheme = if before.ends_with("https") { "https" } else { "http" };
+    Some((scheme, rest.trim_end_matches('/').to_owned()))
+}
+
+/// Runs `lockkeeper` with these arguments to its end; `stdin` is what it reads.
+///
+/// # Panics
+/// When it does not end.
+pub async fn lockkeeper(args: &[&str], stdin: &str) -> Output {
+    let dir = TempDir::new().unwrap();
+    let mut command = Command::new(binary());
+    command.current_dir(dir.path()).args(args).stdin(Stdio::piped()).kill_on_drop(true);
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = process.stdin.take().unwrap();
+    // A program that reads nothing may be gone by now.
+    let _ = input.write_all(stdin.as_bytes()).await;
+    drop(input);
+    timeout(DEADLINE, process.wait_with_output()).await.expect("the program to end by itself").unwrap()
 }
 
 fn collect(from: impl AsyncRead + Unpin + Send + 'static, into: Arc<Mutex<Vec<String>>>) {

@@ -4,6 +4,7 @@ use lockkeeper_model::wire::{ClientFrame, ServerFrame};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::{DEADLINE, Server};
@@ -22,6 +23,17 @@ impl Viewer {
     pub async fn connect(server: &Server) -> Viewer {
         let (socket, _) =
             connect_async(format!("ws://{}/api/v1/stream", server.address())).await.expect("a viewer's place");
+        Viewer { socket }
+    }
+
+    /// Connects with one more header, as somebody who is signed in.
+    ///
+    /// # Panics
+    /// When the server does not let it.
+    pub async fn connect_with(server: &Server, name: &'static str, value: &str) -> Viewer {
+        let mut request = format!("ws://{}/api/v1/stream", server.address()).into_client_request().unwrap();
+        request.headers_mut().insert(name, value.parse().unwrap());
+        let (socket, _) = connect_async(request).await.expect("a viewer's place");
         Viewer { socket }
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, and so do its helpers")]
 
+mod access;
 mod accessibility;
 mod audit;
 mod clients;

@@ -58,6 +58,11 @@ pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
     if tools::axe(&workspace.tools).is_none() && !npm(workspace, "axe-core", tools::AXE_VERSION) {
         say("without `axe-core` (from npm) the accessibility audit is skipped");
     }
+    if tools::oidc_provider(&workspace.tools).is_none()
+        && !npm(workspace, "oidc-provider", tools::OIDC_PROVIDER_VERSION)
+    {
+        say("without `oidc-provider` (from npm) signing in with OpenID Connect is not tested");
+    }
     Ok(())
 }
 

@@ -46,6 +46,9 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
         if let Some(axe) = tools::axe(&workspace.tools) {
             command.env("LOCKKEEPER_AXE", axe);
         }
+        if let Some(provider) = tools::oidc_provider(&workspace.tools) {
+            command.env("LOCKKEEPER_OIDC_PROVIDER", provider);
+        }
         run(&mut command)
     })
 }

@@ -15,6 +15,9 @@ pub(crate) const BINARYEN_VERSION: &str = "132.0.0";
 /// Audits accessibility in the browser tests.
 pub(crate) const AXE_VERSION: &str = "4.14.1";
 
+/// The OpenID Connect provider that the tests sign in with.
+pub(crate) const OIDC_PROVIDER_VERSION: &str = "9.13.3";
+
 /// Older ones (Debian 12 has 108) do not know instructions that Rust emits.
 const OLDEST_WASM_OPT: u32 = 116;
 
@@ -66,6 +69,13 @@ pub(crate) fn npm_folder(tools: &Path, package: &str, version: &str) -> PathBuf 
 pub(crate) fn axe(tools: &Path) -> Option<PathBuf> {
     let script = npm_folder(tools, "axe-core", AXE_VERSION).join("node_modules/axe-core/axe.min.js");
     script.is_file().then_some(script)
+}
+
+/// The folder of the OpenID Connect provider, if it and what runs it are there.
+pub(crate) fn oidc_provider(tools: &Path) -> Option<PathBuf> {
+    let folder = npm_folder(tools, "oidc-provider", OIDC_PROVIDER_VERSION);
+    let is_there = find_program("node").is_some() && folder.join("node_modules/oidc-provider/package.json").is_file();
+    is_there.then_some(folder)
 }
 
 /// A `wasm-opt` that is new enough, if there is one: ours, or one on the `PATH`.

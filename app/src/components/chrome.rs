@@ -1,13 +1,17 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 
+use super::NavLink;
 use crate::live::Live;
+use crate::live::route::{Page, Route};
+use crate::nav::Nav;
 use crate::ui::{Glyph, Icon, ThemeButton, When, each, flag, maybe, text};
 
 /// The bar at the top: whose page this is, and on what.
 #[component]
 pub(crate) fn TopBar() -> impl IntoView {
     let live = expect_context::<Live>();
+    let nav = expect_context::<Nav>();
     let environments = move || {
         live.sources.with(|sources| {
             let mut names: Vec<String> = Vec::new();
@@ -35,9 +39,20 @@ pub(crate) fn TopBar() -> impl IntoView {
                 "Lockkeeper"
             </a>
             <nav aria-label="Pages">
-                <a href="/" aria-current="page">
-                    "Locks"
-                </a>
+                {Page::ALL
+                    .into_iter()
+                    .map(|page| {
+                        let current = maybe(move || {
+                            nav.route.with(|route| (route.page == page).then(|| "page".to_owned()))
+                        });
+                        let route = Route { page, ..Route::default() };
+                        view! {
+                            <NavLink route current>
+                                {page.name()}
+                            </NavLink>
+                        }
+                    })
+                    .collect_view()}
             </nav>
             <When holds=live.demo>
                 <span class="badge demo">"Demo: invented locks on a throw-away Redis"</span>

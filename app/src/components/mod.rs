@@ -1,5 +1,6 @@
 //! Pieces that know locks.
 
+mod attempted;
 mod banner;
 mod chrome;
 mod drawer;
@@ -9,6 +10,7 @@ mod facts_list;
 mod history;
 mod lock_row;
 mod lock_table;
+mod nav_link;
 mod picture;
 mod release;
 mod say;
@@ -17,9 +19,11 @@ mod strip;
 mod toolbar;
 mod verdict;
 
+pub(crate) use attempted::Attempted;
 pub(crate) use banner::Banners;
 pub(crate) use chrome::TopBar;
 pub(crate) use drawer::Drawer;
 pub(crate) use lock_table::{LockTable, TableKeys};
+pub(crate) use nav_link::NavLink;
 pub(crate) use strip::Strip;
 pub(crate) use toolbar::Toolbar;

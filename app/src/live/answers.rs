@@ -26,7 +26,8 @@ impl Refusal {
         Refusal { detail: detail.to_owned(), hint: None, ask_again: true }
     }
 
-    fn read(status: u16, body: &str) -> Refusal {
+    /// Reads why from an answer that is no result.
+    pub(super) fn read(status: u16, body: &str) -> Refusal {
         let ask_again = matches!(status, 409 | 410);
         match read::<Problem>(body) {
             Ok(problem) => Refusal { detail: problem.detail, hint: problem.hint, ask_again },

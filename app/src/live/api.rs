@@ -1,4 +1,5 @@
-//! What is asked over HTTP: what a release would do, the release itself, and a trace.
+//! What is asked over HTTP: what a release would do, the release itself, a trace, the audit, and whether the server still
+//! knows whose page this is.
 
 use std::pin::Pin;
 
@@ -8,6 +9,11 @@ use wasm_bindgen_futures::JsFuture;
 use web_sys::{RequestInit, Response};
 
 use super::answers::{Refusal, read_preview, read_release};
+use super::audit::AuditPage;
+use super::route::encode;
+
+/// Entries that are asked for at once: some screens full.
+const AUDIT_PAGE: u32 = 200;
 
 /// Asks what a release would do, and for a ticket.
 pub(crate) async fn preview(request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {
@@ -24,6 +30,12 @@ pub(crate) async fn release(request: &ReleaseRequest) -> Result<ReleaseAnswer, R
     read_release(status, &body)
 }
 
+/// Whether the server does not know any more whose page this is. A refused WebSocket does not say why.
+pub(crate) async fn is_signed_out() -> bool {
+    let asked = JsFuture::from(leptos::prelude::window().fetch_with_str("/api/v1/session")).await;
+    asked.ok().and_then(|answer| answer.dyn_into::<Response>().ok()).is_some_and(|answer| answer.status() == 401)
+}
+
 /// Samples the traffic of a store for what is said to one lock. The answer comes when that is over; it is empty if none came.
 pub(crate) async fn trace(source: String, lock: LockId, seconds: u32) -> String {
     // Written as text, because a type that is written once would be a kilobyte of the download.
@@ -32,17 +44,44 @@ pub(crate) async fn trace(source: String, lock: LockId, seconds: u32) -> String 
     post("/api/v1/traces", Ok(body)).await.map_or_else(|_| String::new(), |(_, body)| body)
 }
 
+/// A page of the audit: of one lock or of all, and only entries before one where that is said.
+pub(crate) async fn audit(lock: Option<(String, LockId)>, before: Option<u64>) -> Result<AuditPage, Refusal> {
+    let mut path = format!("/api/v1/audit?limit={AUDIT_PAGE}");
+    if let Some((source, id)) = lock {
+        path.push_str(&format!("&source={}&lock={}", encode(&source), encode(id.as_str())));
+    }
+    if let Some(before) = before {
+        path.push_str(&format!("&before={before}"));
+    }
+    let (status, body) = get(path).await.map_err(|_| Refusal::unreachable(false))?;
+    AuditPage::read(status, &body)
+}
+
 type Answer = Pin<Box<dyn Future<Output = Result<(u16, String), JsValue>>>>;
 
-/// Boxed, so that it is compiled once and not into each of those who wait for it.
 fn post(path: &'static str, body: serde_json::Result<String>) -> Answer {
+    match body {
+        Ok(body) => send(path.to_owned(), Some(body)),
+        Err(_) => Box::pin(async { Err(JsValue::NULL) }),
+    }
+}
+
+fn get(path: String) -> Answer {
+    send(path, None)
+}
+
+/// Boxed, so that it is compiled once and not into each of those who wait for it.
+fn send(path: String, body: Option<String>) -> Answer {
     Box::pin(async move {
-        let body = body.map_err(|_| JsValue::NULL)?;
         let init = RequestInit::new();
-        init.set_method("POST");
-        init.set_body(&JsValue::from_str(&body));
-        let request = web_sys::Request::new_with_str_and_init(path, &init)?;
-        request.headers().set("content-type", "application/json")?;
+        if let Some(body) = &body {
+            init.set_method("POST");
+            init.set_body(&JsValue::from_str(body));
+        }
+        let request = web_sys::Request::new_with_str_and_init(&path, &init)?;
+        if body.is_some() {
+            request.headers().set("content-type", "application/json")?;
+        }
         let response: Response =
             JsFuture::from(leptos::prelude::window().fetch_with_request(&request)).await?.dyn_into()?;
         let text = JsFuture::from(response.text()?).await?;

@@ -23,7 +23,7 @@ pub(crate) enum Value {
 
 impl Value {
     /// A field of an object; null where it is none or has none of that name.
-    fn field(&self, name: &str) -> &Value {
+    pub(crate) fn field(&self, name: &str) -> &Value {
         match self {
             Value::Object(fields) => fields.iter().find(|(known, _)| known == name).map_or(&Value::Null, |(_, it)| it),
             _ => &Value::Null,
@@ -35,6 +35,14 @@ impl Value {
         match self.field(name) {
             Value::Text(text) => text,
             _ => "",
+        }
+    }
+
+    /// A whole number in an object; `None` where there is none.
+    pub(crate) fn number(&self, name: &str) -> Option<u64> {
+        match self.field(name) {
+            Value::Unsigned(number) => Some(*number),
+            _ => None,
         }
     }
 

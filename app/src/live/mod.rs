@@ -6,6 +6,7 @@
 pub(crate) mod answers;
 pub(crate) mod api;
 mod asker;
+pub(crate) mod audit;
 mod backoff;
 pub(crate) mod board;
 mod clock;

@@ -1,13 +1,46 @@
-//! The page's address: the question, the order and the open lock, so that a link shows a colleague the same.
+//! The page's address: which page, the question, the order and the open lock, so that a link shows a colleague the same.
 
 use lockkeeper_model::{Flag, LockId, MAX_TEXT_BYTES, Order, Question, SortKey};
+
+/// One of the pages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Page {
+    /// Every lock, and the one that is open.
+    #[default]
+    Locks,
+    /// Who released what, when and why.
+    Audit,
+}
+
+impl Page {
+    /// Every page, in the order in which they are offered.
+    pub(crate) const ALL: [Page; 2] = [Page::Locks, Page::Audit];
+
+    /// Its path.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Page::Locks => "/",
+            Page::Audit => "/audit",
+        }
+    }
+
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Page::Locks => "Locks",
+            Page::Audit => "Audit",
+        }
+    }
+}
 
 /// What the address says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Route {
+    /// Which page.
+    pub(crate) page: Page,
     /// Which locks, in which order.
     pub(crate) question: Question,
-    /// The lock that is open.
+    /// The lock that is open, or that the page is about.
     pub(crate) lock: Option<(String, LockId)>,
 }
 
@@ -21,10 +54,11 @@ pub(crate) const STATES: [(&str, &str); 5] = [
 ];
 
 impl Route {
-    /// Reads the query of an address, with or without the `?`. What is not understood is left out: an old link must
-    /// still open the page.
-    pub(crate) fn parse(query: &str) -> Route {
-        let mut route = Route::default();
+    /// Reads the path of an address, and its query with or without the `?`. What is not understood is left out: an old
+    /// link must still open a page.
+    pub(crate) fn parse(path: &str, query: &str) -> Route {
+        let page = Page::ALL.into_iter().find(|page| page.path() == path).unwrap_or_default();
+        let mut route = Route { page, ..Route::default() };
         for (name, raw) in query.trim_start_matches('?').split('&').filter_map(|pair| pair.split_once('=')) {
             let value = decode(raw);
             let text = || (!value.is_empty() && value.len() <= MAX_TEXT_BYTES).then(|| value.clone());
@@ -55,7 +89,7 @@ impl Route {
         route
     }
 
-    /// The address, as `/` or `/?…`.
+    /// The address: the path, and a query where there is something to say.
     pub(crate) fn href(&self) -> String {
         let question = &self.question;
         let mut pairs: Vec<String> = Vec::new();
@@ -83,7 +117,8 @@ impl Route {
         if let Some((source, id)) = &self.lock {
             pairs.push(format!("lock={}/{}", encode(source), encode(id.as_str())));
         }
-        if pairs.is_empty() { "/".to_owned() } else { format!("/?{}", pairs.join("&")) }
+        let path = self.page.path();
+        if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
     }
 
     /// The same list with another lock open, or none.
@@ -142,6 +177,7 @@ mod tests {
         let routes = [
             Route::default(),
             Route {
+                page: Page::Locks,
                 question: Question {
                     q: "stock & co/ä 100%".to_owned(),
                     source: Some("a/b".to_owned()),
@@ -154,24 +190,34 @@ mod tests {
                 lock: Some(("a/b".to_owned(), LockId::of_key(b"lock:{x}/?&=#+ \xc3\xa4<b>"))),
             },
             Route { lock: Some(("s".to_owned(), LockId::of_key(&[0xff, 0, 7]))), ..Route::default() },
+            Route { page: Page::Audit, ..Route::default() },
+            Route {
+                page: Page::Audit,
+                lock: Some(("orders".to_owned(), LockId::of_key(b"lock:stock:4711"))),
+                ..Route::default()
+            },
         ];
         for route in routes {
-            assert_eq!(Route::parse(route.href().trim_start_matches('/')), route, "{}", route.href());
+            let href = route.href();
+            let (path, query) = href.split_once('?').unwrap_or((&href, ""));
+            assert_eq!(Route::parse(path, query), route, "{href}");
         }
     }
 
     #[test]
     fn a_link_that_another_program_made_opens_the_same_lock() {
-        let route = Route::parse("?lock=orders/lock%3Astock%3A4711&sort=held_since&order=asc");
+        let route = Route::parse("/", "?lock=orders/lock%3Astock%3A4711&sort=held_since&order=asc");
         assert_eq!(route.lock, Some(("orders".to_owned(), LockId::of_key(b"lock:stock:4711"))));
         assert_eq!(route.question.order, None, "the natural order needs no word");
-        assert_eq!(Route::parse("?lock=orders/lock:stock:4711").lock, route.lock);
+        assert_eq!(Route::parse("/", "?lock=orders/lock:stock:4711").lock, route.lock);
     }
 
     #[test]
     fn nonsense_is_left_out() {
-        let route = Route::parse("?state=nope&flag=x&sort=y&order=z&lock=none&lock=a/b64:***&q=%ZZ%&=&&x");
-        assert_eq!(route, Route { question: Question { q: "%ZZ%".to_owned(), ..Question::default() }, lock: None });
-        assert!(Route::parse(&format!("?q={}", "ä".repeat(400))).question.check().is_ok());
+        let route = Route::parse("/", "?state=nope&flag=x&sort=y&order=z&lock=none&lock=a/b64:***&q=%ZZ%&=&&x");
+        let question = Question { q: "%ZZ%".to_owned(), ..Question::default() };
+        assert_eq!(route, Route { question, ..Route::default() });
+        assert_eq!(Route::parse("/nowhere", "").page, Page::Locks);
+        assert!(Route::parse("/", &format!("?q={}", "ä".repeat(400))).question.check().is_ok());
     }
 }

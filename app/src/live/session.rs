@@ -221,6 +221,12 @@ impl Live {
             LinkState::Connecting | LinkState::Live | LinkState::Incompatible => heard,
         };
         self.link.set(LinkState::Lost { since, retry_at: Some(at + wait) });
+        wasm_bindgen_futures::spawn_local(async {
+            if super::api::is_signed_out().await {
+                // The server leads whoever it does not know to its page for signing in.
+                let _ = window().location().reload();
+            }
+        });
     }
 
     fn tick(self) {

@@ -2,29 +2,25 @@ use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
-use crate::components::{Banners, Drawer, LockTable, Strip, TableKeys, Toolbar, TopBar};
+use crate::components::{Drawer, LockTable, TableKeys, Toolbar};
 use crate::live::Live;
 use crate::nav::Nav;
 
 /// Every lock, and the one that is open.
 #[component]
 pub(crate) fn LocksPage() -> impl IntoView {
-    let nav = Nav::start();
-    let live = Live::start();
+    let nav = expect_context::<Nav>();
+    let live = expect_context::<Live>();
     let keys = TableKeys::new();
-    provide_context(nav);
-    provide_context(live);
     provide_context(keys);
     let search = NodeRef::<html::Input>::new();
     let open = Memo::new(move |_| nav.route.with(|route| route.lock.clone()));
     Effect::new(move |_| live.follow(open.get()));
+    on_cleanup(move || live.follow(None));
     // A lock that was open from the start came with the address: nobody asked to have the focus moved.
     let from_address = StoredValue::new(true);
     listen_to_keys(live, nav, keys, search);
     view! {
-        <TopBar />
-        <Strip />
-        <Banners />
         <div class="stage" class:with-drawer=move || open.with(Option::is_some)>
             <main>
                 <h1 class="unseen">"Locks"</h1>
@@ -41,7 +37,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
 
 /// `/` searches, arrows choose, Enter opens, Escape closes, `p` holds still. While somebody types, keys are letters.
 fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::Input>) {
-    let _listening = window_event_listener(ev::keydown, move |event| {
+    let listening = window_event_listener(ev::keydown, move |event| {
         if event.default_prevented() || event.ctrl_key() || event.meta_key() || event.alt_key() || dialog_is_open() {
             return;
         }
@@ -83,6 +79,7 @@ fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::I
         }
         event.prevent_default();
     });
+    on_cleanup(move || listening.remove());
 }
 
 fn dialog_is_open() -> bool {

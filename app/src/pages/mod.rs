@@ -1,5 +1,33 @@
-//! What there is to visit.
+//! The pages, and the frame around them.
 
+mod audit;
 mod locks;
 
-pub(crate) use locks::LocksPage;
+use audit::AuditPage;
+use leptos::prelude::*;
+use locks::LocksPage;
+
+use crate::components::{Banners, Strip, TopBar};
+use crate::live::Live;
+use crate::live::route::Page;
+use crate::nav::Nav;
+
+/// The whole of what is on the screen.
+#[component]
+pub(crate) fn App() -> impl IntoView {
+    let nav = Nav::start();
+    let live = Live::start();
+    provide_context(nav);
+    provide_context(live);
+    let page = Memo::new(move |_| nav.route.with(|route| route.page));
+    Effect::new(move |_| document().set_title(&format!("{} · Lockkeeper", page.get().name())));
+    view! {
+        <TopBar />
+        <Strip />
+        <Banners />
+        {move || match page.get() {
+            Page::Locks => view! { <LocksPage /> }.into_any(),
+            Page::Audit => view! { <AuditPage /> }.into_any(),
+        }}
+    }
+}

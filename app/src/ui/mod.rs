@@ -14,6 +14,6 @@ pub(crate) use derived::{flag, maybe, text};
 pub(crate) use drain::{Drain, DrainBar};
 pub(crate) use each::each;
 pub(crate) use icon::{Glyph, Icon};
-pub(crate) use moment::{Moment, hms};
+pub(crate) use moment::{Moment, day, hms};
 pub(crate) use theme::ThemeButton;
 pub(crate) use when::When;

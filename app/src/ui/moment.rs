@@ -20,6 +20,13 @@ pub(crate) fn hms(at: Time) -> String {
     clock_face(at.0, minutes_behind_utc(at))
 }
 
+/// `2026-01-01` in the reader's time zone.
+pub(crate) fn day(at: Time) -> String {
+    let mut text = at.plus(-minutes_behind_utc(at) * 60_000).to_string();
+    text.truncate(text.find('T').unwrap_or_default());
+    text
+}
+
 fn clock_face(ms: i64, minutes_behind_utc: i64) -> String {
     let s = (ms.div_euclid(1_000) - minutes_behind_utc * 60).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}", s / 3_600, s / 60 % 60, s % 60)
@@ -46,6 +53,6 @@ mod tests {
         assert_eq!(clock_face(1_767_235_863_999, 0), "02:51:03");
         assert_eq!(clock_face(1_767_235_863_000, -60), "03:51:03");
         assert_eq!(clock_face(1_767_235_863_000, 300), "21:51:03");
-        assert_eq!(hms(Time(-1)), "23:59:59");
+        assert_eq!((hms(Time(-1)).as_str(), day(Time(-1)).as_str()), ("23:59:59", "1969-12-31"));
     }
 }

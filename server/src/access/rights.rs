@@ -214,6 +214,12 @@ impl Policy {
         self.roles.iter().any(|role| &*role.name == name)
     }
 
+    /// The names of all roles.
+    #[must_use]
+    pub fn role_names(&self) -> Vec<Arc<str>> {
+        self.roles.iter().map(|role| role.name.clone()).collect()
+    }
+
     /// The roles of somebody who is in these groups.
     #[must_use]
     pub fn roles_of<S: AsRef<str>>(&self, groups: &[S]) -> Vec<Arc<str>> {

@@ -5,6 +5,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use super::error::{Given, Place};
+use crate::manage::{TokenCommand, UserCommand};
 use crate::recorder::audit::command::AuditArguments;
 
 /// Shows who holds every distributed lock in Redis, live, and releases a stuck one safely.
@@ -28,6 +29,12 @@ enum CommandArguments {
     Demo(DemoArguments),
     /// Reads who released what, when and why, and checks that nobody changed it.
     Audit(AuditArguments),
+    /// Adds, removes and lists local users, who sign in with a password.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Makes, revokes and lists API tokens, which programs send as `Authorization: Bearer …`.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +130,10 @@ pub enum Command {
     Demo(Settings),
     /// Read the audit.
     Audit(AuditArguments),
+    /// Change or list local users.
+    User(UserCommand),
+    /// Change or list API tokens.
+    Token(TokenCommand),
 }
 
 /// Settings that were given, each with the place; the rest is left to the file and to the defaults.
@@ -172,6 +183,8 @@ impl CommandLine {
                 Command::Demo(settings)
             }
             CommandArguments::Audit(audit) => Command::Audit(audit),
+            CommandArguments::User(command) => Command::User(command),
+            CommandArguments::Token(command) => Command::Token(command),
         };
         Ok(CommandLine { command, log_format })
     }

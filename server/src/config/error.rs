@@ -104,8 +104,8 @@ pub enum ConfigError {
     },
     /// Listening where everybody can come.
     #[error(
-        "{place} is `{address}`, which other machines can reach, but this version has no access control: whoever \
-         reaches the address could see every lock and, where releasing is on, free them"
+        "{place} is `{address}`, which other machines can reach, but nothing says who may come: whoever reaches the \
+         address could see every lock and, where releasing is on, free them"
     )]
     Exposed {
         /// Where it was given.
@@ -123,8 +123,12 @@ impl ConfigError {
             ConfigError::Exposed { address, .. } => {
                 let port = address.rsplit(':').next().unwrap_or("7420");
                 Some(format!(
-                    "listen on 127.0.0.1:{port} and come through a tunnel, `ssh -L {port}:127.0.0.1:{port} HOST`, \
-                     until a version with access control is there"
+                    "put these lines at the top of lockkeeper.toml and add people with `lockkeeper user add NAME --group \
+                     oncall`:\n\
+                     \x20 access = {{ users_file = \"lockkeeper-users.toml\" }}\n\
+                     \x20 role = [{{ name = \"oncall\", groups = [\"oncall\"], rights = [\"view\", \"release\"] }}]\n\
+                     \x20 tls = {{ cert = \"cert.pem\", key = \"key.pem\" }}\n\
+                     or listen on 127.0.0.1:{port} and come through a tunnel, `ssh -L {port}:127.0.0.1:{port} HOST`"
                 ))
             }
             ConfigError::PatternsWithoutSource { .. } => {

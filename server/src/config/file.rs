@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::access::{self, AccessTable};
 use super::audit;
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
@@ -17,8 +18,20 @@ use crate::recorder::audit::Webhook;
 use crate::recorder::history::Limits;
 use crate::source::redis::{Credentials, Format};
 
-const KEYS: &[&str] =
-    &["listen", "data_dir", "log_format", "source", "format", "role", "release", "trace", "audit", "history"];
+const KEYS: &[&str] = &[
+    "listen",
+    "data_dir",
+    "log_format",
+    "source",
+    "format",
+    "access",
+    "role",
+    "tls",
+    "release",
+    "trace",
+    "audit",
+    "history",
+];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
@@ -53,6 +66,8 @@ pub(super) struct File {
     pub(super) history: Limits,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
+    pub(super) access: Option<AccessTable>,
+    pub(super) tls: Option<TlsTable>,
     pub(super) roles: Vec<RoleTable>,
 }
 
@@ -141,6 +156,8 @@ impl File {
         if let Some((place, value)) = table.take("history") {
             history = history::history(table.nested(place, value, "a table begun by `[history]`")?)?;
         }
+        let access = access::access(&mut table)?;
+        let tls = access::tls(&mut table)?;
         let file = File {
             path: path.to_owned(),
             listen: table.string("listen")?,
@@ -153,6 +170,8 @@ impl File {
             history,
             sources,
             formats,
+            access,
+            tls,
             roles,
         };
         table.finish(KEYS)?;
@@ -309,7 +328,11 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    fn list(&mut self, key: &str, expected: &str) -> Result<Vec<(Place, Spanned<DeValue<'i>>)>, ConfigError> {
+    pub(super) fn list(
+        &mut self,
+        key: &str,
+        expected: &str,
+    ) -> Result<Vec<(Place, Spanned<DeValue<'i>>)>, ConfigError> {
         let Some((place, value)) = self.take(key) else { return Ok(Vec::new()) };
         match value.into_inner() {
             DeValue::Array(array) => Ok(array
@@ -334,7 +357,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     #[expect(clippy::unused_self, reason = "reads like its neighbours")]
-    fn as_string(&self, place: Place, value: Spanned<DeValue<'i>>) -> Result<Given<String>, ConfigError> {
+    pub(super) fn as_string(&self, place: Place, value: Spanned<DeValue<'i>>) -> Result<Given<String>, ConfigError> {
         match value.into_inner() {
             DeValue::String(text) => Ok(Given::new(text.into_owned(), place)),
             other => Err(mistyped(place, &other, "a string")),
@@ -365,7 +388,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 
     /// `"90s"`, `"5m"`, `"1h"`, or a whole number of seconds.
-    fn duration_ms(&mut self, key: &str) -> Result<Option<Given<i64>>, ConfigError> {
+    pub(super) fn duration_ms(&mut self, key: &str) -> Result<Option<Given<i64>>, ConfigError> {
         const EXPECTED: &str = "seconds, or a duration such as `\"90s\"`, `\"5m\"` or `\"1h\"`, from 1 s to 24 h";
         const DAY_S: i64 = 24 * 60 * 60;
         let Some((place, value)) = self.take(key) else { return Ok(None) };

@@ -1,6 +1,7 @@
 //! What the server was told: flags over environment over `lockkeeper.toml` over defaults, parsed once and checked
 //! before any port is bound or any store is spoken to.
 
+mod access;
 mod audit;
 mod cli;
 mod data_dir;
@@ -29,6 +30,7 @@ use crate::access::Policy;
 use crate::recorder::audit::Webhook;
 use crate::recorder::history::Limits;
 use crate::source::redis::Format;
+use crate::tls::Identity;
 
 /// The file that is read without being named, if it is in the working directory.
 pub const DEFAULT_FILE: &str = "lockkeeper.toml";
@@ -74,6 +76,44 @@ pub struct Config {
     /// Key `[[role]]`: who may see and do what. Default: no roles, so that whoever is known may do nothing. Means nothing
     /// to whoever reaches a server that asks nobody who they are.
     pub policy: Policy,
+    /// Key `[access]`: who may come. Default: everybody on this machine.
+    pub access: crate::access::Settings,
+    /// Key `[tls]`: the certificate to serve with. Default: none, and no TLS.
+    pub tls: Option<Identity>,
+}
+
+/// The files of users and of tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessFiles {
+    /// Key `access.users_file`.
+    pub users: Option<PathBuf>,
+    /// Key `access.tokens_file`.
+    pub tokens: Option<PathBuf>,
+    /// The names of the roles.
+    pub roles: Vec<String>,
+}
+
+impl AccessFiles {
+    /// What the configuration says of them; nothing where there is none.
+    ///
+    /// # Errors
+    /// Names the file, the line and the key; the value; and what is expected.
+    pub fn read(config: Option<&Path>) -> Result<AccessFiles, ConfigError> {
+        let Some(file) = read_file(config)? else { return Ok(AccessFiles::default()) };
+        let roles = file.roles.iter().map(|role| role.name().to_owned()).collect();
+        let Some(access) = file.access else { return Ok(AccessFiles { roles, ..AccessFiles::default() }) };
+        let path = |given: Option<Given<PathBuf>>| given.map(|given| given.value);
+        Ok(AccessFiles { users: path(access.users_file), tokens: path(access.tokens_file), roles })
+    }
+}
+
+/// The file that is named, or the one that is read without being named.
+fn read_file(named: Option<&Path>) -> Result<Option<File>, ConfigError> {
+    match named {
+        Some(named) => File::read(named).map(Some),
+        None if Path::new(DEFAULT_FILE).exists() => File::read(Path::new(DEFAULT_FILE)).map(Some),
+        None => Ok(None),
+    }
 }
 
 impl Config {
@@ -88,11 +128,7 @@ impl Config {
     /// # Errors
     /// Names the file, the line and the key, or the flag or variable; the value; and what is expected.
     pub fn for_serve(settings: Settings, log_format: Option<Given<LogFormat>>) -> Result<Config, ConfigError> {
-        let file = match &settings.config {
-            Some(named) => Some(File::read(&named.value)?),
-            None if Path::new(DEFAULT_FILE).exists() => Some(File::read(Path::new(DEFAULT_FILE))?),
-            None => None,
-        };
+        let file = read_file(settings.config.as_ref().map(|named| named.value.as_path()))?;
         Config::merge(settings, file.unwrap_or_default(), log_format)
     }
 
@@ -102,7 +138,7 @@ impl Config {
     /// Names the flag or variable, the value, and what is expected.
     pub fn for_demo(settings: Settings, log_format: Option<Given<LogFormat>>) -> Result<Config, ConfigError> {
         Ok(Config {
-            listen: listen::resolve(settings.listen)?,
+            listen: listen::resolve(settings.listen, false)?,
             release_enabled: settings.allow_release.is_none_or(|allow| allow.value),
             trace_enabled: settings.allow_trace.is_none_or(|allow| allow.value),
             trace_max_commands_per_second: DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND,
@@ -112,6 +148,8 @@ impl Config {
             log_format: log_format.map_or(LogFormat::Text, |format| format.value),
             sources: Vec::new(),
             formats: Vec::new(),
+            access: crate::access::Settings::default(),
+            tls: None,
             policy: Policy::default(),
         })
     }
@@ -131,9 +169,11 @@ impl Config {
             let patterns = settings.patterns.iter().map(source::checked_pattern).collect::<Result<Vec<_>, _>>()?;
             source::from_urls(urls, &patterns)
         };
-        let policy = role::policy(file.roles, &sources)?;
+        let policy = role::policy(file.roles, &sources, file.access.is_some())?;
+        let tls = access::identity(file.tls)?;
+        let access = access::settings(file.access, &policy, tls.is_some())?;
         Ok(Config {
-            listen: listen::resolve(settings.listen.or(file.listen))?,
+            listen: listen::resolve(settings.listen.or(file.listen), access.is_configured())?,
             release_enabled: settings.allow_release.or(file.release_enabled).is_some_and(|allow| allow.value),
             trace_enabled: settings.allow_trace.or(file.trace_enabled).is_some_and(|allow| allow.value),
             trace_max_commands_per_second: file
@@ -145,6 +185,8 @@ impl Config {
             log_format: log_format.or(file.log_format).map_or(LogFormat::Text, |format| format.value),
             sources,
             formats: file.formats,
+            access,
+            tls,
             policy,
         })
     }

@@ -1,6 +1,6 @@
 //! `[[role]]`: what people are granted together.
 
-use super::error::{ConfigError, Given};
+use super::error::{ConfigError, Given, Place};
 use super::file::Table;
 use super::source::{SourceConfig, checked_name, checked_pattern};
 use crate::access::{Grant, Policy, Right, Role};
@@ -16,11 +16,19 @@ const MAX_GROUP_BYTES: usize = 512;
 
 const KEYS: &[&str] = &["name", "groups", "rights", "sources", "keys"];
 
-/// One `[[role]]`, and where its sources were named.
+/// One `[[role]]`, where it stands, and where its sources were named.
 #[derive(Debug)]
 pub(super) struct RoleTable {
+    place: Place,
     role: Role,
     sources: Vec<Given<String>>,
+}
+
+impl RoleTable {
+    /// The role's name.
+    pub(super) fn name(&self) -> &str {
+        &self.role.name
+    }
 }
 
 /// Checks one more role, after those that stand before it in the file.
@@ -29,6 +37,7 @@ pub(super) fn role(mut table: Table<'_, '_>, before: &[RoleTable]) -> Result<Rol
         let because = format!("there are more than {MAX_ROLES} roles");
         return Err(ConfigError::Unusable { place: table.place(), because });
     }
+    let place = table.place();
     let given = table.required("name", "a name such as `\"oncall\"`")?;
     let name = checked_name(&given)?;
     if before.iter().any(|other| *other.role.name == *name) {
@@ -45,21 +54,28 @@ pub(super) fn role(mut table: Table<'_, '_>, before: &[RoleTable]) -> Result<Rol
     table.finish(KEYS)?;
     let texts = |given: &[Given<String>]| given.iter().map(|given| given.value.clone()).collect::<Vec<_>>();
     let grant = Grant::new(rights, &texts(&sources), &texts(&keys));
-    Ok(RoleTable { role: Role { name: name.into(), groups, grant }, sources })
+    Ok(RoleTable { place, role: Role { name: name.into(), groups, grant }, sources })
 }
 
-/// The policy of these roles, each of whose sources there must be; a pattern may match none.
-pub(super) fn policy(tables: Vec<RoleTable>, sources: &[SourceConfig]) -> Result<Policy, ConfigError> {
+/// The policy of these roles, each of whose sources there must be; a pattern may match none. `asks_who`: people are asked
+/// who they are, without which roles would keep nobody from anything.
+pub(super) fn policy(tables: Vec<RoleTable>, sources: &[SourceConfig], asks_who: bool) -> Result<Policy, ConfigError> {
     let is_known = |given: &Given<String>| {
         given.value.contains(['*', '?', '[', '\\']) || sources.iter().any(|source| source.name == given.value)
     };
+    let first = tables.first().map(|table| table.place.clone());
     let mut roles = Vec::with_capacity(tables.len());
-    for RoleTable { role, sources: named } in tables {
+    for RoleTable { role, sources: named, .. } in tables {
         if let Some(unknown) = named.into_iter().find(|given| !is_known(given)) {
             let known: Vec<String> = sources.iter().map(|source| format!("`{}`", source.name)).collect();
             return Err(wrong(unknown, format!("a pattern, or one of the sources {}", known.join(", "))));
         }
         roles.push(role);
+    }
+    if let Some(place) = first.filter(|_| !asks_who) {
+        let because = "without `[access]` nobody is asked who they are, and whoever reaches this server may do everything; \
+                       say there how people sign in, for example `users_file = \"users.toml\"`";
+        return Err(ConfigError::Unusable { place, because: because.to_owned() });
     }
     Ok(Policy::new(roles))
 }

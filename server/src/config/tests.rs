@@ -134,7 +134,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
         "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
-         role, release, trace, audit",
+         access, role, tls, release, trace, audit",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
@@ -254,6 +254,8 @@ fn roles_are_granted_to_groups() {
         name = "look"
         groups = ["sre"]
         rights = ["view"]
+        [access]
+        tokens_file = "tokens.toml"
         "#,
     )
     .unwrap();
@@ -301,6 +303,87 @@ fn a_wrong_role_is_refused_with_its_place() {
 }
 
 #[test]
+fn roles_that_would_keep_nobody_from_anything_are_refused() {
+    complains(
+        ROLE,
+        "lockkeeper.toml:1:1: `role` cannot be used: without `[access]` nobody is asked who they are, and whoever reaches \
+         this server may do everything; say there how people sign in, for example `users_file = \"users.toml\"`",
+    );
+}
+
+const ROLE: &str = "[[role]]\nname = 'oncall'\nrights = ['view']\n";
+
+#[test]
+fn access_is_understood_and_opens_other_addresses() {
+    let text = format!(
+        "{ROLE}[access]\ntokens_file = '/nowhere/tokens.toml'\nurl = 'https://locks.example.org'\nidle = '5m'\n\
+         absolute = '8h'\n[access.proxy]\nheader = 'X-Forwarded-User'\ngroups_header = 'X-Forwarded-Groups'\n\
+         peers = ['10.0.0.0/8', '192.0.2.1', '::1']\n[access.oidc]\nissuer = 'https://login.example.org/realm'\n\
+         client_id = 'lockkeeper'\n"
+    );
+    let settings = Settings { listen: Some(flag("0.0.0.0:7420".into(), "--listen")), ..Settings::default() };
+    let access = config(settings, &text).unwrap().access;
+    assert!(access.is_configured() && access.secure);
+    assert_eq!((access.limits.idle.as_secs(), access.limits.absolute.as_secs()), (300, 28_800));
+    let proxy = access.proxy.unwrap();
+    assert_eq!((proxy.header.as_str(), proxy.peers.len()), ("x-forwarded-user", 3));
+    let oidc = access.oidc.unwrap();
+    assert_eq!(oidc.redirect.as_str(), "https://locks.example.org/auth/callback");
+    assert_eq!(
+        (oidc.scopes.join(" "), oidc.name_claim, oidc.groups_claim),
+        ("profile".into(), "preferred_username".into(), "groups".into())
+    );
+    assert!(!config(Settings::default(), "").unwrap().access.is_configured());
+}
+
+#[test]
+fn access_that_lets_nobody_in_or_everybody_is_refused() {
+    complains(
+        "[access]\nidle = '5m'",
+        "lockkeeper.toml:1:1: `access` cannot be used: it names no way to show who one is, expected one of users_file, \
+         tokens_file, proxy, oidc",
+    );
+    complains(
+        "[access]\ntokens_file = 't'",
+        "lockkeeper.toml:1:1: `access` cannot be used: without a `[[role]]` nobody who signs in may do anything, expected for \
+         example `role = [{ name = \"oncall\", groups = [\"oncall\"], rights = [\"view\", \"release\"] }]`",
+    );
+    complains(
+        &format!("{ROLE}[access]\nusers_file = '/nowhere/users.toml'"),
+        "lockkeeper.toml:5:14: `access.users_file` cannot be used: there is no file `/nowhere/users.toml`; `lockkeeper user \
+         add NAME` makes it",
+    );
+    complains(
+        &format!("{ROLE}[access.proxy]\nheader = 'X-User'"),
+        "lockkeeper.toml:4:1: `access.proxy.peers` is missing, expected the addresses that the header is believed from, such \
+         as `[\"10.0.0.0/8\"]`",
+    );
+    complains(
+        &format!("{ROLE}[access.proxy]\nheader = 'X-User'\npeers = ['everywhere']"),
+        "lockkeeper.toml:6:10: `access.proxy.peers` is `everywhere`, expected an address or a network such as `10.0.0.0/8`",
+    );
+    complains(
+        &format!("{ROLE}[access.oidc]\nissuer = 'http://login.example.org'\nclient_id = 'l'"),
+        "lockkeeper.toml:5:10: `access.oidc.issuer` is `http://login.example.org`, expected a URL with `https`, exactly as \
+         the provider calls itself",
+    );
+    complains(
+        &format!("{ROLE}[access.oidc]\nissuer = 'https://login.example.org'\nclient_id = 'l'"),
+        "lockkeeper.toml:4:1: `access.oidc` cannot be used: the provider must know where to send people back to: set `url = \
+         \"https://…\"` under `[access]`",
+    );
+    complains(
+        &format!("{ROLE}[access]\ntokens_file = 't'\nurl = 'https://locks.example.org/locks'"),
+        "lockkeeper.toml:6:7: `access.url` cannot be used: expected the address that browsers come to, such as \
+         `https://locks.example.org`",
+    );
+    complains(
+        "[tls]\ncert = 'cert.pem'",
+        "lockkeeper.toml:1:1: `tls` cannot be used: it needs both `cert` and `key`, files in PEM form",
+    );
+}
+
+#[test]
 fn a_file_that_is_not_toml_is_not_quoted() {
     for broken in ["[[source]]\nurl = \"redis://:hunter2@a", "[[source]]\nurl = redis://:hunter2@a", "hunter2"] {
         let error = File::parse(Path::new("x.toml"), broken).unwrap_err();
@@ -325,8 +408,15 @@ fn an_address_that_others_can_reach_is_refused_with_a_way_out() {
     for address in ["0.0.0.0:7420", "192.168.1.5:7420", "[::]:7420"] {
         let settings = Settings { listen: Some(flag(address.into(), "--listen")), ..Settings::default() };
         let error = config(settings, "").unwrap_err();
-        assert!(error.to_string().contains("no access control"), "{error}");
-        assert!(error.hint().unwrap().contains("ssh -L 7420:127.0.0.1:7420"), "{error:?}");
+        assert!(error.to_string().contains("nothing says who may come"), "{error}");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("ssh -L 7420:127.0.0.1:7420"), "{hint}");
+        // What is offered as a way out is one.
+        let lines: String =
+            hint.lines().filter_map(|line| line.strip_prefix("  ")).map(|line| format!("{line}\n")).collect();
+        assert_eq!(lines.lines().count(), 3, "{hint}");
+        let file = File::parse(Path::new("lockkeeper.toml"), &lines).unwrap();
+        assert!(file.access.is_some() && file.tls.is_some() && file.roles.len() == 1);
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::sync::OnceLock;
 
-use axum::extract::Path;
+use axum::extract::{Path, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rust_embed::{EmbeddedFile, RustEmbed};
+use lockkeeper_model::words;
+use rust_embed::RustEmbed;
 use sha2::{Digest as _, Sha256};
 
-use super::ApiError;
+use super::{ApiError, sign_in};
+use crate::access::{Person, Via};
 
 const PAGE: &str = "index.html";
 
@@ -23,11 +25,20 @@ const HASH_DIGITS: usize = 8;
 #[allow_missing = true]
 struct Dist;
 
-/// The page.
-pub(super) async fn page(headers: HeaderMap) -> Response {
+/// The page, for whoever is known; who that is stands on it.
+pub(super) async fn page(request: Request) -> Response {
+    let Some(person) = request.extensions().get::<Person>() else {
+        let here = request.uri().path_and_query().map_or("/", |both| both.as_str());
+        // Somebody who is signed in and follows a link from elsewhere comes without their cookie, once.
+        let comes_from_elsewhere =
+            request.headers().get("sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site");
+        return if comes_from_elsewhere { sign_in::step(here) } else { sign_in::to_sign_in(here) };
+    };
     match Dist::get(PAGE) {
         Some(file) => {
-            let mut response = serve(PAGE, file, &headers);
+            let page = String::from_utf8_lossy(&file.data).replacen("</body>", &format!("{}</body>", who(person)), 1);
+            let hash = Sha256::digest(&page);
+            let mut response = serve(PAGE, page.into_bytes(), &hash, request.headers());
             if let Ok(policy) = content_security_policy().parse() {
                 response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
             }
@@ -37,18 +48,40 @@ pub(super) async fn page(headers: HeaderMap) -> Response {
     }
 }
 
+/// The line that says who is signed in, or that nobody has to be.
+fn who(person: &Person) -> String {
+    let name = sign_in::escaped(&words::shown(&person.name));
+    match person.via {
+        Via::Loopback => "<footer class=\"who\">No access control: only this machine is served</footer>".to_owned(),
+        Via::Password | Via::Oidc => format!(
+            "<footer class=\"who\"><form method=\"post\" action=\"{}\"><span>Signed in as <b>{name}</b></span>\
+             <button class=\"plain\">Sign out</button></form></footer>",
+            sign_in::OUT
+        ),
+        Via::Token | Via::Proxy => format!("<footer class=\"who\">Known as <b>{name}</b></footer>"),
+    }
+}
+
+/// The links to the app's styles, for the pages that are made here.
+pub(super) fn style_sheets() -> String {
+    let page = Dist::get(PAGE).map(|file| file.data.into_owned()).unwrap_or_default();
+    let page = String::from_utf8_lossy(&page);
+    let links = page.split('<').filter(|tag| tag.starts_with("link ") && tag.contains("stylesheet"));
+    links.filter_map(|tag| Some(format!("<{}>", tag.split_once('>')?.0))).collect()
+}
+
 /// What the page consists of.
 pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     match Dist::get(&path) {
-        Some(file) if path != PAGE => serve(&path, file, &headers),
+        Some(file) if path != PAGE => serve(&path, file.data.into_owned(), &file.metadata.sha256_hash(), &headers),
         _ => super::router::no_such_path(&format!("/{path}")).into_response(),
     }
 }
 
-fn serve(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
+fn serve(path: &str, data: Vec<u8>, hash: &[u8], headers: &HeaderMap) -> Response {
     // Weak: the same file goes out compressed in several ways.
-    let etag = format!("W/\"{}\"", STANDARD.encode(file.metadata.sha256_hash()));
-    let caching = if has_hash(path) { "public, max-age=31536000, immutable" } else { "no-cache" };
+    let etag = format!("W/\"{}\"", STANDARD.encode(hash));
+    let caching = if has_hash(path) { "public, max-age=31536000, immutable" } else { "private, no-cache" };
     let known = headers
         .get_all(IF_NONE_MATCH)
         .iter()
@@ -61,7 +94,7 @@ fn serve(path: &str, file: EmbeddedFile, headers: &HeaderMap) -> Response {
         mime if mime.type_() == mime_guess::mime::TEXT => format!("{}; charset=utf-8", mime.essence_str()),
         mime => mime.essence_str().to_owned(),
     };
-    let body = axum::body::Body::from(file.data.into_owned());
+    let body = axum::body::Body::from(data);
     (about, [(CONTENT_TYPE, kind)], body).into_response()
 }
 
@@ -88,7 +121,7 @@ fn policy_for(page: &str) -> String {
         inline_scripts(page).map(|script| format!(" 'sha256-{}'", STANDARD.encode(Sha256::digest(script)))).collect();
     format!(
         "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'{hashes}; style-src 'self'; connect-src 'self'; \
-         img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+         img-src 'self' data:; font-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
 }
 
@@ -111,11 +144,7 @@ fn not_built() -> Response {
 
 /// An error for a path that is neither the API nor the app.
 pub(super) fn unknown(path: &str) -> ApiError {
-    ApiError::not_found(
-        "no-such-path",
-        "No such path",
-        format!("there is nothing at `{}`", lockkeeper_model::words::shown(path)),
-    )
+    ApiError::not_found("no-such-path", "No such path", format!("there is nothing at `{}`", words::shown(path)))
 }
 
 #[cfg(test)]

@@ -5,27 +5,26 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, StatusCode};
+use axum::http::{Extensions, HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use lockkeeper_model::Actor;
 
 use super::{ApiError, AppState};
-use crate::access::{Person, Reach, Right, Scope, Via};
+use crate::access::{Door, Guest, NotBelieved, Person, Reach, Right, Scope, Via};
 
 /// Finds out who asks.
 pub trait Identify: fmt::Debug + Send + Sync {
-    /// Who sends a request with these headers; `None` where nothing says so.
-    fn who(&self, headers: &HeaderMap) -> Option<Person>;
+    /// Who sends a request with these headers from this address.
+    ///
+    /// # Errors
+    /// When nothing says so, or what says so is not believed.
+    fn who(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Result<Guest, NotBelieved>;
 }
 
-/// Whoever reaches the server, where nothing says who may: only this machine can.
-#[derive(Debug)]
-pub struct Anybody;
-
-impl Identify for Anybody {
-    fn who(&self, _: &HeaderMap) -> Option<Person> {
-        Some(Person::loopback())
+impl Identify for Door {
+    fn who(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> Result<Guest, NotBelieved> {
+        self.admit(headers, peer)
     }
 }
 
@@ -34,12 +33,25 @@ pub(super) fn peer(extensions: &Extensions) -> Option<SocketAddr> {
     extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0)
 }
 
-/// Puts the [`Person`] who asks beside the request. A request of nobody goes on: some answers are for everybody.
+/// Puts the [`Person`] who asks beside the request, and for how long that counts. A request of nobody goes on: some
+/// answers are for everybody. One whose credential is not believed does not: whoever sends it should know.
 pub(super) async fn identify(State(state): State<AppState>, mut request: Request, next: Next) -> Response {
-    if let Some(person) = state.identify.who(request.headers()) {
-        request.extensions_mut().insert(person);
+    match state.identify.who(request.headers(), peer(request.extensions())) {
+        Ok(guest) => {
+            request.extensions_mut().insert(Person::clone(&guest.person));
+            request.extensions_mut().insert(guest.tenure);
+        }
+        Err(NotBelieved::Nobody) if !is_for_known(&request) => {}
+        Err(error) => return ApiError::from(error).into_response(),
     }
     next.run(request).await
+}
+
+/// All of the API is, except its description and signing in; the app's files and what probes ask are for everybody.
+fn is_for_known(request: &Request) -> bool {
+    let path = request.uri().path();
+    let is_sign_in = path == super::session::PATH && request.method() == Method::POST;
+    path == "/metrics" || path.starts_with("/api/") && !is_sign_in && path != super::openapi::PATH
 }
 
 /// Who asks, and what of everything they may see and do. A handler that takes it answers nobody who is unknown.
@@ -96,13 +108,7 @@ impl Caller {
 impl ApiError {
     /// Nothing says who asks.
     fn unknown_caller() -> ApiError {
-        ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "who",
-            "Who are you?",
-            "nothing in the request says who asks, and this is not for everybody",
-        )
-        .hint("sign in, or send a token: `Authorization: Bearer …`")
+        NotBelieved::Nobody.into()
     }
 
     /// Whoever asks lacks a right: everywhere, or on the whole of a source.
@@ -116,5 +122,17 @@ impl ApiError {
         };
         ApiError::new(StatusCode::FORBIDDEN, "not-allowed", "Not allowed", detail)
             .hint("whoever runs this server grants rights to roles: `[[role]]` in lockkeeper.toml")
+    }
+}
+
+impl From<NotBelieved> for ApiError {
+    fn from(error: NotBelieved) -> ApiError {
+        let refused = ApiError::new(StatusCode::UNAUTHORIZED, "who", "Who are you?", error.to_string());
+        match error {
+            NotBelieved::Nobody => refused.hint("sign in at /sign-in, or send a token: `Authorization: Bearer …`"),
+            NotBelieved::Token => refused.hint("`lockkeeper token list` shows which there are; `token new` makes one"),
+            NotBelieved::Scheme => refused.hint("send `Authorization: Bearer lkt_…`"),
+            NotBelieved::Proxy => refused.hint("see how the proxy sets the header; it must replace what clients send"),
+        }
     }
 }

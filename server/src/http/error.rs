@@ -1,4 +1,4 @@
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use lockkeeper_model::{Holder, Problem, QuestionError, words};
@@ -50,6 +50,13 @@ impl ApiError {
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> ApiError {
         self.0.problem.hint = Some(hint.into());
+        self
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub(super) fn retry_after(mut self, seconds: u32) -> ApiError {
+        self.0.retry_after_s = Some(seconds);
         self
     }
 
@@ -114,6 +121,9 @@ impl IntoResponse for ApiError {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = retry_after_s {
             headers.insert(RETRY_AFTER, seconds.into());
         }

@@ -1,6 +1,6 @@
 //! What a stranger may do at all.
 //!
-//! The server listens on this machine only, so the stranger is a page in somebody's browser. Three defences, each
+//! Who asks is decided elsewhere; here the stranger is a page in somebody's browser, which asks in that person's name. Three defences, each
 //! enough alone against a forged release: the `Host` must be ours (a name that a foreign page made point here is not),
 //! what a page asks of the API must come from our own page, and what may change something must be JSON, which a
 //! foreign page cannot send unasked. Programs send none of the headers that tell pages apart and are let through.
@@ -13,20 +13,21 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use lockkeeper_model::words;
+use url::Url;
 
 use super::extract::unsupported_media_type;
-use super::{ApiError, AppState};
+use super::{ApiError, AppState, sign_in};
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Lets a request through or says why not.
 pub(super) async fn admit(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    match check(&request, state.listen) {
+    match check(&request, &state) {
         Ok(()) => next.run(request).await,
         Err(error) => error.into_response(),
     }
@@ -38,7 +39,8 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // Not `no-referrer`: with that a browser sends our own forms with `Origin: null`.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     headers.insert("cross-origin-opener-policy", HeaderValue::from_static("same-origin"));
     headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
     // The page brings a wider one.
@@ -51,8 +53,8 @@ pub(super) async fn harden(request: Request, next: Next) -> Response {
     response
 }
 
-fn check(request: &Request, listen: SocketAddr) -> Result<(), ApiError> {
-    let host = own_host(request, listen)?;
+fn check(request: &Request, state: &AppState) -> Result<(), ApiError> {
+    let host = own_host(request, state.listen, state.door.url())?;
     check_encoding(request)?;
     let headers = request.headers();
     let is_unsafe = !request.method().is_safe();
@@ -62,14 +64,19 @@ fn check(request: &Request, listen: SocketAddr) -> Result<(), ApiError> {
     if is_unsafe || is_use_of_api || headers.contains_key(UPGRADE) {
         check_origin(headers, &host)?;
     }
-    if is_unsafe && !is_json(headers) {
+    if is_unsafe && is_form(request) {
+        // What a foreign page can send unasked needs a browser's word for where it comes from.
+        return if headers.contains_key(ORIGIN) { Ok(()) } else { Err(no_origin()) };
+    }
+    // Whatever has a body and is no such form must be JSON; what has none cannot be sent by a foreign page unasked.
+    if is_unsafe && request.method() != Method::DELETE && !is_json(headers) {
         return Err(unsupported_media_type());
     }
     Ok(())
 }
 
 /// The `Host`, if it names this machine.
-fn own_host(request: &Request, listen: SocketAddr) -> Result<Authority, ApiError> {
+fn own_host(request: &Request, listen: SocketAddr, url: Option<&Url>) -> Result<Authority, ApiError> {
     let refused = |host: &str| {
         ApiError::new(
             StatusCode::MISDIRECTED_REQUEST,
@@ -77,7 +84,13 @@ fn own_host(request: &Request, listen: SocketAddr) -> Result<Authority, ApiError
             "The request is meant for another host",
             format!("`Host` is `{}`, which is not this server", words::shown(host)),
         )
-        .hint(format!("use http://{listen}/ or http://localhost:{}/", listen.port()))
+        .hint(match url {
+            Some(url) => format!("use {url}"),
+            None if listen.ip().is_loopback() => {
+                format!("use http://{listen}/ or http://localhost:{}/", listen.port())
+            }
+            None => "say under which name it is reached: `url = \"https://…\"` under `[access]`".to_owned(),
+        })
     };
     let named = match request.headers().get(HOST) {
         Some(host) => host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()),
@@ -87,7 +100,11 @@ fn own_host(request: &Request, listen: SocketAddr) -> Result<Authority, ApiError
     let host = named.ok_or_else(|| refused(""))?;
     let name = host.host().trim_start_matches('[').trim_end_matches(']');
     let is_own = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || address == listen.ip());
+        || url.and_then(Url::host_str).is_some_and(|own| own.eq_ignore_ascii_case(host.host()))
+        // A name can be made to point here by a foreign page; an address cannot.
+        || name.parse::<IpAddr>().is_ok_and(|address| {
+            address.is_loopback() || address == listen.ip() || listen.ip().is_unspecified()
+        });
     if is_own { Ok(host) } else { Err(refused(host.as_str())) }
 }
 
@@ -136,10 +153,26 @@ fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), ApiError> {
     Ok(())
 }
 
+fn is_form(request: &Request) -> bool {
+    let path = request.uri().path();
+    (path == sign_in::PATH || path == sign_in::OUT)
+        && essence(request.headers()).is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
+fn no_origin() -> ApiError {
+    ApiError::new(
+        StatusCode::FORBIDDEN,
+        "no-origin",
+        "The request does not say where it comes from",
+        "a form must come with an `Origin`, as every browser sends it",
+    )
+    .hint("programs sign in with JSON: POST /api/v1/session")
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    essence(headers).is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+}
+
+fn essence(headers: &HeaderMap) -> Option<&str> {
+    Some(headers.get(CONTENT_TYPE)?.to_str().ok()?.split(';').next()?.trim())
 }

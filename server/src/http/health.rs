@@ -1,12 +1,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use lockkeeper_model::{SourceState, SourceStatus};
+use lockkeeper_model::{RecordingState, SourceState, SourceStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::{ApiError, AppState};
+use crate::access::Right;
 use crate::source::SourceHandle;
 
 /// The process answers.
@@ -25,6 +26,11 @@ pub(super) struct Readiness {
     ready: bool,
     /// What is missing, by source; of those sources that whoever asks may see.
     missing: Vec<Missing>,
+    /// Whether what happens is written down. Watching goes on without, so this makes nothing unready.
+    recording: RecordingState,
+    /// Why not, for whoever may see everything or looks after the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording_because: Option<String>,
 }
 
 /// What a source lacks.
@@ -59,7 +65,10 @@ pub(super) async fn ready(
     // Whoever asks is often a program without a name, which wants to know no more than that.
     missing.retain(|missing| caller.as_ref().is_ok_and(|caller| caller.scope.seen().touches(&missing.source)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(Readiness { ready, missing }))
+    let (recording, because) = state.history.state();
+    let is_insider = |caller: &Caller| caller.scope.sees_all() || caller.scope.may_anywhere(Right::Admin);
+    let recording_because = because.filter(|_| caller.as_ref().is_ok_and(is_insider));
+    (status, Json(Readiness { ready, missing, recording, recording_because }))
 }
 
 fn missing(status: SourceStatus) -> Option<Missing> {

@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use lockkeeper_model::{SourceState, SourceStatus, Time};
+use lockkeeper_model::{RecordingState, SourceState, SourceStatus, Time};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,6 +13,7 @@ use super::{ApiError, AppState};
 use crate::access::Right;
 use crate::clock;
 use crate::recorder::audit::Audit;
+use crate::recorder::history::History;
 use crate::source::SourceHandle;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,6 +38,7 @@ pub(super) async fn scrape(State(state): State<AppState>, caller: Caller) -> Res
     if scope.sees_all() || scope.may_anywhere(Right::Admin) {
         rim(&mut registry, &state);
         audit(&mut registry, &state.audit);
+        history(&mut registry, &state.history);
     }
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| ApiError::internal())?;
@@ -132,6 +134,28 @@ fn audit(registry: &mut Registry, audit: &Audit) {
         }
         registry.register("audit_webhook", "Entries offered to the audit's webhook, by what became of them", webhook);
     }
+}
+
+fn history(registry: &mut Registry, history: &History) {
+    let numbers = history.numbers();
+    let mut counter = |name, help, count: u64| {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(count);
+        registry.register(name, help, counter);
+    };
+    counter("history_transitions", "Transitions and gaps written into the history", numbers.written);
+    counter("history_write_failures", "Transitions that could not be written into the history", numbers.not_written);
+    counter("history_missed", "Transitions that came faster than the history took them", numbers.missed);
+    let mut gauge = |name, help, value: i64| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(value);
+        registry.register(name, help, gauge);
+    };
+    let is_recording = history.state().0 == RecordingState::Recording;
+    gauge("history_recording", "Whether what happens is written down", i64::from(is_recording));
+    gauge("history_bytes", "What the history takes on the disk", signed(numbers.bytes));
+    gauge("history_waiting", "Transitions that wait to be written", signed(numbers.waiting));
+    gauge("history_delay_milliseconds", "How long the last transition took to be written", signed(numbers.delay_ms));
 }
 
 fn signed(value: u64) -> i64 {

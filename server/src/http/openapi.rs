@@ -1,7 +1,12 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{audit, events, graph, health, locks, metrics, releases, sources, stream, traces};
+use super::{
+    audit, events, graph, health, history, incidents, locks, metrics, releases, session, sources, stream, traces,
+};
+
+/// Where it is. It says what there could be, and nothing of what there is.
+pub(super) const PATH: &str = "/api/v1/openapi.json";
 
 /// The description of the public contract.
 #[derive(OpenApi)]
@@ -21,11 +26,20 @@ use super::{audit, events, graph, health, locks, metrics, releases, sources, str
         graph::show,
         events::follow,
         stream::open,
+        history::list,
+        history::stats,
+        incidents::list,
+        incidents::freeze,
+        incidents::show,
         releases::preview,
         releases::execute,
         audit::list,
         traces::run,
         traces::last,
+        session::show,
+        session::begin,
+        session::end,
+        session::end_all,
         health::live,
         health::ready,
         metrics::scrape,
@@ -33,8 +47,10 @@ use super::{audit, events, graph, health, locks, metrics, releases, sources, str
     ),
     tags(
         (name = "watching", description = "Nothing here changes anything."),
+        (name = "remembering", description = "What was written down of what happened, as far back as it is kept."),
         (name = "releasing", description = "Preview, then release exactly what was previewed."),
         (name = "tracing", description = "Looking at every command for some seconds. It costs the store something."),
+        (name = "access", description = "Who asks, and what they may do."),
         (name = "operating", description = "For the people who run the server."),
     )
 )]

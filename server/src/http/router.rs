@@ -6,7 +6,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use lockkeeper_model::words;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -14,8 +14,8 @@ use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, app, audit, caller, events, graph, guard, health, locks, metrics, openapi, releases, sources,
-    stream, traces,
+    ApiError, AppState, app, audit, caller, events, graph, guard, health, history, incidents, locks, metrics, oidc,
+    openapi, releases, session, sign_in, sources, stream, traces,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -23,7 +23,7 @@ use super::{
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 16] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 22] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -34,6 +34,11 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 16] {
         // What happens
         ("/api/v1/events", get(events::follow)),
         ("/api/v1/stream", get(stream::open)),
+        // What happened
+        ("/api/v1/history", get(history::list)),
+        ("/api/v1/stats", get(history::stats)),
+        ("/api/v1/incidents", get(incidents::list).post(incidents::freeze)),
+        ("/api/v1/incidents/{id}", get(incidents::show)),
         // What can be done about it
         ("/api/v1/releases/preview", post(releases::preview)),
         ("/api/v1/releases", post(releases::execute)),
@@ -42,8 +47,11 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 16] {
         // What only a trace shows
         ("/api/v1/traces", post(traces::run)),
         ("/api/v1/sources/{source}/trace", get(traces::last)),
+        // Who asks
+        (session::PATH, get(session::show).post(session::begin).delete(session::end)),
+        ("/api/v1/sessions", delete(session::end_all)),
         // How the server is doing
-        ("/api/v1/openapi.json", get(openapi::show)),
+        (openapi::PATH, get(openapi::show)),
         ("/healthz", get(health::live)),
         ("/readyz", get(health::ready)),
         ("/metrics", get(metrics::scrape)),
@@ -58,7 +66,12 @@ pub fn router(state: AppState) -> Router {
     }
     let dashboard = Router::new()
         .route("/", get(app::page))
+        .route("/audit", get(app::page))
         .route("/index.html", get(app::page))
+        .route(sign_in::PATH, get(sign_in::page).post(sign_in::submit))
+        .route(sign_in::OUT, post(sign_in::out))
+        .route(oidc::BEGIN, get(oidc::begin))
+        .route(oidc::CALLBACK, get(oidc::finish))
         .route("/{*path}", get(app::asset))
         .layer(CompressionLayer::new());
 

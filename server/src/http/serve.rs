@@ -3,9 +3,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
-use tokio::net::TcpListener;
 
-use super::{AppState, router};
+use super::{AppState, Incoming, router};
 
 /// How long requests under way may take to finish after the server was told to stop.
 pub const DRAIN: Duration = Duration::from_secs(5);
@@ -14,16 +13,12 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When the listener fails for good.
-pub async fn serve(listener: TcpListener, state: AppState) -> io::Result<()> {
+pub async fn serve(listener: impl Into<Incoming>, state: AppState) -> io::Result<()> {
     let closing = state.closing.clone();
-    // Deltas are small and wanted at once.
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "could not switch off delayed sending");
-        }
-    });
-    let server = axum::serve(listener, router(state.clone()).into_make_service_with_connect_info::<SocketAddr>())
-        .with_graceful_shutdown(closing.clone().cancelled_owned());
+    // Wrapped, because axum tells handlers the peer's address for its own listeners only.
+    let listener = listener.into().tap_io(|_| {});
+    let service = router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let server = axum::serve(listener, service).with_graceful_shutdown(closing.clone().cancelled_owned());
     let all = async {
         server.into_future().await?;
         state.settled().await;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{Anybody, ApiError, Identify};
-use crate::access::Policy;
+use super::{ApiError, Identify};
+use crate::access::{Door, Policy};
 use crate::board::Board;
 use crate::recorder::audit::Audit;
 use crate::recorder::history::History;
@@ -41,6 +41,8 @@ pub struct AppState {
     pub policy: Arc<Policy>,
     /// Finds out who asks.
     pub identify: Arc<dyn Identify>,
+    /// Signs people in and out.
+    pub door: Arc<Door>,
     viewers: Slots,
     event_streams: Slots,
     exports: Slots,
@@ -58,6 +60,7 @@ impl AppState {
         listen: SocketAddr,
         closing: CancellationToken,
     ) -> AppState {
+        let door = Arc::new(Door::open());
         AppState {
             desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled, audit.clone())),
             board,
@@ -67,11 +70,24 @@ impl AppState {
             listen,
             closing,
             policy: Arc::default(),
-            identify: Arc::new(Anybody),
+            identify: door.clone(),
+            door,
             viewers: Slots::new("viewers", MAX_VIEWERS),
             event_streams: Slots::new("event streams", MAX_EVENT_STREAMS),
             exports: Slots::new("exports", MAX_EXPORTS),
         }
+    }
+
+    /// The same server, which lets in whom this door lets in, and lets them do what the policy says.
+    #[must_use]
+    pub fn behind(self, door: Arc<Door>, policy: Arc<Policy>) -> AppState {
+        AppState { identify: door.clone(), door, policy, ..self }
+    }
+
+    /// The same server, which remembers what this history has.
+    #[must_use]
+    pub fn remembering(self, history: History) -> AppState {
+        AppState { history, ..self }
     }
 
     /// Room for one more browser tab.

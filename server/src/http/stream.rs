@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::caller::Caller;
 use super::{ApiError, AppState};
+use crate::access::Tenure;
 use crate::board::Viewer;
 
 /// How long one message may take to leave: a phone in a tunnel comes back within this, a viewer that does not read
@@ -48,6 +50,7 @@ const MAX_TRANSPORT_BYTES: usize = 8 * MAX_CLIENT_FRAME_BYTES;
 pub(super) async fn open(
     State(state): State<AppState>,
     caller: Caller,
+    Extension(tenure): Extension<Tenure>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     caller.seen()?;
@@ -64,7 +67,7 @@ pub(super) async fn open(
     let upgrade = upgrade.max_message_size(MAX_TRANSPORT_BYTES).max_frame_size(MAX_TRANSPORT_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
         let _slot = slot;
-        Link::new(socket, viewer).run(state.closing).await;
+        Link::new(socket, viewer, tenure).run(state.closing).await;
     }))
 }
 
@@ -85,12 +88,14 @@ enum Wake {
     Said(Option<Result<Message, axum::Error>>),
     Ping,
     Closing,
+    SignedOut,
 }
 
 /// One viewer's connection.
 struct Link {
     socket: WebSocket,
     viewer: Viewer,
+    tenure: Tenure,
     heard_at: Instant,
     second: Instant,
     messages_this_second: u32,
@@ -98,9 +103,9 @@ struct Link {
 }
 
 impl Link {
-    fn new(socket: WebSocket, viewer: Viewer) -> Link {
+    fn new(socket: WebSocket, viewer: Viewer, tenure: Tenure) -> Link {
         let now = Instant::now();
-        Link { socket, viewer, heard_at: now, second: now, messages_this_second: 0, refusals: 0 }
+        Link { socket, viewer, tenure, heard_at: now, second: now, messages_this_second: 0, refusals: 0 }
     }
 
     async fn run(mut self, closing: CancellationToken) {
@@ -114,15 +119,20 @@ impl Link {
     async fn serve(&mut self, closing: &CancellationToken) -> Result<Goodbye, Lost> {
         let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut over = std::pin::pin!(self.tenure.clone().over());
         loop {
             let wake = tokio::select! {
+                // Both before frames: nothing more is shown to whoever may not see it any more.
+                biased;
                 () = closing.cancelled() => Wake::Closing,
+                () = &mut over => Wake::SignedOut,
                 frame = self.viewer.frames.recv() => Wake::Frame(frame),
                 said = self.socket.recv() => Wake::Said(said),
                 _ = pings.tick() => Wake::Ping,
             };
             let goodbye = match wake {
                 Wake::Closing | Wake::Frame(None) => Some(closing_down()),
+                Wake::SignedOut => Some(Goodbye { code: close_code::POLICY, reason: "signed out" }),
                 Wake::Frame(Some(frame)) => {
                     let text = Utf8Bytes::try_from(frame).map_err(|_| Lost)?;
                     self.send(Message::Text(text)).await?;
@@ -164,6 +174,7 @@ impl Link {
         if text.len() > MAX_CLIENT_FRAME_BYTES {
             return Ok(Some(too_large()));
         }
+        self.tenure.touch();
         match understand(&text) {
             Ok(frame) => match self.viewer.say(frame).await {
                 Ok(()) => Ok(None),

@@ -21,7 +21,7 @@ use super::history::History;
 use super::picture::Picture;
 use super::release::ReleaseDialog;
 use super::sentence::{Sentence, Tone, sentence};
-use super::{TableKeys, say};
+use super::{NavLink, TableKeys, say};
 use flags::Flags;
 use holder::HolderBlock;
 use masters::Masters;
@@ -32,6 +32,7 @@ use trace::Trace;
 use waiters::Waiting;
 
 use crate::live::Live;
+use crate::live::route::{Page, Route};
 use crate::nav::Nav;
 use crate::ui::{CopyButton, Glyph, Icon, When, each, flag, maybe, text};
 
@@ -74,6 +75,7 @@ pub(crate) fn Drawer(
         let origin = window().location().origin().unwrap_or_default();
         format!("{origin}{}", nav.route.with(|route| route.href()))
     });
+    let audit = Route { page: Page::Audit, lock: Some((source.clone(), id.clone())), ..Route::default() };
     let heading = NodeRef::<html::H2>::new();
     Effect::new(move |_| {
         if take_focus && let Some(heading) = heading.get() {
@@ -130,6 +132,9 @@ pub(crate) fn Drawer(
                     <Section title=text(|| "Form") facts=form />
                     <StoredForm lock />
                     <History />
+                    <p>
+                        <NavLink route=audit.clone()>"Who released it from here, or tried to"</NavLink>
+                    </p>
                 </When>
             </div>
             <When holds=flag(move || lock.with(Option::is_some))>

@@ -106,7 +106,7 @@ async fn every_answer_is_hardened_and_the_api_is_never_kept() {
         let response = rim.send(ask(Method::GET, path, Body::empty())).await;
         let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"));
-        assert_eq!(header("referrer-policy").as_deref(), Some("no-referrer"));
+        assert_eq!(header("referrer-policy").as_deref(), Some("same-origin"));
         assert_eq!(header("cross-origin-opener-policy").as_deref(), Some("same-origin"));
         assert_eq!(header("cross-origin-resource-policy").as_deref(), Some("same-origin"));
         assert!(header("content-security-policy").unwrap().starts_with("default-src 'none';"));

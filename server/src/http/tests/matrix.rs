@@ -1,6 +1,7 @@
 //! Who may do what: every endpoint as everybody, and that nobody is told of what is not theirs to see.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -19,7 +20,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use super::super::Identify;
 use super::super::router::api;
 use super::{Rim, ask};
-use crate::access::{Grant, Person, Policy, Right, Role, Via};
+use crate::access::{Grant, Guest, NotBelieved, Person, Policy, Right, Role, Tenure, Via};
 use crate::clock;
 use crate::fake::{Fake, nothing};
 use crate::source::{
@@ -49,6 +50,8 @@ type Row = (&'static str, &'static str, &'static str, &'static str, Expected);
 const WATCHING: Expected = [401, 403, 200, 200, 200, 200, 200, 403, 200, 200];
 /// And about the server, for whoever looks after it.
 const AUDITING: Expected = [401, 403, 200, 200, 200, 200, 200, 200, 200, 200];
+/// Answers to whoever it is, as long as that is known.
+const KNOWN: Expected = [401, 200, 200, 200, 200, 200, 200, 200, 200, 200];
 const ANYBODY: Expected = [200; ALL.len()];
 
 #[rustfmt::skip]
@@ -88,6 +91,10 @@ const ROWS: &[Row] = &[
     ("POST", "/api/v1/traces", "/api/v1/traces", "vault", [401, 403, 403, 403, 404, 403, 403, 403, 403, 200]),
     ("GET", "/api/v1/sources/{source}/trace", "/api/v1/sources/orders/trace", "", [401, 403, 200, 403, 200, 403, 200, 403, 200, 200]),
     ("GET", "/api/v1/sources/{source}/trace", "/api/v1/sources/vault/trace", "", [401, 403, 200, 404, 404, 404, 200, 403, 200, 200]),
+    ("GET", "/api/v1/session", "/api/v1/session", "", KNOWN),
+    ("POST", "/api/v1/session", "/api/v1/session", "stranger", [404; ALL.len()]),
+    ("DELETE", "/api/v1/session", "/api/v1/session", "", [401, 204, 204, 204, 204, 204, 204, 204, 204, 204]),
+    ("DELETE", "/api/v1/sessions", "/api/v1/sessions", "", KNOWN),
     ("GET", "/api/v1/openapi.json", "/api/v1/openapi.json", "", ANYBODY),
     ("GET", "/healthz", "/healthz", "", ANYBODY),
     ("GET", "/readyz", "/readyz", "", [503; ALL.len()]),
@@ -129,16 +136,21 @@ fn policy() -> Policy {
 struct ByHeader;
 
 impl Identify for ByHeader {
-    fn who(&self, headers: &HeaderMap) -> Option<Person> {
-        let known = |name: &str, via, role: &str, only| {
-            Some(Person { name: name.into(), via, roles: vec![role.into()], only, session: None })
+    fn who(&self, headers: &HeaderMap, _: Option<SocketAddr>) -> Result<Guest, NotBelieved> {
+        let known = |name: &str, via, role: &str, only| Person {
+            name: name.into(),
+            via,
+            roles: vec![role.into()],
+            only,
+            session: None,
         };
-        match headers.get(WHO)?.to_str().ok()? {
-            "nobody" => None,
-            "loopback" => Some(Person::loopback()),
-            "narrowed" => known("narrowed", Via::Token, "boss", Some(vec![Right::View])),
-            name => known(name, Via::Password, name, None),
-        }
+        let person = match headers.get(WHO).and_then(|who| who.to_str().ok()) {
+            None | Some("nobody") => return Err(NotBelieved::Nobody),
+            Some("loopback") => Person::loopback(),
+            Some("narrowed") => known("narrowed", Via::Token, "boss", Some(vec![Right::View])),
+            Some(name) => known(name, Via::Password, name, None),
+        };
+        Ok(Guest { person: Arc::new(person), tenure: Tenure::Endless })
     }
 }
 
@@ -225,6 +237,7 @@ impl Scene {
     async fn body(&self, who: &str, path: &str, kind: &str) -> String {
         match (path, kind) {
             (_, "") => String::new(),
+            ("/api/v1/session", name) => json!({"name": name, "password": "whatever it is"}).to_string(),
             ("/api/v1/traces", source) => {
                 self.rim.fake.with(|world| world.traces.push_back(Ok(report(source))));
                 json!({"source": source, "seconds": 1}).to_string()

@@ -236,7 +236,7 @@ async fn the_page_is_served_or_says_how_to_build_it() {
         match response.status() {
             StatusCode::OK => {
                 assert!(policy.contains("script-src 'self' 'wasm-unsafe-eval'"), "{policy}");
-                assert_eq!(response.headers()["cache-control"], "no-cache");
+                assert_eq!(response.headers()["cache-control"], "private, no-cache");
                 let etag = response.headers()["etag"].clone();
                 let mut again = ask(Method::GET, path, Body::empty());
                 again.headers_mut().insert("if-none-match", etag);

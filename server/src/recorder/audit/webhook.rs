@@ -99,7 +99,7 @@ impl Queue {
 /// # Errors
 /// When TLS cannot be set up, with the reason.
 pub(super) fn start(webhook: Webhook, counts: Arc<Counts>) -> Result<Queue, String> {
-    let tls = crate::source::redis::TlsFiles::default().load().map_err(|error| error.to_string())?;
+    let tls = crate::tls::TlsFiles::default().load().map_err(|error| error.to_string())?;
     let http = reqwest::Client::builder()
         .use_preconfigured_tls(tls)
         .timeout(ANSWER_TIMEOUT)

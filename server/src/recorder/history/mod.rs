@@ -37,7 +37,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::folder::{create_private, lock, make_private};
 use crate::clock;
 pub use checkpoint::keep_checkpoints;
-pub use incident::Packet;
+pub use incident::{FrozenLock, Listed, Packet};
 use read::{Direction, Reader};
 pub use read::{Filter, Page};
 pub use rewind::{Then, Unavailable};
@@ -216,6 +216,7 @@ impl History {
     }
 
     /// A page, oldest first, of what was after the event `after`; `None` where what follows that event is not kept.
+    /// Where it has no next one, `upto` of the page is the last event that is kept.
     ///
     /// # Errors
     /// When nothing is kept or the file cannot be read.
@@ -227,18 +228,16 @@ impl History {
                 return Ok(None);
             }
             let mut page = reader.page(&filter, Direction::After(after), limit, false)?;
-            if page.next.is_none() {
-                // Whatever follows is not on the disk yet, or passes no filter.
-                page.next = None;
-            }
+            page.upto = reader.last_row()?.filter(|last| *last >= after).map(|last| reader.id_of(last));
             Ok(Some(page))
         })
         .await
     }
 
-    /// Waits until what happened up to now is written.
+    /// Waits until what happened up to now is written, or could not be.
     pub async fn flush(&self) {
-        let _ = self.with_store(|_| ()).await;
+        // What cannot be written is counted and told of elsewhere.
+        let _ = self.with_store(Store::introduce).await;
     }
 
     /// Writes what is still to be written. To be called when nothing happens any more.
@@ -252,12 +251,14 @@ impl History {
         work: impl FnOnce(&mut Store) -> T + Send + 'static,
     ) -> Result<T, HistoryError> {
         let notes = self.kept()?.notes.clone();
-        let (done, told) = oneshot::channel();
-        // Whoever asked may have left.
-        let note = Note::Do(Box::new(move |store| drop(done.send(work(store)))));
-        let sent = tokio::task::spawn_blocking(move || notes.send(note)).await;
-        sent.ok().and_then(Result::ok).ok_or_else(gone)?;
-        told.await.map_err(|_| gone())
+        let told = tokio::task::spawn_blocking(move || {
+            let (done, told) = oneshot::channel();
+            // Whoever asked may have left.
+            let note = Note::Do(Box::new(move |store| drop(done.send(work(store)))));
+            notes.send(note).ok()?;
+            told.blocking_recv().ok()
+        });
+        told.await.ok().flatten().ok_or_else(gone)
     }
 
     async fn ask<T: Send + 'static>(

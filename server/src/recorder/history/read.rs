@@ -64,6 +64,8 @@ pub struct Page {
     pub events: Vec<Event>,
     /// The event at which the next page begins, not with it; `None`: there is no more.
     pub next: Option<String>,
+    /// For a page of what was after some event: the last one that is kept.
+    pub upto: Option<String>,
 }
 
 /// In which direction, and from where.
@@ -179,6 +181,11 @@ impl Reader {
     /// The first row that is kept, if any is.
     pub(super) fn first_row(&self) -> Result<Option<i64>, HistoryError> {
         Ok(self.connection.query_row("SELECT min(row) FROM transitions", (), |row| row.get(0))?)
+    }
+
+    /// The last row, if any is kept.
+    pub(super) fn last_row(&self) -> Result<Option<i64>, HistoryError> {
+        Ok(self.connection.query_row("SELECT max(row) FROM transitions", (), |row| row.get(0))?)
     }
 
     /// The row of the event of this name; `None` where no run of that name is known. One that was never written stands

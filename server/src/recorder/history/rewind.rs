@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lockkeeper_model::{Lock, LockState, Time, TransitionKind};
+use lockkeeper_model::{IncidentLock, Lock, LockState, Time, TransitionKind};
 use rusqlite::OptionalExtension as _;
 
 use super::names::MODES;
@@ -10,8 +10,9 @@ use super::read::{COLUMNS, Name, Raw, Reader};
 use super::schema::HistoryError;
 use super::store::basis;
 use super::{History, forms, is_future};
+use crate::access::Reach;
 use crate::registry::past::{HeldThen, SourceThen};
-use crate::registry::{Hold, Registry};
+use crate::registry::{Hold, Record, Registry};
 use crate::source::{Recognition, SourceId, Surroundings};
 use crate::view::{self, Asked};
 
@@ -47,12 +48,22 @@ impl Then {
     pub fn page(&self, asked: &Asked, offset: u64, limit: u32) -> (u64, Vec<Lock>) {
         let (total, slots) = view::once(&self.registry, asked, offset, limit, self.as_of);
         let records = slots.into_iter().filter_map(|slot| self.registry.record(slot));
-        let locks = records.map(|record| {
-            let mut lock = self.registry.lock(record, self.as_of, Surroundings::default(), false);
-            lock.waiters.because = "who waited is not written down".to_owned();
-            lock
-        });
-        (total, locks.collect())
+        (total, records.map(|record| self.shown(record)).collect())
+    }
+
+    /// One lock, if it was held and is in reach.
+    #[must_use]
+    pub fn lock(&self, reach: &Reach, lock: &IncidentLock) -> Option<Lock> {
+        let key = lock.id.key().ok().filter(|key| reach.has(&lock.source, key))?;
+        let place = self.sources.iter().position(|source| source.name == lock.source)?;
+        let slot = self.registry.find(SourceId(u16::try_from(place).ok()?), &key)?;
+        Some(self.shown(self.registry.record(slot)?))
+    }
+
+    fn shown(&self, record: &Record) -> Lock {
+        let mut lock = self.registry.lock(record, self.as_of, Surroundings::default(), false);
+        lock.waiters.because = "who waited is not written down".to_owned();
+        lock
     }
 }
 

@@ -182,11 +182,14 @@ impl Store {
         Ok(())
     }
 
+    /// Writes down that there is this run, if that was not done yet.
+    pub(super) fn introduce(&mut self) -> Result<(), HistoryError> {
+        if self.run.as_ref().is_some_and(|run| !run.is_written) { self.append(&[]) } else { Ok(()) }
+    }
+
     /// Says that the server lives.
     pub(super) fn beat(&mut self, now: Time) -> Result<(), HistoryError> {
-        if self.run.as_ref().is_some_and(|run| !run.is_written) {
-            return self.append(&[]);
-        }
+        self.introduce()?;
         self.connection.execute("UPDATE runs SET alive = ?1 WHERE base = ?2", (now.0, self.base))?;
         Ok(())
     }
@@ -398,9 +401,7 @@ impl Store {
 
     /// Writes a piece of it.
     pub(super) fn add_to_checkpoint(&mut self, piece: &Piece) -> Result<(), HistoryError> {
-        if self.run.as_ref().is_some_and(|run| !run.is_written) {
-            self.append(&[])?;
-        }
+        self.introduce()?;
         let (Some(run), Some(_)) = (&self.run, &self.checkpoint) else { return Ok(()) };
         let row = self.base + signed(piece.seq);
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

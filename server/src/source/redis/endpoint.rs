@@ -4,7 +4,7 @@ use std::fmt;
 
 use fred::types::config::{Config, Server, ServerConfig, TlsConfig};
 
-use super::tls::{BadTls, TlsFiles};
+use crate::tls::{BadTls, TlsFiles};
 
 /// A host and a port.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

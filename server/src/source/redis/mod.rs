@@ -5,7 +5,7 @@
 //! - [`topology`]: which nodes there are now, and which keys are whose.
 //! - [`supervisor`]: starts and stops watching nodes, and passes orders to the right one.
 //! - [`whole`]: what the nodes report, put together; [`publish`] does the same with what is said of them.
-//! - [`endpoint`], [`tls`]: what a connection needs to know; [`connect`] makes it.
+//! - [`endpoint`]: what a connection needs to know; [`connect`] makes it.
 //!
 //! Of each node:
 //!
@@ -54,7 +54,6 @@ mod session;
 mod status;
 mod supervisor;
 mod surroundings;
-mod tls;
 mod topology;
 mod trace;
 mod trouble;
@@ -71,6 +70,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Batch, Report, SourceHandle, SourceId};
+pub use crate::tls::{BadTls, TlsFiles};
 use assemble::Memory;
 use connect::{Connection, For};
 pub use dialect::operator::{Decode, Format, Holder, Lease, MAX_SIGNAL_BYTES, Signal, Target, is_built_in, teach};
@@ -80,7 +80,6 @@ pub use endpoint::{Address, Credentials};
 use pace::Pacer;
 use scope::Scope;
 use status::Status;
-pub use tls::{BadTls, TlsFiles};
 pub use topology::Topology;
 use whole::{NodeId, Whole};
 

@@ -17,7 +17,7 @@ use tokio_rustls::TlsConnector;
 use super::line::Lines;
 use crate::source::TraceRefusal;
 use crate::source::redis::endpoint::Endpoint;
-use crate::source::redis::tls::TlsFiles;
+use crate::tls::TlsFiles;
 use lockkeeper_model::words;
 
 /// How long the connection may take, and each step of greeting the store.

@@ -1,4 +1,4 @@
-//! What TLS needs: whom to trust, and who we are.
+//! What TLS needs: whom to trust, and who we are, as a client of a store and as a server.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// The largest file that is read: a bundle of every public authority is a quarter of this.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
@@ -32,6 +32,8 @@ impl fmt::Display for BadTls {
     }
 }
 
+impl std::error::Error for BadTls {}
+
 impl TlsFiles {
     /// Reads the files.
     ///
@@ -52,14 +54,9 @@ impl TlsFiles {
             .with_root_certificates(self.roots()?);
         match &self.identity {
             None => Ok(builder.with_no_client_auth()),
-            Some((cert, key)) => {
-                let chain = certificates(cert)?;
-                let key_der = PrivateKeyDer::from_pem_slice(&read(key)?)
-                    .map_err(|_| BadTls(format!("`{}` holds no private key in PEM form", key.display())))?;
-                builder.with_client_auth_cert(chain, key_der).map_err(|error| {
-                    BadTls(format!("`{}` and `{}` do not go together: {error}", cert.display(), key.display()))
-                })
-            }
+            Some((cert, key)) => builder
+                .with_client_auth_cert(certificates(cert)?, private_key(key)?)
+                .map_err(|error| mismatch(cert, key, &error)),
         }
     }
 
@@ -86,6 +83,42 @@ impl TlsFiles {
         }
         Ok(roots)
     }
+}
+
+/// Files that show who a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its certificate, with those that lead to the authority, as PEM.
+    pub cert: PathBuf,
+    /// The private key, as PEM.
+    pub key: PathBuf,
+}
+
+impl Identity {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn load(&self) -> Result<Arc<ServerConfig>, BadTls> {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| BadTls(error.to_string()))?
+            .with_no_client_auth()
+            .with_single_cert(certificates(&self.cert)?, private_key(&self.key)?)
+            .map_err(|error| mismatch(&self.cert, &self.key, &error))?;
+        // Not HTTP/2: a browser would open the WebSocket in it by a method that answers to no handler here.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, BadTls> {
+    PrivateKeyDer::from_pem_slice(&read(path)?)
+        .map_err(|_| BadTls(format!("`{}` holds no private key in PEM form", path.display())))
+}
+
+fn mismatch(cert: &Path, key: &Path, error: &rustls::Error) -> BadTls {
+    BadTls(format!("`{}` and `{}` do not go together: {error}", cert.display(), key.display()))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BadTls> {

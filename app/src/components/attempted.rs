@@ -1,0 +1,88 @@
+use leptos::prelude::*;
+use lockkeeper_model::words::shown;
+
+use super::NavLink;
+use super::sentence::whole;
+use crate::live::audit::Attempt;
+use crate::live::route::Route;
+use crate::ui::{day, hms, maybe, text};
+
+/// One line of the audit: what was asked for, by whom, and what came of it.
+#[component]
+pub(crate) fn Attempted(
+    /// The attempt or refusal.
+    attempt: Signal<Option<Attempt>>,
+) -> impl IntoView {
+    let say =
+        move |say: fn(&Attempt) -> String| text(move || attempt.with(|it| it.as_ref().map(say).unwrap_or_default()));
+    let lock = move || {
+        let (source, id) = attempt.with(|it| it.as_ref().and_then(|it| it.lock.clone()))?;
+        let route = Route { lock: Some((source.clone(), id.clone())), ..Route::default() };
+        Some(view! {
+            <NavLink route>{shown(id.as_str())}</NavLink>
+            <small>{format!("in {}", shown(&source))}</small>
+        })
+    };
+    let told = say(|it| it.told.iter().map(|told| whole(told)).collect::<Vec<_>>().join(" "));
+    let reason = maybe(move || {
+        let reason = attempt.with(|it| it.as_ref().map(|it| it.reason.clone()))?;
+        (!reason.is_empty()).then(|| format!("Reason: {}", shown(&reason)))
+    });
+    view! {
+        <li class=say(|it| look(&it.outcome).to_owned())>
+            <time title=say(|it| it.at.to_string())>
+                {say(|it| hms(it.at))} <small>{say(|it| day(it.at))}</small>
+            </time>
+            <span class="who">
+                {say(|it| shown(&it.who))} <small>{say(|it| shown(&it.via))}</small>
+            </span>
+            <span class="what">
+                {say(|it| action(&it.action).to_owned())} " " {lock}
+            </span>
+            <b class="outcome">{say(|it| outcome(&it.outcome))}</b>
+            <p>{told} <small>{reason}</small></p>
+        </li>
+    }
+}
+
+/// What was asked for, as the beginning of a line. An audit is read for longer than a program lives: a word that is not
+/// known here is shown as it is.
+fn action(word: &str) -> String {
+    match word {
+        "" => "asked".to_owned(),
+        "release" => "release of".to_owned(),
+        "evict_waiter" => "eviction of the first waiter of".to_owned(),
+        other => format!("{} of", shown(&other.replace('_', " "))),
+    }
+}
+
+/// What came of it.
+fn outcome(word: &str) -> String {
+    match word {
+        "" => "told afterwards".to_owned(),
+        "attempted" => "attempted, outcome not known".to_owned(),
+        other => shown(&other.replace('_', " ")),
+    }
+}
+
+/// Whether something was changed, nothing was, or that is not known.
+fn look(outcome: &str) -> &'static str {
+    match outcome {
+        "released" | "held" | "put_back" | "extended" | "raised" => "done",
+        "attempted" | "unknown" | "partial" | "signalled" => "open",
+        _ => "not-done",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_later_version_are_shown_as_they_are_and_hostile_ones_are_not() {
+        assert_eq!((action("release").as_str(), outcome("changed_hands").as_str()), ("release of", "changed hands"));
+        assert_eq!(outcome("re\u{202e}leased"), "re\\u{202e}leased");
+        assert_eq!(outcome("attempted"), "attempted, outcome not known");
+        assert_eq!(["released", "attempted", "mistyped"].map(look), ["done", "open", "not-done"]);
+    }
+}

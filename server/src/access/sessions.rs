@@ -1,0 +1,285 @@
+//! Who is signed in. Kept in memory: a restart signs everybody out.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Person, Secret, SessionId, Via};
+
+/// Random bytes of what the browser holds. OWASP ASVS 4.0, 3.2.2 asks for at least 8.
+const KEY_BYTES: usize = 32;
+
+/// Sessions of one person at once: every browser of theirs. One more ends the oldest.
+pub(super) const MAX_SESSIONS_EACH: usize = 16;
+
+/// Sessions of everybody at once, some megabytes. One more ends the one that was idle longest.
+pub(super) const MAX_SESSIONS: usize = 10_000;
+
+/// When sessions end by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// After this long without a request or a message from the browser.
+    pub idle: Duration,
+    /// After this long in any case.
+    pub absolute: Duration,
+}
+
+/// Everybody who is signed in.
+#[derive(Debug)]
+pub struct Sessions {
+    limits: Limits,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// By the hash of what the browser holds, so that neither memory nor timing gives one away.
+    by_key: HashMap<[u8; 32], Entry>,
+    last_id: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    person: Arc<Person>,
+    began: Instant,
+    used: Instant,
+    ended: CancellationToken,
+}
+
+impl Entry {
+    fn ends_at(&self, limits: Limits) -> Instant {
+        (self.used + limits.idle).min(self.began + limits.absolute)
+    }
+}
+
+/// Finds a session again without what the browser holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle([u8; 32]);
+
+impl Default for Limits {
+    /// OWASP ASVS 4.0, 3.3.2, level 2: half an hour idle, twelve hours in any case.
+    fn default() -> Limits {
+        Limits { idle: Duration::from_secs(30 * 60), absolute: Duration::from_secs(12 * 60 * 60) }
+    }
+}
+
+/// A session as it was found for one request.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Finds it again.
+    pub handle: Handle,
+    /// Whose it is.
+    pub person: Arc<Person>,
+    /// When it ends unless it is used again.
+    pub ends_at: Instant,
+    /// Cancelled when it is ended before that.
+    pub ended: CancellationToken,
+}
+
+impl Sessions {
+    /// Nobody yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Sessions {
+        Sessions { limits, table: Mutex::default() }
+    }
+
+    /// Signs somebody in. Returns what the browser is to hold, and the person with the session in it.
+    pub fn begin(&self, person: Person) -> (Secret, Arc<Person>) {
+        let now = Instant::now();
+        let key = URL_SAFE_NO_PAD.encode(rand::random::<[u8; KEY_BYTES]>());
+        let mut table = self.table();
+        table.sweep(self.limits, now);
+        let theirs = |entry: &Entry| is_same(&entry.person, &person);
+        if table.by_key.values().filter(|entry| theirs(entry)).count() >= MAX_SESSIONS_EACH {
+            table.end_first_by(|entry| theirs(entry).then_some(entry.began));
+        }
+        if table.by_key.len() >= MAX_SESSIONS {
+            table.end_first_by(|entry| Some(entry.used));
+        }
+        table.last_id += 1;
+        let id = SessionId(table.last_id);
+        let person = Arc::new(Person { session: Some(id), ..person });
+        let ended = CancellationToken::new();
+        table.by_key.insert(hash(&key), Entry { person: person.clone(), began: now, used: now, ended });
+        (Secret::new(key), person)
+    }
+
+    /// The session whose key a browser showed, which counts as using it.
+    #[must_use]
+    pub fn find(&self, key: &str) -> Option<Found> {
+        let now = Instant::now();
+        let mut table = self.table();
+        let hash = hash(key);
+        let entry = table.by_key.get_mut(&hash)?;
+        if entry.ends_at(self.limits) <= now {
+            table.end(&hash);
+            return None;
+        }
+        entry.used = now;
+        let (person, ended) = (entry.person.clone(), entry.ended.clone());
+        Some(Found { handle: Handle(hash), person, ends_at: entry.ends_at(self.limits), ended })
+    }
+
+    /// Whoever has a stream open did something.
+    pub fn touch(&self, session: Handle) {
+        let now = Instant::now();
+        if let Some(entry) = self.table().by_key.get_mut(&session.0)
+            && entry.ends_at(self.limits) > now
+        {
+            entry.used = now;
+        }
+    }
+
+    /// When a session ends as things are; `None`: it has ended.
+    #[must_use]
+    pub fn ends_at(&self, session: Handle) -> Option<Instant> {
+        let end = self.table().by_key.get(&session.0)?.ends_at(self.limits);
+        Some(end).filter(|end| *end > Instant::now())
+    }
+
+    /// Ends the session of this key.
+    pub fn end(&self, key: &str) {
+        self.table().end(&hash(key));
+    }
+
+    /// Ends every session of somebody. Returns how many those were.
+    pub fn end_all_of(&self, person: &Person) -> usize {
+        self.end_where(|of| is_same(of, person))
+    }
+
+    /// Ends the sessions of those for whom this holds. Returns how many those were.
+    pub fn end_where(&self, is_to_end: impl Fn(&Person) -> bool) -> usize {
+        let mut table = self.table();
+        let keys: Vec<_> =
+            table.by_key.iter().filter(|(_, entry)| is_to_end(&entry.person)).map(|(key, _)| *key).collect();
+        for key in &keys {
+            table.end(key);
+        }
+        keys.len()
+    }
+
+    fn table(&self) -> std::sync::MutexGuard<'_, Table> {
+        // Whoever panicked left whole entries behind.
+        self.table.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn end(&mut self, key: &[u8; 32]) {
+        if let Some(entry) = self.by_key.remove(key) {
+            entry.ended.cancel();
+        }
+    }
+
+    fn sweep(&mut self, limits: Limits, now: Instant) {
+        self.by_key.retain(|_, entry| {
+            let goes_on = entry.ends_at(limits) > now;
+            if !goes_on {
+                entry.ended.cancel();
+            }
+            goes_on
+        });
+    }
+
+    /// Ends the one for which this is least, of those for which it is something.
+    fn end_first_by(&mut self, rank: impl Fn(&Entry) -> Option<Instant>) {
+        let first = self.by_key.iter().filter_map(|(key, entry)| Some((rank(entry)?, *key))).min();
+        if let Some((_, key)) = first {
+            self.end(&key);
+        }
+    }
+}
+
+/// Two ways of signing in may each know somebody of the same name.
+fn is_same(one: &Person, other: &Person) -> bool {
+    one.name == other.name && one.via == other.via && one.via != Via::Loopback
+}
+
+fn hash(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { idle: Duration::from_secs(60), absolute: Duration::from_secs(150) };
+
+    fn person(name: &str, via: Via) -> Person {
+        Person { name: name.into(), via, roles: Vec::new(), only: None, session: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_ends_when_it_is_idle_and_in_any_case_later() {
+        let sessions = Sessions::new(LIMITS);
+        let (key, _) = sessions.begin(person("ada", Via::Password));
+        let (idle, _) = sessions.begin(person("bob", Via::Password));
+        for _ in 0..3 {
+            tokio::time::advance(Duration::from_secs(40)).await;
+            assert!(sessions.find(key.expose()).is_some());
+        }
+        assert!(sessions.find(idle.expose()).is_none());
+        let found = sessions.find(key.expose()).unwrap();
+        assert_eq!(found.ends_at, Instant::now() + Duration::from_secs(30));
+        tokio::time::advance(Duration::from_secs(30)).await;
+        assert!(sessions.find(key.expose()).is_none());
+        assert!(found.ended.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signing_out_ends_one_session_and_signing_out_everywhere_all_of_that_person() {
+        let sessions = Sessions::new(LIMITS);
+        let keys: Vec<Secret> = (0..3).map(|_| sessions.begin(person("ada", Via::Password)).0).collect();
+        let (other, _) = sessions.begin(person("ada", Via::Oidc));
+        let found = sessions.find(keys[1].expose()).unwrap();
+        sessions.end(keys[0].expose());
+        assert!(sessions.find(keys[0].expose()).is_none() && sessions.find(keys[1].expose()).is_some());
+        assert_eq!(sessions.end_all_of(&found.person), 2);
+        assert!(found.ended.is_cancelled() && sessions.find(keys[2].expose()).is_none());
+        assert!(sessions.find(other.expose()).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_keeps_its_session_only_by_what_the_person_does() {
+        let sessions = Sessions::new(LIMITS);
+        let (key, _) = sessions.begin(person("ada", Via::Password));
+        let session = sessions.find(key.expose()).unwrap().handle;
+        tokio::time::advance(Duration::from_secs(59)).await;
+        sessions.touch(session);
+        assert_eq!(sessions.ends_at(session), Some(Instant::now() + LIMITS.idle));
+        tokio::time::advance(LIMITS.idle).await;
+        sessions.touch(session);
+        assert_eq!(sessions.ends_at(session), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_person_has_a_bounded_number_of_sessions() {
+        let sessions = Sessions::new(LIMITS);
+        let (first, _) = sessions.begin(person("ada", Via::Password));
+        for _ in 0..MAX_SESSIONS_EACH {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            sessions.begin(person("ada", Via::Password));
+        }
+        assert!(sessions.find(first.expose()).is_none());
+        assert_eq!(sessions.table().by_key.len(), MAX_SESSIONS_EACH);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_browser_holds_is_not_kept_and_is_never_the_same() {
+        let sessions = Sessions::new(LIMITS);
+        let (one, ada) = sessions.begin(person("ada", Via::Password));
+        let (two, _) = sessions.begin(person("ada", Via::Password));
+        assert_ne!(one, two);
+        assert_eq!(one.expose().len(), 43);
+        assert!(!format!("{sessions:?} {ada:?}").contains(one.expose()));
+        for wrong in ["", "x", &one.expose()[1..]] {
+            assert!(sessions.find(wrong).is_none());
+        }
+    }
+}
