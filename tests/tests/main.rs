@@ -13,6 +13,7 @@ mod dialects_redisson;
 mod dialects_sets;
 mod faults;
 mod formats;
+mod history;
 mod hostile;
 mod journeys;
 mod races;

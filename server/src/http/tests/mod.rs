@@ -5,6 +5,7 @@ mod guard;
 mod matrix;
 mod reading;
 mod releasing;
+mod remembering;
 mod streams;
 mod tracing;
 

@@ -40,7 +40,7 @@ struct Last {
 
 /// How well a source is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Condition {
+pub(super) struct Condition {
     /// It was seen whole since it last missed something.
     is_whole: bool,
     /// How often it missed something.
@@ -97,7 +97,7 @@ fn is_due(history: &History, last: Option<&Last>, sources: &[Condition]) -> bool
 }
 
 /// Writes one. Says whether it can be used.
-async fn write(history: &History, board: &Board, before: &[Condition]) -> Result<bool, HistoryError> {
+pub(super) async fn write(history: &History, board: &Board, before: &[Condition]) -> Result<bool, HistoryError> {
     let closed = |_| super::gone();
     let last_held = history.0.counts.held.load(Ordering::Relaxed);
     history.with_store(move |store| store.prepare_checkpoint(last_held)).await?;
@@ -136,7 +136,7 @@ async fn add(history: &History, piece: Piece, is_first: bool) -> Result<(), Hist
         .await?
 }
 
-fn conditions(board: &Board) -> Vec<Condition> {
+pub(super) fn conditions(board: &Board) -> Vec<Condition> {
     board.sources().iter().map(SourceHandle::status_now).map(|status| condition(&status)).collect()
 }
 

@@ -35,6 +35,7 @@ use lockkeeper_model::{Recording, RecordingState, Time};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::folder::{create_private, lock, make_private};
+use crate::board::Board;
 use crate::clock;
 pub use checkpoint::keep_checkpoints;
 pub use incident::{FrozenLock, Listed, Packet};
@@ -232,6 +233,14 @@ impl History {
             Ok(Some(page))
         })
         .await
+    }
+
+    /// Writes all that is held now down, so that the board can be rebuilt from there. Says whether it can.
+    ///
+    /// # Errors
+    /// When nothing is kept or it cannot be written.
+    pub async fn checkpoint(&self, board: &Board) -> Result<bool, HistoryError> {
+        checkpoint::write(self, board, &checkpoint::conditions(board)).await
     }
 
     /// Waits until what happened up to now is written, or could not be.
