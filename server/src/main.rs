@@ -208,8 +208,14 @@ fn history(config: &Config, is_demo: bool) -> History {
     })
 }
 
+/// SIGXFSZ, on Linux and on macOS.
+const FILE_TOO_LARGE: i32 = 25;
+
 /// SIGTERM and SIGINT, one message each.
 fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    // Where files may not grow beyond a limit, this would end the process. Once it is listened for, the write fails
+    // instead, as on a full disk. That stays so when nobody listens any more.
+    drop(signal(SignalKind::from_raw(FILE_TOO_LARGE)).context("could not listen for signals")?);
     let (tx, rx) = mpsc::channel(2);
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind).context("could not listen for signals")?;
