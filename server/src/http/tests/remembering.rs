@@ -102,7 +102,7 @@ impl Scene {
         let mut chunks = response.into_body().into_data_stream();
         let mut said = String::new();
         while said.matches("\nid: ").count() + usize::from(said.starts_with("id: ")) < count {
-            said.push_str(&String::from_utf8(chunks.next().await.unwrap().unwrap().to_vec()).unwrap());
+            said.push_str(std::str::from_utf8(&chunks.next().await.unwrap().unwrap()).unwrap());
         }
         said.lines().filter_map(|line| line.strip_prefix("id: ")).map(str::to_owned).collect()
     }

@@ -23,11 +23,11 @@ static OTHER: Recognition = Recognition {
 /// Takes note of one that is in use: what it says of its family goes beyond what is written.
 pub(super) fn met(recognition: &'static Recognition) {
     let mut met = MET.lock().unwrap_or_else(PoisonError::into_inner);
-    let same = |one: &&'static Recognition| {
-        let Recognition { dialect, certainty, because, .. } = *one;
+    let same = |one: &'static Recognition| {
+        let Recognition { dialect, certainty, because, .. } = one;
         (*dialect, *certainty, *because) == (recognition.dialect, recognition.certainty, recognition.because)
     };
-    match met.iter().position(|one| same(&one)) {
+    match met.iter().position(|one| same(one)) {
         Some(at) => met[at] = recognition,
         None if met.len() < MOST => met.push(recognition),
         None => {}

@@ -81,7 +81,7 @@ impl History {
             return Err(Unavailable::Future(at));
         }
         self.flush().await;
-        Ok(self.ask(move |reader| Ok(reader.rebuild(at)?.map(|then| look(&then)))).await??)
+        self.ask(move |reader| Ok(reader.rebuild(at)?.map(|then| look(&then)))).await?
     }
 }
 

@@ -173,8 +173,11 @@ impl Store {
         for mark in marks {
             self.tail.take(&mark, self.era_name);
         }
-        if self.tail.count >= SEGMENT_ROWS || self.is_tail_large() {
-            self.close_segment()?;
+        if (self.tail.count >= SEGMENT_ROWS || self.is_tail_large())
+            && let Err(error) = self.close_segment()
+        {
+            // The rows are written all the same; it is tried again with the next ones.
+            tracing::debug!("a segment of the history could not be closed: {error}");
         }
         if self.names.are_too_many() {
             self.forget_names();
