@@ -41,6 +41,10 @@ pub enum AuditKind {
     FollowUp,
     /// Somebody asked for something and was turned away; nothing was tried.
     Refusal,
+    /// Somebody asked what an attempt would come to; nothing was tried.
+    DryRun,
+    /// A second person was asked for their approval, gave or denied it, it was used, or was done without.
+    Approval,
 }
 
 impl AuditKind {
@@ -52,6 +56,8 @@ impl AuditKind {
             AuditKind::Completion => "completion",
             AuditKind::FollowUp => "follow_up",
             AuditKind::Refusal => "refusal",
+            AuditKind::DryRun => "dry_run",
+            AuditKind::Approval => "approval",
         }
     }
 }
@@ -69,11 +75,11 @@ pub struct AuditEntry {
     pub at: Time,
     /// What it tells.
     pub kind: AuditKind,
-    /// The `seq` of the intention that this belongs to; null for an intention and for a refusal.
+    /// The `seq` of the intention that this belongs to; null where it belongs to none.
     pub attempt: Option<u64>,
     /// Who asked.
     pub actor: Actor,
-    /// What for: `release`, `evict_waiter`; null where the request did not get so far as to say.
+    /// What for: the word of an action, such as `release`; null where the request did not get so far as to say.
     pub action: Option<String>,
     /// The source.
     pub source: Option<String>,
@@ -92,7 +98,8 @@ pub struct AuditEntry {
     /// What came of it: `attempted` for an intention; a release's outcome; `expired`, `used`, `forged` or `mistyped` for a
     /// refusal that has its own word. Null for a follow-up.
     pub outcome: Option<String>,
-    /// What was seen of the lock afterwards: `free`, `taken`, `came_back` (the same token took it again) or `still_held`.
+    /// What was seen of the lock afterwards: `free`, `taken`, `came_back` (the same token took it again), `held`
+    /// (an operator holds it), `put_back` (it was given back) or `still_held`.
     pub seen: Option<String>,
     /// The same in a sentence.
     pub detail: String,

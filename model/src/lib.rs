@@ -5,6 +5,7 @@
 
 #![deny(missing_docs)]
 
+mod approval;
 mod audit;
 mod graph;
 mod history;
@@ -21,6 +22,10 @@ mod verdict;
 pub mod wire;
 pub mod words;
 
+pub use approval::{
+    Approval, ApprovalLock, ApprovalNeed, ApprovalRequest, ApprovalState, Approvals, Decision, DecisionRequest,
+    ShownApproval,
+};
 pub use audit::{Actor, AuditChain, AuditEntry, AuditKind, AuditPage};
 pub use graph::{ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, LinkBasis, Party, WaitGraph};
 pub use history::{DurationStats, DurationStep, IncidentLock, IncidentRequest, LockStats, Recording, RecordingState};
@@ -32,8 +37,9 @@ pub use lock::{
 pub use query::{DEFAULT_LIMIT, FLAG_FILTERS, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
 pub use quorum::{OnNode, Quorum, QuorumNode, Standing};
 pub use release::{
-    Action, After, AfterState, Collateral, NodeRelease, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget,
-    PreviewedLock, ReleaseAnswer, ReleaseRequest, ReleaseResult, Strength, Told, Warning,
+    Action, After, AfterState, Collateral, DEFAULT_HOLD_MS, HOLD_MS, NodeRelease, OfferedAction, OtherLocks, Outcome,
+    PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, ReleaseAnswer, ReleaseRequest, ReleaseResult,
+    Strength, Told, Warning,
 };
 pub use source::{
     Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, ReportsRead, SlotRange, SourceState,

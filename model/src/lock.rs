@@ -207,6 +207,9 @@ pub struct Identity {
     /// What the caller wrote beside the token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<String>,
+    /// The operator who holds it through Lockkeeper, as far as their name can stand in a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
 }
 
 impl Identity {
@@ -222,6 +225,7 @@ impl Identity {
         node: None,
         token_time: None,
         metadata: None,
+        operator: None,
     };
 }
 
@@ -299,7 +303,8 @@ pub struct Renewals {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FencingToken {
-    /// Where it comes from, `counter` for example.
+    /// Where it comes from. `counter`: the counter in the store, as it was when the hold began. `raised`: that counter after
+    /// somebody raised it through Lockkeeper; the holder's own number is lower.
     pub kind: String,
     /// The number in decimal: it may pass 2^53.
     pub value: String,

@@ -125,6 +125,20 @@ pub enum ServerFrame {
         /// Older transitions were let go of to bound memory.
         events_cut: bool,
     },
+    /// Something that everybody should know who sees one of these locks. Nobody who sees one misses it, however slowly
+    /// they read.
+    Notice {
+        /// When it was.
+        at: i64,
+        /// A stable word: `break_glass`.
+        code: String,
+        /// Who did it.
+        by: String,
+        /// Why, in their words.
+        reason: String,
+        /// Those of the locks that this viewer sees.
+        locks: Vec<(String, LockId)>,
+    },
     /// A frame of the viewer's was not understood.
     Refused {
         /// Why, naming the thing and its value.

@@ -9,18 +9,18 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
 use lockkeeper_model::{
-    Basis, Bounds, Budget, Certainty, Coverage, DialectInfo, Event, Holder, Identity, Lease, LeaseKind, Lock, LockId,
-    LockState, Mode, NotALock, Renewals, SourceState, SourceStatus, Time, Told, TraceReport, TransitionKind, Verdict,
-    WaitGraph, Waiters, WaitersBasis, encode_token,
+    Basis, Bounds, Budget, Certainty, Connection, Coverage, DialectInfo, Event, Holder, Identity, Lease, LeaseKind,
+    Lock, LockId, LockState, Mode, NotALock, OtherLocks, Renewals, SourceState, SourceStatus, Time, Told, TraceReport,
+    TransitionKind, Verdict, WaitGraph, Waiters, WaitersBasis, encode_token,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Subscription, Viewer, Waits};
+use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Numbers, Subscription, Viewer, Waits};
 use crate::recorder::history::Tape;
 use crate::registry::past::Piece;
 use crate::source::{
-    Batch, Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, Target, TraceRefusal,
+    Act, Batch, Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, TraceRefusal,
 };
 
 /// The moment at which everything in this world is true.
@@ -58,6 +58,13 @@ pub(crate) static CARELESS_TRAITS: DialectTraits = DialectTraits {
 pub(crate) static NO_RELEASE_TRAITS: DialectTraits =
     DialectTraits { no_release: Some("it would hurt"), ..DialectTraits::PLAIN };
 
+/// Of a library that leaves others' tokens alone and counts a fence.
+pub(crate) static HOLDABLE_TRAITS: DialectTraits = DialectTraits {
+    strip_prefix: "lock:",
+    raise_fence: Some("The next holder has a higher number still."),
+    ..DialectTraits::COMPARING
+};
+
 pub(crate) static QUEUE_TRAITS: DialectTraits =
     DialectTraits { evict_waiter: Some("The head leaves the queue and the next is woken."), ..DialectTraits::PLAIN };
 
@@ -76,6 +83,12 @@ pub(crate) struct World {
     pub(crate) is_deaf: bool,
     /// Readings are answered although the store was not reached.
     pub(crate) is_blind: bool,
+    /// What else a holder has.
+    pub(crate) others: OtherLocks,
+    /// What was ordered, in order.
+    pub(crate) orders: Vec<ReleaseOrder>,
+    /// The connection of whoever held a lock.
+    pub(crate) connection: Option<Connection>,
     pub(crate) subscribers: Vec<mpsc::Sender<Event>>,
     pub(crate) viewers: Vec<mpsc::Sender<Bytes>>,
     pub(crate) frames: Vec<ClientFrame>,
@@ -130,6 +143,9 @@ impl Fake {
             traces: VecDeque::new(),
             is_deaf: false,
             is_blind: false,
+            others: OtherLocks { complete: true, ..OtherLocks::default() },
+            orders: Vec::new(),
+            connection: None,
             subscribers: Vec::new(),
             viewers: Vec::new(),
             frames: Vec::new(),
@@ -192,7 +208,7 @@ impl World {
                 stamp: None,
                 fencing: None,
                 expires_not_after: Some(now().plus(30_000)),
-                target: Target::Holder,
+                act: Act::Release,
             })
             .collect();
         let held = Held { lock: lock(&key, holds), traits, orders, eviction: None };
@@ -215,7 +231,7 @@ impl World {
             expires_not_after: Some(now().plus(30_000)),
             stamp: None,
             fencing: None,
-            target: Target::Waiter,
+            act: Act::Evict,
         };
         let head = Holder { verdict, ..holder(token, generation) };
         self.held.insert(key, Held { lock, traits: &QUEUE_TRAITS, orders: Vec::new(), eviction: Some((head, order)) });
@@ -243,7 +259,7 @@ async fn store(
     while let Some(order) = orders.recv().await {
         let mut world = world.lock().unwrap();
         match order {
-            Command::Together { .. } => {}
+            Command::Together { .. } | Command::Follow(_) => {}
             Command::Look { done, .. } => {
                 world.asked.push("look".to_owned());
                 if let Some(change) = world.before_look.pop_front() {
@@ -269,7 +285,15 @@ async fn store(
                 let _ = done.send(trace);
             }
             Command::Release { order, done } => {
-                world.asked.push(format!("release {} of {}", text(&order.key), text(&order.token)));
+                let what = match &order.act {
+                    Act::Release | Act::Evict => "release",
+                    Act::Hold { .. } => "hold",
+                    Act::ExtendHold { .. } => "extend",
+                    Act::PutBack => "put back",
+                    Act::RaiseFence => "raise",
+                };
+                world.asked.push(format!("{what} {} of {}", text(&order.key), text(&order.token)));
+                world.orders.push(order);
                 let (reply, change) = world.replies.pop_front().expect("an attempt that the test did not expect");
                 change(&mut world);
                 let _ = done.send(reply);
@@ -297,6 +321,8 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 let _ = answer.send(Piece { seq: 0, at: now(), held: Vec::new(), next: None });
             }
             Ask::Count { answer, .. } => drop(answer.send(Vec::new())),
+            // As many as anybody has sources.
+            Ask::Numbers { answer, .. } => drop(answer.send(vec![Numbers::default(); 8])),
             Ask::Graph { source, answer, .. } => {
                 world.asked.push(format!("graph {source:?}"));
                 let _ = answer.send(Waits { as_of: now(), graph: WaitGraph::default() });
@@ -315,7 +341,15 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
             }
             Ask::Viewer { frame, .. } => world.frames.push(frame),
             Ask::Leave { viewer } => world.asked.push(format!("leave {viewer}")),
+            Ask::Announce { what } => world.asked.push(format!("announce {what:?}")),
             Ask::Releasing { key, .. } => world.asked.push(format!("releasing {}", text(&key))),
+            Ask::PuttingBack { key, token, .. } => {
+                let what = if token.is_some() { "putting back" } else { "not put back" };
+                world.asked.push(format!("{what} {}", text(&key)));
+            }
+            Ask::Raised { key, value, .. } => world.asked.push(format!("raised {} to {value}", text(&key))),
+            Ask::Others { holders, answer, .. } => drop(answer.send(vec![world.others.clone(); holders.len()])),
+            Ask::Connection { answer, .. } => drop(answer.send(world.connection.clone())),
             Ask::Released { key, freed, .. } => {
                 let outcome = if freed { "released" } else { "not released" };
                 world.asked.push(format!("{outcome} {}", text(&key)));

@@ -1,6 +1,6 @@
 //! Reads what to do, wires the parts, binds, waits.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +8,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lockkeeper::access::Door;
 use lockkeeper::board::{self, BoardOptions};
-use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, LogFormat, SourceConfig};
+use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, Given, LogFormat, Settings, SourceConfig};
 use lockkeeper::http::{AppState, Incoming};
 use lockkeeper::recorder::audit::Audit;
 use lockkeeper::recorder::history::{History, keep_checkpoints};
+use lockkeeper::reload::{LastRead, Reload};
 use lockkeeper::source::{SourceId, redis, redlock};
+use lockkeeper::telemetry::Telemetry;
 use lockkeeper::tls::Identity;
 use lockkeeper::watched::Watched;
 use lockkeeper::{demo, http};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 /// Reports that may wait for the board, up to 500 readings each: enough that it never waits for the next one, and so few
 /// that a busy board slows a scan rather than filling memory.
@@ -28,9 +30,6 @@ const WAITING_REPORTS: usize = 16;
 
 /// How long tasks that ignore the end may hold the process up.
 const LAST_WAIT: Duration = Duration::from_secs(1);
-
-/// The Redis client reports every lost connection itself; the sources report it once, in words.
-const DEFAULT_LOG: &str = "info,fred=off";
 
 /// The configuration cannot be used.
 const EXIT_CONFIG: u8 = 2;
@@ -45,9 +44,12 @@ fn main() -> ExitCode {
         Ok(line) => line,
         Err(error) => return usage(&error),
     };
-    let is_demo = matches!(command, Command::Demo(_));
+    let mut told = None;
     let config = match command {
-        Command::Serve(settings) => Config::for_serve(settings, log_format),
+        Command::Serve(settings) => {
+            told = Some((settings.clone(), log_format.clone()));
+            Config::for_serve(settings, log_format)
+        }
         Command::Demo(settings) => Config::for_demo(settings, log_format),
         Command::Audit(audit) => return audit.run(),
         Command::User(command) => return done(command.run(&mut std::io::stdout())),
@@ -57,8 +59,7 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return refuse(&error),
     };
-    init_log(config.log_format);
-    done(run(config, is_demo))
+    done(run(config, told))
 }
 
 fn done(result: anyhow::Result<()>) -> ExitCode {
@@ -71,16 +72,23 @@ fn done(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-fn run(config: Config, is_demo: bool) -> anyhow::Result<()> {
+fn run(config: Config, told: Option<Told>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Runtime::new().context("could not start the runtime")?;
-    let result = runtime.block_on(serve(config, is_demo));
+    let telemetry = Telemetry::start(config.log_format, config.otlp.as_ref(), runtime.handle())?;
+    let result = runtime.block_on(serve(config, told));
+    telemetry.end();
     runtime.shutdown_timeout(LAST_WAIT);
     result
 }
 
-async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
+/// What the command line and the environment said, with which the file is read again; a demo has none.
+type Told = (Settings, Option<Given<LogFormat>>);
+
+async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
+    let is_demo = told.is_none();
     let stop = CancellationToken::new();
-    let policy = Arc::new(std::mem::take(&mut config.policy));
+    let at_start = config.clone();
+    let (set_policy, policy) = Watched::given(std::mem::take(&mut config.policy));
     let is_secure = config.access.secure;
     let door = Door::new(std::mem::take(&mut config.access), policy.clone(), &stop).context("could not start")?;
     let door = Arc::new(door);
@@ -113,32 +121,41 @@ async fn serve(mut config: Config, is_demo: bool) -> anyhow::Result<()> {
     }
     let audit = audit(&mut config, is_demo)?;
 
-    redis::teach(std::mem::take(&mut config.formats));
+    redis::teach(std::mem::take(&mut config.formats))?;
     let (reports, board_reports) = mpsc::channel(WAITING_REPORTS);
     let mut handles = Vec::with_capacity(config.sources.len());
     for (position, source) in config.sources.iter().enumerate() {
         let id = SourceId(u16::try_from(position).context("more than 65,535 sources")?);
         let limit = config.trace_limit();
-        handles.push(match source.to_redlock(config.release_enabled, limit, is_demo) {
+        handles.push(match source.to_redlock(config.release.enabled, limit, is_demo) {
             Some(redlock) => redlock::spawn(id, redlock, reports.clone(), stop.clone()),
             None => {
-                let redis = source.to_redis(config.release_enabled, limit, is_demo);
+                let redis = source.to_redis(config.release.enabled, limit, is_demo);
                 redis::spawn(id, redis, reports.clone(), stop.clone())
             }
         });
     }
     let history = history(&config, is_demo);
-    let options = BoardOptions { release_enabled: config.release_enabled, demo: is_demo, tape: history.tape() };
+    let options = BoardOptions { release_enabled: config.release.enabled, demo: is_demo, tape: history.tape() };
+    let last_read = match told {
+        Some((settings, log_format)) => {
+            let (reload, last) = Reload::new(settings, log_format, at_start, set_policy, handles.clone());
+            tokio::spawn(reload.run(hangups()?));
+            last
+        }
+        None => watch::channel(LastRead::at_start()).1,
+    };
     let board = board::spawn(handles, board_reports, options, stop.clone());
     let state = AppState::new(
         board.clone(),
         audit.clone(),
-        config.release_enabled,
+        config.release.clone(),
         config.trace_enabled,
         listen,
         closing.clone(),
     )
     .behind(door, policy)
+    .telling(config.charted.into(), last_read)
     .remembering(history.clone());
     tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
@@ -181,7 +198,7 @@ fn audit(config: &mut Config, is_demo: bool) -> anyhow::Result<Audit> {
         None => Err(anyhow::anyhow!("there is no folder for the audit")),
     };
     match opened {
-        Err(error) if config.release_enabled => Err(anyhow::anyhow!(
+        Err(error) if config.release.enabled => Err(anyhow::anyhow!(
             "{error:#}\n\
              hint: nothing is released that is not written down: give a folder of this server's own that it may write, \
              for example `--data-dir /var/lib/lockkeeper`, or switch releasing off"
@@ -231,6 +248,20 @@ fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
     Ok(rx)
 }
 
+/// SIGHUP, one message each. Those that come while one is obeyed are one.
+fn hangups() -> anyhow::Result<mpsc::Receiver<()>> {
+    let mut signals = signal(SignalKind::hangup()).context("could not listen for signals")?;
+    let (tx, rx) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while signals.recv().await.is_some() {
+            if let Err(TrySendError::Closed(())) = tx.try_send(()) {
+                return;
+            }
+        }
+    });
+    Ok(rx)
+}
+
 fn cannot_listen(config: &Config, error: &std::io::Error) -> anyhow::Error {
     let listen = config.listen;
     match error.kind() {
@@ -262,15 +293,4 @@ fn refuse(error: &ConfigError) -> ExitCode {
         eprintln!("hint: {hint}");
     }
     ExitCode::from(EXIT_CONFIG)
-}
-
-/// Log lines go to standard error. `LOCKKEEPER_LOG` chooses them; what it does not understand is reported and left out.
-fn init_log(format: LogFormat) {
-    let chosen = std::env::var("LOCKKEEPER_LOG").unwrap_or_else(|_| DEFAULT_LOG.to_owned());
-    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into()).parse_lossy(chosen);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
 }

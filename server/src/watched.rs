@@ -36,6 +36,19 @@ impl<T: Send + Sync + 'static> Watched<T> {
         Ok(Watched { current })
     }
 
+    /// A value that somebody else changes, through the other end.
+    #[must_use]
+    pub fn given(value: T) -> (watch::Sender<Arc<T>>, Watched<T>) {
+        let (publish, current) = watch::channel(Arc::new(value));
+        (publish, Watched { current })
+    }
+
+    /// A value that never changes.
+    #[must_use]
+    pub fn fixed(value: T) -> Watched<T> {
+        Watched::given(value).1
+    }
+
     /// The latest good value.
     #[must_use]
     pub fn current(&self) -> Arc<T> {

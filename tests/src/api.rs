@@ -226,7 +226,8 @@ impl Api {
                 holder: None,
             })
             .collect();
-        self.post("/api/v1/releases/preview", &PreviewRequest { locks, action: Default::default() }).await
+        self.post("/api/v1/releases/preview", &PreviewRequest { locks, action: Default::default(), hold_ms: None })
+            .await
     }
 
     /// Releases what was previewed, properly confirmed.
@@ -236,10 +237,22 @@ impl Api {
         (answer.status, answer.json())
     }
 
+    /// Asks what releasing what was previewed would come to.
+    pub async fn dry_run(&self, preview: &PreviewAnswer) -> (u16, ReleaseAnswer) {
+        let request = ReleaseRequest { ticket: preview.ticket.clone(), dry_run: true, ..Default::default() };
+        let answer = self.post("/api/v1/releases", &request).await;
+        assert!(matches!(answer.status, 200 | 409 | 502), "{answer:#?}");
+        (answer.status, answer.json())
+    }
+
     /// Releases, with whatever comes back.
     pub async fn try_release(&self, ticket: &str, confirm: &str, reason: &str) -> Answer {
-        let request =
-            ReleaseRequest { ticket: ticket.to_owned(), confirm: confirm.to_owned(), reason: reason.to_owned() };
+        let request = ReleaseRequest {
+            ticket: ticket.to_owned(),
+            confirm: confirm.to_owned(),
+            reason: reason.to_owned(),
+            ..Default::default()
+        };
         self.post("/api/v1/releases", &request).await
     }
 

@@ -34,7 +34,7 @@ pub use ports::free_port;
 pub use proxy::{Caught, Proxy};
 pub use redis_server::{LOADS_SLOWLY, RedisServer};
 pub use sentinels::{PRIMARY, Sentinels};
-pub use server::{Server, ServerBuilder, lockkeeper};
+pub use server::{HURRIED, Server, ServerBuilder, lockkeeper, security_acl};
 pub use stream::Viewer;
 pub use tls::Authority;
 pub use wait::{DEADLINE, until, until_some};

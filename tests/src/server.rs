@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::{Api, DEADLINE, RedisServer, until, until_some};
+use crate::{Api, DEADLINE, RedisServer, store, until, until_some};
 
 /// The `lockkeeper` binary, running. Ends with the value; what it said is shown when the test fails.
 #[derive(Debug)]
@@ -16,7 +16,22 @@ pub struct Server {
     address: String,
     scheme: &'static str,
     said: Arc<Mutex<Vec<String>>>,
-    _dir: TempDir,
+    dir: TempDir,
+}
+
+/// Tests release the same lock again at once, and more often than hands can.
+pub const HURRIED: &str = "[release]\ncool_down = 0\nattempts_per_minute = 1000000\n";
+
+/// The rules of `docs/security.md`: for the user that watches and for the one that releases.
+///
+/// # Panics
+/// When there are not two.
+#[must_use]
+pub fn security_acl() -> [Vec<&'static str>; 2] {
+    let lines = include_str!("../../docs/security.md").lines();
+    let rules: Vec<Vec<&str>> =
+        lines.filter_map(|line| line.strip_prefix("ACL ")).map(|line| line.split(' ').collect()).collect();
+    rules.try_into().expect("two users")
 }
 
 /// How a [`Server`] is to be started.
@@ -36,7 +51,24 @@ impl Server {
 
     /// One that watches this store, has seen it whole and lets people release.
     pub async fn releasing(redis: &RedisServer) -> Server {
-        let server = Server::serve().redis(&redis.url()).arg("--allow-release").start().await;
+        let server = Server::serve().redis(&redis.url()).arg("--allow-release").config(HURRIED).start().await;
+        server.ready().await;
+        server
+    }
+
+    /// One that watches as a user who can change nothing and releases as another, both as `docs/security.md` has them.
+    ///
+    /// # Panics
+    /// When the users cannot be made.
+    pub async fn releasing_apart(redis: &RedisServer) -> Server {
+        let admin = redis.client().await;
+        for rules in security_acl() {
+            let _: String = store(&admin, "ACL", rules).await;
+        }
+        let url = |user: &str| redis.url_as(user, "secret");
+        let (watching, releasing) = (url("lockkeeper-watch"), url("lockkeeper-release"));
+        let source = format!("[[source]]\nurl = '{watching}'\nrelease_url = '{releasing}'\n{HURRIED}");
+        let server = Server::serve().arg("--allow-release").config(&source).start().await;
         server.ready().await;
         server
     }
@@ -101,13 +133,26 @@ impl Server {
         self.process.id().expect("a running server")
     }
 
+    /// Changes its configuration file and asks it to read that again.
+    ///
+    /// # Panics
+    /// When it cannot be written, or nobody can be asked.
+    pub async fn reconfigure(&self, toml: &str) {
+        std::fs::write(self.dir.path().join("lockkeeper.toml"), toml).unwrap();
+        self.signal("-HUP").await;
+    }
+
+    async fn signal(&self, signal: &str) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().await.unwrap().success());
+    }
+
     /// Asks it to stop, as Ctrl-C does, and waits until it has.
     ///
     /// # Panics
     /// When it does not.
     pub async fn stop(&mut self) -> std::process::ExitStatus {
-        let pid = self.pid().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+        self.signal("-INT").await;
         timeout(DEADLINE, self.process.wait()).await.expect("the server to end when asked to").unwrap()
     }
 
@@ -194,7 +239,7 @@ impl ServerBuilder {
         let said = Arc::default();
         collect(process.stdout.take().unwrap(), Arc::clone(&said));
         collect(process.stderr.take().unwrap(), Arc::clone(&said));
-        let mut server = Server { process, address: String::new(), scheme: "http", said, _dir: self.dir };
+        let mut server = Server { process, address: String::new(), scheme: "http", said, dir: self.dir };
         (server.scheme, server.address) = until_some("the server to say where it serves", async || {
             if let Some(status) = server.process.try_wait().unwrap() {
                 panic!("the server ended with {status} before it served");

@@ -26,7 +26,7 @@ struct Scene {
 impl Scene {
     async fn set() -> Scene {
         let redis = RedisServer::start().await;
-        let server = Server::releasing(&redis).await;
+        let server = Server::releasing_apart(&redis).await;
         let (api, store) = (server.api(), redis.client().await);
         Scene { _redis: redis, _server: server, api, store }
     }
@@ -66,7 +66,10 @@ impl Scene {
             holder: Some(holder.token_b64.clone()),
         };
         self.api
-            .post("/api/v1/releases/preview", &PreviewRequest { locks: vec![target], action: Default::default() })
+            .post(
+                "/api/v1/releases/preview",
+                &PreviewRequest { locks: vec![target], action: Default::default(), hold_ms: None },
+            )
             .await
     }
 

@@ -100,7 +100,7 @@ impl Scene {
             generation: holder.generation.clone(),
             holder: Some(holder.token_b64.clone()),
         };
-        let request = PreviewRequest { locks: vec![target], action: Default::default() };
+        let request = PreviewRequest { locks: vec![target], action: Default::default(), hold_ms: None };
         let answer = self.api.post("/api/v1/releases/preview", &request).await;
         assert_eq!(answer.status, 200, "{answer:#?}");
         answer.json()

@@ -4,6 +4,8 @@
 
 mod access;
 mod accessibility;
+mod actions;
+mod approvals;
 mod audit;
 mod clients;
 mod cluster;
@@ -16,6 +18,7 @@ mod formats;
 mod history;
 mod hostile;
 mod journeys;
+mod operating;
 mod races;
 mod readme;
 mod redlock;
@@ -26,3 +29,4 @@ mod start;
 mod stream;
 mod tls;
 mod trace;
+mod two_credentials;

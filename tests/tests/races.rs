@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use lockkeeper_model::{Lock, Outcome, PreviewAnswer, ReleaseAnswer};
+use lockkeeper_model::{Action, Lock, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseAnswer};
 use lockkeeper_tests::{Api, Family, LockClient, RedisServer, Server, until};
 use rand::Rng as _;
 
@@ -77,6 +77,7 @@ async fn round(api: &Api, pairs: Vec<(LockClient, LockClient)>, spread: Duration
     let answer = api.try_preview(&locks.iter().collect::<Vec<_>>()).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let preview: PreviewAnswer = answer.json();
+    api.dry_run(&preview).await;
 
     let waiting: Vec<_> = pairs.iter().map(|(_, b)| tokio::spawn(take_without_pause(b.clone()))).collect();
     let moves = pairs.iter().map(|(a, _)| {
@@ -166,4 +167,138 @@ async fn make(a: &LockClient, choice: Move, delay: Duration) -> (Move, bool) {
         Move::GoesOn => true,
     };
     (choice, was_ours)
+}
+
+/// Holds that race against hand-overs: fewer than releases, which share the comparison with them.
+const HOLD_RACES: usize = 1_000;
+
+/// Put backs that race: each waits for a release to be answered first.
+const PUT_BACK_RACES: usize = 300;
+
+/// Asks to do something with these locks, on one ticket.
+async fn preview(api: &Api, locks: &[Lock], action: Action) -> PreviewAnswer {
+    let locks = locks
+        .iter()
+        .map(|lock| PreviewTarget {
+            source: lock.source.clone(),
+            id: lock.id.clone(),
+            generation: lock.holders[0].generation.clone(),
+            holder: None,
+        })
+        .collect();
+    let answer = api.post("/api/v1/releases/preview", &PreviewRequest { locks, action, hold_ms: None }).await;
+    assert_eq!(answer.status, 200, "{answer:#?}");
+    answer.json()
+}
+
+/// A lock of each family in turn, and the clients that want each.
+fn pairs(stores: &[fred::clients::Client]) -> Vec<(LockClient, LockClient)> {
+    let client = |n: usize, store: usize| {
+        Family::ALL[n % Family::ALL.len()].client(&stores[store % stores.len()], &format!("race:{n:02}"), Some(LEASE))
+    };
+    (0..AT_ONCE).map(|n| (client(n, n), client(n, n + 1))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_against_a_hand_over_never_takes_the_next_holders_place() {
+    let redis = RedisServer::start().await;
+    let server = Server::releasing(&redis).await;
+    let api = server.api();
+    let stores = join_all((0..CONNECTIONS).map(|_| redis.client())).await;
+    let (mut held, mut left) = (0, 0);
+    let mut spread = Duration::from_millis(20);
+    for _ in 0..HOLD_RACES / AT_ONCE {
+        let pairs = pairs(&stores);
+        assert!(join_all(pairs.iter().map(|(a, _)| a.take())).await.into_iter().all(|taken| taken));
+        let ticket = preview(&api, &held_by(&api, &pairs).await, Action::ReleaseAndHold).await;
+        let waiting: Vec<_> = pairs.iter().map(|(_, b)| tokio::spawn(take_without_pause(b.clone()))).collect();
+        let moves = pairs.iter().map(|(a, _)| {
+            let at = spread.mul_f64(rand::rng().random_range(0.0..1.2));
+            make(a, Move::LetsGo, at)
+        });
+        let began = Instant::now();
+        let ((answer, took), moved) = tokio::join!(
+            async {
+                let answer: ReleaseAnswer = api.release(&ticket).await.1;
+                (answer, began.elapsed())
+            },
+            join_all(moves),
+        );
+        spread = took;
+        for (((a, b), result), (_, was_ours)) in pairs.iter().zip(&answer.results).zip(moved) {
+            let is_held = result.outcome == Outcome::Held;
+            assert_ne!(is_held, was_ours, "`a` of {} let go: {was_ours}, and {result:#?}", a.key);
+            if !is_held {
+                left += 1;
+                continue;
+            }
+            held += 1;
+            assert!(!b.release().await, "{}: `b` got in beside the operator", b.key);
+            let operator = result.holder_now.as_ref().unwrap().token.clone().unwrap();
+            open(&stores[0], &a.key, &operator).await;
+        }
+        for one in waiting {
+            one.await.unwrap();
+        }
+        for (_, b) in &pairs {
+            assert!(b.release().await, "the lock {} was taken from a holder that nobody named", b.key);
+        }
+    }
+    println!("{held} held, {left} left alone");
+    assert!(held > HOLD_RACES / 50 && left > HOLD_RACES / 50, "they must have met in every way: {held}, {left}");
+}
+
+/// Ends an operator's hold, if exactly that has the lock.
+async fn open(store: &fred::clients::Client, key: &str, token: &str) {
+    let script = "local has = redis.call('TYPE', KEYS[1]).ok == 'hash' and redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 \
+                  or redis.call('TYPE', KEYS[1]).ok == 'string' and redis.call('GET', KEYS[1]) == ARGV[1] \
+                  if has then redis.call('DEL', KEYS[1]) end return has";
+    let opened: Option<i64> = lockkeeper_tests::store(store, "EVAL", [script, "1", key, token]).await;
+    assert_eq!(opened, Some(1), "the operator lost {key}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_put_back_and_the_next_holder_exactly_one_gets_the_lock() {
+    let redis = RedisServer::start().await;
+    let server = Server::releasing(&redis).await;
+    let api = server.api();
+    let stores = join_all((0..CONNECTIONS).map(|_| redis.client())).await;
+    let (mut back, mut taken) = (0, 0);
+    let mut spread = Duration::from_millis(20);
+    for _ in 0..PUT_BACK_RACES / AT_ONCE {
+        let pairs = pairs(&stores);
+        assert!(join_all(pairs.iter().map(|(a, _)| a.take())).await.into_iter().all(|taken| taken));
+        let locks = held_by(&api, &pairs).await;
+        let answer: ReleaseAnswer = api.release(&preview(&api, &locks, Action::Release).await).await.1;
+        assert!(answer.results.iter().all(|result| result.outcome == Outcome::Released), "{answer:#?}");
+        let ticket = preview(&api, &locks, Action::PutBack).await;
+        let tries = pairs.iter().map(|(_, b)| {
+            let at = spread.mul_f64(rand::rng().random_range(0.0..1.2));
+            async move {
+                // Not to wait for anything: it is the moment of the try that is drawn.
+                tokio::time::sleep(at).await;
+                b.take().await
+            }
+        });
+        let began = Instant::now();
+        let ((answer, took), tried) = tokio::join!(
+            async {
+                let answer: ReleaseAnswer = api.release(&ticket).await.1;
+                (answer, began.elapsed())
+            },
+            join_all(tries),
+        );
+        spread = took;
+        for (((a, b), result), got) in pairs.iter().zip(&answer.results).zip(tried) {
+            let is_back = result.outcome == Outcome::PutBack;
+            assert_ne!(is_back, got, "{}: {result:#?}", a.key);
+            assert_eq!((a.release().await, b.release().await), (is_back, got), "{}", a.key);
+            if is_back { back += 1 } else { taken += 1 }
+        }
+    }
+    println!("{back} put back, {taken} taken");
+    assert!(
+        back > PUT_BACK_RACES / 50 && taken > PUT_BACK_RACES / 50,
+        "they must have met in every way: {back}, {taken}"
+    );
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _};
 use fred::types::Value;
 use lockkeeper_model::{AfterState, Outcome, Strength, Told};
-use lockkeeper_tests::{Api, Family, LockClient, RedisServer, Server, store, until};
+use lockkeeper_tests::{Api, Family, HURRIED, LockClient, RedisServer, Server, store, until};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -20,6 +20,16 @@ impl Scene {
     async fn set() -> Scene {
         let redis = RedisServer::start().await;
         let server = Server::releasing(&redis).await;
+        let (api, store) = (server.api(), redis.client().await);
+        Scene { redis, _server: server, api, store }
+    }
+
+    /// The same, where more is asked for.
+    async fn in_production() -> Scene {
+        let redis = RedisServer::start().await;
+        let config = format!("[[source]]\nurl = '{}'\nenvironment = 'production'\n{HURRIED}", redis.url());
+        let server = Server::serve().config(&config).arg("--allow-release").start().await;
+        server.ready().await;
         let (api, store) = (server.api(), redis.client().await);
         Scene { redis, _server: server, api, store }
     }
@@ -241,7 +251,7 @@ async fn a_credential_that_may_not_release_fails_and_says_which_command() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_locks_are_released_with_one_ticket_each_for_itself() {
-    let scene = Scene::set().await;
+    let scene = Scene::in_production().await;
     let mut locks = Vec::new();
     let mut holders = Vec::new();
     for (n, family) in Family::ALL.into_iter().enumerate() {
@@ -253,6 +263,11 @@ async fn several_locks_are_released_with_one_ticket_each_for_itself() {
     let preview: lockkeeper_model::PreviewAnswer = answer.json();
     assert_eq!(preview.confirm, "release 3 locks");
     assert!(holders[1].release().await && holders[1].fresh().take().await);
+    assert_eq!(scene.api.try_release(&preview.ticket, &preview.confirm, "a test").await.status, 422, "no dry run yet");
+    let (status, answer) = scene.api.dry_run(&preview).await;
+    let outcomes: Vec<_> = answer.results.iter().map(|result| result.outcome).collect();
+    let would = [Outcome::WouldRelease, Outcome::ChangedHands, Outcome::WouldRelease];
+    assert_eq!((status, outcomes), (200, would.to_vec()));
     let (status, answer) = scene.api.release(&preview).await;
     let outcomes: Vec<_> = answer.results.iter().map(|result| result.outcome).collect();
     assert_eq!((status, outcomes), (200, vec![Outcome::Released, Outcome::ChangedHands, Outcome::Released]));

@@ -7,6 +7,7 @@ mod app;
 mod args;
 mod bench;
 mod build;
+mod dependencies;
 mod fingerprint;
 mod install;
 mod lockfile;

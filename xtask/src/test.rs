@@ -4,13 +4,14 @@ use anyhow::Result;
 
 use crate::step::{cargo, run, step};
 use crate::workspace::Workspace;
-use crate::{app, install, tools};
+use crate::{app, dependencies, install, tools};
 
 /// Runs every check; the first that fails ends it. Cheap ones come first.
 pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     let cargo_in_root = |args: &[&str]| run(cargo().args(args).current_dir(&workspace.root));
 
     step("check the format", "", || cargo_in_root(&["fmt", "--all", "--check"]))?;
+    step("check the dependencies", "", || dependencies::check(workspace))?;
     install::for_tests(workspace)?;
     // First, because the server carries it: without it the server's own code is another.
     app::build(workspace)?;

@@ -2,7 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{SourceState, SourceStatus, Time};
 
-use crate::live::{LinkState, Live};
+use crate::live::{LinkState, Live, Notice};
 use crate::ui::{When, flag, hms, maybe, text};
 
 /// What a banner says of a source that is not live.
@@ -29,6 +29,9 @@ pub(crate) fn Banners() -> impl IntoView {
             <LinkBanner />
             <For each=move || troubles() key=Clone::clone let(trouble)>
                 <SourceBanner trouble />
+            </For>
+            <For each=move || live.notices.get() key=Clone::clone let(notice)>
+                <NoticeBanner notice />
             </For>
             <When holds=flag(move || live.refused.with(Option::is_some))>
                 <div class="banner warn">
@@ -97,6 +100,28 @@ fn SourceBanner(trouble: Trouble) -> impl IntoView {
             <span class="counting">{counting}</span>
         </div>
     }
+}
+
+/// Somebody went without the second person. Everybody is told until they put it away.
+#[component]
+fn NoticeBanner(notice: Notice) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let text = notice_said(&notice);
+    let put_away = move |_| live.notices.update(|notices| notices.retain(|known| *known != notice));
+    view! {
+        <div class="banner bad">
+            <p role="alert">{text}</p>
+            <button type="button" class="plain" on:click=put_away>
+                "I have read this"
+            </button>
+        </div>
+    }
+}
+
+fn notice_said(notice: &Notice) -> String {
+    let locks: Vec<String> = notice.locks.iter().map(|(_, id)| shown(id.as_str())).collect();
+    let (at, by, locks) = (hms(Time(notice.at)), shown(&notice.by), locks.join(", "));
+    format!("{at}: {by} broke the glass and acted on {locks} without a second person: {}", shown(&notice.reason))
 }
 
 fn trouble(source: &SourceStatus) -> Option<Trouble> {

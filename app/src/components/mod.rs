@@ -1,5 +1,6 @@
 //! Pieces that know locks.
 
+mod approvals;
 mod attempted;
 mod banner;
 mod chrome;
@@ -19,6 +20,7 @@ mod strip;
 mod toolbar;
 mod verdict;
 
+pub(crate) use approvals::Requests;
 pub(crate) use attempted::Attempted;
 pub(crate) use banner::Banners;
 pub(crate) use chrome::TopBar;

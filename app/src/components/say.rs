@@ -299,6 +299,9 @@ pub(crate) fn mode(mode: Mode) -> &'static str {
 
 /// Who a holder is, as far as anything says it.
 pub(crate) fn identity(identity: &Identity) -> Option<String> {
+    if let Some(person) = &identity.operator {
+        return Some(format!("{}, through Lockkeeper", shown(person)));
+    }
     let mut parts = Vec::new();
     let mut add = |word: &str, value: &Option<String>| {
         if let Some(value) = value {

@@ -32,6 +32,10 @@ pub(crate) struct Sentence {
 
 /// The verdict on a holder at `now`.
 pub(crate) fn verdict_on(holder: &Holder, now: Time) -> (Verdict, Vec<String>) {
+    if holder.identity.operator.is_some() {
+        // An operator renews nothing: what the server says is all there is.
+        return (holder.verdict, holder.evidence.clone());
+    }
     let bought = holder.renewals.last_at.zip(holder.lease.expires_at).map(|(last, end)| end.since(last));
     let signs = Signs {
         renewals: holder.renewals,

@@ -1,6 +1,7 @@
 //! What the HTTP side says to a preview or a release, read tolerantly: an engineer needs the sentence, whatever its form.
 
-use lockkeeper_model::{PreviewAnswer, Problem, ReleaseAnswer};
+use lockkeeper_model::{Problem, ReleaseAnswer};
+use serde::de::DeserializeOwned;
 
 use super::decode::read;
 
@@ -36,10 +37,10 @@ impl Refusal {
     }
 }
 
-/// Reads the answer to a preview.
-pub(crate) fn read_preview(status: u16, body: &str) -> Result<PreviewAnswer, Refusal> {
+/// Reads an answer that has what was asked for only where it says so: a preview, an approval.
+pub(crate) fn read_answer<T: DeserializeOwned>(status: u16, body: &str) -> Result<T, Refusal> {
     match read(body) {
-        Ok(answer) if status == 200 => Ok(answer),
+        Ok(answer) if matches!(status, 200 | 201) => Ok(answer),
         _ => Err(Refusal::read(status, body)),
     }
 }
@@ -51,7 +52,7 @@ pub(crate) fn read_release(status: u16, body: &str) -> Result<ReleaseAnswer, Ref
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper_model::Outcome;
+    use lockkeeper_model::{Outcome, PreviewAnswer};
 
     use super::*;
 
@@ -68,7 +69,7 @@ mod tests {
             r#"{"type":"/problems/ticket","title":"Ticket","status":410,"detail":"the ticket has expired","hint":"h"}"#;
         let refusal = read_release(410, body).unwrap_err();
         assert_eq!((refusal.detail.as_str(), refusal.ask_again), ("the ticket has expired", true));
-        let refusal = read_preview(502, "<html>").unwrap_err();
+        let refusal = read_answer::<PreviewAnswer>(502, "<html>").unwrap_err();
         assert_eq!((refusal.detail.as_str(), refusal.ask_again), ("The server answered with status 502.", false));
     }
 }

@@ -1,14 +1,18 @@
-//! What is asked over HTTP: what a release would do, the release itself, a trace, the audit, and whether the server still
+//! What is asked over HTTP: what a release would do, the release itself, a trace, the
+//! audit, what another person is to approve, and whether the server still
 //! knows whose page this is.
 
 use std::pin::Pin;
 
-use lockkeeper_model::{LockId, PreviewAnswer, PreviewRequest, ReleaseAnswer, ReleaseRequest};
+use lockkeeper_model::{
+    Approval, ApprovalRequest, Approvals, Decision, DecisionRequest, LockId, PreviewAnswer, PreviewRequest,
+    ReleaseAnswer, ReleaseRequest, ShownApproval,
+};
 use wasm_bindgen::{JsCast as _, JsValue};
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{RequestInit, Response};
 
-use super::answers::{Refusal, read_preview, read_release};
+use super::answers::{Refusal, read_answer, read_release};
 use super::audit::AuditPage;
 use super::route::encode;
 
@@ -20,7 +24,36 @@ pub(crate) async fn preview(request: &PreviewRequest) -> Result<PreviewAnswer, R
     let (status, body) = post("/api/v1/releases/preview", serde_json::to_string(request))
         .await
         .map_err(|_| Refusal::unreachable(false))?;
-    read_preview(status, &body)
+    read_answer(status, &body)
+}
+
+/// Asks another person to approve what was previewed.
+pub(crate) async fn ask_approval(ticket: String, reason: String) -> Result<Approval, Refusal> {
+    let request = ApprovalRequest { ticket, reason };
+    let (status, body) =
+        post("/api/v1/approvals", serde_json::to_string(&request)).await.map_err(|_| Refusal::unreachable(false))?;
+    read_answer(status, &body)
+}
+
+/// The approvals that somebody asked for here, or may decide; none where that cannot be found out now.
+pub(crate) async fn approvals() -> Vec<Approval> {
+    let Ok((status, body)) = get("/api/v1/approvals".to_owned()).await else { return Vec::new() };
+    read_answer::<Approvals>(status, &body).map(|answer| answer.approvals).unwrap_or_default()
+}
+
+/// What somebody asked for, and what it would do now.
+pub(crate) async fn approval(id: &str) -> Result<ShownApproval, Refusal> {
+    let (status, body) =
+        get(format!("/api/v1/approvals/{}", encode(id))).await.map_err(|_| Refusal::unreachable(false))?;
+    read_answer(status, &body)
+}
+
+/// Approves or denies it.
+pub(crate) async fn decide(id: &str, decision: Decision, reason: String) -> Result<Approval, Refusal> {
+    let body = serde_json::to_string(&DecisionRequest { decision, reason }).map_err(|_| Refusal::unreachable(false))?;
+    let path = format!("/api/v1/approvals/{}", encode(id));
+    let (status, body) = send(path, Some(body)).await.map_err(|_| Refusal::unreachable(true))?;
+    read_answer(status, &body)
 }
 
 /// Releases what was previewed.

@@ -105,6 +105,13 @@ enum Frame {
         events: Vec<Event>,
         events_cut: bool,
     },
+    Notice {
+        at: i64,
+        code: String,
+        by: String,
+        reason: String,
+        locks: Vec<(String, LockId)>,
+    },
     Refused {
         detail: String,
     },

@@ -20,4 +20,4 @@ mod socket;
 
 pub(crate) use asker::part_for;
 pub(crate) use link::LinkState;
-pub(crate) use session::Live;
+pub(crate) use session::{Live, Notice};

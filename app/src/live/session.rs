@@ -20,6 +20,22 @@ const TICK: Duration = Duration::from_millis(250);
 /// Silence for this long means that the server is lost.
 const SILENCE_MS: f64 = 3.0 * STATUS_EVERY_MS as f64;
 
+/// Notices that are kept until they are put away. Who has not read these reads the audit.
+const MAX_NOTICES: usize = 3;
+
+/// Somebody released in production without a second person.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Notice {
+    /// When, in the server's time.
+    pub(crate) at: i64,
+    /// Who.
+    pub(crate) by: String,
+    /// Why, in their words.
+    pub(crate) reason: String,
+    /// What, of all that is seen here.
+    pub(crate) locks: Vec<(String, LockId)>,
+}
+
 /// Everything about the lock that is followed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Detail {
@@ -68,6 +84,8 @@ pub(crate) struct Live {
     pub(crate) detail: RwSignal<Option<Detail>>,
     /// The dialects of all locks there are, to filter by.
     pub(crate) dialects: RwSignal<Vec<DialectCount>>,
+    /// What everybody is to know, the newest first.
+    pub(crate) notices: RwSignal<Vec<Notice>>,
     /// Why the server did not understand the last question.
     pub(crate) refused: RwSignal<Option<String>>,
     /// The sources that are down, each with the moment until which its rows were true.
@@ -118,6 +136,7 @@ impl Live {
             behind: RwSignal::new(false),
             detail: RwSignal::new(None),
             dialects: RwSignal::new(Vec::new()),
+            notices: RwSignal::new(Vec::new()),
             refused: RwSignal::new(None),
             down: Memo::new(move |_| sources.with(|sources| down(sources))),
             core: StoredValue::new_local(Core::default()),
@@ -331,6 +350,12 @@ impl Live {
                 if wanted {
                     self.detail.set(Some(Detail { source, id, lock: lock.map(|lock| *lock), events, events_cut }));
                 }
+            }
+            ServerFrame::Notice { at, by, reason, locks, .. } => {
+                self.notices.update(|notices| {
+                    notices.truncate(MAX_NOTICES - 1);
+                    notices.insert(0, Notice { at, by, reason, locks });
+                });
             }
             ServerFrame::Refused { detail } => {
                 self.core.update_value(|core| core.asker.refused());

@@ -7,7 +7,7 @@ use audit::AuditPage;
 use leptos::prelude::*;
 use locks::LocksPage;
 
-use crate::components::{Banners, Strip, TopBar};
+use crate::components::{Banners, Requests, Strip, TopBar};
 use crate::live::Live;
 use crate::live::route::Page;
 use crate::nav::Nav;
@@ -25,6 +25,7 @@ pub(crate) fn App() -> impl IntoView {
         <TopBar />
         <Strip />
         <Banners />
+        <Requests />
         {move || match page.get() {
             Page::Locks => view! { <LocksPage /> }.into_any(),
             Page::Audit => view! { <AuditPage /> }.into_any(),

@@ -23,7 +23,7 @@ use super::tenure::Tenure;
 use super::throttle::Throttle;
 use super::tokens::Tokens;
 use super::users::Users;
-use super::{Person, Policy, Secret, Via};
+use super::{Membership, Person, Policy, Secret, Via};
 use crate::clock;
 use crate::watched::Watched;
 
@@ -54,7 +54,13 @@ impl Settings {
     /// Whether there is any way to show who one is.
     #[must_use]
     pub fn is_configured(&self) -> bool {
-        self.users_file.is_some() || self.tokens_file.is_some() || self.proxy.is_some() || self.oidc.is_some()
+        self.knows_people() || self.tokens_file.is_some()
+    }
+
+    /// Whether people can show who they are, as against programs.
+    #[must_use]
+    pub fn knows_people(&self) -> bool {
+        self.users_file.is_some() || self.proxy.is_some() || self.oidc.is_some()
     }
 }
 
@@ -62,7 +68,7 @@ impl Settings {
 #[derive(Debug)]
 pub struct Door {
     is_open: bool,
-    policy: Arc<Policy>,
+    policy: Watched<Policy>,
     users: Option<(Watched<Users>, Verifier)>,
     tokens: Option<Watched<Tokens>>,
     proxy: Option<Proxy>,
@@ -133,14 +139,14 @@ impl Door {
     /// The door where nothing says who may come in.
     #[must_use]
     pub fn open() -> Door {
-        Door::with(Settings::default(), Arc::default(), None, None, None)
+        Door::with(Settings::default(), Watched::fixed(Policy::default()), None, None, None)
     }
 
     /// The door as configured. Files are read now and followed until `stop`.
     ///
     /// # Errors
     /// When a file cannot be used.
-    pub fn new(settings: Settings, policy: Arc<Policy>, stop: &CancellationToken) -> Result<Door, DoorError> {
+    pub fn new(settings: Settings, policy: Watched<Policy>, stop: &CancellationToken) -> Result<Door, DoorError> {
         let users = settings
             .users_file
             .clone()
@@ -164,7 +170,7 @@ impl Door {
 
     fn with(
         settings: Settings,
-        policy: Arc<Policy>,
+        policy: Watched<Policy>,
         users: Option<Watched<Users>>,
         tokens: Option<Watched<Tokens>>,
         oidc: Option<Arc<Oidc>>,
@@ -245,13 +251,15 @@ impl Door {
         let known = tokens.current();
         let token = known.find(text).filter(|token| token.is_good(clock::now())).ok_or(NotBelieved::Token)?;
         let roles = match &token.roles {
-            None => self.policy.role_names(),
+            None => self.policy.current().role_names(),
             Some(roles) => roles.iter().map(|role| Arc::from(role.as_str())).collect(),
         };
+        let membership = if token.roles.is_none() { Membership::All } else { Membership::Named };
         let person = Person {
             name: Arc::from(token.name.as_str()),
             via: Via::Token,
             roles,
+            membership,
             only: Some(token.rights()),
             session: None,
         };
@@ -384,7 +392,9 @@ impl Door {
     }
 
     fn person(&self, name: &str, via: Via, groups: &[String]) -> Person {
-        Person { name: Arc::from(name), via, roles: self.policy.roles_of(groups), only: None, session: None }
+        let roles = self.policy.current().roles_of(groups);
+        let membership = Membership::Groups(groups.into());
+        Person { name: Arc::from(name), via, roles, membership, only: None, session: None }
     }
 
     fn client(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> IpAddr {

@@ -32,7 +32,7 @@ pub mod users;
 pub use door::{Door, DoorError, Guest, NotBelieved, Settings, SignInError};
 pub use fetch::FetchError;
 pub use oidc::{OidcError, OidcSettings, Returned};
-pub use person::{Person, SessionId, Via};
+pub use person::{Membership, Person, SessionId, Via};
 pub use proxy::ProxySettings;
 pub use rights::{Grant, Policy, Reach, Right, Rights, Role, Scope};
 pub use secret::Secret;

@@ -13,6 +13,8 @@ pub struct Person {
     pub via: Via,
     /// The names of their roles. One that the policy does not know grants nothing.
     pub roles: Vec<Arc<str>>,
+    /// Where they have those from, so that they follow a policy that changes.
+    pub membership: Membership,
     /// The rights that a token is narrowed to, of those that its roles grant; `None`: all of them.
     pub only: Option<Vec<Right>>,
     /// The session they are signed in with; `None` where there is none, as with a token.
@@ -23,8 +25,26 @@ impl Person {
     /// Whoever reaches the server where nothing says who may: only this machine can.
     #[must_use]
     pub fn loopback() -> Person {
-        Person { name: Arc::from("loopback"), via: Via::Loopback, roles: Vec::new(), only: None, session: None }
+        Person {
+            name: Arc::from("loopback"),
+            via: Via::Loopback,
+            roles: Vec::new(),
+            membership: Membership::Named,
+            only: None,
+            session: None,
+        }
     }
+}
+
+/// Where somebody has their roles from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// They were named one by one, as for a token.
+    Named,
+    /// They have every role that there is.
+    All,
+    /// They have the roles of the groups that they are in.
+    Groups(Arc<[String]>),
 }
 
 /// How it is known who somebody is.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::person::{Person, Via};
+use super::person::{Membership, Person, Via};
 use crate::glob;
 
 /// Something that a person may do with the locks of a grant.
@@ -225,6 +225,17 @@ impl Policy {
     pub fn roles_of<S: AsRef<str>>(&self, groups: &[S]) -> Vec<Arc<str>> {
         let has = |role: &&Role| role.groups.iter().any(|wanted| groups.iter().any(|group| group.as_ref() == wanted));
         self.roles.iter().filter(has).map(|role| role.name.clone()).collect()
+    }
+
+    /// The person with the roles that they have by this policy, which may be newer than the one they came in by.
+    #[must_use]
+    pub fn of_today(&self, person: &Person) -> Person {
+        let roles = match &person.membership {
+            Membership::Named => person.roles.clone(),
+            Membership::All => self.role_names(),
+            Membership::Groups(groups) => self.roles_of(groups),
+        };
+        Person { roles, ..person.clone() }
     }
 
     /// What of everything this person may see and do.

@@ -143,6 +143,12 @@ impl Sessions {
         Some(end).filter(|end| *end > Instant::now())
     }
 
+    /// How long ago a session began, whether it was used since or not; `None`: it has ended.
+    #[must_use]
+    pub fn age(&self, session: Handle) -> Option<Duration> {
+        Some(self.table().by_key.get(&session.0)?.began.elapsed())
+    }
+
     /// Ends the session of this key.
     pub fn end(&self, key: &str) {
         self.table().end(&hash(key));
@@ -212,7 +218,7 @@ mod tests {
     const LIMITS: Limits = Limits { idle: Duration::from_secs(60), absolute: Duration::from_secs(150) };
 
     fn person(name: &str, via: Via) -> Person {
-        Person { name: name.into(), via, roles: Vec::new(), only: None, session: None }
+        Person { name: name.into(), via, ..Person::loopback() }
     }
 
     #[tokio::test(start_paused = true)]
@@ -226,6 +232,7 @@ mod tests {
         }
         assert!(sessions.find(idle.expose()).is_none());
         let found = sessions.find(key.expose()).unwrap();
+        assert_eq!(sessions.age(found.handle), Some(Duration::from_secs(120)), "using it does not make it younger");
         assert_eq!(found.ends_at, Instant::now() + Duration::from_secs(30));
         tokio::time::advance(Duration::from_secs(30)).await;
         assert!(sessions.find(key.expose()).is_none());

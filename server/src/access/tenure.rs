@@ -81,6 +81,15 @@ impl Tenure {
         }
     }
 
+    /// How long ago the person showed who they are; `None` where they did not sign in, or not here.
+    #[must_use]
+    pub fn signed_in(&self) -> Option<Duration> {
+        match self {
+            Tenure::Session { sessions, session, .. } => sessions.age(*session),
+            Tenure::Endless | Tenure::Until(_) | Tenure::Token { .. } => None,
+        }
+    }
+
     /// The person did something, so that a session is not idle.
     pub fn touch(&self) {
         if let Tenure::Session { sessions, session, .. } = self {

@@ -2,17 +2,22 @@
 //!
 //! Everybody else holds a [`Board`], a cheap handle that asks by message. The task itself is in [`task`].
 
+mod meter;
 mod task;
 
+pub use meter::{HOLD_BOUNDS_S, LockNumbers, Numbers, Times};
 pub use task::{BoardOptions, spawn};
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lockkeeper_model::wire::ClientFrame;
-use lockkeeper_model::{Event, Holder, Lock, LockId, SourceStatus, Time, WaitGraph};
+use lockkeeper_model::{Connection, Event, Holder, Identity, Lock, LockId, OtherLocks, SourceStatus, Time, WaitGraph};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::access::{Reach, Scope};
 use crate::registry::Slot;
+pub use crate::registry::Whose;
 use crate::registry::past::Piece;
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
 use crate::view::Asked;
@@ -27,7 +32,7 @@ pub const SUBSCRIBER_EVENTS: usize = 4_096;
 #[derive(Clone, Debug)]
 pub struct Board {
     asks: mpsc::Sender<Ask>,
-    sources: std::sync::Arc<[SourceHandle]>,
+    sources: Arc<[SourceHandle]>,
 }
 
 /// The board ended: the server is shutting down.
@@ -48,6 +53,8 @@ pub enum Ask {
     Count { reach: Reach, answer: oneshot::Sender<Vec<u64>> },
     /// A piece of all that is held.
     Piece { from: Slot, answer: oneshot::Sender<Piece> },
+    /// What is charted: of each source, and of these locks in each.
+    Numbers { locks: Arc<[LockId]>, answer: oneshot::Sender<Vec<Numbers>> },
     /// Transitions as they come.
     Subscribe { filter: EventFilter, after: Option<String>, answer: oneshot::Sender<Subscription> },
     /// A new viewer.
@@ -58,8 +65,29 @@ pub enum Ask {
     Leave { viewer: u64 },
     /// A release of this hold is being tried: until its outcome is known, its end is not concluded.
     Releasing { source: SourceId, key: Bytes, token: Bytes, audit: u64 },
+    /// This hold, which was released, is about to be given back; `None`: it was not.
+    PuttingBack { source: SourceId, key: Bytes, token: Option<Bytes> },
+    /// The fencing counter of this hold was raised.
+    Raised { source: SourceId, key: Bytes, token: Bytes, value: String },
+    /// What else these holders have.
+    Others { holders: Vec<Whose>, reach: Reach, answer: oneshot::Sender<Vec<OtherLocks>> },
+    /// The connection of one who held a lock.
+    Connection { holder: Box<FormerHolder>, answer: oneshot::Sender<Option<Connection>> },
     /// The attempt ended: whether it freed the hold, so that the end can be attributed.
     Released { source: SourceId, key: Bytes, freed: bool },
+    /// A release is carried out without the second person that is needed.
+    Announce { what: BreakGlass },
+}
+
+/// A release that is carried out without the second person that is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakGlass {
+    /// Who does it.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+    /// The locks, by their sources' names.
+    pub locks: Vec<(String, LockId)>,
 }
 
 /// A page of locks.
@@ -107,6 +135,19 @@ pub struct Held {
     /// The waiter that keeps everybody from a lock that nobody holds, in the form of a holder, and the order that would
     /// take it out of the queue; `None` where that is not offered.
     pub eviction: Option<(Holder, ReleaseOrder)>,
+}
+
+/// Somebody who held a lock, and may do so no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FormerHolder {
+    /// In which source.
+    pub source: SourceId,
+    /// The exact token.
+    pub token: Bytes,
+    /// Who that was, as far as the token says.
+    pub identity: Identity,
+    /// Since when at the latest.
+    pub since: Time,
 }
 
 /// Which transitions.
@@ -239,6 +280,14 @@ impl Board {
         self.ask(|answer| Ask::Piece { from, answer }).await
     }
 
+    /// What is charted, in the order of the sources: of each as a whole, and of these locks in it.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn numbers(&self, locks: Arc<[LockId]>) -> Result<Vec<Numbers>, BoardClosed> {
+        self.ask(|answer| Ask::Numbers { locks, answer }).await
+    }
+
     /// Transitions from now on, and those after the event `after`.
     ///
     /// # Errors
@@ -264,12 +313,53 @@ impl Board {
         self.asks.send(Ask::Releasing { source, key, token, audit }).await.map_err(|_| BoardClosed)
     }
 
+    /// Announces that a hold that was released is about to be given back to the holder with this token, or that it was
+    /// not: that it has the lock again will not mean that its client took it again.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn putting_back(&self, source: SourceId, key: Bytes, token: Option<Bytes>) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::PuttingBack { source, key, token }).await.map_err(|_| BoardClosed)
+    }
+
+    /// Says that the fencing counter of the hold with this token was raised to this value.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn raised(&self, source: SourceId, key: Bytes, token: Bytes, value: String) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Raised { source, key, token, value }).await.map_err(|_| BoardClosed)
+    }
+
+    /// The other locks of each of these holders, as if there were no other locks than those of the reach.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn others(&self, holders: Vec<Whose>, reach: Reach) -> Result<Vec<OtherLocks>, BoardClosed> {
+        self.ask(|answer| Ask::Others { holders, reach, answer }).await
+    }
+
+    /// The connection of a former holder to the store, where one is known.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn connection(&self, holder: FormerHolder) -> Result<Option<Connection>, BoardClosed> {
+        self.ask(|answer| Ask::Connection { holder: Box::new(holder), answer }).await
+    }
+
     /// Says whether the attempt freed the hold. The lock is then read again.
     ///
     /// # Errors
     /// When the server is shutting down.
     pub async fn released(&self, source: SourceId, key: Bytes, freed: bool) -> Result<(), BoardClosed> {
         self.asks.send(Ask::Released { source, key, freed }).await.map_err(|_| BoardClosed)
+    }
+
+    /// Tells every viewer who sees one of the locks.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn announce(&self, what: BreakGlass) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Announce { what }).await.map_err(|_| BoardClosed)
     }
 
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, BoardClosed> {

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockkeeper_model::wire::{ClientFrame, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
-use lockkeeper_model::{Event, FeedKind, MAX_LIMIT, SourceState, Time, TransitionKind};
+use lockkeeper_model::{Event, FeedKind, LockId, MAX_LIMIT, SourceState, Time, TransitionKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::meter::Meter;
 use super::{
-    Ask, Board, EventFilter, Found, Held, Listing, SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer, Waits,
+    Ask, Board, BreakGlass, EventFilter, Found, Held, Listing, LockNumbers, Numbers, SUBSCRIBER_EVENTS, Subscription,
+    VIEWER_FRAMES, Viewer, Waits,
 };
 use crate::access::{Reach, Right, Scope};
 use crate::clock;
@@ -62,6 +64,7 @@ pub fn spawn(
     let task = Task {
         registry,
         views: Views::default(),
+        meter: Meter::new(sources.len()),
         changes: Changes::default(),
         conditions: vec![Condition::default(); sources.len()],
         unsent_looks: vec![VecDeque::new(); sources.len()],
@@ -107,6 +110,7 @@ struct WaitingList {
 struct Task {
     registry: Registry,
     views: Views,
+    meter: Meter,
     changes: Changes,
     sources: Vec<SourceHandle>,
     conditions: Vec<Condition>,
@@ -220,6 +224,7 @@ impl Task {
         }
         for logged in &changes.events {
             self.publish(logged);
+            self.meter.happened(logged);
             if self.log.len() == LOG_EVENTS {
                 self.log.pop_front();
             }
@@ -281,6 +286,7 @@ impl Task {
                 self.answer_waiting_counts(now);
             }
             Ask::Piece { from, answer } => drop(answer.send(self.registry.piece(from, now))),
+            Ask::Numbers { locks, answer } => drop(answer.send(self.numbers(&locks, now))),
             Ask::Subscribe { filter, after, answer } => {
                 drop(answer.send(self.subscribe(&filter, after.as_deref(), now)))
             }
@@ -290,14 +296,43 @@ impl Task {
             }
             Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
             Ask::Leave { viewer } => self.views.leave(viewer),
+            Ask::Announce { what } => self.announce(&what, now),
             Ask::Releasing { source, key, token, audit } => {
                 self.registry.releasing(source, &key, &token, audit, now);
+            }
+            Ask::PuttingBack { source, key, token } => self.registry.putting_back(source, &key, token.as_deref()),
+            Ask::Raised { source, key, token, value } => {
+                self.registry.raised(source, &key, &token, &value, &mut self.changes);
+                self.took_note();
+            }
+            Ask::Others { holders, reach, answer } => drop(answer.send(self.registry.others(&holders, &reach))),
+            Ask::Connection { holder, answer } => {
+                let connection =
+                    self.registry.connection_of(holder.source, &holder.token, &holder.identity, holder.since);
+                drop(answer.send(connection));
             }
             Ask::Released { source, key, freed } => {
                 self.registry.released(source, &key, freed, now, &mut self.changes);
                 self.took_note();
             }
         }
+    }
+
+    /// Tells each viewer of those of the locks that there are for them.
+    fn announce(&mut self, what: &BreakGlass, now: Time) {
+        for reach in self.views.reaches() {
+            let seen = |(source, id): &&(String, LockId)| id.key().is_ok_and(|key| reach.has(source, &key));
+            let locks: Vec<(String, LockId)> = what.locks.iter().filter(seen).cloned().collect();
+            if locks.is_empty() {
+                continue;
+            }
+            let (by, reason) = (what.by.clone(), what.reason.clone());
+            self.views.announce(
+                &reach,
+                &ServerFrame::Notice { at: now.0, code: "break_glass".to_owned(), by, reason, locks },
+            );
+        }
+        self.unflushed = true;
     }
 
     fn answer_waiting_lists(&mut self, now: Time) {
@@ -324,6 +359,26 @@ impl Task {
                 self.waiting_counts.push((reach, answer));
             }
         }
+    }
+
+    fn numbers(&mut self, locks: &[LockId], now: Time) -> Vec<Numbers> {
+        self.views.grow_older(now);
+        let of_lock = |source: SourceId, id: &LockId| {
+            let slot = id.key().ok().and_then(|key| self.registry.find(source, &key));
+            let record = slot.and_then(|slot| self.registry.record(slot)).filter(|record| !record.is_ended());
+            let held = record.filter(|record| !record.holds.is_empty());
+            LockNumbers {
+                id: id.clone(),
+                held: held.is_some(),
+                held_ms: held.map(|record| (now.0 - record.since()).max(0)),
+                waiters: record.map_or(0, |record| record.waiting()),
+            }
+        };
+        let of_source = |source: &SourceHandle| {
+            let locks = locks.iter().map(|id| of_lock(source.id, id)).collect();
+            self.meter.numbers(source.id, self.views.counted(source.id), locks)
+        };
+        self.sources.iter().map(of_source).collect()
     }
 
     fn found(&self, source: SourceId, key: &[u8], now: Time) -> Found {
@@ -476,6 +531,7 @@ impl Task {
             self.views.forget_unused(now);
             self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
         }
+        self.views.grow_older(now);
         self.send_looks();
         if let Some(tape) = &mut self.options.tape {
             // What found no room before is told of even if nothing else happens.

@@ -137,7 +137,7 @@ pub enum Command {
 }
 
 /// Settings that were given, each with the place; the rest is left to the file and to the defaults.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// `--config`
     pub config: Option<Given<PathBuf>>,

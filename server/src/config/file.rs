@@ -4,6 +4,8 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use ::url::Url;
+use lockkeeper_model::LockId;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -13,6 +15,8 @@ use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use super::format;
 use super::history;
+use super::operating;
+use super::release::{self, ReleaseTable};
 use super::role::{self, RoleTable};
 use crate::recorder::audit::Webhook;
 use crate::recorder::history::Limits;
@@ -31,12 +35,16 @@ const KEYS: &[&str] = &[
     "trace",
     "audit",
     "history",
+    "metrics",
+    "telemetry",
 ];
 const SOURCE_KEYS: &[&str] = &[
     "name",
     "kind",
     "url",
     "urls",
+    "release_url",
+    "release_urls",
     "tls",
     "sentinel",
     "patterns",
@@ -49,7 +57,6 @@ const SOURCE_KEYS: &[&str] = &[
 const TLS_KEYS: &[&str] = &["ca", "cert", "key", "server_name"];
 const SENTINEL_KEYS: &[&str] = &["user", "password"];
 const BUDGET_KEYS: &[&str] = &["commands_per_second"];
-const RELEASE_KEYS: &[&str] = &["enabled"];
 const TRACE_KEYS: &[&str] = &["enabled", "max_commands_per_second"];
 
 /// What the file says.
@@ -59,7 +66,7 @@ pub(super) struct File {
     pub(super) listen: Option<Given<String>>,
     pub(super) data_dir: Option<Given<PathBuf>>,
     pub(super) log_format: Option<Given<LogFormat>>,
-    pub(super) release_enabled: Option<Given<bool>>,
+    pub(super) release: ReleaseTable,
     pub(super) trace_enabled: Option<Given<bool>>,
     pub(super) trace_max_commands_per_second: Option<Given<u64>>,
     pub(super) audit_webhook: Option<Webhook>,
@@ -69,6 +76,8 @@ pub(super) struct File {
     pub(super) access: Option<AccessTable>,
     pub(super) tls: Option<TlsTable>,
     pub(super) roles: Vec<RoleTable>,
+    pub(super) charted: Vec<LockId>,
+    pub(super) otlp: Option<Url>,
 }
 
 /// One `[[source]]`.
@@ -80,6 +89,8 @@ pub(super) struct SourceTable {
     pub(super) kind: Option<Given<String>>,
     pub(super) url: Option<Given<String>>,
     pub(super) urls: Option<Given<Vec<Given<String>>>>,
+    pub(super) release_url: Option<Given<String>>,
+    pub(super) release_urls: Option<Given<Vec<Given<String>>>>,
     pub(super) tls: Option<TlsTable>,
     pub(super) sentinel: Option<SentinelTable>,
     pub(super) patterns: Vec<Given<String>>,
@@ -135,11 +146,9 @@ impl File {
             let one = role::role(table.nested(place, value, "a table begun by `[[role]]`")?, &roles)?;
             roles.push(one);
         }
-        let mut release_enabled = None;
+        let mut release = ReleaseTable::default();
         if let Some((place, value)) = table.take("release") {
-            let mut release = table.nested(place, value, "a table begun by `[release]`")?;
-            release_enabled = release.boolean("enabled")?;
-            release.finish(RELEASE_KEYS)?;
+            release = release::release(table.nested(place, value, "a table begun by `[release]`")?)?;
         }
         let (mut trace_enabled, mut trace_max_commands_per_second) = (None, None);
         if let Some((place, value)) = table.take("trace") {
@@ -158,12 +167,14 @@ impl File {
         }
         let access = access::access(&mut table)?;
         let tls = access::tls(&mut table)?;
+        let charted = operating::metrics(&mut table)?;
+        let otlp = operating::telemetry(&mut table)?;
         let file = File {
             path: path.to_owned(),
             listen: table.string("listen")?,
             data_dir: table.string("data_dir")?.map(|dir| dir.map(PathBuf::from)),
             log_format: table.string("log_format")?.map(log_format).transpose()?,
-            release_enabled,
+            release,
             trace_enabled,
             trace_max_commands_per_second,
             audit_webhook,
@@ -173,6 +184,8 @@ impl File {
             access,
             tls,
             roles,
+            charted,
+            otlp,
         };
         table.finish(KEYS)?;
         Ok(file)
@@ -211,17 +224,16 @@ fn source(mut table: Table<'_, '_>) -> Result<SourceTable, ConfigError> {
     for (place, value) in table.list("patterns", "a list of strings")? {
         patterns.push(table.as_string(place, value)?);
     }
-    let urls_at = table.place_of("urls");
-    let mut urls = Vec::new();
-    for (place, value) in table.list("urls", "a list of strings")? {
-        urls.push(table.as_string(place, value)?);
-    }
+    let (urls_at, release_urls_at) = (table.place_of("urls"), table.place_of("release_urls"));
+    let (urls, release_urls) = (table.strings("urls")?, table.strings("release_urls")?);
     let source = SourceTable {
         place: table.place(),
         name: table.string("name")?,
         kind: table.string("kind")?,
         url: table.string("url")?,
-        urls: urls_at.map(|place| Given::new(urls, place)),
+        urls: urls.zip(urls_at).map(|(urls, place)| Given::new(urls, place)),
+        release_url: table.string("release_url")?,
+        release_urls: release_urls.zip(release_urls_at).map(|(urls, place)| Given::new(urls, place)),
         tls,
         sentinel,
         patterns,
@@ -364,7 +376,7 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    fn boolean(&mut self, key: &str) -> Result<Option<Given<bool>>, ConfigError> {
+    pub(super) fn boolean(&mut self, key: &str) -> Result<Option<Given<bool>>, ConfigError> {
         let Some((place, value)) = self.take(key) else { return Ok(None) };
         match value.into_inner() {
             DeValue::Boolean(value) => Ok(Some(Given::new(value, place))),
@@ -389,8 +401,14 @@ impl<'a, 'i> Table<'a, 'i> {
 
     /// `"90s"`, `"5m"`, `"1h"`, or a whole number of seconds.
     pub(super) fn duration_ms(&mut self, key: &str) -> Result<Option<Given<i64>>, ConfigError> {
-        const EXPECTED: &str = "seconds, or a duration such as `\"90s\"`, `\"5m\"` or `\"1h\"`, from 1 s to 24 h";
+        self.duration_from_ms(key, 1)
+    }
+
+    /// As [`Self::duration_ms`], of at least so many seconds.
+    pub(super) fn duration_from_ms(&mut self, key: &str, least_s: i64) -> Result<Option<Given<i64>>, ConfigError> {
         const DAY_S: i64 = 24 * 60 * 60;
+        let expected =
+            format!("seconds, or a duration such as `\"90s\"`, `\"5m\"` or `\"1h\"`, from {least_s} s to 24 h");
         let Some((place, value)) = self.take(key) else { return Ok(None) };
         let (text, seconds) = match value.into_inner() {
             DeValue::Integer(number) => (number.to_string(), i64::from_str_radix(number.as_str(), number.radix()).ok()),
@@ -405,11 +423,11 @@ impl<'a, 'i> Table<'a, 'i> {
                 let number = digits.trim().parse::<i64>().ok();
                 (text.to_string(), number.zip(unit).and_then(|(number, unit)| number.checked_mul(unit)))
             }
-            other => return Err(mistyped(place, &other, EXPECTED)),
+            other => return Err(mistyped(place, &other, &expected)),
         };
         match seconds {
-            Some(seconds) if (1..=DAY_S).contains(&seconds) => Ok(Some(Given::new(seconds * 1_000, place))),
-            _ => Err(ConfigError::Value { place, value: text, expected: EXPECTED.to_owned() }),
+            Some(seconds) if (least_s..=DAY_S).contains(&seconds) => Ok(Some(Given::new(seconds * 1_000, place))),
+            _ => Err(ConfigError::Value { place, value: text, expected }),
         }
     }
 

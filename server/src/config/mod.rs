@@ -10,6 +10,8 @@ mod file;
 mod format;
 mod history;
 mod listen;
+mod operating;
+mod release;
 mod role;
 mod source;
 #[cfg(test)]
@@ -19,16 +21,19 @@ mod url;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ::url::Url;
 pub use cli::{Command, CommandLine, LogFormat, Settings, without_urls};
 pub use data_dir::default_data_dir;
 pub use error::{ConfigError, Given, Place};
 use file::File;
+use lockkeeper_model::LockId;
 pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
 pub use url::StoreUrl;
 
 use crate::access::Policy;
 use crate::recorder::audit::Webhook;
 use crate::recorder::history::Limits;
+use crate::release::Rules;
 use crate::source::redis::Format;
 use crate::tls::Identity;
 
@@ -51,8 +56,8 @@ pub struct Config {
     /// Flag `--listen`, variable `LOCKKEEPER_LISTEN`, key `listen`. Default: [`DEFAULT_LISTEN`].
     pub listen: SocketAddr,
     /// Flag `--allow-release`, variable `LOCKKEEPER_ALLOW_RELEASE`, key `release.enabled`. Default: off; on in the
-    /// demo, whose locks are invented.
-    pub release_enabled: bool,
+    /// demo, whose locks are invented. The other keys of `[release]` say what is asked of whoever releases.
+    pub release: Rules,
     /// Flag `--allow-trace`, variable `LOCKKEEPER_ALLOW_TRACE`, key `trace.enabled`. Default: off.
     pub trace_enabled: bool,
     /// Key `trace.max_commands_per_second`: no trace begins, or goes on, on a source that is busier than this.
@@ -80,6 +85,11 @@ pub struct Config {
     pub access: crate::access::Settings,
     /// Key `[tls]`: the certificate to serve with. Default: none, and no TLS.
     pub tls: Option<Identity>,
+    /// Key `metrics.locks`: locks that have series of their own among the metrics, in whichever source they are. Default:
+    /// none.
+    pub charted: Vec<LockId>,
+    /// Key `telemetry.otlp`: where traces of requests are sent, without `/v1/traces`. Default: nowhere.
+    pub otlp: Option<Url>,
 }
 
 /// The files of users and of tokens.
@@ -139,7 +149,7 @@ impl Config {
     pub fn for_demo(settings: Settings, log_format: Option<Given<LogFormat>>) -> Result<Config, ConfigError> {
         Ok(Config {
             listen: listen::resolve(settings.listen, false)?,
-            release_enabled: settings.allow_release.is_none_or(|allow| allow.value),
+            release: Rules::with_releasing(settings.allow_release.is_none_or(|allow| allow.value)),
             trace_enabled: settings.allow_trace.is_none_or(|allow| allow.value),
             trace_max_commands_per_second: DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND,
             data_dir: None,
@@ -150,6 +160,8 @@ impl Config {
             formats: Vec::new(),
             access: crate::access::Settings::default(),
             tls: None,
+            charted: Vec::new(),
+            otlp: None,
             policy: Policy::default(),
         })
     }
@@ -174,7 +186,7 @@ impl Config {
         let access = access::settings(file.access, &policy, tls.is_some())?;
         Ok(Config {
             listen: listen::resolve(settings.listen.or(file.listen), access.is_configured())?,
-            release_enabled: settings.allow_release.or(file.release_enabled).is_some_and(|allow| allow.value),
+            release: release::rules(file.release, settings.allow_release, access.knows_people())?,
             trace_enabled: settings.allow_trace.or(file.trace_enabled).is_some_and(|allow| allow.value),
             trace_max_commands_per_second: file
                 .trace_max_commands_per_second
@@ -187,6 +199,8 @@ impl Config {
             formats: file.formats,
             access,
             tls,
+            charted: file.charted,
+            otlp: file.otlp,
             policy,
         })
     }

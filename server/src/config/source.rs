@@ -35,6 +35,9 @@ pub struct SourceConfig {
     pub url: StoreUrl,
     /// Key `urls`, with `kind = "redlock"`: every one of several independent masters. Default: none, it is one store.
     pub masters: Vec<StoreUrl>,
+    /// Key `release_url`, or `release_urls` beside `urls`: a credential for each server that is used for releasing alone.
+    /// Default: none, the one that watches releases as well.
+    pub release_credentials: Vec<Credentials>,
     /// Key `tls`. Default: for `rediss…://` the authorities that the system trusts, and no certificate of our own.
     pub tls: Option<TlsFiles>,
     /// Key `sentinel`. Default: the sentinels want no password.
@@ -62,6 +65,7 @@ impl SourceConfig {
             sentinel_credentials: Credentials::default(),
             url,
             masters: Vec::new(),
+            release_credentials: Vec::new(),
             patterns,
             environment: None,
             commands_per_second: DEFAULT_COMMANDS_PER_SECOND,
@@ -84,12 +88,14 @@ impl SourceConfig {
     /// As the source of several masters wants it; `None` for one store.
     #[must_use]
     pub fn to_redlock(&self, release_enabled: bool, trace_limit: Option<u64>, demo: bool) -> Option<RedlockConfig> {
-        let master = |url: &StoreUrl| {
+        let master = |(place, url): (usize, &StoreUrl)| {
             let tls = self.tls.clone().filter(|_| url.is_tls()).or_else(|| url.is_tls().then(TlsFiles::default));
-            let one = SourceConfig { name: url.derived_name(), url: url.clone(), tls, ..self.clone() };
+            let release_credentials = self.release_credentials.get(place).cloned().into_iter().collect();
+            let one =
+                SourceConfig { name: url.derived_name(), url: url.clone(), tls, release_credentials, ..self.clone() };
             one.to_redis(release_enabled, trace_limit, demo)
         };
-        let masters: Vec<RedisConfig> = self.masters.iter().map(master).collect();
+        let masters: Vec<RedisConfig> = self.masters.iter().enumerate().map(master).collect();
         (!masters.is_empty()).then(|| RedlockConfig { name: self.name.clone(), masters })
     }
 
@@ -100,6 +106,7 @@ impl SourceConfig {
             name: self.name.clone(),
             topology: self.url.topology().clone(),
             credentials: self.url.credentials().clone(),
+            release_credentials: self.release_credentials.first().cloned(),
             sentinel_credentials: self.sentinel_credentials.clone(),
             tls: self.tls.clone(),
             database: self.url.database(),
@@ -197,12 +204,14 @@ fn from_table(table: SourceTable) -> Result<SourceConfig, ConfigError> {
             (first.clone(), masters)
         }
     };
+    let release_credentials = release_credentials(table.release_url, table.release_urls, &url, &masters)?;
     let patterns = table.patterns.iter().map(checked_pattern).collect::<Result<_, _>>()?;
     let defaults = SourceConfig::of_url(url, patterns);
     Ok(SourceConfig {
         name: quorum_name(&masters).unwrap_or(defaults.name),
         tls: table.tls.map(|tls| tls_files(tls, &defaults.url, &masters)).transpose()?.or(defaults.tls),
         masters,
+        release_credentials,
         sentinel_credentials: table
             .sentinel
             .map(|sentinel| sentinel_credentials(sentinel, &defaults.url))
@@ -249,6 +258,61 @@ fn masters(urls: Given<Vec<Given<String>>>) -> Result<Vec<StoreUrl>, ConfigError
         masters.push(url);
     }
     Ok(masters)
+}
+
+/// The credentials for releasing alone, one for each server, in the order of their URLs.
+fn release_credentials(
+    release_url: Option<Given<String>>,
+    release_urls: Option<Given<Vec<Given<String>>>>,
+    url: &StoreUrl,
+    masters: &[StoreUrl],
+) -> Result<Vec<Credentials>, ConfigError> {
+    let is_redlock = !masters.is_empty();
+    match (release_url, release_urls) {
+        (Some(given), _) if is_redlock => {
+            let because = "belongs to `kind = \"redis\"`; a Redlock quorum has `release_urls`";
+            Err(ConfigError::Misplaced { place: given.place, because })
+        }
+        (_, Some(given)) if !is_redlock => {
+            Err(ConfigError::Misplaced { place: given.place, because: "belongs to `kind = \"redlock\"`" })
+        }
+        (_, Some(given)) if given.value.len() != masters.len() => Err(ConfigError::Value {
+            place: given.place,
+            value: match given.value.len() {
+                1 => "1 URL".to_owned(),
+                n => format!("{n} URLs"),
+            },
+            expected: format!("one for each of the {} in `urls`, in the same order", masters.len()),
+        }),
+        (_, Some(given)) => {
+            given.value.iter().zip(masters).map(|(given, master)| release_credential(given, master)).collect()
+        }
+        (Some(given), None) => Ok(vec![release_credential(&given, url)?]),
+        (None, None) => Ok(Vec::new()),
+    }
+}
+
+fn with_database(url: &StoreUrl) -> String {
+    match url.database() {
+        0 => url.to_string(),
+        database => format!("{url}/{database}"),
+    }
+}
+
+/// What is watched and what is released have to be the same, or a comparison would be made with another store.
+fn release_credential(given: &Given<String>, url: &StoreUrl) -> Result<Credentials, ConfigError> {
+    let releasing = StoreUrl::parse(given)?;
+    if !releasing.is_same_store(url) {
+        return Err(ConfigError::Value {
+            place: given.place.clone(),
+            value: with_database(&releasing),
+            expected: format!(
+                "`{}` with another user and password: it must lead to the store that is watched",
+                with_database(url)
+            ),
+        });
+    }
+    Ok(releasing.credentials().clone())
 }
 
 /// The name of a quorum where none was given: the first master's, and how many more there are.

@@ -1,6 +1,7 @@
 //! Configurations as data: what was given on the left, what comes of it or the exact complaint on the right.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lockkeeper_model::FeedKind;
 
@@ -9,6 +10,7 @@ use super::error::{ConfigError, Given, Place};
 use super::file::File;
 use super::{Config, DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS};
 use crate::access::{Person, Right, Via};
+use crate::release::Rules;
 
 fn flag<T>(value: T, name: &'static str) -> Given<T> {
     Given::new(value, Place::Flag(name))
@@ -29,7 +31,7 @@ fn complains(toml: &str, message: &str) {
 fn nothing_given_watches_the_local_redis_read_only_and_listens_on_this_machine() {
     let config = config(Settings::default(), "").unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7420");
-    assert!(!config.release_enabled);
+    assert!(!config.release.enabled);
     assert_eq!((config.trace_limit(), config.trace_max_commands_per_second), (None, 20_000));
     assert_eq!(config.log_format, LogFormat::Text);
     let [source] = config.sources.as_slice() else { panic!("{config:?}") };
@@ -50,6 +52,48 @@ fn several_masters_are_one_source() {
     assert_eq!((redlock.name.as_str(), names), ("a:6379 and 2 more", vec!["a:6379", "b:6379/2", "c:6379"]));
     assert!(redlock.masters.iter().all(|master| master.release_enabled && master.patterns == ["lock:*"]));
     assert!(!format!("{config:?} {redlock:?}").contains("hunter2"));
+}
+
+#[test]
+fn releasing_may_take_a_credential_of_its_own_for_the_same_store() {
+    let source = |more: &str| format!("[[source]]\nurl = 'redis://watch:hunter2@a/2'\n{more}");
+    let config = config(Settings::default(), &source("release_url = 'redis://free:hunter2@a:6379/2'")).unwrap();
+    let redis = config.sources[0].to_redis(true, None, false);
+    assert_eq!(redis.release_credentials.as_ref().unwrap().user.as_deref(), Some("free"));
+    assert_eq!(redis.credentials.user.as_deref(), Some("watch"));
+    assert!(!format!("{config:?} {redis:?}").contains("hunter2"));
+    for elsewhere in ["redis://free:hunter2@b/2", "redis://free:hunter2@a/3", "rediss://free:hunter2@a/2"] {
+        let shown = elsewhere.replace("free:hunter2@", "").replace("/2", ":6379/2").replace("/3", ":6379/3");
+        complains(
+            &source(&format!("release_url = '{elsewhere}'")),
+            &format!(
+                "lockkeeper.toml:3:15: `source.release_url` is `{shown}`, expected `redis://a:6379/2` with another user and \
+                 password: it must lead to the store that is watched"
+            ),
+        );
+    }
+    complains(
+        &source("release_urls = ['redis://free:hunter2@a/2']"),
+        "lockkeeper.toml:3:16: `source.release_urls` belongs to `kind = \"redlock\"`",
+    );
+}
+
+#[test]
+fn each_master_may_take_a_credential_of_its_own_for_releasing() {
+    let quorum = "[[source]]\nkind = 'redlock'\nurls = ['redis://a', 'redis://b', 'redis://c']\n";
+    let text = format!("{quorum}release_urls = ['redis://x:1@a', 'redis://y:2@b', 'redis://z:3@c']");
+    let config = config(Settings::default(), &text).unwrap();
+    let redlock = config.sources[0].to_redlock(true, None, false).unwrap();
+    let users = redlock.masters.iter().map(|master| master.release_credentials.clone().unwrap().user.unwrap());
+    assert_eq!(users.collect::<Vec<_>>(), ["x", "y", "z"]);
+    complains(
+        &format!("{quorum}release_urls = ['redis://x:hunter2@a']"),
+        "lockkeeper.toml:4:16: `source.release_urls` is `1 URL`, expected one for each of the 3 in `urls`, in the same order",
+    );
+    complains(
+        &format!("{quorum}release_url = 'redis://x:hunter2@a'"),
+        "lockkeeper.toml:4:15: `source.release_url` belongs to `kind = \"redis\"`; a Redlock quorum has `release_urls`",
+    );
 }
 
 #[test]
@@ -84,7 +128,7 @@ fn every_key_of_the_file_is_understood() {
     assert_eq!(config.listen.to_string(), "[::1]:7500");
     assert_eq!(config.data_dir, Some(PathBuf::from("/tmp")));
     assert_eq!(config.log_format, LogFormat::Json);
-    assert!(config.release_enabled);
+    assert!(config.release.enabled);
     assert_eq!(config.trace_limit(), Some(7_000));
     let [orders, other] = config.sources.as_slice() else { panic!("{config:?}") };
     assert_eq!(orders.name, "orders");
@@ -114,7 +158,7 @@ fn flags_win_over_the_file() {
     )
     .unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7421");
-    assert!(!config.release_enabled);
+    assert!(!config.release.enabled);
     let named: Vec<_> = config.sources.iter().map(|source| (source.name.as_str(), source.patterns.len())).collect();
     assert_eq!(named, [("a:6379", 1), ("a:6379 (2)", 1)]);
     assert_eq!(config.sources[0].reconcile_ms, DEFAULT_RECONCILE_MS);
@@ -134,12 +178,12 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
         "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
-         access, role, tls, release, trace, audit, history",
+         access, role, tls, release, trace, audit, history, metrics, telemetry",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
-        "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, tls, \
-         sentinel, patterns, environment, budget, feed, reconcile, reports",
+        "lockkeeper.toml:4:1: `source.pattern` is not a key here, expected one of name, kind, url, urls, release_url, \
+         release_urls, tls, sentinel, patterns, environment, budget, feed, reconcile, reports",
     );
     complains(
         "[[source]]\nurl = 'redis://a'\nbudget = { commands = 1 }",
@@ -307,6 +351,34 @@ fn a_wrong_role_is_refused_with_its_place() {
 }
 
 #[test]
+fn the_rules_of_a_release_are_understood_and_checked() {
+    let text =
+        "[release]\nenabled = true\nmax_locks = 5\nattempts_per_minute = 3\ncool_down = 0\nreason_pattern = 'INC-\\d+'";
+    let rules = config(Settings::default(), text).unwrap().release;
+    assert_eq!((rules.max_locks, rules.attempts_per_minute.get(), rules.cool_down), (5, 3, Duration::ZERO));
+    assert_eq!(rules.reason_pattern.unwrap().as_str(), r"INC-\d+");
+    assert_eq!(config(Settings::default(), "").unwrap().release, Rules::default());
+    complains(
+        "[release]\nmax_locks = 101",
+        "lockkeeper.toml:2:13: `release.max_locks` is `101`, expected 1 to 100, which is as many as one ticket can carry",
+    );
+    complains(
+        "[release]\nattempts_per_minute = 0",
+        "lockkeeper.toml:2:23: `release.attempts_per_minute` is `0`, expected a whole number above 0",
+    );
+    complains(
+        "[release]\nenabled = true\nreason_pattern = 'INC-('",
+        "lockkeeper.toml:3:18: `release.reason_pattern` is `INC-(`, expected a regular expression that reasons are to \
+         contain, such as `INC-\\d+` (unclosed group)",
+    );
+    complains(
+        "[release]\ncool_down = '2d'",
+        "lockkeeper.toml:2:13: `release.cool_down` is `2d`, expected seconds, or a duration such as `\"90s\"`, `\"5m\"` or \
+         `\"1h\"`, from 0 s to 24 h",
+    );
+}
+
+#[test]
 fn roles_that_would_keep_nobody_from_anything_are_refused() {
     complains(
         ROLE,
@@ -427,14 +499,14 @@ fn an_address_that_others_can_reach_is_refused_with_a_way_out() {
 #[test]
 fn the_demo_lets_people_release_and_trace_unless_told_otherwise() {
     let demo = Config::for_demo(Settings::default(), None).unwrap();
-    assert!(demo.release_enabled && demo.trace_enabled);
+    assert!(demo.release.enabled && demo.trace_enabled);
     let off = Settings {
         allow_release: Some(flag(false, "--allow-release")),
         allow_trace: Some(flag(false, "--allow-trace")),
         ..Settings::default()
     };
     let off = Config::for_demo(off, None).unwrap();
-    assert!(!off.release_enabled && !off.trace_enabled);
+    assert!(!off.release.enabled && !off.trace_enabled);
 }
 
 #[test]
@@ -483,4 +555,22 @@ fn the_webhooks_secret_is_read_from_its_file_and_never_shown() {
     let config = config(Settings::default(), &text).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert_eq!(config.audit_webhook.unwrap().secret.as_deref(), Some(&b"hunter2 hunter2 hunter2"[..]));
+}
+
+#[test]
+fn what_is_charted_and_where_traces_go_is_checked() {
+    let text = "[metrics]\nlocks = ['lock:a', 'lock:b', 'lock:a']\n[telemetry]\notlp = 'http://127.0.0.1:4318'";
+    let good = config(Settings::default(), text).unwrap();
+    let charted: Vec<&str> = good.charted.iter().map(lockkeeper_model::LockId::as_str).collect();
+    assert_eq!((charted, good.otlp.unwrap().as_str()), (vec!["lock:a", "lock:b"], "http://127.0.0.1:4318/"));
+    let many: Vec<String> = (0..65).map(|n| format!("'{n}'")).collect();
+    for (text, wrong) in [
+        ("[metrics]\nlocks = ['']".to_owned(), "`metrics.locks` is ``, expected the id of a lock"),
+        (format!("[metrics]\nlocks = [{}]", many.join(",")), "`metrics.locks` is `65 locks`, expected at most 64"),
+        ("[telemetry]\notlp = 'http://user:hunter2@h'".to_owned(), "`telemetry.otlp` is not the address"),
+        ("[telemetry]\notlp = 'grpc://h'".to_owned(), "`telemetry.otlp` is not the address"),
+    ] {
+        let said = config(Settings::default(), &text).unwrap_err().to_string();
+        assert!(said.contains(wrong) && !said.contains("hunter2"), "{said}");
+    }
 }

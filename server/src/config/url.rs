@@ -46,6 +46,11 @@ impl Kind {
 }
 
 impl StoreUrl {
+    /// Whether both lead to the same store, as the same user or as another.
+    pub(super) fn is_same_store(&self, other: &StoreUrl) -> bool {
+        self.topology == other.topology && self.tls == other.tls && self.database == other.database
+    }
+
     /// Checks a URL as it was given.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -11,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use lockkeeper_model::Actor;
 
 use super::{ApiError, AppState};
-use crate::access::{Door, Guest, NotBelieved, Person, Reach, Right, Scope, Via};
+use crate::access::{Door, Guest, NotBelieved, Person, Reach, Right, Scope, Tenure, Via};
 
 /// Finds out who asks.
 pub trait Identify: fmt::Debug + Send + Sync {
@@ -61,6 +62,8 @@ pub(super) struct Caller {
     pub(super) scope: Scope,
     /// Where the request came from; `None` where there is no connection, as in a test.
     peer: Option<IpAddr>,
+    /// How long ago they signed in; `None` where they did not, as with a token.
+    pub(super) signed_in: Option<Duration>,
 }
 
 impl FromRequestParts<AppState> for Caller {
@@ -71,8 +74,13 @@ impl FromRequestParts<AppState> for Caller {
             return Ok(known.clone());
         }
         let person = parts.extensions.get::<Person>().cloned().ok_or_else(ApiError::unknown_caller)?;
-        let caller =
-            Caller { scope: state.policy.scope(&person), person, peer: peer(&parts.extensions).map(|peer| peer.ip()) };
+        let person = state.policy.current().of_today(&person);
+        let caller = Caller {
+            scope: state.scope_of(&person),
+            person,
+            peer: peer(&parts.extensions).map(|peer| peer.ip()),
+            signed_in: parts.extensions.get::<Tenure>().and_then(Tenure::signed_in),
+        };
         parts.extensions.insert(caller.clone());
         Ok(caller)
     }
@@ -85,6 +93,17 @@ impl Caller {
         match self.person.via {
             Via::Loopback => Actor::anonymous(address),
             via => Actor { name: self.person.name.to_string(), via: via.word().to_owned(), address },
+        }
+    }
+
+    /// Waits until they may see or do something else than now: what goes on for long must not go on with what was.
+    pub(super) fn outdated(&self, state: &AppState) -> impl Future<Output = ()> + Send + use<> {
+        let (state, person, scope) = (state.clone(), self.person.clone(), self.scope.clone());
+        async move {
+            let mut policy = state.policy.clone();
+            while state.scope_of(&person) == scope {
+                policy.changed().await;
+            }
         }
     }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -6,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::board::BoardClosed;
-use crate::release::Refusal;
+use crate::release::{ApprovalRefusal, Refusal, seconds};
 
 /// Everything that can go wrong at the rim, as `application/problem+json`. What a browser reads here carries neither
 /// addresses nor credentials.
@@ -143,6 +145,45 @@ impl From<QuestionError> for ApiError {
     }
 }
 
+fn approval(refusal: &ApprovalRefusal, detail: String) -> ApiError {
+    let forbidden = |kind: &str, title: &str| ApiError::new(StatusCode::FORBIDDEN, kind, title, detail.clone());
+    let conflict = |kind: &str, title: &str| ApiError::new(StatusCode::CONFLICT, kind, title, detail.clone());
+    match refusal {
+        ApprovalRefusal::Needed(_) => forbidden("approval-needed", "Another person has to approve this").hint(
+            "nothing was tried and the ticket is still good for its minute; send it with your reason to POST \
+             /api/v1/approvals, and preview again when it is approved",
+        ),
+        ApprovalRefusal::NotSignedIn => forbidden("sign-in-needed", "Not for a token")
+            .hint("sign in as a person; a token can neither ask for an approval nor give one"),
+        ApprovalRefusal::StaleSignIn => forbidden("sign-in-needed", "Sign in again")
+            .hint("nothing was tried and the ticket is still good for its minute; a token or a proxy is no sign-in"),
+        ApprovalRefusal::SamePerson => forbidden("same-person", "It takes another person")
+            .hint("somebody else with the right `approve` on every lock of it can decide it"),
+        ApprovalRefusal::Unknown => ApiError::not_found("no-such-approval", "No such approval", detail)
+            .hint("approvals end after ten minutes, when they are used, and when the server starts anew"),
+        ApprovalRefusal::NotNeeded => {
+            conflict("approval-not-needed", "Nobody else is needed").hint("send the ticket to POST /api/v1/releases")
+        }
+        ApprovalRefusal::Decided(_) => {
+            conflict("approval-decided", "It was decided already").hint("nothing was changed")
+        }
+        ApprovalRefusal::TooMany => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many approvals are open", detail)
+                .hint("have some decided first")
+                .retry_after(60)
+        }
+        ApprovalRefusal::NotWritten(_) => {
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "audit", "The audit cannot be written", detail)
+                .hint("nothing was tried, approved or denied; see the server's log")
+        }
+    }
+}
+
+/// Whole seconds after which a wait is over.
+fn whole_seconds(wait: Duration) -> u32 {
+    u32::try_from(seconds(wait)).unwrap_or(u32::MAX)
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
         use crate::release::TicketError;
@@ -155,7 +196,9 @@ impl From<Refusal> for ApiError {
                 ApiError::new(StatusCode::FORBIDDEN, "not-allowed", "Not allowed", detail)
                     .hint("whoever runs this server grants rights to roles: `[[role]]` in lockkeeper.toml")
             }
-            Refusal::Count(_) | Refusal::Twice { .. } | Refusal::Id(_) => ApiError::bad_request("bad-locks", detail),
+            Refusal::Count { .. } | Refusal::Twice { .. } | Refusal::Id(_) => {
+                ApiError::bad_request("bad-locks", detail)
+            }
             Refusal::UnknownSource { name, known } => ApiError::unknown_source(StatusCode::BAD_REQUEST, &name, &known),
             Refusal::Unreadable { .. } => {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "source-down", "The store does not answer", detail)
@@ -172,7 +215,7 @@ impl From<Refusal> for ApiError {
                 error
             }
             Refusal::NotOffered { .. } => {
-                ApiError::new(StatusCode::CONFLICT, "not-offered", "A release is not offered", detail)
+                ApiError::new(StatusCode::CONFLICT, "not-offered", "It is not offered", detail)
                     .hint("nothing was done; the lock's stored form is among its details")
             }
             Refusal::NoEviction { .. } => {
@@ -189,6 +232,36 @@ impl From<Refusal> for ApiError {
                         .hint("nothing was tried and the ticket is still good; try again in a moment");
                 error.0.retry_after_s = Some(2);
                 error
+            }
+            Refusal::ReasonPattern { .. } => {
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-pattern", "The reason lacks something", detail)
+                    .hint("nothing was tried and the ticket is still good; the pattern is a regular expression")
+            }
+            Refusal::DryRunNeeded { .. } => ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "dry-run-needed",
+                "A dry run is needed first",
+                detail,
+            )
+            .hint("nothing was tried; send the same ticket with `dry_run: true`, read the results, then send it again"),
+            Refusal::Approval(refusal) => approval(&refusal, detail),
+            Refusal::TooOften { wait, .. } => {
+                let hint = "nothing was tried and the ticket is still good for its minute";
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too-often", "Too many releases", detail)
+                    .hint(hint)
+                    .retry_after(whole_seconds(wait))
+            }
+            Refusal::CoolingDown { until, .. } => {
+                let wait = Duration::from_millis(until.since(crate::clock::now()).max(0).unsigned_abs());
+                let hint = "nothing was tried; look at who has it now before trying again";
+                ApiError::new(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "cooling-down",
+                    "The lock was released a moment ago",
+                    detail,
+                )
+                .hint(hint)
+                .retry_after(whole_seconds(wait))
             }
             Refusal::Ticket(TicketError::TooLong) => {
                 ApiError::bad_request("bad-locks", detail).hint("preview fewer locks at once")
@@ -213,6 +286,7 @@ impl From<Refusal> for ApiError {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "reason-needed", "A reason is needed", detail)
                     .hint("nothing was tried and the ticket is still good")
             }
+            Refusal::HoldTime { .. } => ApiError::bad_request("bad-hold-time", detail),
             Refusal::Closing(closed) => closed.into(),
         }
     }

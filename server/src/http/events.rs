@@ -66,6 +66,7 @@ pub(super) async fn follow(
     query.finish(PARAMETERS)?;
 
     let slot = state.admit_event_stream()?;
+    let outdated = caller.outdated(&state);
     let filter = EventFilter { reach: reach.clone(), source, lock };
     let stream = replay(state.board.clone(), state.history.clone(), filter, after)
         .await?
@@ -78,6 +79,8 @@ pub(super) async fn follow(
             tokio::select! {
                 () = state.closing.cancelled() => {}
                 () = tenure.over() => {}
+                // A reader resumes by itself, with what it may see now.
+                () = outdated => {}
             }
         });
     Ok(boxed(stream))

@@ -31,6 +31,10 @@ pub(super) struct Readiness {
     /// Why not, for whoever may see everything or looks after the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     recording_because: Option<String>,
+    /// Why the configuration could not be used when it was last read, so that the former one is in force. Only for
+    /// whoever sees everything or looks after the server; null when there is nothing to say.
+    #[schema(required)]
+    configuration: Option<String>,
 }
 
 /// What a source lacks.
@@ -65,10 +69,12 @@ pub(super) async fn ready(
     // Whoever asks is often a program without a name, which wants to know no more than that.
     missing.retain(|missing| caller.as_ref().is_ok_and(|caller| caller.scope.seen().touches(&missing.source)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let (recording, because) = state.history.state();
     let is_insider = |caller: &Caller| caller.scope.sees_all() || caller.scope.may_anywhere(Right::Admin);
-    let recording_because = because.filter(|_| caller.as_ref().is_ok_and(is_insider));
-    (status, Json(Readiness { ready, missing, recording, recording_because }))
+    let is_insider = caller.as_ref().is_ok_and(is_insider);
+    let (recording, because) = state.history.state();
+    let recording_because = because.filter(|_| is_insider);
+    let configuration = state.reloads.borrow().problem.clone().filter(|_| is_insider);
+    (status, Json(Readiness { ready, missing, recording, recording_because, configuration }))
 }
 
 fn missing(status: SourceStatus) -> Option<Missing> {

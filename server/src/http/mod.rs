@@ -4,6 +4,7 @@
 //! before, in `guard`; who asks and what they may see, in `caller`; how it fails is one type, [`ApiError`].
 
 mod app;
+mod approvals;
 mod audit;
 mod caller;
 mod error;

@@ -2,7 +2,8 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::{
-    audit, events, graph, health, history, incidents, locks, metrics, releases, session, sources, stream, traces,
+    approvals, audit, events, graph, health, history, incidents, locks, metrics, releases, session, sources, stream,
+    traces,
 };
 
 /// Where it is. It says what there could be, and nothing of what there is.
@@ -33,6 +34,10 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         incidents::show,
         releases::preview,
         releases::execute,
+        approvals::ask,
+        approvals::list,
+        approvals::show,
+        approvals::decide,
         audit::list,
         traces::run,
         traces::last,

@@ -3,27 +3,34 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use lockkeeper_model::words;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, app, audit, caller, events, graph, guard, health, history, incidents, locks, metrics, oidc,
-    openapi, releases, session, sign_in, sources, stream, traces,
+    ApiError, AppState, app, approvals, audit, caller, events, graph, guard, health, history, incidents, locks,
+    metrics, oidc, openapi, releases, session, sign_in, sources, stream, traces,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
 /// takes longer is stuck, and a person should be told so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What tells one request from all others, in the log, in traces and in the answer.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken over from whoever asks: a proxy's are as long as a UUID or a trace context.
+const MAX_REQUEST_ID_BYTES: usize = 64;
+
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 22] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 24] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -42,6 +49,8 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 22] {
         // What can be done about it
         ("/api/v1/releases/preview", post(releases::preview)),
         ("/api/v1/releases", post(releases::execute)),
+        ("/api/v1/approvals", get(approvals::list).post(approvals::ask)),
+        ("/api/v1/approvals/{id}", get(approvals::show).post(approvals::decide)),
         // What was done and refused
         ("/api/v1/audit", get(audit::list)),
         // What only a trace shows
@@ -85,7 +94,10 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), caller::identify))
         .layer(from_fn_with_state(state.clone(), guard::admit))
         .layer(from_fn(guard::harden))
+        .layer(PropagateRequestIdLayer::x_request_id())
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(map_request(plain_request_id))
         .with_state(state)
 }
 
@@ -134,8 +146,26 @@ pub(super) fn broken(panic: Box<dyn Any + Send>) -> Response {
     ApiError::internal().into_response()
 }
 
+/// Takes away an id that somebody chose and that is no id: it stands in every log line of the request.
+async fn plain_request_id(mut request: Request) -> Request {
+    let is_plain = |id: &HeaderValue| {
+        (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+    };
+    if !request.headers().get(REQUEST_ID).is_some_and(is_plain) {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
+}
+
 /// The path and never the query: people paste tokens into search fields. An answer of 503 is no failure to log: a
 /// source that is down says so itself, once, and not at every probe.
 fn span(request: &Request) -> tracing::Span {
-    tracing::debug_span!("request", http.method = %request.method(), http.path = request.uri().path())
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    tracing::info_span!(
+        "request",
+        request.id = id,
+        http.method = request.method().as_str(),
+        http.path = request.uri().path()
+    )
 }

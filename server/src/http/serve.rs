@@ -6,8 +6,12 @@ use axum::serve::ListenerExt as _;
 
 use super::{AppState, Incoming, router};
 
-/// How long requests under way may take to finish after the server was told to stop.
-pub const DRAIN: Duration = Duration::from_secs(5);
+/// How long streams may take to say goodbye, and requests under way to finish, after the server was told to stop. Together
+/// with what follows less than the five seconds after which people lose patience and programs kill.
+pub const DRAIN: Duration = Duration::from_millis(2_500);
+
+/// How long the last entries of the audit may then take to the disk and to the webhook.
+const LAST_ENTRIES: Duration = Duration::from_secs(1);
 
 /// Serves until `state.closing` is cancelled, then ends the streams and waits for the rest, at most [`DRAIN`].
 ///
@@ -28,11 +32,16 @@ pub async fn serve(listener: impl Into<Incoming>, state: AppState) -> io::Result
         closing.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
-    tokio::select! {
+    let served = tokio::select! {
         served = all => served,
         () = too_long => {
             tracing::warn!(drain_ms = DRAIN.as_millis() as u64, "requests were still under way at the end");
             Ok(())
         }
+    };
+    // Whoever does not read must not keep from the disk what others did.
+    if tokio::time::timeout(LAST_ENTRIES, state.audit.close()).await.is_err() {
+        tracing::warn!("the audit was not finished at the end; what is missing is looked into at the next start");
     }
+    served
 }

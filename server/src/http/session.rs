@@ -89,7 +89,7 @@ pub(super) async fn begin(
 ) -> Result<Response, ApiError> {
     let peer = caller::peer(&extensions);
     let (key, person) = state.door.sign_in(&name, password, &headers, peer).await?;
-    let scope = state.policy.scope(&person);
+    let scope = state.scope_of(&person);
     let body = Json(answer(&state, &person, &scope, Some(state.door.unused_until())));
     Ok(([(SET_COOKIE, state.door.cookie(Some(&key)))], body).into_response())
 }

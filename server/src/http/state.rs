@@ -1,15 +1,18 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use lockkeeper_model::LockId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{ApiError, Identify};
-use crate::access::{Door, Policy};
+use crate::access::{Door, Person, Policy, Scope};
 use crate::board::Board;
 use crate::recorder::audit::Audit;
 use crate::recorder::history::History;
-use crate::release::ReleaseDesk;
+use crate::release::{ReleaseDesk, Rules};
+use crate::reload::LastRead;
+use crate::watched::Watched;
 
 /// Browser tabs on the WebSocket at once: a large team on a bad day, with a bound on what each tab may cost together.
 pub(super) const MAX_VIEWERS: usize = 256;
@@ -38,11 +41,15 @@ pub struct AppState {
     /// Ends every stream: they never finish by themselves.
     pub closing: CancellationToken,
     /// Who may see and do what.
-    pub policy: Arc<Policy>,
+    pub policy: Watched<Policy>,
     /// Finds out who asks.
     pub identify: Arc<dyn Identify>,
     /// Signs people in and out.
     pub door: Arc<Door>,
+    /// The locks that have series of their own among the metrics.
+    pub charted: Arc<[LockId]>,
+    /// What came of reading the configuration last.
+    pub reloads: watch::Receiver<LastRead>,
     viewers: Slots,
     event_streams: Slots,
     exports: Slots,
@@ -55,23 +62,25 @@ impl AppState {
     pub fn new(
         board: Board,
         audit: Audit,
-        release_enabled: bool,
+        release: Rules,
         trace_enabled: bool,
         listen: SocketAddr,
         closing: CancellationToken,
     ) -> AppState {
         let door = Arc::new(Door::open());
         AppState {
-            desk: Arc::new(ReleaseDesk::new(board.clone(), release_enabled, audit.clone())),
+            desk: Arc::new(ReleaseDesk::new(board.clone(), release, audit.clone())),
             board,
             audit,
             history: History::not_kept("nothing is written down"),
             trace_enabled,
             listen,
             closing,
-            policy: Arc::default(),
+            policy: Watched::fixed(Policy::default()),
             identify: door.clone(),
             door,
+            charted: Arc::default(),
+            reloads: watch::channel(LastRead::at_start()).1,
             viewers: Slots::new("viewers", MAX_VIEWERS),
             event_streams: Slots::new("event streams", MAX_EVENT_STREAMS),
             exports: Slots::new("exports", MAX_EXPORTS),
@@ -80,7 +89,7 @@ impl AppState {
 
     /// The same server, which lets in whom this door lets in, and lets them do what the policy says.
     #[must_use]
-    pub fn behind(self, door: Arc<Door>, policy: Arc<Policy>) -> AppState {
+    pub fn behind(self, door: Arc<Door>, policy: Watched<Policy>) -> AppState {
         AppState { identify: door.clone(), door, policy, ..self }
     }
 
@@ -88,6 +97,18 @@ impl AppState {
     #[must_use]
     pub fn remembering(self, history: History) -> AppState {
         AppState { history, ..self }
+    }
+
+    /// The same server, which charts these locks one by one and says what came of reading its configuration.
+    #[must_use]
+    pub fn telling(self, charted: Arc<[LockId]>, reloads: watch::Receiver<LastRead>) -> AppState {
+        AppState { charted, reloads, ..self }
+    }
+
+    /// What of everything this person may see and do, as roles are now.
+    pub(super) fn scope_of(&self, person: &Person) -> Scope {
+        let policy = self.policy.current();
+        policy.scope(&policy.of_today(person))
     }
 
     /// Room for one more browser tab.
@@ -111,7 +132,6 @@ impl AppState {
         self.viewers.all_free().await;
         self.event_streams.all_free().await;
         self.desk.settled().await;
-        self.audit.close().await;
     }
 
     /// Browser tabs and event streams that are open.

@@ -23,6 +23,9 @@ use crate::board::Viewer;
 /// does not.
 const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// …and how long the goodbye may take, once the server is on its way out.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How often the other end is asked for a sign of life.
 const PING_EVERY: Duration = Duration::from_secs(15);
 
@@ -63,11 +66,12 @@ pub(super) async fn open(
         )
     })?;
     let slot = state.admit_viewer()?;
+    let outdated = caller.outdated(&state);
     let viewer = state.board.connect(caller.scope).await?;
     let upgrade = upgrade.max_message_size(MAX_TRANSPORT_BYTES).max_frame_size(MAX_TRANSPORT_BYTES);
     Ok(upgrade.on_upgrade(async move |socket| {
         let _slot = slot;
-        Link::new(socket, viewer, tenure).run(state.closing).await;
+        Link::new(socket, viewer, tenure, state.closing).run(outdated).await;
     }))
 }
 
@@ -89,6 +93,7 @@ enum Wake {
     Ping,
     Closing,
     SignedOut,
+    Outdated,
 }
 
 /// One viewer's connection.
@@ -96,6 +101,7 @@ struct Link {
     socket: WebSocket,
     viewer: Viewer,
     tenure: Tenure,
+    closing: CancellationToken,
     heard_at: Instant,
     second: Instant,
     messages_this_second: u32,
@@ -103,29 +109,32 @@ struct Link {
 }
 
 impl Link {
-    fn new(socket: WebSocket, viewer: Viewer, tenure: Tenure) -> Link {
+    fn new(socket: WebSocket, viewer: Viewer, tenure: Tenure, closing: CancellationToken) -> Link {
         let now = Instant::now();
-        Link { socket, viewer, tenure, heard_at: now, second: now, messages_this_second: 0, refusals: 0 }
+        Link { socket, viewer, tenure, closing, heard_at: now, second: now, messages_this_second: 0, refusals: 0 }
     }
 
-    async fn run(mut self, closing: CancellationToken) {
-        if let Ok(Goodbye { code, reason }) = self.serve(&closing).await {
+    async fn run(mut self, outdated: impl Future<Output = ()>) {
+        if let Ok(Goodbye { code, reason }) = self.serve(outdated).await {
             let goodbye = Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }));
             // The other end may be gone by now, which is as good.
             let _ = self.send(goodbye).await;
         }
     }
 
-    async fn serve(&mut self, closing: &CancellationToken) -> Result<Goodbye, Lost> {
+    async fn serve(&mut self, outdated: impl Future<Output = ()>) -> Result<Goodbye, Lost> {
+        let closing = self.closing.clone();
+        let mut outdated = std::pin::pin!(outdated);
         let mut pings = interval_at(Instant::now() + PING_EVERY, PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut over = std::pin::pin!(self.tenure.clone().over());
         loop {
             let wake = tokio::select! {
-                // Both before frames: nothing more is shown to whoever may not see it any more.
+                // These before frames: nothing more is shown to whoever may not see it any more.
                 biased;
                 () = closing.cancelled() => Wake::Closing,
                 () = &mut over => Wake::SignedOut,
+                () = &mut outdated => Wake::Outdated,
                 frame = self.viewer.frames.recv() => Wake::Frame(frame),
                 said = self.socket.recv() => Wake::Said(said),
                 _ = pings.tick() => Wake::Ping,
@@ -133,6 +142,8 @@ impl Link {
             let goodbye = match wake {
                 Wake::Closing | Wake::Frame(None) => Some(closing_down()),
                 Wake::SignedOut => Some(Goodbye { code: close_code::POLICY, reason: "signed out" }),
+                // Whoever comes again is shown what they may see now.
+                Wake::Outdated => Some(Goodbye { code: close_code::RESTART, reason: "your rights have changed" }),
                 Wake::Frame(Some(frame)) => {
                     let text = Utf8Bytes::try_from(frame).map_err(|_| Lost)?;
                     self.send(Message::Text(text)).await?;
@@ -195,9 +206,17 @@ impl Link {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Lost> {
-        match timeout(SEND_TIMEOUT, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Lost),
+        let closing = self.closing.clone();
+        let soon = async {
+            closing.cancelled().await;
+            tokio::time::sleep(GOODBYE_TIMEOUT).await;
+        };
+        tokio::select! {
+            sent = timeout(SEND_TIMEOUT, self.socket.send(message)) => match sent {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(Lost),
+            },
+            () = soon => Err(Lost),
         }
     }
 }

@@ -109,6 +109,12 @@ impl Registry {
             ),
             None => (false, None),
         };
+        // Nobody took it: it was given.
+        let is_put_back = ended.is_some_and(|slot| {
+            let given = self.records[slot as usize].rare.as_mut().and_then(|rare| rare.putting_back.take());
+            given.is_some_and(|token| form.holds.iter().any(|hold| hold.token == token))
+        });
+        let came_back = came_back && !is_put_back;
         let lapsed = ended.and_then(|slot| self.records[slot as usize].end()).is_some_and(|end| {
             end.transition == TransitionKind::Expired
                 && at.0 - end.at <= AT_ONCE_MS
@@ -197,7 +203,9 @@ impl Registry {
             self.token_came(slot, &hold.token, out);
         }
         if observed && has_owner {
-            let cause = if came_back {
+            let cause = if is_put_back {
+                Cause::PutBack
+            } else if came_back {
                 Cause::CameBack
             } else if scan {
                 Cause::FoundByScan
@@ -227,6 +235,7 @@ impl Registry {
         let names_nobody = form.state == LockState::UnknownHolder;
         let waited_before = record.followed() > 0;
         let (stood, stands) = (record.standing(), form.standing());
+        let traits_before = record.recognition.traits;
         record.recognition = form.recognition;
         record.mode = form.mode;
         record.state = form.state;
@@ -331,6 +340,9 @@ impl Registry {
             }
         }
         let mut came_back = false;
+        // A queue may stand where nobody holds the lock: then it is not a new one that appears.
+        let given = self.records[slot as usize].rare.as_mut().filter(|_| !came.is_empty());
+        let given = given.and_then(|rare| rare.putting_back.take());
         for new in &came {
             let since = Since {
                 basis: if complete { Basis::Observed } else { Basis::FirstSeen },
@@ -346,6 +358,7 @@ impl Registry {
             let back = !names_nobody && left.iter().any(|old| forced(old) && old.token == new.token);
             came_back |= back;
             let cause = match complete {
+                _ if given.as_ref() == Some(&new.token) => Cause::PutBack,
                 _ if back => Cause::CameBack,
                 true if !one_each => Cause::Seen,
                 true => Cause::BetweenLooks,
@@ -366,7 +379,7 @@ impl Registry {
         }
         let hands_changed = !left.is_empty() || !came.is_empty();
         for old in &left {
-            self.token_left(slot, &old.token);
+            self.token_left(slot, &old.token, traits_before);
         }
         let record = &mut self.records[slot as usize];
         let had_expiry = before.iter().any(|hold| hold.expires != NEVER);

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::history::Cause;
 use super::record::{End, NEVER, Record, Slot, width};
 use super::{Changes, Registry};
-use crate::source::{DialectTraits, Hint, Recognition, Sight, SourceId};
+use crate::source::{Among, DialectTraits, Hint, Recognition, Sight, SourceId};
 
 impl Registry {
     /// A lock that was known and is not there.
@@ -28,12 +28,13 @@ impl Registry {
         let holds = std::mem::take(&mut record.holds);
         // What is left over of a lock ends no hold when it goes.
         let had_owner = std::mem::take(&mut record.has_owner);
+        let traits = record.recognition.traits;
         record.there = false;
         record.extra = None;
         let released_here = record.rare.as_mut().and_then(|rare| rare.releasing.take()).filter(|release| release.freed);
         self.remember_beginning(slot, &holds);
         for hold in &holds {
-            self.token_left(slot, &hold.token);
+            self.token_left(slot, &hold.token, traits);
         }
         let mut last: Option<(End, Cause)> = None;
         for hold in &holds {
@@ -80,11 +81,26 @@ impl Registry {
 
     /// What was shown as a lock is a part of another one: it is not shown any more, and nothing happened.
     pub(super) fn withdraw(&mut self, slot: Slot, sight: &Sight, out: &mut Changes) {
+        self.withdraw_at(slot, sight.asked_at, sight.read_at, out);
+    }
+
+    /// By other rules these may be no locks: they are not shown any more, and nothing happened.
+    pub(super) fn withdraw_all(&mut self, source: SourceId, at: Time, among: &Among, out: &mut Changes) {
+        let is_one = |record: &Record| record.source == source && !record.is_ended() && among.has(&record.key);
+        let slots: Vec<Slot> =
+            self.records.iter().filter(|(_, record)| is_one(record)).map(|(slot, _)| slot as Slot).collect();
+        for slot in slots {
+            self.withdraw_at(slot, at, at, out);
+        }
+    }
+
+    fn withdraw_at(&mut self, slot: Slot, asked_at: Time, read_at: Time, out: &mut Changes) {
         let record = &mut self.records[slot as usize];
-        record.read(sight.asked_at, sight.read_at);
+        record.read(asked_at, read_at);
         if record.is_ended() {
             return;
         }
+        let traits = record.recognition.traits;
         record.there = false;
         record.extra = None;
         record.waiters = 0;
@@ -96,9 +112,9 @@ impl Registry {
         let (source, times) = (record.source, record.times_ended);
         let holds = std::mem::take(&mut record.holds);
         for hold in &holds {
-            self.token_left(slot, &hold.token);
+            self.token_left(slot, &hold.token, traits);
         }
-        self.ended.push_back((sight.read_at.0, slot, times));
+        self.ended.push_back((read_at.0, slot, times));
         self.known_mut(source).locks -= 1;
         out.dirty.push(slot);
     }

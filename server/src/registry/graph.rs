@@ -50,7 +50,7 @@ pub struct Place {
 
 /// What makes two places those of one party.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Key {
+pub(super) enum Key {
     Client(String, String),
     Thread(String, u32, String),
     Process(String, u32),
@@ -58,7 +58,7 @@ enum Key {
 
 impl Key {
     /// The most particular thing that is known; places of which not the same is known are never linked.
-    fn of(identity: &Identity) -> Option<Key> {
+    pub(super) fn of(identity: &Identity) -> Option<Key> {
         match (&identity.instance, &identity.thread, &identity.host, identity.pid) {
             // The thread is counted by the instance here, not by the process.
             (Some(instance), Some(thread), ..) => Some(Key::Client(instance.clone(), thread.clone())),

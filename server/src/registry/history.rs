@@ -37,6 +37,8 @@ pub enum Cause {
     Release,
     /// The token that was released is back.
     CameBack,
+    /// Given back from here to the holder from whom it was released.
+    PutBack,
     /// Found by a scan.
     FoundByScan,
     /// It happened while the link was lost.

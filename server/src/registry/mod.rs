@@ -8,7 +8,7 @@
 //!   was at some moment.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
 //! - [`reported`]: what clients say of themselves. [`sampled`]: what traces showed. [`graph`]: who waits for whom.
-//! - [`flags`]: what is dangerous, and what to do about it.
+//! - [`flags`]: what is dangerous, and what to do about it. [`others`]: what else a holder has.
 //! - [`show`]: a record in the words of the contract and of the app. [`story`]: what happened to it.
 
 mod clients;
@@ -19,6 +19,7 @@ mod gone;
 pub mod graph;
 mod history;
 mod hold;
+mod others;
 pub mod past;
 mod record;
 mod reported;
@@ -35,15 +36,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashTable};
-use lockkeeper_model::Time;
+use lockkeeper_model::{Connection, Identity, Time};
 use slab::Slab;
 
 pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent, Stood};
+pub use others::Whose;
 use record::{Failover, Releasing, UNCOUNTED};
 pub use record::{Hold, Record, Slot};
 pub(crate) use story::event;
 
-use crate::source::{Among, Report, SourceId, WaitersSeen};
+use crate::source::{Among, DialectTraits, Report, SourceId, WaitersSeen};
 
 /// Ended locks whose history is kept. A person looks back at minutes, not at weeks; this is some megabytes.
 const MAX_ENDED: usize = 20_000;
@@ -210,6 +212,7 @@ impl Registry {
                 self.roll(source, at, out);
             }
             Report::Clients { clients, at } => out.repaint |= self.known_mut(source).clients.saw(clients, at),
+            Report::Withdrawn { at, among } => self.withdraw_all(source, at, &among, out),
             Report::FailedOver { at, copied, among } => self.failed_over(source, Failover { at, copied }, &among, out),
         }
     }
@@ -238,6 +241,41 @@ impl Registry {
             }
             out.look.push((source, Bytes::copy_from_slice(key)));
         }
+    }
+
+    /// A lock that was released from here is about to be given back to this holder: that it has it again will not mean
+    /// that its client took it again. `None`: it was not given back after all.
+    pub fn putting_back(&mut self, source: SourceId, key: &[u8], token: Option<&[u8]>) {
+        if let Some(slot) = self.find(source, key) {
+            let rare = self.records[slot as usize].rare.get_or_insert_default();
+            rare.putting_back = token.map(Into::into);
+        }
+    }
+
+    /// The fencing counter of the hold with this token was raised to this value: its holder's own number is lower.
+    pub fn raised(&mut self, source: SourceId, key: &[u8], token: &[u8], value: &str, out: &mut Changes) {
+        let Some(slot) = self.find(source, key) else { return };
+        let record = &mut self.records[slot as usize];
+        if let Some(hold) = record.holds.iter().find(|hold| *hold.token == *token) {
+            let raised = (hold.generation, value.into());
+            record.rare.get_or_insert_default().raised = Some(raised);
+            // The counter is another key, which may not be watched.
+            out.look.push((source, Bytes::copy_from_slice(key)));
+            out.dirty.push(slot);
+        }
+    }
+
+    /// The connection of one who held a lock since this moment, where its token or its identity is the name of one.
+    #[must_use]
+    pub fn connection_of(
+        &self,
+        source: SourceId,
+        token: &[u8],
+        identity: &Identity,
+        held_since: Time,
+    ) -> Option<Connection> {
+        let (connection, _) = self.known(source).clients.of(token, identity, held_since.0)?;
+        Some(connection)
     }
 
     /// Locks whose lease is over at `now` and must be looked at; and forgets what ended long ago.
@@ -425,14 +463,13 @@ impl Registry {
         }
     }
 
-    /// A token is not in this lock any more.
-    fn token_left(&mut self, slot: Slot, token: &[u8]) {
-        let record = &self.records[slot as usize];
-        let traits = record.recognition.traits;
+    /// A token is not in this lock any more, where it stood in a lock of these traits.
+    fn token_left(&mut self, slot: Slot, token: &[u8], traits: &'static DialectTraits) {
         if traits.token_is_one_use && !traits.may_span_keys {
             return;
         }
-        let hash = self.token_hash(record.source, token);
+        let source = self.records[slot as usize].source;
+        let hash = self.token_hash(source, token);
         if let Some(stand) = self.tokens.get_mut(&hash) {
             stand.locks -= 1;
             if stand.locks == 0 {

@@ -78,6 +78,10 @@ pub(super) struct Rare {
     pub(super) releasing: Option<Releasing>,
     /// The attempt in the audit that freed a hold of it last.
     pub(super) forced_by: Option<u64>,
+    /// A hold by its generation, and what its fencing counter was raised to from here.
+    pub(super) raised: Option<(u64, Box<str>)>,
+    /// The holder to whom it is being given back from here.
+    pub(super) putting_back: Option<Box<[u8]>>,
     /// Its transitions.
     pub(super) history: Ring,
     /// How often its lease ran out and another took it at once, in a row.
@@ -389,6 +393,12 @@ impl Record {
     /// When a beat of its renewals is missed, unless it comes before.
     pub(super) fn beat_due(&self) -> Option<i64> {
         self.holds.iter().filter_map(Hold::beat_due).min()
+    }
+
+    /// A holder that renewed regularly has missed a beat.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Contention over the last minutes, if there was any.

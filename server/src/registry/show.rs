@@ -13,7 +13,8 @@ use lockkeeper_model::{
 use super::Registry;
 use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED, waiter_generation};
 use super::reported::{self, Waiting};
-use crate::source::{ClientSeen, Queued, ReleaseOrder, Surroundings, Target};
+use crate::source::operator_hold::OperatorHold;
+use crate::source::{Act, ClientSeen, Queued, ReleaseOrder, Surroundings};
 
 /// Reported waiters of one lock that are listed, the longest waiting first; their number is told in any case.
 const MAX_LISTED: usize = 100;
@@ -94,7 +95,7 @@ impl Registry {
                 stamp: hold.extra.as_ref().and_then(|extra| extra.stamp.clone()),
                 fencing: hold.extra.as_ref().and_then(|extra| extra.fencing.clone()).filter(|_| !token_is_one_use),
                 expires_not_after: (hold.expires != NEVER).then_some(Time(hold.expires)),
-                target: Target::Holder,
+                act: Act::Release,
             })
             .collect()
     }
@@ -140,7 +141,7 @@ impl Registry {
             expires_not_after: ends,
             stamp: None,
             fencing: None,
-            target: Target::Waiter,
+            act: Act::Evict,
         };
         Some((holder, order))
     }
@@ -252,17 +253,21 @@ impl Registry {
         };
         renewals.missed = missed_beats(&renewals, now);
         let connection = self.connection(record, hold);
-        let (verdict, mut evidence) = judge(
-            &Signs {
-                renewals,
-                lease_ms: Some(i64::from(hold.lease_ms)).filter(|&ms| ms > 0),
-                expires_at: Some(hold.expires).filter(|&at| at != NEVER).map(Time),
-                watched_since: Some(Time(hold.since)),
-                connection: connection.as_ref().map(|(connection, _)| connection.clone()),
-            },
-            now,
-        );
         let (mut identity, said) = self.identity(record, hold);
+        let (verdict, mut evidence) = match OperatorHold::of(&hold.token).filter(|_| identity.operator.is_some()) {
+            // No program is behind it that could be alive.
+            Some(operator) => (Verdict::Unknown, vec![operator.sentence()]),
+            None => judge(
+                &Signs {
+                    renewals,
+                    lease_ms: Some(i64::from(hold.lease_ms)).filter(|&ms| ms > 0),
+                    expires_at: Some(hold.expires).filter(|&at| at != NEVER).map(Time),
+                    watched_since: Some(Time(hold.since)),
+                    connection: connection.as_ref().map(|(connection, _)| connection.clone()),
+                },
+                now,
+            ),
+        };
         if let Some((connection, client)) = &connection {
             identity.client_name = Some(connection.name.clone());
             if let Some(client) = client {
@@ -288,11 +293,12 @@ impl Registry {
             held_since: since(hold),
             lease: lease(hold.expires, now),
             renewals,
-            fencing_token: hold
-                .extra
-                .as_ref()
-                .and_then(|extra| extra.fencing.as_ref())
-                .map(|value| FencingToken { kind: "counter".to_owned(), value: value.to_string() }),
+            fencing_token: hold.extra.as_ref().and_then(|extra| extra.fencing.as_ref()).map(|value| {
+                let raised = record.rare.as_ref().and_then(|rare| rare.raised.as_ref());
+                let is_raised = raised.is_some_and(|(of, to)| *of == hold.generation && to == value);
+                let kind = if is_raised { "raised" } else { "counter" };
+                FencingToken { kind: kind.to_owned(), value: value.to_string() }
+            }),
             connection: connection.map(|(connection, _)| connection),
             verdict,
             evidence,
@@ -408,7 +414,7 @@ fn mode(record: &Record, hold: &Hold) -> Mode {
 }
 
 /// Who a holder is: what its token says, and what is stored beside it.
-fn identity(record: &Record, hold: &Hold) -> Identity {
+pub(super) fn identity(record: &Record, hold: &Hold) -> Identity {
     let extra = hold.extra.as_deref();
     let said = extra
         .and_then(|extra| extra.identity.clone())
@@ -492,6 +498,7 @@ fn stored(record: &Record) -> Stored {
 /// An identity in a few words for a table cell.
 pub(super) fn who(identity: &Identity) -> Option<String> {
     let parts = [
+        identity.operator.as_ref().map(|person| format!("{person}, through Lockkeeper")),
         identity.client_name.clone(),
         identity.host.clone(),
         identity.pid.map(|pid| format!("pid {pid}")),

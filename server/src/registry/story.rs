@@ -135,6 +135,9 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
         Cause::CameBack => {
             ("came_back", Some("the token that was released is back: its owner took the lock again".to_owned()))
         }
+        Cause::PutBack => {
+            ("put_back", Some(format!("given back from Lockkeeper to the holder from whom it was released{after}")))
+        }
         Cause::FoundByScan => ("scan", Some("found by a scan, not as it happened".to_owned())),
         Cause::Unwatched => ("unwatched", Some("it happened while changes were not watched".to_owned())),
         Cause::MaybeNotCopied => (

@@ -7,7 +7,8 @@ use lockkeeper_model::{Certainty, Flag, LockState, Mode, Time};
 use proptest::prelude::*;
 use smallvec::smallvec;
 
-use super::{Changes, Registry};
+use super::{Changes, Registry, Whose};
+use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::source::{
     Among, Copied, DialectTraits, Form, Hint, Hold, HoldExtra, Recognition, Report, Seen, Sight, SourceId, Surroundings,
 };
@@ -137,7 +138,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Plays a story and compares what was concluded. Words: `take K T ms|ever`, `renew K ms`, `enter K`, `del K`, `wait
-/// ms`; `notice K`, `notice K new|deleted|expired|evicted`, `scan`, `gap`, `tick`, `releasing K T`, `released K yes|no`.
+/// ms`; `notice K`, `notice K new|deleted|expired|evicted`, `scan`, `gap`, `tick`, `releasing K T`, `released K yes|no`, `putting K T`, `putting K`.
 #[track_caller]
 fn check(story: &str, expected: &[&str]) {
     let mut world = World::new();
@@ -169,6 +170,10 @@ fn check(story: &str, expected: &[&str]) {
                 world.registry.released(SOURCE, key.as_bytes(), freed, Time(world.now), &mut world.changes);
                 world.look();
             }
+            ["putting", key, token] => {
+                world.registry.putting_back(SOURCE, key.as_bytes(), Some(token.as_bytes()));
+            }
+            ["putting", key] => world.registry.putting_back(SOURCE, key.as_bytes(), None),
             other => panic!("unknown step {other:?}"),
         }
     }
@@ -258,6 +263,53 @@ fn an_end_after_a_release_from_here_is_attributed_and_a_returning_token_is_named
 }
 
 #[test]
+fn a_token_that_was_given_back_did_not_come_back() {
+    check(
+        "scan; take a w1 9000; notice a; wait 5; releasing a w1; del a; notice a; released a yes; wait 50; putting a w1; take a w1 9000; notice a",
+        &["acquired a w1 (seen)", "forced a w1 (release)", "acquired a w1 after w1 (put_back)"],
+    );
+    check(
+        "scan; take a w1 9000; notice a; wait 5; releasing a w1; del a; notice a; released a yes; putting a w1; putting a; wait 50; take a w1 9000; notice a",
+        &["acquired a w1 (seen)", "forced a w1 (release)", "acquired a w1 after w1 (came_back)"],
+    );
+}
+
+#[test]
+fn what_else_a_holder_has_is_counted_within_the_reach() {
+    let mut world = World::new();
+    for (key, token) in [("a", "w1"), ("b", "w1"), ("c", "w2"), ("d", "1"), ("e", "w1")] {
+        world.take(key, token, None);
+    }
+    world.scan();
+    let others = |key: &'static str, token: &'static str, reach: &Reach| {
+        let (key, token) = (Bytes::from_static(key.as_bytes()), Bytes::from_static(token.as_bytes()));
+        let whose = Whose { source: SOURCE, key, token, identity: lockkeeper_model::Identity::NOBODY };
+        let found = world.registry.others(&[whose], reach).remove(0);
+        let mut names: Vec<String> = found.list.iter().map(|id| id.as_str().to_owned()).collect();
+        names.sort();
+        (found.count, found.complete, names)
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(others("a", "w1", &Reach::ALL), (2, true, names(&["b", "e"])));
+    assert_eq!(others("c", "w2", &Reach::ALL), (0, true, names(&[])));
+    assert_eq!(others("x", "1", &Reach::ALL), (0, true, names(&[])), "equal values that name nobody");
+    let part = Policy::new(vec![Role {
+        name: "part".into(),
+        groups: Vec::new(),
+        grant: Grant::new([Right::View], &[], &["b".to_owned()]),
+    }]);
+    let viewer = Person {
+        name: "alice".into(),
+        via: Via::Password,
+        roles: vec!["part".into()],
+        membership: crate::access::Membership::Named,
+        only: None,
+        session: None,
+    };
+    assert_eq!(others("a", "w1", part.scope(&viewer).seen()), (1, true, names(&["b"])));
+}
+
+#[test]
 fn a_release_from_here_is_attributed_even_when_another_took_the_lock_before_it_was_looked_at() {
     check(
         "scan; take a w1 9000; notice a; wait 5; releasing a w1; del a; take a w2 9000; notice a; released a yes",
@@ -323,6 +375,22 @@ fn a_gap_in_the_middle_of_a_scan_is_not_closed_by_its_end() {
     assert!(lock.flags.contains(&Flag::Stale), "{:?}", lock.flags);
     world.scan();
     assert_eq!(world.events, ["gap *  (gap)", "lost a w1 (unwatched)"]);
+}
+
+#[test]
+fn what_other_rules_decide_otherwise_is_not_shown_and_nothing_is_said_to_have_happened() {
+    let mut world = World::new();
+    world.take("a", "A", None);
+    world.take("b", "B", None);
+    world.scan();
+    world.apply(Report::Gap { at: Time(world.now), because: "other rules".to_owned() });
+    world.now += 1;
+    world.apply(Report::Withdrawn { at: Time(world.now), among: Among::those(|id| id == b"b") });
+    assert_eq!(world.held(), [("a".to_owned(), "A".to_owned())]);
+    world.now += 1;
+    world.scan();
+    assert_eq!(world.held().len(), 2);
+    assert_eq!(world.events, ["gap *  (gap)"]);
 }
 
 /// The locks that are marked after a failover, and what is said of that.

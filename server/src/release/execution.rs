@@ -6,47 +6,49 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
 use lockkeeper_model::{
-    Action, Actor, After, AfterState, Holder, Lock, LockId, LockState, Mode, NodeRelease, Outcome, ReleaseAnswer,
-    ReleaseRequest, ReleaseResult, TransitionKind, words,
+    Action, Actor, After, AfterState, Holder, Lock, LockId, LockState, NodeRelease, Outcome, ReleaseAnswer,
+    ReleaseRequest, ReleaseResult, Time, TransitionKind, words,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
+use super::afterwards::Ended;
+use super::compare::{Different, MOVED, compare, whose_now};
+use super::former::Former;
+use super::reason::check_reason;
 use super::record::Asked;
-use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, TicketError, named, policy, resume};
+use super::ticket::{BoundHold, Permission};
+use super::{Refusal, ReleaseDesk, TicketError, actions, named, policy, resume};
 use crate::access::{Reach, Right, Scope};
-use crate::board::{BoardClosed, EventFilter, Held, Subscription};
+use crate::board::{BoardClosed, EventFilter, Subscription};
 use crate::clock;
 use crate::recorder::audit::Attempt;
-use crate::source::{ReleaseOrder, ReleaseReply, SourceHandle};
+use crate::source::{ReleaseReply, SourceHandle};
 
 /// How long a freed lock is watched before the answer. Clients that poll for a lock do so every tenth of a second to
 /// every second, and a person waits for this answer; the page goes on watching afterwards.
-const AFTER_WATCH: Duration = Duration::from_millis(1_500);
+pub(super) const AFTER_WATCH: Duration = Duration::from_millis(1_500);
 
 /// How long the store may take to answer an attempt before its outcome is called unknown.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Locks of one request that are freed at the same time: a hundred are done in ten seconds, most of them waiting for
-/// what comes after.
-const LOCKS_AT_ONCE: usize = 16;
-
 /// Said of an end that is not on the disk.
 const NOT_WRITTEN: &str = "; this could not be written into the audit yet, only that it was attempted";
 
-/// The lock is not what the ticket is bound to any more.
-struct Different {
-    outcome: Outcome,
-    detail: String,
-    holder_now: Option<Holder>,
+/// What came of one attempt.
+struct Tried {
+    result: ReleaseResult,
+    /// The hold that ended with it, if one did: it is watched further.
+    ended: Option<Ended>,
 }
 
 impl ReleaseDesk {
     /// Carries out what was previewed. It goes to its end even when the asker leaves.
     ///
     /// A mistyped confirmation or a missing reason does not use the ticket up; an attempt does, whatever comes of it.
+    /// `signed_in` is how long ago the asker showed who they are; `None`: they did not sign in.
     ///
     /// # Errors
     /// When the ticket, the confirmation or the reason is not accepted. Then nothing was tried.
@@ -55,8 +57,9 @@ impl ReleaseDesk {
         actor: &Actor,
         request: &ReleaseRequest,
         scope: &Scope,
+        signed_in: Option<Duration>,
     ) -> Result<ReleaseAnswer, Refusal> {
-        let answer = self.carry_out(actor, request, scope).await;
+        let answer = self.carry_out(actor, request, scope, signed_in).await;
         if let Err(refusal) = &answer {
             self.record_refused_release(actor, request, refusal).await;
         }
@@ -68,51 +71,103 @@ impl ReleaseDesk {
         actor: &Actor,
         request: &ReleaseRequest,
         scope: &Scope,
+        signed_in: Option<Duration>,
     ) -> Result<ReleaseAnswer, Refusal> {
-        if !self.enabled {
+        let permission = self.permitted(actor, &request.ticket, scope)?;
+        if request.dry_run {
+            self.check_cool_down(&permission)?;
+            let _slot = self.slot()?;
+            self.check_rate(actor, &permission)?;
+            let asked = Asked { actor, ticket: &request.ticket, reason: &request.reason };
+            return self.dry_run(&permission, &asked).await;
+        }
+        policy::check_confirmation(&request.confirm, &permission.confirm)?;
+        let reason = check_reason(&request.reason, self.demanded(permission.sources()))?;
+        if self.needs_dry_run(&permission.holds) && !self.tickets.had_dry_run(&permission) {
+            return Err(Refusal::DryRunNeeded { holds: permission.holds.len() });
+        }
+        let consent = self.consent(actor, &permission, request.break_glass, signed_in)?;
+        self.check_cool_down(&permission)?;
+        let slot = self.slot()?;
+        self.check_rate(actor, &permission)?;
+        self.tickets.spend(&permission, clock::now())?;
+        let about = Asked { actor, ticket: &request.ticket, reason: &reason };
+        self.act_on(consent, &about, &permission).await?;
+
+        // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
+        let desk = Arc::clone(self);
+        let (actor, ticket, stop_at_first_failure) =
+            (actor.clone(), request.ticket.clone(), request.stop_at_first_failure);
+        let attempts = async move {
+            let _slot = slot;
+            let asked = Asked { actor: &actor, ticket: &ticket, reason: &reason };
+            let Permission { action, holds, .. } = permission;
+            if stop_at_first_failure {
+                desk.until_one_fails(action, holds, &asked).await
+            } else {
+                desk.side_by_side(action, holds, &asked).await
+            }
+        };
+        // What it logs is still about this request.
+        let attempts = tokio::spawn(attempts.in_current_span());
+        Ok(ReleaseAnswer { results: attempts.await.map_err(|_| BoardClosed)? })
+    }
+
+    /// What the ticket permits whoever brings it, if that may still be done by them.
+    pub(super) fn permitted(&self, actor: &Actor, ticket: &str, scope: &Scope) -> Result<Permission, Refusal> {
+        if !self.rules.enabled {
             return Err(Refusal::Off);
         }
         if !scope.may_anywhere(Right::Release) {
             return Err(Refusal::NoRight(Right::Release));
         }
-        let permission = self.tickets.check(&request.ticket, actor, clock::now())?;
+        let permission = self.tickets.check(ticket, actor, clock::now())?;
         // Before anything else is said: what the ticket is for may be hidden from whoever brings it.
-        check_rights(&permission.holds, scope)?;
-        policy::check_confirmation(&request.confirm, &permission.confirm)?;
-        let reason = policy::check_reason(&request.reason)?;
-        let slot = Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)?;
-        self.tickets.spend(&permission, clock::now())?;
+        check_rights(permission.action, &permission.holds, scope)?;
+        Ok(permission)
+    }
 
-        // A task of its own: a browser that goes away must not leave an attempt half told to the log and the board.
-        let desk = Arc::clone(self);
-        let action = permission.action;
-        let asked = Arc::new((actor.clone(), request.ticket.clone(), reason));
-        let attempts = tokio::spawn(async move {
-            let _slot = slot;
-            stream::iter(by_lock(permission.holds))
-                .map(|holds| {
-                    let (desk, asked) = (Arc::clone(&desk), Arc::clone(&asked));
-                    async move {
-                        let (actor, ticket, reason) = &*asked;
-                        let asked = Asked { actor, ticket, reason };
-                        let mut results = Vec::with_capacity(holds.len());
-                        for (place, hold) in holds {
-                            results.push((place, desk.release(action, hold, &asked).await));
-                        }
-                        results
-                    }
-                })
-                .buffer_unordered(LOCKS_AT_ONCE)
-                .concat()
-                .await
-        });
-        let mut results: Vec<(usize, ReleaseResult)> = attempts.await.map_err(|_| BoardClosed)?;
-        results.sort_by_key(|(place, _)| *place);
-        Ok(ReleaseAnswer { results: results.into_iter().map(|(_, result)| result).collect() })
+    fn slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.slots).try_acquire_owned().map_err(|_| Refusal::Busy)
+    }
+
+    fn check_cool_down(&self, permission: &Permission) -> Result<(), Refusal> {
+        for hold in &permission.holds {
+            if let Some(until) = self.cooling_until(permission.action, hold) {
+                return Err(Refusal::CoolingDown { id: LockId::of_key(&hold.key), until });
+            }
+        }
+        Ok(())
+    }
+
+    /// Until when the lock is left alone, because it was released a moment ago.
+    pub(super) fn cooling_until(&self, action: Action, hold: &BoundHold) -> Option<Time> {
+        let is_limited = cools(action) && self.is_limited(&hold.source);
+        self.cool_down.until(hold, clock::now()).filter(|_| is_limited)
+    }
+
+    fn check_rate(&self, actor: &Actor, permission: &Permission) -> Result<(), Refusal> {
+        if !permission.sources().any(|source| self.is_limited(source)) {
+            return Ok(());
+        }
+        let per_minute = self.rules.attempts_per_minute.get();
+        self.rate.attempt(actor).map_err(|wait| Refusal::TooOften { per_minute, wait })
+    }
+
+    /// Whether what would become of these holds has to be looked at before it is done.
+    pub(super) fn needs_dry_run(&self, holds: &[BoundHold]) -> bool {
+        holds.len() > 1 && holds.iter().any(|hold| self.is_production(&hold.source))
     }
 
     /// One hold, from the intention in the audit to what was seen afterwards. What cannot be written down is not tried.
-    async fn release(&self, action: Action, hold: BoundHold, asked: &Asked<'_>) -> ReleaseResult {
+    /// `watch` is how long a freed lock is watched before the answer.
+    pub(super) async fn release(
+        &self,
+        action: Action,
+        hold: BoundHold,
+        asked: &Asked<'_>,
+        watch: Duration,
+    ) -> ReleaseResult {
         let id = LockId::of_key(&hold.key);
         let attempt = match self.audit.intend(asked.about(action, &hold)).await {
             Ok(attempt) => attempt,
@@ -124,8 +179,10 @@ impl ReleaseDesk {
                 return result(&hold.source, id, Outcome::Refused, detail);
             }
         };
-        let mut result = self.attempt(action, &hold, id.clone(), &attempt).await.unwrap_or_else(|BoardClosed| {
-            result(&hold.source, id, Outcome::Unknown, format!("{BoardClosed}: look at the lock"))
+        let tried = self.attempt(action, &hold, id.clone(), &attempt, &asked.actor.name, watch).await;
+        let Tried { mut result, ended } = tried.unwrap_or_else(|BoardClosed| {
+            let detail = format!("{BoardClosed}: look at the lock");
+            Tried { result: result(&hold.source, id, Outcome::Unknown, detail), ended: None }
         });
         self.outcomes.count(result.outcome);
         if !attempt.ended(result.outcome, &result.detail).await {
@@ -141,6 +198,9 @@ impl ReleaseDesk {
             // What cannot be found out before the server ends is looked up at the next start.
             tokio::spawn(async move { resume::look_into(&board, &audit, &unresolved).await });
         }
+        if let Some(ended) = ended {
+            self.watch_on(ended, attempt);
+        }
         result
     }
 
@@ -150,10 +210,13 @@ impl ReleaseDesk {
         hold: &BoundHold,
         id: LockId,
         written: &Attempt,
-    ) -> Result<ReleaseResult, BoardClosed> {
+        person: &str,
+        watch: Duration,
+    ) -> Result<Tried, BoardClosed> {
         let answer = |outcome, detail: String| result(&hold.source, id.clone(), outcome, detail);
+        let untried = |result| Ok(Tried { result, ended: None });
         let Some(source) = self.board.source(&hold.source) else {
-            return Ok(answer(Outcome::Failed, "its source is not watched; nothing was done".to_owned()));
+            return untried(answer(Outcome::Failed, "its source is not watched; nothing was done".to_owned()));
         };
         let key = Bytes::from(hold.key.clone());
 
@@ -161,30 +224,27 @@ impl ReleaseDesk {
         let filter = EventFilter { reach: Reach::ALL, source: Some(hold.source.clone()), lock: Some(id.clone()) };
         let mut events = self.board.subscribe(filter, None).await?;
 
-        let unread = || answer(Outcome::Failed, "it could not be read again; nothing was done".to_owned());
         if self.look(source, vec![key.clone()]).await.is_err() {
-            return Ok(unread());
+            return untried(answer(Outcome::Failed, "it could not be read again; nothing was done".to_owned()));
         }
         let found = self.board.lock(source.id, key.clone()).await?;
-        let same = match action {
-            Action::Release => compare(hold, found.held.as_deref()),
-            Action::EvictWaiter => compare_waiter(hold, found.held.as_deref()),
-        };
-        let order = match same {
+        let former = self.formers.find(source.id, &key, &hold.generation, clock::now());
+        let order = match compare(action, hold, found.held.as_deref(), former.as_ref()) {
             Ok(order) => order,
             Err(different) => {
                 let Different { outcome, detail, holder_now } = *different;
-                return Ok(ReleaseResult { holder_now, ..answer(outcome, format!("{detail}; nothing was done")) });
+                let detail = format!("{detail}; nothing was done");
+                return untried(ReleaseResult { holder_now, ..answer(outcome, detail) });
             }
         };
 
         let others: Vec<String> = found.held.iter().flat_map(|held| generations(&held.lock.holders)).collect();
+        let taken_away = found.held.as_deref().and_then(|held| Former::of(source.id, held, &order, clock::now()));
         let token = order.token.clone();
-        // Nobody loses the lock itself when a waiter goes: there is no end to attribute.
-        let ends_a_hold = action == Action::Release;
-        if ends_a_hold {
-            self.board.releasing(source.id, key.clone(), token.clone(), written.seq()).await?;
-        }
+        let order = actions::to_be_sent(action, order, hold.hold_ms, person);
+        // Counted from before it is sent: it stands a moment longer at most.
+        let held_until = hold.hold_ms.map(|ms| clock::now().plus(ms));
+        self.announce(action, source, &key, &token, written.seq()).await?;
         let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order))
             .await
             .unwrap_or_else(|_| ReleaseReply::Unknown { because: "the store did not answer in time".to_owned() });
@@ -192,26 +252,35 @@ impl ReleaseDesk {
             ReleaseReply::OnNodes { whole, nodes } => (*whole, nodes),
             whole => (whole, Vec::new()),
         };
-        let freed = matches!(reply, ReleaseReply::Released { .. });
-        if ends_a_hold {
-            self.board.released(source.id, key.clone(), freed).await?;
+        let is_done = matches!(reply, ReleaseReply::Released { .. } | ReleaseReply::Done { .. });
+        self.announce_end(action, source, &key, is_done).await?;
+        if matches!(reply, ReleaseReply::Released { .. } | ReleaseReply::Partial { .. } | ReleaseReply::Unknown { .. })
+            && cools(action)
+        {
+            self.cool_down.begin(hold, clock::now());
         }
-        let (what, over, done) = match action {
-            Action::Release => ("freed", "it was free already", "freed"),
-            Action::EvictWaiter => ("taken out of the queue", "nobody is in its queue any more", "done"),
-        };
+        let words = actions::words_for(action);
 
-        let result = match reply {
+        let mut result = match reply {
             ReleaseReply::Released { woken } => {
-                let done = told(what, woken);
+                let done = told(words.what, woken);
                 // Before watching: whatever happens to us meanwhile, it was freed.
                 let is_written = written.ended(Outcome::Released, &(done.clone() + &elsewhere(&nodes))).await;
-                let after = self.watch(source, &key, &token, &others, &mut events).await?;
+                let after = self.watch(source, &key, &token, &others, &mut events, watch).await?;
                 let mut detail = done + "; " + &came(after.as_ref()) + &elsewhere(&nodes);
                 if !is_written {
                     detail.push_str(NOT_WRITTEN);
                 }
                 ReleaseResult { woken, after, ..answer(Outcome::Released, detail) }
+            }
+            ReleaseReply::Done { number } => {
+                let detail = actions::done(action, person, held_until, number);
+                if let Some(number) = number.filter(|_| action == Action::RaiseFence) {
+                    self.board.raised(source.id, key.clone(), token.clone(), number.to_string()).await?;
+                }
+                let holders = self.lock_now(source, &key).await?.map(|lock| lock.holders).unwrap_or_default();
+                let holder_now = holders.into_iter().next();
+                ReleaseResult { holder_now, held_until, ..answer(actions::outcome(action), detail) }
             }
             ReleaseReply::ChangedHands => {
                 let now = self.lock_now(source, &key).await?;
@@ -222,21 +291,68 @@ impl ReleaseDesk {
                 };
                 ReleaseResult { holder_now, ..answer(Outcome::ChangedHands, format!("{detail}; nothing was done")) }
             }
-            ReleaseReply::Gone => answer(Outcome::Gone, format!("{over}; nothing was done")),
+            ReleaseReply::Gone => answer(Outcome::Gone, format!("{}; nothing was done", words.over)),
             ReleaseReply::Refused { because } => answer(Outcome::Refused, format!("{because}; nothing was done")),
             ReleaseReply::Failed { because } => answer(Outcome::Failed, format!("{because}; nothing was done")),
             ReleaseReply::Unknown { because } => answer(
                 Outcome::Unknown,
-                format!("{because}: it may or may not have been {done}, look at the lock before trying again"),
+                format!("{because}: it may or may not have been {}, look at the lock before trying again", words.done),
             ),
             ReleaseReply::Partial { because } => answer(Outcome::Partial, because + &elsewhere(&nodes)),
             // The masters' own answers are not nested.
             ReleaseReply::OnNodes { .. } => answer(Outcome::Unknown, "look at the lock".to_owned()),
         };
-        Ok(ReleaseResult { nodes, ..result })
+        result.nodes = nodes;
+        if is_done && action == Action::PutBack {
+            self.formers.forget(source.id, &key, &hold.generation);
+        }
+        let ended = taken_away.filter(|_| is_done && actions::ends_a_hold(action));
+        if let (Some(former), Some(held)) = (&ended, &found.held)
+            && former.no_put_back(&held.lock).is_none()
+        {
+            self.formers.remember(former.clone(), clock::now());
+            result.put_back_until = Some(former.until);
+        }
+        Ok(Tried { result, ended: ended.map(|former| Ended { former, before: others }) })
     }
 
-    /// Watches a freed lock until somebody takes it, at most for [`AFTER_WATCH`]. `before` are the holds that were there
+    /// Tells the board what is about to be tried, as the attempt `audit` of the audit, so that it attributes what it sees
+    /// next.
+    async fn announce(
+        &self,
+        action: Action,
+        source: &SourceHandle,
+        key: &Bytes,
+        token: &Bytes,
+        audit: u64,
+    ) -> Result<(), BoardClosed> {
+        if actions::ends_a_hold(action) {
+            self.board.releasing(source.id, key.clone(), token.clone(), audit).await?;
+        }
+        if action == Action::PutBack {
+            self.board.putting_back(source.id, key.clone(), Some(token.clone())).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells the board whether it was done.
+    async fn announce_end(
+        &self,
+        action: Action,
+        source: &SourceHandle,
+        key: &Bytes,
+        is_done: bool,
+    ) -> Result<(), BoardClosed> {
+        if actions::ends_a_hold(action) {
+            self.board.released(source.id, key.clone(), is_done).await?;
+        }
+        if action == Action::PutBack && !is_done {
+            self.board.putting_back(source.id, key.clone(), None).await?;
+        }
+        Ok(())
+    }
+
+    /// Watches a freed lock until somebody takes it, at most for `watch`. `before` are the holds that were there
     /// already. `None` when the store was lost meanwhile, so that nobody can say what came after.
     async fn watch(
         &self,
@@ -245,6 +361,7 @@ impl ReleaseDesk {
         freed: &Bytes,
         before: &[String],
         events: &mut Subscription,
+        watch: Duration,
     ) -> Result<Option<After>, BoardClosed> {
         let began = Instant::now();
         let taken = async {
@@ -259,7 +376,7 @@ impl ReleaseDesk {
             // The subscription ended: what is left is to look when the time is over.
             std::future::pending().await
         };
-        if tokio::time::timeout(AFTER_WATCH, taken).await.is_err() {
+        if tokio::time::timeout(watch, taken).await.is_err() {
             // A source without a live feed would not have told, and neither would one that was lost.
             if self.look(source, vec![key.clone()]).await.is_err() {
                 return Ok(None);
@@ -288,106 +405,33 @@ impl ReleaseDesk {
     }
 }
 
+/// Whether an action leaves a lock alone for a while, and is not done to one that is. A queue may have several dead waiters;
+/// what an operator holds, or gives back, is their own.
+fn cools(action: Action) -> bool {
+    action == Action::Release
+}
+
 /// Whether whoever brings the ticket may do what it permits. One that permits something to a lock that they do not see
 /// was not given to them.
-fn check_rights(holds: &[BoundHold], scope: &Scope) -> Result<(), Refusal> {
+fn check_rights(action: Action, holds: &[BoundHold], scope: &Scope) -> Result<(), Refusal> {
     if holds.iter().any(|hold| !scope.sees(&hold.source, &hold.key)) {
         return Err(TicketError::Unknown.into());
     }
     let bulk = (holds.len() > 1).then_some(Right::Bulk);
-    for (hold, right) in holds.iter().flat_map(|hold| [Some(Right::Release), bulk].map(|right| (hold, right))) {
-        if let Some(right) = right.filter(|right| !scope.may(*right, &hold.source, &hold.key)) {
+    for hold in holds {
+        let lacks = |right: &Right| !scope.may(*right, &hold.source, &hold.key);
+        if let Some(right) = actions::rights(action).iter().copied().chain(bulk).find(lacks) {
             return Err(Refusal::NotAllowed { id: LockId::of_key(&hold.key), right });
         }
     }
     Ok(())
 }
 
-/// The holds of each lock together, in their order and each with its place: those of one lock are freed one after the
-/// other, because the board follows one attempt at a lock at a time.
-fn by_lock(holds: Vec<BoundHold>) -> Vec<Vec<(usize, BoundHold)>> {
-    let mut locks: Vec<Vec<(usize, BoundHold)>> = Vec::new();
-    for (place, hold) in holds.into_iter().enumerate() {
-        let same = |known: &BoundHold| known.source == hold.source && known.key == hold.key;
-        match locks.iter_mut().find(|lock| same(&lock[0].1)) {
-            Some(lock) => lock.push((place, hold)),
-            None => locks.push(vec![(place, hold)]),
-        }
-    }
-    locks
-}
-
 fn generations(holders: &[Holder]) -> Vec<String> {
     holders.iter().map(|holder| holder.generation.clone()).collect()
 }
 
-/// Says of a hold that is not there any more who has the lock now. Where several may hold it, the others are not news.
-fn whose_now(lock: Option<&Lock>) -> (String, Option<Holder>) {
-    match lock {
-        Some(lock) if lock.mode != Mode::Exclusive => ("this holder has let go; others have it".to_owned(), None),
-        Some(Lock { holders, .. }) if !holders.is_empty() => {
-            (format!("{} has it now", named(&holders[0])), Some(holders[0].clone()))
-        }
-        _ => ("another holder has it now".to_owned(), None),
-    }
-}
-
-/// Why a waiter is left in its queue.
-const MOVED: &str = "the queue moved: the waiter is not at its head any more, or not as it was seen";
-
-/// The order that takes the waiter out of its queue that the ticket is bound to, if it is still the head of the queue of
-/// a free lock, in the same place, and nothing new is known of it.
-fn compare_waiter(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
-    let different = |outcome, detail, holder_now| Err(Box::new(Different { outcome, detail, holder_now }));
-    let Some(held) = held else {
-        return different(Outcome::Gone, "nobody is in its queue any more".to_owned(), None);
-    };
-    match (&held.eviction, held.lock.holders.first()) {
-        (Some((head, order)), _) if *order.token == *hold.token && head.generation == hold.generation => {
-            Ok(order.clone())
-        }
-        (_, Some(now)) => different(Outcome::ChangedHands, format!("{} has it now", named(now)), Some(now.clone())),
-        (_, None) => different(Outcome::ChangedHands, MOVED.to_owned(), None),
-    }
-}
-
-/// The order that frees the hold that the ticket is bound to, if it is still the same hold. Equal tokens are not
-/// enough: some libraries use one again.
-fn compare(hold: &BoundHold, held: Option<&Held>) -> Result<ReleaseOrder, Box<Different>> {
-    let different = |outcome, detail, holder_now| Err(Box::new(Different { outcome, detail, holder_now }));
-    let Some(held) = held else {
-        return different(Outcome::Gone, "it was free already".to_owned(), None);
-    };
-    let holders = &held.lock.holders;
-    let Some((index, order)) = held.orders.iter().enumerate().find(|(_, order)| *order.token == *hold.token) else {
-        let (detail, now) = whose_now(Some(&held.lock));
-        return different(Outcome::ChangedHands, detail, now);
-    };
-    let holder = holders.get(index);
-    if holder.is_none_or(|holder| holder.generation != hold.generation) {
-        let detail = "the same token has it, but it let go and took it again since the preview".to_owned();
-        return different(Outcome::ChangedHands, detail, holder.cloned());
-    }
-    if order.count != hold.count {
-        let detail = format!("the hold count changed from {} to {} since the preview", hold.count, order.count);
-        return different(Outcome::Refused, detail, holder.cloned());
-    }
-    if order.fencing != hold.fencing {
-        let number = |fencing: &Option<Box<str>>| fencing.as_deref().map_or("none".to_owned(), words::shown);
-        let (before, now) = (number(&hold.fencing), number(&order.fencing));
-        let detail = format!(
-            "the fencing counter changed from {before} to {now} since the preview: the same client took it again"
-        );
-        return different(Outcome::Refused, detail, holder.cloned());
-    }
-    if order.mode != hold.mode {
-        let detail = "how this holder holds the lock, alone or with others, changed since the preview".to_owned();
-        return different(Outcome::Refused, detail, holder.cloned());
-    }
-    Ok(order.clone())
-}
-
-fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> ReleaseResult {
+pub(super) fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> ReleaseResult {
     ReleaseResult {
         source: source.to_owned(),
         id,
@@ -396,6 +440,8 @@ fn result(source: &str, id: LockId, outcome: Outcome, detail: String) -> Release
         holder_now: None,
         woken: None,
         after: None,
+        held_until: None,
+        put_back_until: None,
         nodes: Vec::new(),
     }
 }
@@ -434,7 +480,7 @@ fn what_came(after: &After) -> String {
 }
 
 /// The audit's word for what was seen afterwards.
-fn seen_word(state: AfterState) -> &'static str {
+pub(super) fn seen_word(state: AfterState) -> &'static str {
     match state {
         AfterState::Free => "free",
         AfterState::Taken => "taken",

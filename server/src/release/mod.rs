@@ -9,14 +9,32 @@
 //! attempt, and the store compares once more, in the step that deletes. What is tried is written into the audit before,
 //! and what is refused as well.
 
+mod actions;
+#[cfg(test)]
+mod actions_tests;
+mod afterwards;
+mod approval;
+#[cfg(test)]
+mod approval_tests;
+mod compare;
+mod context;
+mod dry_run;
 mod execution;
+mod former;
+mod limits;
 mod policy;
 mod preview;
+mod reason;
 mod record;
 mod refusal;
 mod resume;
 #[cfg(test)]
 mod resume_tests;
+#[cfg(test)]
+mod rule_tests;
+mod rules;
+mod second_person;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -29,10 +47,14 @@ use bytes::Bytes;
 use lockkeeper_model::{Holder, Outcome, words};
 use tokio::sync::Semaphore;
 
-pub use policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
+pub use approval::{APPROVAL_LIFE_MS, ApprovalRefusal};
 pub use preview::MAX_LOCKS;
+pub use reason::{MAX_REASON_CHARS, MIN_REASON_CHARS, ReasonPattern};
 pub use refusal::Refusal;
+pub(crate) use refusal::seconds;
 pub use resume::resume;
+pub use rules::{DEFAULT_ATTEMPTS_PER_MINUTE, DEFAULT_COOL_DOWN, Rules};
+pub use second_person::FRESH_SIGN_IN;
 pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFE_MS, TicketError};
 
 use crate::board::Board;
@@ -46,28 +68,46 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Releases under way at once. People release by hand: more than a few at a time is a runaway script.
 const MAX_RELEASES_AT_ONCE: usize = 8;
 
+/// The environment in which more is asked before a release.
+const PRODUCTION: &str = "production";
+
 /// Where releases are asked for and carried out.
 #[derive(Debug)]
 pub struct ReleaseDesk {
     board: Board,
-    enabled: bool,
+    rules: Rules,
     tickets: ticket::Tickets,
+    rate: limits::Rate,
+    cool_down: limits::CoolDown,
+    approvals: approval::OpenApprovals,
+    /// Held while an approval is asked for or decided: what counts is written down before.
+    deciding: tokio::sync::Mutex<()>,
     slots: Arc<Semaphore>,
     outcomes: Outcomes,
     audit: Audit,
+    formers: former::Formers,
+    /// Releases that are watched after they were answered.
+    watches: Arc<Semaphore>,
 }
 
 impl ReleaseDesk {
-    /// A desk that is open or, without `enabled`, refuses everybody, and writes down both in `audit`. Tickets of an earlier desk are worth nothing here.
+    /// A desk with these rules, which writes down in `audit` what is done and what is refused. Tickets of an earlier desk
+    /// are worth nothing here.
     #[must_use]
-    pub fn new(board: Board, enabled: bool, audit: Audit) -> ReleaseDesk {
+    pub fn new(board: Board, rules: Rules, audit: Audit) -> ReleaseDesk {
         ReleaseDesk {
             board,
-            enabled,
             tickets: ticket::Tickets::new(),
+            rate: limits::Rate::new(rules.attempts_per_minute),
+            cool_down: limits::CoolDown::new(rules.cool_down),
+            approvals: approval::OpenApprovals::default(),
+            deciding: tokio::sync::Mutex::default(),
+            rules,
             slots: Arc::new(Semaphore::new(MAX_RELEASES_AT_ONCE)),
             outcomes: Outcomes::default(),
             audit,
+            formers: former::Formers::default(),
+            watches: Arc::new(Semaphore::new(afterwards::MAX_WATCHES)),
         }
     }
 
@@ -85,15 +125,34 @@ impl ReleaseDesk {
             .map(|(outcome, count)| (outcome_word(*outcome), count.load(Ordering::Relaxed)))
     }
 
+    /// What a reason has to contain for these locks of these sources: something only where one is in production.
+    fn demanded<'a>(&self, mut sources: impl Iterator<Item = &'a str>) -> Option<&ReasonPattern> {
+        let pattern = self.rules.reason_pattern.as_ref()?;
+        sources.any(|source| self.is_production(source)).then_some(pattern)
+    }
+
+    /// Whether the limits on how often apply to this source: in production, and everywhere where the operator set any.
+    fn is_limited(&self, source: &str) -> bool {
+        self.rules.limits_everywhere || self.is_production(source)
+    }
+
+    fn is_production(&self, source: &str) -> bool {
+        let environment = |source: &SourceHandle| source.status.borrow().environment.as_deref() == Some(PRODUCTION);
+        self.board.source(source).is_some_and(environment)
+    }
+
     /// Has the board learn what is in the store now.
     async fn look(&self, source: &SourceHandle, keys: Vec<Bytes>) -> Result<(), NotRead> {
         tokio::time::timeout(LOOK_TIMEOUT, source.look(keys)).await.unwrap_or(Err(NotRead))
     }
 }
 
-const OUTCOMES: [Outcome; 9] = [
+const OUTCOMES: [Outcome; 12] = [
     Outcome::Released,
     Outcome::Held,
+    Outcome::Extended,
+    Outcome::PutBack,
+    Outcome::Raised,
     Outcome::ChangedHands,
     Outcome::Gone,
     Outcome::Partial,
@@ -114,7 +173,10 @@ impl Outcomes {
     }
 }
 
-/// A holder in a sentence: its token's ends.
+/// A holder in a sentence: its token's ends, or the operator that it is.
 fn named(holder: &Holder) -> String {
+    if let Some(person) = &holder.identity.operator {
+        return format!("an operator, `{}`,", words::shown(person));
+    }
     format!("`{}`", words::short_token(holder.token.as_deref().unwrap_or(&holder.token_b64)))
 }

@@ -1,14 +1,9 @@
-//! What is asked of a person before a lock is freed.
+//! What a person is made to type before a lock is freed.
 
 use lockkeeper_model::{Action, words};
 
+use super::actions;
 use super::refusal::Refusal;
-
-/// The shortest reason: enough for "dup", too much for a stray key.
-pub const MIN_REASON_CHARS: usize = 3;
-
-/// The longest reason: a sentence or two with a link, and a log line that can still be read.
-pub const MAX_REASON_CHARS: usize = 500;
 
 /// The longest text that a person is made to type.
 const MAX_CONFIRM_CHARS: usize = 40;
@@ -16,16 +11,8 @@ const MAX_CONFIRM_CHARS: usize = 40;
 /// The text to type: the end of the lock's name, so that the eye must have found the lock and the hand cannot confirm
 /// out of habit.
 pub(super) fn confirm_text(action: Action, names: &[&str]) -> String {
-    let verb = match action {
-        Action::Release => "release",
-        Action::EvictWaiter => "evict",
-    };
-    let [name] = names else {
-        return match action {
-            Action::Release => format!("release {} locks", names.len()),
-            Action::EvictWaiter => format!("evict {} waiters", names.len()),
-        };
-    };
+    let (verb, things) = actions::verb(action);
+    let [name] = names else { return format!("{verb} {} {things}", names.len()) };
     let end = name.rsplit(':').find(|part| !part.trim().is_empty()).unwrap_or(name).trim();
     let chars = end.chars().count();
     let end: String = end.chars().skip(chars.saturating_sub(MAX_CONFIRM_CHARS)).collect();
@@ -35,20 +22,6 @@ pub(super) fn confirm_text(action: Action, names: &[&str]) -> String {
 /// Whether what was typed is what was to be typed. Spaces around it are the clipboard's.
 pub(super) fn check_confirmation(typed: &str, expected: &str) -> Result<(), Refusal> {
     if typed.trim() == expected { Ok(()) } else { Err(Refusal::Unconfirmed { expected: expected.to_owned() }) }
-}
-
-/// The reason, fit for a log line.
-pub(super) fn check_reason(reason: &str) -> Result<String, Refusal> {
-    let reason = reason.trim();
-    let chars = reason.chars().count();
-    let problem = match chars {
-        0 => "is missing".to_owned(),
-        1..MIN_REASON_CHARS => format!("has {chars} characters"),
-        _ if chars > MAX_REASON_CHARS => format!("has {} characters", words::count(chars as u64)),
-        _ if reason.chars().any(char::is_control) => "contains control characters".to_owned(),
-        _ => return Ok(reason.to_owned()),
-    };
-    Err(Refusal::Reason { problem })
 }
 
 #[cfg(test)]
@@ -74,15 +47,7 @@ mod tests {
         assert_eq!(confirm_text(Action::Release, &["a", "b", "c"]), "release 3 locks");
         assert_eq!(confirm_text(Action::EvictWaiter, &["a", "b"]), "evict 2 waiters");
         assert_eq!(confirm_text(Action::EvictWaiter, &["stock:4711"]), "4711");
-    }
-
-    #[test]
-    fn reasons_are_sentences_of_bearable_length() {
-        assert_eq!(check_reason("  worker 7 crashed ").unwrap(), "worker 7 crashed");
-        for bad in ["", "   ", "x", "ab", "line\nbreak", &"x".repeat(501)] {
-            assert!(check_reason(bad).is_err(), "{bad:?}");
-        }
-        assert!(check_reason(&"é".repeat(500)).is_ok());
+        assert_eq!(confirm_text(Action::RaiseFence, &["a", "b"]), "raise 2 fences");
     }
 
     proptest! {

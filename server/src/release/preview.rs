@@ -4,15 +4,17 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use lockkeeper_model::{
-    Action, Actor, Collateral, Flag, Holder, Lock, Mode, OnNode, PreviewAnswer, PreviewRequest, PreviewTarget,
-    PreviewedLock, QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters, WaitersBasis, Warning,
-    words,
+    Action, Actor, Collateral, Flag, Holder, Lock, Mode, OnNode, OtherLocks, PreviewAnswer, PreviewRequest,
+    PreviewTarget, PreviewedLock, QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters,
+    WaitersBasis, Warning, words,
 };
 
+use super::compare::compared;
+use super::former::Former;
 use super::ticket::BoundHold;
-use super::{Refusal, ReleaseDesk, policy};
+use super::{PRODUCTION, Refusal, ReleaseDesk, actions, context, policy};
 use crate::access::{Right, Scope};
-use crate::board::Held;
+use crate::board::{Found, Held, Whose};
 use crate::clock;
 use crate::source::{DialectTraits, NotRead, ReleaseOrder, SourceHandle};
 
@@ -53,56 +55,177 @@ impl ReleaseDesk {
         request: &PreviewRequest,
         scope: &Scope,
     ) -> Result<PreviewAnswer, Refusal> {
-        if !self.enabled {
+        if !self.rules.enabled {
             return Err(Refusal::Off);
         }
         if !scope.may_anywhere(Right::Release) {
             return Err(Refusal::NoRight(Right::Release));
         }
+        let hold_ms = actions::hold_ms(request)?;
         let targets = self.targets(request, scope)?;
-        self.read_again(&targets).await?;
+        let (locks, holds) = self.explain_now(request.action, hold_ms, &targets, scope).await?;
 
+        let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
+        let confirm = policy::confirm_text(request.action, &names);
+        let reason_pattern =
+            self.demanded(holds.iter().map(|hold| hold.source.as_str())).map(|pattern| pattern.as_str().to_owned());
+        let dry_run_required = self.needs_dry_run(&holds);
+        let approval = self.approval_need(actor, request.action, &holds);
+        let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
+        Ok(PreviewAnswer {
+            ticket,
+            expires_at,
+            confirm,
+            reason_required: true,
+            reason_pattern,
+            dry_run_required,
+            approval,
+            locks,
+        })
+    }
+
+    /// The same for holds that somebody else previewed, without a ticket. Whether the asker may know of them is for the
+    /// caller to decide.
+    pub(super) async fn explain_again(
+        &self,
+        action: Action,
+        hold_ms: Option<i64>,
+        asked: &[PreviewTarget],
+        scope: &Scope,
+    ) -> Result<(Vec<PreviewedLock>, Vec<BoundHold>), Refusal> {
+        let mut targets = Vec::with_capacity(asked.len());
+        for asked in asked {
+            let unknown = || Refusal::UnknownSource { name: asked.source.clone(), known: Vec::new() };
+            let source = self.board.source(&asked.source).ok_or_else(unknown)?;
+            targets.push(Target { asked, source, key: asked.id.key()?.into(), is_hidden: false });
+        }
+        self.explain_now(action, hold_ms, &targets, scope).await
+    }
+
+    /// Reads the targets again and says of each what would happen to it, and what a permission for it is bound to.
+    async fn explain_now(
+        &self,
+        action: Action,
+        hold_ms: Option<i64>,
+        targets: &[Target<'_>],
+        scope: &Scope,
+    ) -> Result<(Vec<PreviewedLock>, Vec<BoundHold>), Refusal> {
+        self.read_again(targets).await?;
         let mut locks = Vec::with_capacity(targets.len());
         let mut holds = Vec::with_capacity(targets.len());
         let mut bound = HashSet::new();
-        for target in &targets {
+        for target in targets {
             if target.is_hidden {
                 return Err(Refusal::Gone { id: target.asked.id.clone() });
             }
             let found = self.board.lock(target.source.id, target.key.clone()).await?;
-            let held = found.held.ok_or_else(|| Refusal::Gone { id: target.asked.id.clone() })?;
-            let (holder, order) = match request.action {
-                Action::Release => choose(&held, target.asked)?,
-                Action::EvictWaiter => choose_waiter(&held, target.asked)?,
-            };
-            if !bound.insert((target.source.id, order.key.clone(), order.token.clone())) {
+            let (hold, lock) = self.consider(action, hold_ms, target, &found)?;
+            if !bound.insert((target.source.id, hold.key.clone(), hold.token.clone())) {
                 return Err(Refusal::Twice { source_name: target.asked.source.clone(), id: target.asked.id.clone() });
             }
-            holds.push(BoundHold {
-                source: target.source.name.to_string(),
-                key: order.key.to_vec(),
-                token: order.token.to_vec(),
-                generation: holder.generation.clone(),
-                count: order.count,
-                fencing: order.fencing.clone(),
-                mode: order.mode,
-            });
-            let status = target.source.status.borrow().clone();
-            locks.push(match request.action {
-                Action::Release => explain(&held, holder, &status),
-                Action::EvictWaiter => explain_eviction(&held, holder, &status),
-            });
+            holds.push(hold);
+            locks.push(lock);
         }
+        self.add_others(action, &holds, &mut locks, scope).await?;
+        Ok((locks, holds))
+    }
 
-        let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
-        let confirm = policy::confirm_text(request.action, &names);
-        let (ticket, expires_at) = self.tickets.issue(actor, request.action, &confirm, holds, clock::now())?;
-        Ok(PreviewAnswer { ticket, expires_at, confirm, reason_required: true, locks })
+    /// Adds what else the holders have, where they would lose something.
+    async fn add_others(
+        &self,
+        action: Action,
+        holds: &[BoundHold],
+        locks: &mut [PreviewedLock],
+        scope: &Scope,
+    ) -> Result<(), Refusal> {
+        if !matches!(action, Action::Release | Action::ReleaseAndHold | Action::RaiseFence) {
+            return Ok(());
+        }
+        let whose = |(hold, lock): (&BoundHold, &PreviewedLock)| {
+            let source = self.board.source(&hold.source)?.id;
+            let (key, token) = (hold.key.clone().into(), hold.token.clone().into());
+            Some(Whose { source, key, token, identity: lock.holder.identity.clone() })
+        };
+        let whose = holds.iter().zip(locks.iter()).filter_map(whose).collect();
+        let others = self.board.others(whose, scope.seen().clone()).await?;
+        for (lock, others) in locks.iter_mut().zip(others) {
+            context::add_others(lock, others);
+        }
+        Ok(())
+    }
+
+    /// What of one lock a ticket is bound to, and what the action would do to it.
+    fn consider(
+        &self,
+        action: Action,
+        hold_ms: Option<i64>,
+        target: &Target<'_>,
+        found: &Found,
+    ) -> Result<(BoundHold, PreviewedLock), Refusal> {
+        let (asked, status) = (target.asked, target.source.status.borrow().clone());
+        let bound = |holder: &Holder, order: &ReleaseOrder| BoundHold {
+            source: target.source.name.to_string(),
+            key: order.key.to_vec(),
+            token: order.token.to_vec(),
+            generation: holder.generation.clone(),
+            count: order.count,
+            fencing: order.fencing.clone(),
+            mode: order.mode,
+            hold_ms,
+        };
+        if action == Action::PutBack {
+            let former = self.former(target, found)?;
+            let shown = actions::explain_put_back(&former, found, &asked.id, &status);
+            return Ok((bound(&former.holder, &former.order), shown));
+        }
+        let held = found.held.as_deref().ok_or_else(|| Refusal::Gone { id: asked.id.clone() })?;
+        let (holder, order) = match action {
+            Action::EvictWaiter => choose_waiter(held, asked)?,
+            _ => choose(held, asked)?,
+        };
+        if let Some(because) = actions::not_offered(action, held, holder) {
+            let what = actions::called(action);
+            return Err(Refusal::NotOffered { what, id: asked.id.clone(), because });
+        }
+        let mut shown = match (action, hold_ms.unwrap_or_default()) {
+            (Action::EvictWaiter, _) => explain_eviction(held, holder, &status),
+            (Action::ReleaseAndHold, ms) => actions::explain_hold(held, holder, &status, ms),
+            (Action::ExtendHold, ms) => actions::explain_extension(held, holder, &status, ms),
+            (Action::RaiseFence, _) => actions::explain_fence(held, holder, &status),
+            (Action::Release | Action::PutBack, _) => explain(held, holder, &status),
+        };
+        if action != Action::EvictWaiter {
+            context::add(&mut shown, action, held, holder, clock::now());
+        }
+        let hold = bound(holder, &compared(action, order, holder));
+        if let Some(until) = self.cooling_until(action, &hold) {
+            let text = format!("it was released a moment ago and cannot be released again before {until}");
+            shown.warnings.push(Warning { code: "cooling_down".to_owned(), text });
+        }
+        Ok((hold, shown))
+    }
+
+    /// The hold that was released from here, if nobody has its lock now and it can be put back.
+    fn former(&self, target: &Target<'_>, found: &Found) -> Result<Former, Refusal> {
+        let id = || target.asked.id.clone();
+        let holders = found.held.iter().flat_map(|held| &held.lock.holders);
+        if let Some(holder) = holders.into_iter().next() {
+            return Err(Refusal::ChangedHands { id: id(), holder_now: Box::new(holder.clone()) });
+        }
+        self.formers.find(target.source.id, &target.key, &target.asked.generation, clock::now()).ok_or_else(|| {
+            Refusal::NotOffered {
+                what: actions::called(Action::PutBack),
+                id: id(),
+                because: "no hold of this generation was released from here within the last minute that could be put \
+                          back and whose lease is not over",
+            }
+        })
     }
 
     fn targets<'a>(&'a self, request: &'a PreviewRequest, scope: &Scope) -> Result<Vec<Target<'a>>, Refusal> {
-        if request.locks.is_empty() || request.locks.len() > MAX_LOCKS {
-            return Err(Refusal::Count(request.locks.len()));
+        let max = self.rules.max_locks.min(MAX_LOCKS);
+        if !(1..=max).contains(&request.locks.len()) {
+            return Err(Refusal::Count { found: request.locks.len(), max });
         }
         request
             .locks
@@ -114,9 +237,9 @@ impl ReleaseDesk {
                 })?;
                 let key = asked.id.key()?;
                 let is_hidden = !scope.sees(&source.name, &key);
-                let needed = [Some(Right::Release), (request.locks.len() > 1).then_some(Right::Bulk)];
+                let bulk = (request.locks.len() > 1).then_some(Right::Bulk);
                 let lacks = |right: &Right| !is_hidden && !scope.may(*right, &source.name, &key);
-                if let Some(right) = needed.into_iter().flatten().find(lacks) {
+                if let Some(right) = actions::rights(request.action).iter().copied().chain(bulk).find(lacks) {
                     return Err(Refusal::NotAllowed { id: asked.id.clone(), right });
                 }
                 Ok(Target { asked, source, key: key.into(), is_hidden })
@@ -170,7 +293,8 @@ fn choose_waiter<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holde
 /// The hold that is meant, if it is still the one that the person was looking at.
 fn choose<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a ReleaseOrder), Refusal> {
     if let Some(because) = held.traits.no_release {
-        return Err(Refusal::NotOffered { id: asked.id.clone(), because });
+        let what = actions::called(Action::Release);
+        return Err(Refusal::NotOffered { what, id: asked.id.clone(), because });
     }
     let holders = &held.lock.holders;
     let gone = || Refusal::Gone { id: asked.id.clone() };
@@ -196,7 +320,7 @@ fn choose<'a>(held: &'a Held, asked: &PreviewTarget) -> Result<(&'a Holder, &'a 
         })
 }
 
-fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock {
+pub(super) fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock {
     let Held { lock, traits, .. } = held;
     PreviewedLock {
         source: lock.source.clone(),
@@ -209,6 +333,11 @@ fn explain(held: &Held, holder: &Holder, status: &SourceStatus) -> PreviewedLock
         told_because: traits.told_because.to_owned(),
         plan: plan(lock, traits),
         collateral: Collateral { complete: true, items: Vec::new() },
+        waiters: None,
+        next: String::new(),
+        renewed: String::new(),
+        others: OtherLocks::default(),
+        actions: Vec::new(),
         warnings: warnings(lock, holder, traits, status),
     }
 }
@@ -250,6 +379,11 @@ fn explain_eviction(held: &Held, waiter: &Holder, status: &SourceStatus) -> Prev
                 .to_owned(),
         plan: format!("{} {behind}", traits.evict_waiter.unwrap_or_default()),
         collateral: Collateral { complete: true, items: Vec::new() },
+        waiters: None,
+        next: String::new(),
+        renewed: String::new(),
+        others: OtherLocks::default(),
+        actions: Vec::new(),
         warnings,
     }
 }
@@ -340,7 +474,7 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
 }
 
 /// What the source adds, whatever is done to a lock of it.
-fn warn_of_source(status: &SourceStatus, warn: &mut dyn FnMut(&str, &str)) {
+pub(super) fn warn_of_source(status: &SourceStatus, warn: &mut dyn FnMut(&str, &str)) {
     if status.state != SourceState::Live {
         let problem = status.problem.as_deref().map(|problem| format!(" ({problem})")).unwrap_or_default();
         warn(
@@ -348,7 +482,7 @@ fn warn_of_source(status: &SourceStatus, warn: &mut dyn FnMut(&str, &str)) {
             &format!("`{}` is {}{problem}: other things here may be old", status.name, status.state.word()),
         );
     }
-    if status.environment.as_deref() == Some("production") {
+    if status.environment.as_deref() == Some(PRODUCTION) {
         warn("production", &format!("`{}` is a production store", status.name));
     }
 }

@@ -1,7 +1,8 @@
 //! What of a request is written into the audit.
 
-use lockkeeper_model::{Action, Actor, LockId, PreviewRequest, ReleaseRequest};
+use lockkeeper_model::{Action, Actor, ApprovalRequest, LockId, PreviewRequest, ReleaseRequest};
 
+use super::approval::ApprovalRefusal;
 use super::preview::MAX_LOCKS;
 use super::ticket::{BoundHold, TicketError};
 use super::{Refusal, ReleaseDesk};
@@ -48,8 +49,22 @@ impl ReleaseDesk {
 
     /// Writes down that a release was refused, for each lock that its ticket is bound to, if the ticket is ours.
     pub(super) async fn record_refused_release(&self, actor: &Actor, request: &ReleaseRequest, refusal: &Refusal) {
+        self.record_refused_ticket(
+            "release",
+            &Asked { actor, ticket: &request.ticket, reason: &request.reason },
+            refusal,
+        )
+        .await;
+    }
+
+    /// Writes down that somebody may not ask for an approval, in the same way.
+    pub(super) async fn record_refused_asking(&self, actor: &Actor, request: &ApprovalRequest, refusal: &Refusal) {
         let asked = Asked { actor, ticket: &request.ticket, reason: &request.reason };
-        let deeds = match self.tickets.read(&request.ticket) {
+        self.record_refused_ticket("asking for approval", &asked, refusal).await;
+    }
+
+    async fn record_refused_ticket(&self, what: &str, asked: &Asked<'_>, refusal: &Refusal) {
+        let deeds = match self.tickets.read(asked.ticket) {
             Ok(permission) => permission
                 .holds
                 .iter()
@@ -60,12 +75,12 @@ impl ReleaseDesk {
                 .collect(),
             Err(_) => vec![(asked.deed(), true)],
         };
-        self.record_refusal("release", deeds, refusal).await;
+        self.record_refusal(what, deeds, refusal).await;
     }
 
     /// Each deed comes with whether the refusal is about its lock. If it is about another one, that is not named: whoever
     /// reads of the one may not be allowed to know of the other.
-    async fn record_refusal(&self, what: &str, deeds: Vec<(Deed, bool)>, refusal: &Refusal) {
+    pub(super) async fn record_refusal(&self, what: &str, deeds: Vec<(Deed, bool)>, refusal: &Refusal) {
         let (about, beside): (Vec<_>, Vec<_>) = deeds.into_iter().partition(|(_, about)| *about);
         let because = [format!("{what} refused: {refusal}"), format!("{what} refused because of another lock of it")];
         for (deeds, because) in [about, beside].into_iter().zip(because) {
@@ -88,8 +103,15 @@ fn word(refusal: &Refusal) -> &'static str {
         Refusal::ChangedHands { .. } | Refusal::QueueMoved { .. } => "changed_hands",
         Refusal::Unreadable { .. } => "failed",
         Refusal::NoRight(_) | Refusal::NotAllowed { .. } => "not_allowed",
+        Refusal::TooOften { .. } => "too_often",
+        Refusal::Approval(
+            ApprovalRefusal::Needed(_)
+            | ApprovalRefusal::NotSignedIn
+            | ApprovalRefusal::SamePerson
+            | ApprovalRefusal::StaleSignIn,
+        ) => "not_allowed",
         Refusal::Off
-        | Refusal::Count(_)
+        | Refusal::Count { .. }
         | Refusal::Twice { .. }
         | Refusal::UnknownSource { .. }
         | Refusal::Id(_)
@@ -98,6 +120,11 @@ fn word(refusal: &Refusal) -> &'static str {
         | Refusal::NoEviction { .. }
         | Refusal::Ticket(_)
         | Refusal::Reason { .. }
+        | Refusal::HoldTime { .. }
+        | Refusal::ReasonPattern { .. }
+        | Refusal::DryRunNeeded { .. }
+        | Refusal::Approval(_)
+        | Refusal::CoolingDown { .. }
         | Refusal::Busy
         | Refusal::Closing(_) => "refused",
     }

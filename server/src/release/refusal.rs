@@ -1,7 +1,9 @@
-use lockkeeper_model::{Holder, LockId, LockIdError, words};
+use std::time::Duration;
 
-use super::policy::{MAX_REASON_CHARS, MIN_REASON_CHARS};
-use super::preview::MAX_LOCKS;
+use lockkeeper_model::{Holder, LockId, LockIdError, Time, words};
+
+use super::approval::ApprovalRefusal;
+use super::reason::{MAX_REASON_CHARS, MIN_REASON_CHARS};
 use super::ticket::TicketError;
 use crate::access::Right;
 use crate::board::BoardClosed;
@@ -24,8 +26,13 @@ pub enum Refusal {
         right: Right,
     },
     /// None, or too many.
-    #[error("`locks` has {0} entries, expected 1 to {MAX_LOCKS}")]
-    Count(usize),
+    #[error("`locks` has {found} entries, expected 1 to {max}")]
+    Count {
+        /// How many there are.
+        found: usize,
+        /// How many there may be.
+        max: usize,
+    },
     /// One hold twice.
     #[error("`{}` of `{}` is named twice", words::shown(.id.as_str()), words::shown(.source_name))]
     Twice {
@@ -83,9 +90,11 @@ pub enum Refusal {
         /// How many hold it.
         holders: usize,
     },
-    /// A release would hurt, or nobody can say what it would have to do.
-    #[error("a release of `{}` is not offered: {because}", words::shown(.id.as_str()))]
+    /// It would hurt, or nobody can say what it would have to do.
+    #[error("{what} `{}` is not offered: {because}", words::shown(.id.as_str()))]
     NotOffered {
+        /// What was asked for, before the lock's name.
+        what: &'static str,
         /// The lock.
         id: LockId,
         /// Why.
@@ -122,6 +131,46 @@ pub enum Refusal {
         /// What is wrong with it.
         problem: String,
     },
+    /// For how long an operator is to hold it cannot be.
+    #[error("`hold_ms` {problem}")]
+    HoldTime {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// In production more is demanded of a reason.
+    #[error("`reason` does not contain what is demanded in production, `{}`", words::shown(.pattern))]
+    ReasonPattern {
+        /// The regular expression.
+        pattern: String,
+    },
+    /// Nobody has seen yet what freeing several would come to.
+    #[error("a ticket for {holds} holds has to be used for a dry run first")]
+    DryRunNeeded {
+        /// How many it is for.
+        holds: usize,
+    },
+    /// It takes a second person, or it was not for this one to decide.
+    #[error(transparent)]
+    Approval(#[from] ApprovalRefusal),
+    /// One person too often.
+    #[error(
+        "you tried {per_minute} releases in a minute, which is as many as one person may; the next may be tried in {} s",
+        seconds(*.wait)
+    )]
+    TooOften {
+        /// How many one person may try in a minute.
+        per_minute: u32,
+        /// Until the next.
+        wait: Duration,
+    },
+    /// One lock too often.
+    #[error("`{}` was released a moment ago and cannot be released again before {until}", words::shown(.id.as_str()))]
+    CoolingDown {
+        /// The lock.
+        id: LockId,
+        /// From then on it can.
+        until: Time,
+    },
     /// Too many at once.
     #[error("too many releases are under way")]
     Busy,
@@ -142,18 +191,29 @@ impl Refusal {
             | Refusal::SeveralHolders { id, .. }
             | Refusal::NotOffered { id, .. }
             | Refusal::NoEviction { id, .. }
-            | Refusal::QueueMoved { id, .. } => id == lock,
+            | Refusal::QueueMoved { id, .. }
+            | Refusal::CoolingDown { id, .. } => id == lock,
             Refusal::Twice { source_name, id } => source_name == source && id == lock,
             Refusal::UnknownSource { name, .. } | Refusal::Unreadable { name, .. } => name == source,
             Refusal::Id(_) => lock.key().is_err(),
             Refusal::Off
             | Refusal::NoRight(_)
-            | Refusal::Count(_)
+            | Refusal::Count { .. }
             | Refusal::Ticket(_)
             | Refusal::Unconfirmed { .. }
             | Refusal::Reason { .. }
+            | Refusal::HoldTime { .. }
+            | Refusal::ReasonPattern { .. }
+            | Refusal::DryRunNeeded { .. }
+            | Refusal::Approval(_)
+            | Refusal::TooOften { .. }
             | Refusal::Busy
             | Refusal::Closing(_) => true,
         }
     }
+}
+
+/// Whole seconds after which a wait is over.
+pub(crate) fn seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1_000).try_into().unwrap_or(u64::MAX)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use lockkeeper_model::{LockId, SourceState, words};
+use lockkeeper_model::{Action, LockId, SourceState, words};
 use tokio::time::timeout;
 
 use super::{LOOK_TIMEOUT, named};
@@ -97,7 +97,10 @@ async fn read(source: &SourceHandle, key: &Bytes) {
 /// What is there now, beside what was to be freed.
 fn compare(of: &Unresolved, held: Option<&Held>) -> (&'static str, String) {
     let is_it = |token: &[u8]| of.intention.token_sha256.as_deref() == Some(&*token_sha256(token));
-    let was_eviction = of.intention.action.as_deref() == Some("evict_waiter");
+    let was_eviction = of.intention.action.as_deref() == Some(Action::EvictWaiter.word());
+    if of.intention.action.as_deref() == Some(Action::PutBack.word()) {
+        return was_put_back(of, held);
+    }
     let is_open = of.outcome == "unknown";
     let or_by_itself = match (is_open, was_eviction) {
         (false, _) => "",
@@ -128,5 +131,17 @@ fn compare(of: &Unresolved, held: Option<&Held>) -> (&'static str, String) {
     match held.lock.holders.first() {
         Some(holder) => ("taken", format!("{} has it, and the former holder does not{or_by_itself}", named(holder))),
         None => ("free", format!("nobody has it{or_by_itself}")),
+    }
+}
+
+/// What is there now, where a hold was to be given back.
+fn was_put_back(of: &Unresolved, held: Option<&Held>) -> (&'static str, String) {
+    let is_it = |token: &[u8]| of.intention.token_sha256.as_deref() == Some(&*token_sha256(token));
+    match held.and_then(|held| Some((held, held.lock.holders.first()?))) {
+        Some((held, _)) if held.orders.iter().any(|order| is_it(&order.token)) => {
+            ("still_held", "the former holder has it: it was put back, or its client took it again".to_owned())
+        }
+        Some((_, holder)) => ("taken", format!("{} has it, and the former holder does not", named(holder))),
+        None => ("free", "nobody has it: it was not put back, or ended since".to_owned()),
     }
 }

@@ -8,7 +8,7 @@ use lockkeeper_model::{
 };
 
 use super::ticket::TicketError;
-use super::{Refusal, ReleaseDesk};
+use super::{Refusal, ReleaseDesk, Rules};
 use crate::access::Scope;
 use crate::fake::{CARELESS_TRAITS, Change, Fake, SHARED_TOKEN_TRAITS, b64, nothing};
 use crate::recorder::audit::{Audit, Filter, Store};
@@ -16,26 +16,26 @@ use crate::source::ReleaseReply;
 
 const RELEASED: ReleaseReply = ReleaseReply::Released { woken: None };
 
-struct Scene {
-    fake: Fake,
-    audit: Audit,
-    desk: Arc<ReleaseDesk>,
+pub(super) struct Scene {
+    pub(super) fake: Fake,
+    pub(super) audit: Audit,
+    pub(super) desk: Arc<ReleaseDesk>,
 }
 
 /// `orders` is live and `lock:stock:4711` is held by `alice`.
-fn scene() -> Scene {
+pub(super) fn scene() -> Scene {
     let fake = Fake::new(&["orders", "other"]);
     fake.hold("lock:stock:4711", "alice", "g1");
     let audit = Audit::in_memory().unwrap();
-    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), true, audit.clone()));
+    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), Rules::with_releasing(true), audit.clone()));
     Scene { fake, desk, audit }
 }
 
-fn person() -> Actor {
+pub(super) fn person() -> Actor {
     Actor::anonymous(Some("127.0.0.1".to_owned()))
 }
 
-fn target(generation: &str) -> PreviewTarget {
+pub(super) fn target(generation: &str) -> PreviewTarget {
     PreviewTarget {
         source: "orders".to_owned(),
         id: LockId::of_key(b"lock:stock:4711"),
@@ -45,9 +45,13 @@ fn target(generation: &str) -> PreviewTarget {
 }
 
 impl Scene {
-    async fn preview(&self, target: PreviewTarget) -> Result<PreviewAnswer, Refusal> {
+    pub(super) async fn preview(&self, target: PreviewTarget) -> Result<PreviewAnswer, Refusal> {
         self.desk
-            .preview(&person(), &PreviewRequest { locks: vec![target], action: Action::Release }, &Scope::everything())
+            .preview(
+                &person(),
+                &PreviewRequest { locks: vec![target], action: Action::Release, hold_ms: None },
+                &Scope::everything(),
+            )
             .await
     }
 
@@ -58,32 +62,41 @@ impl Scene {
         answer.ticket
     }
 
-    fn reply(&self, reply: ReleaseReply, change: Change) {
+    pub(super) fn reply(&self, reply: ReleaseReply, change: Change) {
         self.fake.with(|world| world.replies.push_back((reply, change)));
     }
 
-    fn before_look(&self, change: Change) {
+    pub(super) fn before_look(&self, change: Change) {
         self.fake.with(|world| world.before_look.push_back(change));
     }
 
     async fn try_execute(&self, ticket: &str, confirm: &str, reason: &str) -> Result<ReleaseResult, Refusal> {
-        let request =
-            ReleaseRequest { ticket: ticket.to_owned(), confirm: confirm.to_owned(), reason: reason.to_owned() };
-        let answer = self.desk.execute(&person(), &request, &Scope::everything()).await?;
+        let request = ReleaseRequest {
+            ticket: ticket.to_owned(),
+            confirm: confirm.to_owned(),
+            reason: reason.to_owned(),
+            ..Default::default()
+        };
+        let answer = self.desk.execute(&person(), &request, &Scope::everything(), None).await?;
         assert_eq!(answer.results.len(), 1);
         Ok(answer.results.into_iter().next().unwrap())
     }
 
-    async fn execute(&self, ticket: &str) -> ReleaseResult {
+    async fn dry_run(&self, request: &ReleaseRequest) {
+        let request = ReleaseRequest { dry_run: true, ..request.clone() };
+        self.desk.execute(&person(), &request, &Scope::everything(), None).await.unwrap();
+    }
+
+    pub(super) async fn execute(&self, ticket: &str) -> ReleaseResult {
         self.try_execute(ticket, "4711", "worker 7 crashed").await.unwrap()
     }
 
-    fn attempts(&self) -> usize {
+    pub(super) fn attempts(&self) -> usize {
         self.fake.asked().iter().filter(|asked| asked.starts_with("release ")).count()
     }
 }
 
-fn codes(answer: &PreviewAnswer) -> Vec<&str> {
+pub(super) fn codes(answer: &PreviewAnswer) -> Vec<&str> {
     answer.locks[0].warnings.iter().map(|warning| warning.code.as_str()).collect()
 }
 
@@ -92,7 +105,8 @@ async fn nothing_can_be_previewed_or_released_while_it_is_switched_off() {
     let fake = Fake::new(&["orders"]);
     fake.hold("lock:stock:4711", "alice", "g1");
     let audit = Audit::in_memory().unwrap();
-    let scene = Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), false, audit.clone())), fake, audit };
+    let scene =
+        Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), Rules::default(), audit.clone())), fake, audit };
     assert!(matches!(scene.preview(target("g1")).await, Err(Refusal::Off)));
     assert!(matches!(scene.try_execute("x", "x", "x").await, Err(Refusal::Off)));
     assert_eq!(scene.fake.asked(), [] as [&str; 0]);
@@ -230,15 +244,21 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
         .map(|(holder, generation)| PreviewTarget { holder: Some(b64(holder)), ..target(generation) });
     let answer = scene
         .desk
-        .preview(&person(), &PreviewRequest { locks: vec![alice, bob], action: Action::Release }, &Scope::everything())
+        .preview(
+            &person(),
+            &PreviewRequest { locks: vec![alice, bob], action: Action::Release, hold_ms: None },
+            &Scope::everything(),
+        )
         .await
         .unwrap();
     scene.fake.asked();
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[BOB, CAROL])));
     scene.reply(RELEASED, Box::new(|world| semaphore(world, &[CAROL])));
     let (ticket, confirm) = (answer.ticket, answer.confirm);
-    let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned() };
-    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
+    let request = ReleaseRequest { ticket, confirm, reason: "both crashed".to_owned(), ..Default::default() };
+    scene.dry_run(&request).await;
+    scene.fake.asked();
+    let results = scene.desk.execute(&person(), &request, &Scope::everything(), None).await.unwrap().results;
     for result in results {
         // Carol had it before and has it still: nobody took what was freed.
         let after = result.after.unwrap();
@@ -300,11 +320,17 @@ async fn a_look_that_came_back_empty_handed_is_no_look() {
 #[tokio::test(start_paused = true)]
 async fn requests_that_make_no_sense_are_refused_by_name() {
     let scene = scene();
-    let none = PreviewRequest { locks: Vec::new(), action: Action::Release };
-    assert!(matches!(scene.desk.preview(&person(), &none, &Scope::everything()).await, Err(Refusal::Count(0))));
-    let many = PreviewRequest { locks: vec![target("g1"); 101], action: Action::Release };
-    assert!(matches!(scene.desk.preview(&person(), &many, &Scope::everything()).await, Err(Refusal::Count(101))));
-    let twice = PreviewRequest { locks: vec![target("g1"); 2], action: Action::Release };
+    let none = PreviewRequest { locks: Vec::new(), action: Action::Release, hold_ms: None };
+    assert!(matches!(
+        scene.desk.preview(&person(), &none, &Scope::everything()).await,
+        Err(Refusal::Count { found: 0, .. })
+    ));
+    let many = PreviewRequest { locks: vec![target("g1"); 101], action: Action::Release, hold_ms: None };
+    assert!(matches!(
+        scene.desk.preview(&person(), &many, &Scope::everything()).await,
+        Err(Refusal::Count { found: 101, max: 100 })
+    ));
+    let twice = PreviewRequest { locks: vec![target("g1"); 2], action: Action::Release, hold_ms: None };
     assert!(matches!(scene.desk.preview(&person(), &twice, &Scope::everything()).await, Err(Refusal::Twice { .. })));
     let elsewhere = PreviewTarget { source: "nowhere".to_owned(), ..target("g1") };
     assert!(matches!(
@@ -323,7 +349,7 @@ async fn a_release_looks_announces_and_tries_once_in_that_order() {
     let asked = scene.fake.asked();
     assert!(asked[0].starts_with("subscribe"), "{asked:?}");
     assert_eq!(
-        asked[1..],
+        asked[1..6],
         ["look", "releasing lock:stock:4711", "release lock:stock:4711 of alice", "released lock:stock:4711", "look",],
         "the last look is for stores that tell nothing by themselves"
     );
@@ -506,7 +532,7 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
         .desk
         .preview(
             &person(),
-            &PreviewRequest { locks: vec![target("g1"), b], action: Action::Release },
+            &PreviewRequest { locks: vec![target("g1"), b], action: Action::Release, hold_ms: None },
             &Scope::everything(),
         )
         .await
@@ -518,15 +544,17 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
         ticket: answer.ticket,
         confirm: "release 2 locks".to_owned(),
         reason: "both are stuck".to_owned(),
+        ..Default::default()
     };
-    let results = scene.desk.execute(&person(), &request, &Scope::everything()).await.unwrap().results;
+    scene.dry_run(&request).await;
+    let results = scene.desk.execute(&person(), &request, &Scope::everything(), None).await.unwrap().results;
     let outcomes: Vec<_> = results.iter().map(|result| (result.id.as_str(), result.outcome)).collect();
     assert_eq!(outcomes, [("lock:stock:4711", Outcome::Released), ("lock:b", Outcome::ChangedHands)]);
 }
 
 fn evict(generation: &str, waiter: Option<&str>) -> PreviewRequest {
     let target = PreviewTarget { holder: waiter.map(b64), ..target(generation) };
-    PreviewRequest { locks: vec![target], action: Action::EvictWaiter }
+    PreviewRequest { locks: vec![target], action: Action::EvictWaiter, hold_ms: None }
 }
 
 /// `orders` is live, nobody holds `lock:stock:4711`, and `alice` is at the head of its queue.
@@ -623,12 +651,26 @@ async fn what_cannot_be_released_safely_is_refused_and_not_only_hidden() {
 }
 
 /// Kind, outcome and what was seen, oldest first.
-async fn written(audit: &Audit) -> Vec<(AuditKind, Option<String>, Option<String>)> {
+pub(super) async fn written(audit: &Audit) -> Vec<(AuditKind, Option<String>, Option<String>)> {
     let entries = audit.page(Filter::default(), None, 100).await.unwrap().entries;
     entries.into_iter().rev().map(|entry| (entry.kind, entry.outcome, entry.seen)).collect()
 }
 
-fn entry(kind: AuditKind, outcome: Option<&str>, seen: Option<&str>) -> (AuditKind, Option<String>, Option<String>) {
+/// The same, once there are so many.
+pub(super) async fn until_written(audit: &Audit, entries: usize) -> Vec<(AuditKind, Option<String>, Option<String>)> {
+    loop {
+        match written(audit).await {
+            few if few.len() < entries => tokio::task::yield_now().await,
+            all => break all,
+        }
+    }
+}
+
+pub(super) fn entry(
+    kind: AuditKind,
+    outcome: Option<&str>,
+    seen: Option<&str>,
+) -> (AuditKind, Option<String>, Option<String>) {
     (kind, outcome.map(str::to_owned), seen.map(str::to_owned))
 }
 
@@ -638,7 +680,7 @@ async fn the_intention_is_on_the_disk_when_the_store_is_asked_and_the_completion
     let fake = Fake::new(&["orders"]);
     fake.hold("lock:stock:4711", "alice", "g1");
     let audit = Audit::open(dir.path(), None).unwrap();
-    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), true, audit.clone()));
+    let desk = Arc::new(ReleaseDesk::new(fake.board.clone(), Rules::with_releasing(true), audit.clone()));
     let scene = Scene { fake, audit, desk };
     let ticket = scene.ticket().await;
     let length = |dir: &std::path::Path| Store::read(dir).unwrap().chain().unwrap().length;
@@ -655,10 +697,12 @@ async fn the_intention_is_on_the_disk_when_the_store_is_asked_and_the_completion
     );
     assert_eq!(scene.execute(&ticket).await.outcome, Outcome::Released);
     assert_eq!(
-        written(&scene.audit).await,
+        until_written(&scene.audit, 4).await,
         [
             entry(AuditKind::Intention, Some("attempted"), None),
             entry(AuditKind::Completion, Some("released"), None),
+            // With the answer, and when it was watched on.
+            entry(AuditKind::FollowUp, None, Some("free")),
             entry(AuditKind::FollowUp, None, Some("free")),
         ]
     );
@@ -669,7 +713,11 @@ async fn without_an_audit_nothing_is_tried() {
     let fake = Fake::new(&["orders"]);
     fake.hold("lock:stock:4711", "alice", "g1");
     let audit = Audit::not_kept("the disk is away");
-    let scene = Scene { desk: Arc::new(ReleaseDesk::new(fake.board.clone(), true, audit.clone())), fake, audit };
+    let scene = Scene {
+        desk: Arc::new(ReleaseDesk::new(fake.board.clone(), Rules::with_releasing(true), audit.clone())),
+        fake,
+        audit,
+    };
     let ticket = scene.ticket().await;
     let result = scene.execute(&ticket).await;
     assert_eq!((result.outcome, scene.attempts()), (Outcome::Refused, 0));
@@ -691,7 +739,11 @@ async fn whoever_is_turned_away_is_written_down_with_what_they_wanted() {
     assert!(
         scene
             .desk
-            .preview(&person(), &PreviewRequest { locks: vec![], action: Action::Release }, &Scope::everything())
+            .preview(
+                &person(),
+                &PreviewRequest { locks: vec![], action: Action::Release, hold_ms: None },
+                &Scope::everything()
+            )
             .await
             .is_err()
     );

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -38,6 +38,8 @@ pub(super) struct BoundHold {
     /// [`crate::source::ReleaseOrder::fencing`].
     pub(super) fencing: Option<Box<str>>,
     pub(super) mode: Mode,
+    /// For how long an operator is to hold it, in milliseconds, where one is to.
+    pub(super) hold_ms: Option<i64>,
 }
 
 /// What a ticket says.
@@ -50,6 +52,13 @@ pub(super) struct Permission {
     pub(super) action: Action,
     pub(super) confirm: String,
     pub(super) holds: Vec<BoundHold>,
+}
+
+impl Permission {
+    /// The sources of its holds, each as often as it has holds.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &str> {
+        self.holds.iter().map(|hold| hold.source.as_str())
+    }
 }
 
 /// Why a ticket is not honoured.
@@ -78,6 +87,8 @@ pub(super) struct Tickets {
     signer: Hmac<Sha256>,
     /// Spent and not yet expired.
     spent: Mutex<HashMap<u128, Time>>,
+    /// Used for a dry run and not yet expired.
+    dry_run: Mutex<HashMap<u128, Time>>,
 }
 
 impl fmt::Debug for Tickets {
@@ -89,7 +100,11 @@ impl fmt::Debug for Tickets {
 impl Tickets {
     pub(super) fn new() -> Tickets {
         let key: [u8; 64] = std::array::from_fn(|_| rand::random());
-        Tickets { signer: <Hmac<Sha256> as hmac::digest::KeyInit>::new((&key).into()), spent: Mutex::default() }
+        Tickets {
+            signer: <Hmac<Sha256> as hmac::digest::KeyInit>::new((&key).into()),
+            spent: Mutex::default(),
+            dry_run: Mutex::default(),
+        }
     }
 
     /// A ticket for these holds that only this person can use, and when it ends.
@@ -149,25 +164,44 @@ impl Tickets {
     /// Uses the ticket up. Of two attempts with one ticket exactly one gets past here.
     pub(super) fn spend(&self, permission: &Permission, now: Time) -> Result<(), TicketError> {
         let mut spent = self.lock_spent();
-        spent.retain(|_, expires_at| *expires_at > now);
         if spent.contains_key(&permission.nonce) {
             return Err(TicketError::Used);
         }
-        if spent.len() >= MAX_SPENT {
-            return Err(TicketError::TooMany);
-        }
-        spent.insert(permission.nonce, permission.expires_at);
-        Ok(())
+        keep(&mut spent, permission, now)
     }
 
-    fn lock_spent(&self) -> std::sync::MutexGuard<'_, HashMap<u128, Time>> {
-        // A panic elsewhere cannot leave a map of copies half changed.
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Remembers that somebody has seen what an attempt with this ticket would come to.
+    pub(super) fn note_dry_run(&self, permission: &Permission, now: Time) -> Result<(), TicketError> {
+        keep(&mut lock(&self.dry_run), permission, now)
+    }
+
+    /// Whether somebody has seen what an attempt with this ticket would come to.
+    pub(super) fn had_dry_run(&self, permission: &Permission) -> bool {
+        lock(&self.dry_run).contains_key(&permission.nonce)
+    }
+
+    fn lock_spent(&self) -> MutexGuard<'_, HashMap<u128, Time>> {
+        lock(&self.spent)
     }
 }
 
+fn lock(tickets: &Mutex<HashMap<u128, Time>>) -> MutexGuard<'_, HashMap<u128, Time>> {
+    // A panic elsewhere cannot leave a map of copies half changed.
+    tickets.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Remembers one more ticket for as long as it lasts.
+fn keep(tickets: &mut HashMap<u128, Time>, permission: &Permission, now: Time) -> Result<(), TicketError> {
+    tickets.retain(|_, expires_at| *expires_at > now);
+    if tickets.len() >= MAX_SPENT && !tickets.contains_key(&permission.nonce) {
+        return Err(TicketError::TooMany);
+    }
+    tickets.insert(permission.nonce, permission.expires_at);
+    Ok(())
+}
+
 /// Not the address: it changes under whoever moves between networks.
-fn person(actor: &Actor) -> (String, String) {
+pub(super) fn person(actor: &Actor) -> (String, String) {
     (actor.name.clone(), actor.via.clone())
 }
 
@@ -202,6 +236,7 @@ mod tests {
             count: 1,
             fencing: Some("33".into()),
             mode: Mode::Exclusive,
+            hold_ms: None,
         }
     }
 

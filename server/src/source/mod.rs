@@ -4,8 +4,10 @@
 //! [`Command`]s: look again at these keys, release exactly this hold.
 //!
 //! - `sight`: what a reading showed. `recognition`: which library family stored it, and how that one behaves.
+//! - `operator_hold`: the token by which an operator keeps a lock closed.
 //! - here: what a source reports, and what it is told to do.
 
+pub mod operator_hold;
 mod permissions;
 mod recognition;
 pub mod redis;
@@ -17,8 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use lockkeeper_model::{Mode, NodeRelease, SourceStatus, Time, TraceReport};
+use lockkeeper_model::{LockId, Mode, NodeRelease, SourceStatus, Time, TraceReport, words};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use recognition::{DialectTraits, Recognition};
 pub use sight::{Entry, Extra, Form, Hint, Hold, HoldExtra, Queue, Queued, Seen, Sight};
@@ -132,6 +136,13 @@ pub enum Report {
         /// Whose keys it serves.
         among: Among,
     },
+    /// By other rules than before these may be no locks, or other ones: they are not shown until they are found again.
+    Withdrawn {
+        /// When.
+        at: Time,
+        /// Which.
+        among: Among,
+    },
     /// Every change before `at` has been reported.
     Confirmed {
         /// The moment.
@@ -226,13 +237,15 @@ pub enum Command {
         /// The keys.
         keys: Vec<Bytes>,
     },
-    /// Free exactly this hold.
+    /// Free exactly this hold, or do with it what else the order says.
     Release {
         /// Which.
         order: ReleaseOrder,
         /// Told what happened.
         done: oneshot::Sender<ReleaseReply>,
     },
+    /// Go on by other rules.
+    Follow(Rules),
     /// Look at every command for some seconds.
     Trace {
         /// How long, and whether at one lock only.
@@ -240,6 +253,19 @@ pub enum Command {
         /// Told what was seen. Dropping the other end stops the trace.
         done: oneshot::Sender<Traced>,
     },
+}
+
+/// What decides which keys are locks, and of which family.
+#[derive(Debug)]
+pub struct Rules {
+    /// The patterns to watch from now on; empty: the built-in catalogue decides.
+    pub patterns: Vec<String>,
+    /// The operator's formats that are new, or are not in force any more.
+    pub formats: Arc<[redis::Format]>,
+    /// Told once nothing is read by the former rules any more.
+    pub stopped: oneshot::Sender<()>,
+    /// Cancelled once the new ones are in force.
+    pub go: CancellationToken,
 }
 
 /// What came of a trace.
@@ -316,18 +342,35 @@ pub struct ReleaseOrder {
     /// The lease ends no later than this; `None`: it has no expiry. A later end means that it was renewed or taken
     /// again unseen.
     pub expires_not_after: Option<Time>,
-    /// What to do with whom.
-    pub target: Target,
+    /// What to do.
+    pub act: Act,
 }
 
-/// Whom a [`ReleaseOrder`] is about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Target {
+/// What a [`ReleaseOrder`] does with what it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Act {
     /// The holder with that token loses its hold.
     #[default]
-    Holder,
+    Release,
     /// The waiter with that token, at the head of the queue of a lock that nobody holds, loses its place.
-    Waiter,
+    Evict,
+    /// The holder with that token loses its hold, and in the same step an operator has the lock. Nobody is woken.
+    Hold {
+        /// The operator's: see [`operator_hold`].
+        with: Bytes,
+        /// For how long, in milliseconds.
+        lease_ms: i64,
+    },
+    /// The lease of the holder with that token, an operator, begins anew.
+    ExtendHold {
+        /// How long it is, in milliseconds.
+        lease_ms: i64,
+    },
+    /// The holder with that token, which lost the lock, has it again if nobody has it: with `count`, and until
+    /// `expires_not_after`.
+    PutBack,
+    /// The counter from which the holder has its fencing token is counted up once, if it still is `fencing`.
+    RaiseFence,
 }
 
 /// What became of a [`ReleaseOrder`].
@@ -337,6 +380,11 @@ pub enum ReleaseReply {
     Released {
         /// Waiters that were woken, as the store counts them; `None` where this family needs no waking.
         woken: Option<i64>,
+    },
+    /// Something other than freeing was ordered, and is done.
+    Done {
+        /// The number that came of it: the counter, where one was counted up.
+        number: Option<i64>,
     },
     /// Another token is there: nothing was done.
     ChangedHands,
@@ -369,6 +417,23 @@ pub enum ReleaseReply {
         /// Each master, in the order of the configuration.
         nodes: Vec<NodeRelease>,
     },
+}
+
+impl ReleaseReply {
+    /// What became of it, for the log.
+    fn word(&self) -> &'static str {
+        match self {
+            ReleaseReply::Released { .. } => "released",
+            ReleaseReply::Done { .. } => "done",
+            ReleaseReply::ChangedHands => "changed hands",
+            ReleaseReply::Gone => "gone",
+            ReleaseReply::Refused { .. } => "refused",
+            ReleaseReply::Failed { .. } => "failed",
+            ReleaseReply::Unknown { .. } => "unknown",
+            ReleaseReply::Partial { .. } => "partial",
+            ReleaseReply::OnNodes { whole, .. } => whole.word(),
+        }
+    }
 }
 
 /// A source could not read the keys that it was asked to look at.
@@ -414,11 +479,22 @@ impl SourceHandle {
 
     /// One attempt to free exactly this hold.
     pub async fn release(&self, order: ReleaseOrder) -> ReleaseReply {
-        let (done, told) = oneshot::channel();
-        if self.commands.send(Command::Release { order, done }).await.is_err() {
-            return ReleaseReply::Failed { because: "the source is shutting down".to_owned() };
+        let lock = words::shown(LockId::of_key(&order.key).as_str());
+        let span = tracing::info_span!("attempt", source.name = &*self.name, lock.id = lock, dialect = order.dialect);
+        async move {
+            let (done, told) = oneshot::channel();
+            if self.commands.send(Command::Release { order, done }).await.is_err() {
+                return ReleaseReply::Failed { because: "the source is shutting down".to_owned() };
+            }
+            let reply = told.await;
+            let reply = reply.unwrap_or_else(|_| ReleaseReply::Unknown {
+                because: "the source stopped before it answered".to_owned(),
+            });
+            tracing::info!("the store was asked to free it: {}", reply.word());
+            reply
         }
-        told.await.unwrap_or(ReleaseReply::Unknown { because: "the source stopped before it answered".to_owned() })
+        .instrument(span)
+        .await
     }
 
     /// Looks at every command for some seconds. Giving up on the answer stops it.

@@ -32,6 +32,14 @@ pub struct DialectTraits {
     pub no_release: Option<&'static str>,
     /// What taking a dead waiter out of the queue of a free lock does; `None` where that is not offered.
     pub evict_waiter: Option<&'static str>,
+    /// Why an operator cannot be put in a holder's place for a while; `None` where its clients take a token that is not
+    /// theirs for somebody else's, and leave it alone.
+    pub no_hold: Option<&'static str>,
+    /// Why a hold that was released cannot be put back; `None` where what is compared is all that there is to put back.
+    pub no_put_back: Option<&'static str>,
+    /// Where its fencing counter is and what counting it up means for whoever takes the lock next; `None` where it keeps
+    /// none, or none that may be counted up from outside.
+    pub raise_fence: Option<&'static str>,
     /// How the library's own unlock can free another's lock; `None` where it compares.
     pub unsafe_unlock: Option<&'static str>,
     /// How the library takes the lock again after a release; `None` where it does not.
@@ -67,6 +75,12 @@ impl DialectTraits {
                   since.",
         no_release: None,
         evict_waiter: None,
+        no_hold: Some("it is not known that its library leaves a token alone that is not its own"),
+        no_put_back: Some(
+            "what is compared in a lock of this family is not all that would have to be put back: others may share it, or \
+             it is counted elsewhere as well",
+        ),
+        raise_fence: None,
         unsafe_unlock: None,
         comes_back: None,
         token_is_one_use: true,
@@ -78,6 +92,13 @@ impl DialectTraits {
         identity: |_| Identity::NOBODY,
         taken_at: |_| None,
     };
+
+    /// The same of a library that compares before it renews and before it lets go, and reads nothing else into a token.
+    pub const COMPARING: DialectTraits = DialectTraits { no_hold: None, no_put_back: None, ..DialectTraits::PLAIN };
+
+    /// Why no operator can hold a lock whose library deletes it whoever has it.
+    pub const HOLD_IS_DELETED: &'static str = "its library does not compare when it lets go: the former holder would end \
+                                               the operator's hold with its own, and nobody would be told";
 }
 
 impl PartialEq for DialectTraits {

@@ -2,18 +2,18 @@
 
 use std::cmp::Ordering;
 
-use lockkeeper_model::{Order, SortKey};
+use lockkeeper_model::{LockState, Order, SortKey};
 
 use crate::registry::{Record, Registry, Slot};
 
 /// The keys of one lock. Copies, because a view must find a lock under its old key after the registry has moved on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Keys {
-    waiters: u32,
+    pub(super) waiters: u32,
     /// Seconds that all who waited in the last minutes have waited together.
     blocked_s: u32,
     waiting_since_s: u32,
-    since: i64,
+    pub(super) since: i64,
     expires: i64,
     last_change: i64,
     /// Grows with every change that a viewer could see.
@@ -23,6 +23,10 @@ pub(crate) struct Keys {
     pub(crate) no_expiry: bool,
     /// Its place among the dialects that were seen.
     pub(crate) dialect: u8,
+    /// The place of its state among [`LockState::ALL`].
+    pub(super) state: u8,
+    /// It has missed a beat of its renewals.
+    pub(super) quiet: bool,
 }
 
 impl Keys {
@@ -41,6 +45,8 @@ impl Keys {
             waiting: record.waiting() > 0 && !record.is_ended(),
             no_expiry: record.no_expiry(),
             dialect,
+            state: LockState::ALL.iter().position(|state| *state == record.state).map_or(0, |place| place as u8),
+            quiet: record.is_quiet() && !record.is_ended(),
         }
     }
 

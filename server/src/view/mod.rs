@@ -5,6 +5,7 @@
 //! - [`filter`]: which locks are an answer.
 //! - [`answer`]: one question's answers in order, shared by all who ask the same.
 //! - [`tally`]: how many locks there are, shared by all who see the same.
+//! - [`census`]: how many locks of each kind there are and for how long they have been held, for charts.
 //! - [`viewers`]: who looks at which window of which answer, and what each was last told.
 //!
 //! Which locks a viewer may see is part of the question. A change costs each distinct question one filter test and one
@@ -13,6 +14,7 @@
 
 mod answer;
 mod bits;
+mod census;
 mod filter;
 mod keys;
 mod ordered;
@@ -26,12 +28,14 @@ use std::collections::HashMap;
 use lockkeeper_model::wire::DialectCount;
 use lockkeeper_model::{Question, Time};
 
+pub use census::{AGE_BOUNDS_S, Counted};
 pub use viewers::{Around, FRAME_MS};
 
 use crate::access::Reach;
 use crate::registry::{Registry, Slot};
 use crate::source::SourceId;
 use answer::Answer;
+use census::Census;
 use keys::Keys;
 use tally::Tally;
 use viewers::Viewers;
@@ -59,6 +63,7 @@ pub struct Asked {
 pub struct Views {
     keys: Vec<Keys>,
     dialects: Dialects,
+    census: Census,
     /// One for each reach that somebody has; that of all locks is always there, and first.
     tallies: Vec<Tally>,
     answers: HashMap<AnswerId, Answer>,
@@ -73,6 +78,7 @@ impl Default for Views {
         Views {
             keys: Vec::new(),
             dialects: Dialects::default(),
+            census: Census::default(),
             tallies: vec![Tally::from_the_start(Reach::ALL, Time(0))],
             answers: HashMap::new(),
             by_question: HashMap::new(),
@@ -98,12 +104,24 @@ impl Views {
             answer.before_change(registry, &self.keys, slot, &new);
         }
         self.keys[at] = new;
+        self.census.change(record.source, &old, &new);
         for tally in &mut self.tallies {
             tally.change(registry, slot, record, &old, &new);
         }
         for answer in self.answers.values_mut() {
             answer.after_change(registry, slot, &mut self.scratch);
         }
+    }
+
+    /// Lets the locks grow older. To be called every second or so, so that each call has little to do.
+    pub fn grow_older(&mut self, now: Time) {
+        self.census.grow_older(now);
+    }
+
+    /// How many locks of each kind a source has.
+    #[must_use]
+    pub fn counted(&self, source: SourceId) -> Counted {
+        self.census.of(source, &self.dialects.0)
     }
 
     /// How many held locks of the reach each dialect has, in the order of their names; as far as they were counted.

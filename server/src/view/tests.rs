@@ -6,7 +6,7 @@ use lockkeeper_model::{Order, Question, SortKey, Time};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
-use super::{Asked, KEEP_UNWATCHED_MS, Views};
+use super::{Asked, Counted, KEEP_UNWATCHED_MS, Views};
 use crate::access::tests::{scope_of, somebody};
 use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::registry::tests::{Step, World, play, steps};
@@ -187,6 +187,13 @@ proptest! {
         let by_dialect = views.dialects(&world.registry, &Reach::ALL, now).iter().map(|dialect| dialect.locks).sum::<u64>();
         prop_assert_eq!(by_dialect, world.held().len() as u64);
         prop_assert_eq!(views.by_source(&world.registry, &Reach::ALL, 1, now), [by_dialect]);
+        for views in [&mut views, &mut anew] {
+            views.grow_older(now);
+        }
+        // How often beats were missed is of the past, which is not counted anew.
+        let [kept, anew] = [&views, &anew].map(|views| Counted { missed_beats: 0, ..views.counted(SourceId(0)) });
+        prop_assert_eq!(&kept, &anew);
+        prop_assert_eq!(kept.locks.iter().map(|(_, _, locks)| locks).sum::<u64>(), by_dialect);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who looks at which window, and what each was last told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use lockkeeper_model::wire::{Ended, Facets, Row, ServerFrame};
@@ -19,6 +19,9 @@ pub const FRAME_MS: i64 = 33;
 
 /// Whether a source does not answer.
 pub type Around<'a> = &'a dyn Fn(SourceId) -> Surroundings;
+
+/// Notices that may wait for one viewer; the oldest goes first. There is one for each break-glass, which hands make.
+const MAX_OWED: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Viewers {
@@ -39,6 +42,8 @@ struct Viewer {
     /// It must be told the whole window: it has just asked, or did not keep up.
     needs_window: bool,
     follow: Option<Followed>,
+    /// Notices that there was no room for yet.
+    owed: VecDeque<Bytes>,
 }
 
 #[derive(Debug)]
@@ -85,7 +90,8 @@ impl Viewers {
 impl Views {
     /// A new viewer, for whom there are only the locks of this reach.
     pub fn connect(&mut self, viewer: u64, reach: Reach, frames: mpsc::Sender<Bytes>) {
-        let new = Viewer { frames, reach, ask: 0, place: None, needs_window: false, follow: None };
+        let new =
+            Viewer { frames, reach, ask: 0, place: None, needs_window: false, follow: None, owed: VecDeque::new() };
         self.viewers.viewers.insert(viewer, new);
     }
 
@@ -181,6 +187,33 @@ impl Views {
         }
     }
 
+    /// Sends one encoded frame to everybody with this reach, as soon as there is room.
+    pub fn announce(&mut self, reach: &Reach, frame: &ServerFrame) {
+        let encoded = encode(frame);
+        for viewer in self.viewers.viewers.values_mut().filter(|viewer| viewer.reach == *reach) {
+            if viewer.owed.len() == MAX_OWED {
+                viewer.owed.pop_front();
+            }
+            viewer.owed.push_back(encoded.clone());
+        }
+    }
+
+    /// Sends what is owed. Says whether somebody still waits.
+    fn flush_owed(&mut self) -> bool {
+        for viewer in self.viewers.viewers.values_mut() {
+            while let Some(frame) = viewer.owed.pop_front() {
+                if let Err(refused) = viewer.frames.try_send(frame) {
+                    // Whoever left is found out when its window is sent.
+                    if let TrySendError::Full(frame) = refused {
+                        viewer.owed.push_front(frame);
+                    }
+                    break;
+                }
+            }
+        }
+        self.viewers.viewers.values().any(|viewer| !viewer.owed.is_empty())
+    }
+
     /// Everything shown may look different now, although no lock changed: a source was lost or came back.
     pub fn repaint(&mut self) {
         for viewer in self.viewers.viewers.values_mut() {
@@ -194,7 +227,7 @@ impl Views {
     /// Tells every viewer what changed in its window since it was last told. Says whether somebody still waits: for
     /// room in its queue, or for very many new answers to be put in order.
     pub fn flush(&mut self, registry: &Registry, now: Time, around: Around<'_>) -> bool {
-        let mut waiting = false;
+        let mut waiting = self.flush_owed();
         let places: Vec<Place> = self.viewers.windows.keys().copied().collect();
         for place in places {
             waiting |= self.flush_window(registry, place, now, around);
@@ -402,6 +435,37 @@ pub(crate) fn encode(frame: &ServerFrame) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{Person, Policy, Via};
+
+    #[test]
+    fn a_notice_waits_for_whoever_reads_slowly_and_is_for_nobody_else() {
+        let mut views = Views::default();
+        let registry = Registry::new(vec!["orders".to_owned()], 1);
+        let around = |_| Surroundings::default();
+        let (slow, mut slow_reads) = mpsc::channel(1);
+        let (quick, mut quick_reads) = mpsc::channel(4);
+        views.connect(1, Reach::ALL, slow);
+        views.connect(2, Policy::default().scope(&nobody()).seen().clone(), quick);
+        let refused = |detail: &str| ServerFrame::Refused { detail: detail.to_owned() };
+        views.tell(1, &refused("something before"));
+        views.announce(&Reach::ALL, &refused("the notice"));
+        assert!(views.flush(&registry, Time(0), &around), "there is no room yet");
+        assert_eq!(slow_reads.try_recv().unwrap(), encode(&refused("something before")));
+        assert!(!views.flush(&registry, Time(0), &around));
+        assert_eq!(slow_reads.try_recv().unwrap(), encode(&refused("the notice")));
+        assert!(quick_reads.try_recv().is_err());
+    }
+
+    fn nobody() -> Person {
+        Person {
+            name: "nobody".into(),
+            via: Via::Password,
+            roles: Vec::new(),
+            membership: crate::access::Membership::Named,
+            only: None,
+            session: None,
+        }
+    }
 
     #[test]
     fn shared_frames_carry_each_viewers_own_number() {

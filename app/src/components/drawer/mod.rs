@@ -13,7 +13,7 @@ mod waiters;
 use leptos::html;
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
-use lockkeeper_model::{Action, Lock, LockId, PreviewRequest, Time};
+use lockkeeper_model::{Action, Lock, LockId, Mode, PreviewRequest, Time};
 
 use super::facts::{self, Facts};
 use super::facts_list::Section;
@@ -94,6 +94,7 @@ pub(crate) fn Drawer(
     let holder_count = Memo::new(move |_| lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.holders.len() as i64)));
     let offered = flag(move || lock.with(|lock| lock.as_ref().is_some_and(|lock| lock.no_release.is_none())));
     let several = flag(move || holder_count.get() > 1);
+    let beside = move |action: Action| lock.with(|lock| lock.as_ref().is_some_and(|lock| is_beside(action, lock)));
     let about =
         move |say: fn(&Lock) -> Facts| Memo::new(move |_| lock.with(|lock| lock.as_ref().map(say)).unwrap_or_default());
     let contention = about(|lock| lock.contention.as_ref().map(facts::of_contention).unwrap_or_default());
@@ -142,6 +143,15 @@ pub(crate) fn Drawer(
                     <When holds=flag(move || holder_count.get() == 1 && offered.get())>
                         <ReleaseButton lock action=Action::Release at=0 releasing />
                     </When>
+                    <When holds=flag(move || beside(Action::ReleaseAndHold))>
+                        <ReleaseButton lock action=Action::ReleaseAndHold at=0 releasing />
+                    </When>
+                    <When holds=flag(move || beside(Action::ExtendHold))>
+                        <ReleaseButton lock action=Action::ExtendHold at=0 releasing />
+                    </When>
+                    <When holds=flag(move || beside(Action::RaiseFence))>
+                        <ReleaseButton lock action=Action::RaiseFence at=0 releasing />
+                    </When>
                     <p>{maybe(move || lock.with(|lock| lock.as_ref().and_then(instead)))}</p>
                 </footer>
             </When>
@@ -150,6 +160,21 @@ pub(crate) fn Drawer(
             }}
         </aside>
     }
+}
+
+/// Whether an action stands beside the release of a lock. Whether its family allows it is for the server to say.
+fn is_beside(action: Action, lock: &Lock) -> bool {
+    let [holder] = &lock.holders[..] else { return false };
+    let by_operator = holder.identity.operator.is_some();
+    lock.no_release.is_none()
+        && lock.mode == Mode::Exclusive
+        && lock.quorum.is_none()
+        && match action {
+            Action::ReleaseAndHold => !by_operator,
+            Action::ExtendHold => by_operator,
+            Action::RaiseFence => holder.fencing_token.is_some(),
+            Action::Release | Action::EvictWaiter | Action::PutBack => false,
+        }
 }
 
 /// What stands in the place of a button where there is not one for one holder.

@@ -1,6 +1,6 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
-use lockkeeper_model::{Action, Lock, LockState, PreviewRequest, PreviewTarget, Waiter};
+use lockkeeper_model::{Action, DEFAULT_HOLD_MS, Lock, LockState, PreviewRequest, PreviewTarget, Waiter};
 
 use crate::live::Live;
 use crate::ui::{flag, maybe};
@@ -40,7 +40,7 @@ pub(crate) fn ReleaseButton(
     view! {
         <button
             type="button"
-            class="danger"
+            class=if action == Action::Release || action == Action::EvictWaiter { "danger" } else { "plain" }
             disabled=flag(move || why_not.with(Option::is_some))
             aria-describedby=described_by
             on:click=open
@@ -48,9 +48,14 @@ pub(crate) fn ReleaseButton(
             {match action {
                 Action::Release => "Release…",
                 Action::EvictWaiter => "Evict…",
+                Action::ReleaseAndHold => "Release and hold…",
+                Action::ExtendHold => "Hold on…",
+                Action::RaiseFence => "Raise the fence…",
+                Action::PutBack => "Put back…",
             }}
         </button>
-        <small id=reason_id>{why_not}</small>
+        // Beside the first of several buttons, which have it in common.
+        {matches!(action, Action::Release | Action::EvictWaiter).then(|| view! { <small id=reason_id>{why_not}</small> })}
     }
 }
 
@@ -58,16 +63,18 @@ pub(crate) fn ReleaseButton(
 fn request(lock: &Lock, action: Action, at: usize) -> Option<PreviewRequest> {
     let several = lock.holders.len() > 1;
     let (generation, holder) = match action {
-        Action::Release => {
+        Action::Release | Action::ReleaseAndHold | Action::ExtendHold | Action::RaiseFence => {
             let holder = lock.holders.get(at)?;
             let generation = if several { &holder.generation } else { &lock.generation };
             (generation, several.then(|| holder.token_b64.clone()))
         }
         Action::EvictWaiter => (&lock.generation, Some(head(lock)?.token_b64.clone()?)),
+        // From the result of a release, never from what is on the screen.
+        Action::PutBack => return None,
     };
     let target =
         PreviewTarget { source: lock.source.clone(), id: lock.id.clone(), generation: generation.clone(), holder };
-    Some(PreviewRequest { locks: vec![target], action })
+    Some(PreviewRequest { locks: vec![target], action, hold_ms: action.holds().then_some(DEFAULT_HOLD_MS) })
 }
 
 /// Whether a waiter could be what keeps everybody out: nobody has the lock, and its queue has an order and a head that

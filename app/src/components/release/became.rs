@@ -12,8 +12,9 @@ use crate::ui::each;
 #[component]
 pub(super) fn Became(result: ReleaseResult, action: Action) -> impl IntoView {
     let class = match result.outcome {
-        Outcome::Released | Outcome::Held => "say good",
+        Outcome::Released | Outcome::Held | Outcome::Extended | Outcome::PutBack | Outcome::Raised => "say good",
         Outcome::Signalled | Outcome::Partial | Outcome::Unknown => "say warn",
+        Outcome::WouldRelease => "say calm",
         Outcome::ChangedHands | Outcome::Gone | Outcome::Refused | Outcome::Failed => "say bad",
     };
     let now = result.holder_now.as_ref().map(|holder| format!(" {} has it now.", named(holder)));
@@ -47,10 +48,12 @@ pub(super) fn Became(result: ReleaseResult, action: Action) -> impl IntoView {
 /// What became of it on one master: its name, the look and the word, and the sentence.
 fn on_node(node: &NodeRelease) -> [String; 4] {
     let look = match node.outcome {
-        Outcome::Released | Outcome::Held => Look::Verdict(Verdict::Alive),
+        Outcome::Released | Outcome::Held | Outcome::Extended | Outcome::PutBack | Outcome::Raised => {
+            Look::Verdict(Verdict::Alive)
+        }
         Outcome::Gone => Look::Over,
         Outcome::ChangedHands | Outcome::Refused => Look::Verdict(Verdict::Gone),
-        Outcome::Partial | Outcome::Signalled | Outcome::Failed => Look::State,
+        Outcome::Partial | Outcome::Signalled | Outcome::Failed | Outcome::WouldRelease => Look::State,
         Outcome::Unknown => Look::Verdict(Verdict::Unknown),
     };
     let word = words::on_node(node.outcome);

@@ -1,18 +1,23 @@
-//! The way to a release, or to the eviction of a waiter: what would happen, what gives pause, the name typed, a reason;
-//! and what became of it.
+//! The way to a release, or to whatever else is done to a lock: what would happen, what gives pause, the name typed, a
+//! reason; and what became of it.
 
 mod became;
+mod hold_time;
 mod plan;
 mod words;
 
 use became::Became;
+use hold_time::HoldTime;
+use std::time::Duration;
+
 use leptos::html;
 use leptos::prelude::*;
-use lockkeeper_model::words::{short_token, shown};
+use lockkeeper_model::words::{duration, short_token, shown};
 use lockkeeper_model::{
-    Action, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewedLock, ReleaseAnswer, ReleaseRequest,
+    Action, Approval, ApprovalState, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
+    ReleaseAnswer, ReleaseRequest, Time,
 };
-use plan::Plan;
+pub(crate) use plan::Plan;
 use wasm_bindgen_futures::spawn_local;
 use words::Words;
 
@@ -23,6 +28,9 @@ use crate::live::answers::Refusal;
 use crate::live::{Live, api};
 use crate::ui::{When, flag, maybe, text};
 
+/// How often it is looked whether the second person has decided: soon enough for two people on the phone.
+const LOOK_FOR_APPROVAL: Duration = Duration::from_secs(2);
+
 /// How far a release has come.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
@@ -32,6 +40,8 @@ enum Step {
     Refused(Refusal),
     /// The person reads and types.
     Ready(PreviewAnswer),
+    /// Somebody else was asked to approve it, and has until then.
+    Waiting(String, Time),
     /// The release is under way.
     Sending,
     /// The server answered.
@@ -46,6 +56,7 @@ struct Form {
     ticked: Vec<usize>,
     confirm: String,
     reason: String,
+    break_glass: bool,
 }
 
 impl Form {
@@ -53,28 +64,43 @@ impl Form {
     fn is_complete(&self, preview: &PreviewAnswer) -> bool {
         let warnings: usize = preview.locks.iter().map(|lock| lock.warnings.len()).sum();
         self.ticked.len() == warnings
-            && self.confirm == preview.confirm
+            && (self.confirm == preview.confirm || self.asks_another(preview))
             && (!preview.reason_required || !self.reason.trim().is_empty())
     }
+
+    /// Whether somebody else has to be asked before anything is done.
+    fn asks_another(&self, preview: &PreviewAnswer) -> bool {
+        needs_another(preview) && !self.break_glass
+    }
+}
+
+/// Whether a second person is needed who has not approved yet.
+fn needs_another(preview: &PreviewAnswer) -> bool {
+    preview.approval.as_ref().is_some_and(|need| need.required && need.state != ApprovalState::Approved)
 }
 
 /// What happened to the lock since its preview, if that makes the preview void.
 fn changed_since(action: Action, preview: &PreviewedLock, lock: Option<&Lock>) -> Option<String> {
     let same = |lock: &Lock| match action {
-        Action::Release => {
+        Action::Release | Action::ReleaseAndHold | Action::ExtendHold | Action::RaiseFence => {
             lock.generation == preview.generation
                 || lock.holders.iter().any(|holder| holder.generation == preview.generation)
         }
+        Action::PutBack => lock.holders.is_empty(),
         Action::EvictWaiter => {
             may_evict(lock) && head(lock).is_some_and(|head| head.token_b64.as_ref() == Some(&preview.holder.token_b64))
         }
     };
     let happened = match (lock, action) {
         (Some(lock), _) if same(lock) => return None,
+        (None, Action::PutBack) => return None,
         (Some(Lock { holders, .. }), _) if !holders.is_empty() => {
             format!("It changed hands while you were reading: {} has it now.", named(&holders[0]))
         }
         (_, Action::Release) => "It is not held any more: there is nothing to release.".to_owned(),
+        (_, Action::ReleaseAndHold | Action::ExtendHold | Action::RaiseFence | Action::PutBack) => {
+            "It is not held any more.".to_owned()
+        }
         (None, Action::EvictWaiter) => "Nobody waits for it any more: there is nobody to evict.".to_owned(),
         (Some(_), Action::EvictWaiter) => "The queue moved while you were reading: another is at its head.".to_owned(),
     };
@@ -111,6 +137,8 @@ pub(crate) fn ReleaseDialog(
     let words = Words::of(action);
     let source = request.locks.first().map(|target| target.source.clone()).unwrap_or_default();
     let latest = RwSignal::new(Some(request));
+    // The holds that the last preview was about: what was released is named by its generation when it is to come back.
+    let previewed = StoredValue::new(Vec::<String>::new());
     let ask = move || {
         let Some(request) = latest.get_untracked() else { return };
         step.set(Step::Asking);
@@ -119,17 +147,32 @@ pub(crate) fn ReleaseDialog(
             let answer = api::preview(&request).await;
             // The dialog may have been closed meanwhile.
             let _ = step.try_set(match answer {
-                Ok(preview) => Step::Ready(preview),
+                Ok(preview) => {
+                    previewed.set_value(preview.locks.iter().map(|lock| lock.generation.clone()).collect());
+                    Step::Ready(preview)
+                }
                 Err(refusal) => Step::Refused(refusal),
             });
         });
     };
+    let hold_for = Callback::new(move |ms| {
+        latest.update(|request| {
+            if let Some(request) = request {
+                request.hold_ms = Some(ms);
+            }
+        });
+        ask();
+    });
     // A new preview is of what is on the screen now, not of what was there before.
     let ask_again = Callback::new(move |()| {
         let newer = live.detail.with_untracked(|detail| {
             let lock = detail.as_ref()?.lock.as_ref()?;
             match action {
-                Action::Release => (lock.holders.len() == 1).then(|| (lock.generation.clone(), None)),
+                // What was released is what can be put back, whatever is on the screen.
+                Action::PutBack => None,
+                Action::Release | Action::ReleaseAndHold | Action::ExtendHold | Action::RaiseFence => {
+                    (lock.holders.len() == 1).then(|| (lock.generation.clone(), None))
+                }
                 Action::EvictWaiter => {
                     let head = head(lock).filter(|_| may_evict(lock))?;
                     Some((lock.generation.clone(), head.token_b64.clone()))
@@ -179,6 +222,9 @@ pub(crate) fn ReleaseDialog(
                     _ => Vec::new(),
                 }}
             </div>
+            <When holds=flag(move || action.holds() && matches!(step.get(), Step::Asking | Step::Ready(_)))>
+                <HoldTime hold_for />
+            </When>
             {move || match step.get() {
                 Step::Asking => view! { <p class="say calm">"Asking what would happen…"</p> }.into_any(),
                 Step::Refused(refusal) => {
@@ -189,6 +235,7 @@ pub(crate) fn ReleaseDialog(
                         .into_any()
                 }
                 Step::Ready(preview) => view! { <Ready preview action form step close ask_again /> }.into_any(),
+                Step::Waiting(id, until) => view! { <Waiting id until step ask close /> }.into_any(),
                 Step::Sending => view! { <p class="say calm">{words.under_way}</p> }.into_any(),
                 Step::Failed(refusal) => {
                     let again = refusal.ask_again.then_some(ask_again);
@@ -198,10 +245,49 @@ pub(crate) fn ReleaseDialog(
                     }
                         .into_any()
                 }
-                Step::Done(_) => view! { <Ends close again=None /> }.into_any(),
+                Step::Done(answer) => {
+                    let former = previewed.with_value(|previewed| to_put_back(&answer, previewed));
+                    let until = answer.results.first().and_then(|result| result.put_back_until);
+                    let left = text(move || {
+                        let left = until.map_or(0, |until| until.0 - live.running_now.get()).max(0) / 1_000;
+                        format!("Put back… ({left} s)")
+                    });
+                    let is_left = flag(move || until.is_some_and(|until| until.0 > live.running_now.get()));
+                    view! {
+                        {former.map(|request| {
+                            let request = StoredValue::new(request);
+                            view! {
+                                <When holds=is_left>
+                                    <p>
+                                        <button
+                                            type="button"
+                                            class="plain"
+                                            on:click=move |_| releasing.set(Some(request.get_value()))
+                                        >
+                                            {left}
+                                        </button>
+                                        " "
+                                        <small>"Was it the wrong one? If nobody has it, its former holder can have it again."</small>
+                                    </p>
+                                </When>
+                            }
+                        })}
+                        <Ends close again=None />
+                    }
+                        .into_any()
+                }
             }}
         </dialog>
     }
+}
+
+/// Asks for what was released to be given back to its former holder, where that can be done.
+fn to_put_back(answer: &ReleaseAnswer, generations: &[String]) -> Option<PreviewRequest> {
+    let ([result], [generation]) = (&answer.results[..], generations) else { return None };
+    result.put_back_until?;
+    let (source, id, generation) = (result.source.clone(), result.id.clone(), generation.clone());
+    let target = PreviewTarget { source, id, generation, holder: None };
+    Some(PreviewRequest { locks: vec![target], action: Action::PutBack, hold_ms: None })
 }
 
 /// Why it did not go on.
@@ -214,6 +300,59 @@ fn Refused(refusal: Refusal, words: Words) -> impl IntoView {
             {refusal.hint.map(|hint| view! { <p>{shown(&hint)}</p> })}
         </div>
     }
+}
+
+/// Waits for the word of a second person.
+#[component]
+fn Waiting(
+    id: String,
+    until: Time,
+    step: RwSignal<Step>,
+    ask: impl Fn() + Copy + Send + Sync + 'static,
+    close: impl Fn() + 'static,
+) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let id = StoredValue::new(id);
+    let look = move || {
+        spawn_local(async move {
+            let all = api::approvals().await;
+            let Some(wanted) = id.try_get_value() else { return };
+            let Some(found) = all.into_iter().find(|approval| approval.id == wanted) else { return };
+            match found.state {
+                // A fresh preview: what was approved is bound to the hold, and the hold may have gone meanwhile.
+                ApprovalState::Approved => ask(),
+                ApprovalState::Denied => step.set(Step::Refused(denied(&found))),
+                ApprovalState::Pending | ApprovalState::Unasked => {}
+            }
+        });
+    };
+    if let Ok(every) = set_interval_with_handle(look, LOOK_FOR_APPROVAL) {
+        on_cleanup(move || every.clear());
+    }
+    let left = text(move || {
+        let left = (until.0 - live.running_now.get()).max(0);
+        format!("Asked. Waiting for somebody who may approve it: {} left.", duration(left / 1_000 * 1_000))
+    });
+    view! {
+        <p class="say calm" role="status">
+            "A second person was asked."
+        </p>
+        <p>
+            <small>{left} " You may close this: the approval is kept, and found again by the next preview of the same hold."</small>
+        </p>
+        <Ends close again=None />
+    }
+}
+
+/// What a denial says.
+fn denied(approval: &Approval) -> Refusal {
+    let who = approval.decided_by.as_ref().map_or_else(|| "Somebody".to_owned(), |actor| shown(&actor.name));
+    let because = approval.decided_because.as_deref().filter(|because| !because.is_empty());
+    let detail = match because {
+        Some(because) => format!("{who} denied it: {}", shown(because)),
+        None => format!("{who} denied it"),
+    };
+    Refusal { detail, hint: None, ask_again: false }
 }
 
 /// The buttons under something that is over.
@@ -261,15 +400,27 @@ fn Ready(
         Memo::new(move |_| form.with(|form| form.is_complete(&preview)))
     };
     let ready = move || complete.get() && changed.with(Option::is_none) && left.get() > 0;
+    let approval = StoredValue::new(preview.clone());
     let ticket = preview.ticket.clone();
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         if !ready() {
             return;
         }
-        let Form { confirm, reason, .. } = form.get_untracked();
-        let request = ReleaseRequest { ticket: ticket.clone(), confirm, reason };
+        let asks_another = form.with_untracked(|form| approval.with_value(|preview| form.asks_another(preview)));
+        let Form { confirm, reason, break_glass, .. } = form.get_untracked();
+        let ticket = ticket.clone();
         step.set(Step::Sending);
+        if asks_another {
+            spawn_local(async move {
+                let _ = step.try_set(match api::ask_approval(ticket, reason).await {
+                    Ok(approval) => Step::Waiting(approval.id, approval.expires_at),
+                    Err(refusal) => Step::Failed(refusal),
+                });
+            });
+            return;
+        }
+        let request = ReleaseRequest { ticket, confirm, reason, break_glass, ..ReleaseRequest::default() };
         spawn_local(async move {
             let answer = api::release(&request).await;
             let _ = step.try_set(match answer {
@@ -278,9 +429,14 @@ fn Ready(
             });
         });
     };
+    let confirm = StoredValue::new(preview.confirm.clone());
     let warnings: Vec<String> =
         preview.locks.iter().flat_map(|lock| &lock.warnings).map(|warning| whole(&warning.text)).collect();
     let required = preview.reason_required;
+    let needs_another = needs_another(&preview);
+    let approved = preview.approval.is_some() && !needs_another;
+    let asks_another = Memo::new(move |_| form.with(|form| approval.with_value(|preview| form.asks_another(preview))));
+    let pattern = preview.reason_pattern.as_ref().map(|pattern| format!("It has to contain {}. ", shown(pattern)));
     view! {
         <form on:submit=submit>
             {preview.locks.iter().map(|lock| view! { <Plan lock=lock.clone() action /> }).collect_view()}
@@ -306,20 +462,45 @@ fn Ready(
                     }
                 })
                 .collect_view()}
-            <label class="field" for="release-confirm">
-                "Type "
-                <code>{shown(&preview.confirm)}</code>
-                " to confirm"
-            </label>
-            <input
-                id="release-confirm"
-                class="typed"
-                type="text"
-                autocomplete="off"
-                autocapitalize="off"
-                spellcheck="false"
-                on:input:target=move |event| form.update(|form| form.confirm = event.target().value())
-            />
+            {approved.then(|| view! { <p class="say good">"A second person has approved this."</p> })}
+            {needs_another
+                .then(|| {
+                    view! {
+                        <p class="say warn">
+                            "This is production: another person, with the right to approve, has to agree first. They see the same \
+                             preview."
+                        </p>
+                        <label class="tick">
+                            <input
+                                type="checkbox"
+                                on:change:target=move |event| {
+                                    let checked = event.target().checked();
+                                    form.update(|form| form.break_glass = checked);
+                                }
+                            />
+                            <span>
+                                "Break glass: do it without a second person. You must have signed in within the last five minutes, \
+                                 and everybody is told."
+                            </span>
+                        </label>
+                    }
+                })}
+            <When holds=flag(move || !asks_another.get())>
+                <label class="field" for="release-confirm">
+                    "Type "
+                    <code>{shown(&confirm.get_value())}</code>
+                    " to confirm"
+                </label>
+                <input
+                    id="release-confirm"
+                    class="typed"
+                    type="text"
+                    autocomplete="off"
+                    autocapitalize="off"
+                    spellcheck="false"
+                    on:input:target=move |event| form.update(|form| form.confirm = event.target().value())
+                />
+            </When>
             <label class="field" for="release-reason">
                 "Why"
             </label>
@@ -334,6 +515,7 @@ fn Ready(
             />
             <small id="release-reason-hint">
                 {if required { "Required. " } else { "" }}
+                {pattern}
                 "Written to the log of the server before anything is tried."
             </small>
             <When holds=flag(move || changed.with(Option::is_some))>
@@ -341,7 +523,7 @@ fn Ready(
             </When>
             <div class="acts">
                 <button type="submit" class="danger" disabled=flag(move || !ready())>
-                    {Words::of(action).button}
+                    {text(move || if asks_another.get() { "Ask a second person" } else { Words::of(action).button })}
                 </button>
                 <When holds=flag(move || left.get() == 0 || changed.with(Option::is_some))>
                     <button type="button" class="plain" on:click=move |_| ask_again.run(())>
@@ -365,7 +547,7 @@ fn Ready(
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper_model::{Collateral, Strength, Time, Told, Warning};
+    use lockkeeper_model::{ApprovalNeed, Collateral, Outcome, ReleaseResult, Strength, Time, Told, Warning};
 
     use super::*;
     use crate::fixtures::{lock, stuck};
@@ -383,6 +565,11 @@ mod tests {
             told_because: String::new(),
             plan: String::new(),
             collateral: Collateral::default(),
+            waiters: None,
+            next: String::new(),
+            renewed: String::new(),
+            others: Default::default(),
+            actions: Vec::new(),
             warnings: vec![Warning { code: "holder_alive".to_owned(), text: "alive".to_owned() }],
         }
     }
@@ -394,6 +581,9 @@ mod tests {
             expires_at: Time(0),
             confirm: "stock:4711".to_owned(),
             reason_required: true,
+            reason_pattern: None,
+            dry_run_required: false,
+            approval: None,
             locks: vec![previewed()],
         };
         let mut form = Form { confirm: "stock:4711".to_owned(), reason: " ".to_owned(), ..Form::default() };
@@ -404,6 +594,16 @@ mod tests {
         assert!(form.is_complete(&preview));
         form.confirm = "stock:471".to_owned();
         assert!(!form.is_complete(&preview));
+
+        // Whoever only asks somebody else has nothing to confirm; whoever breaks the glass has.
+        let need = ApprovalNeed { required: true, state: ApprovalState::Unasked, id: None, expires_at: None };
+        let preview = PreviewAnswer { approval: Some(need.clone()), ..preview };
+        assert!(form.is_complete(&preview) && form.asks_another(&preview));
+        form.break_glass = true;
+        assert!(!form.is_complete(&preview) && !form.asks_another(&preview));
+        let approved = ApprovalNeed { state: ApprovalState::Approved, ..need };
+        let preview = PreviewAnswer { approval: Some(approved), ..preview };
+        assert!(!Form::default().asks_another(&preview));
     }
 
     #[test]
@@ -415,6 +615,35 @@ mod tests {
         let said = changed_since(Action::Release, &previewed(), Some(&now)).unwrap();
         assert!(said.contains("0f8e41…0003 (worker-3, process 42) has it now"), "{said}");
         assert!(changed_since(Action::Release, &previewed(), None).unwrap().contains("not held any more"));
+    }
+
+    #[test]
+    fn what_is_to_be_put_back_is_void_as_soon_as_somebody_has_it() {
+        let changed = |lock: Option<&Lock>| changed_since(Action::PutBack, &previewed(), lock);
+        assert_eq!((changed(None), changed(Some(&stuck()))), (None, None));
+        assert!(changed(Some(&lock())).unwrap().contains("has it now"));
+    }
+
+    #[test]
+    fn what_was_released_is_put_back_by_the_generation_that_was_released() {
+        let result = ReleaseResult {
+            source: "orders".to_owned(),
+            id: lock().id,
+            outcome: Outcome::Released,
+            detail: String::new(),
+            holder_now: None,
+            woken: None,
+            after: None,
+            held_until: None,
+            put_back_until: Some(Time(9)),
+            nodes: Vec::new(),
+        };
+        let mut answer = ReleaseAnswer { results: vec![result] };
+        let request = to_put_back(&answer, &["h1".to_owned()]).unwrap();
+        assert_eq!((request.action, request.locks[0].generation.as_str()), (Action::PutBack, "h1"));
+        assert_eq!(to_put_back(&answer, &[]), None);
+        answer.results[0].put_back_until = None;
+        assert_eq!(to_put_back(&answer, &["h1".to_owned()]), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is said of a release and of an eviction, which is about a waiter and its place, not about a holder and its lock.
+//! What is said of each action: a release is about a holder and its lock, an eviction about a waiter and its place.
 
 use lockkeeper_model::{Action, Outcome};
 
@@ -39,6 +39,38 @@ impl Words {
                 whom: "First in line",
                 whom_after: "The waiter",
             },
+            Action::ReleaseAndHold => Words {
+                title: "Release and hold",
+                button: "Release and hold",
+                under_way: "Putting you in the holder's place…",
+                not_confirmed: "Nothing was confirmed as released or held.",
+                whom: "Held by",
+                whom_after: "The old holder",
+            },
+            Action::ExtendHold => Words {
+                title: "Hold on to",
+                button: "Hold on",
+                under_way: "Extending the hold…",
+                not_confirmed: "Nothing was confirmed as extended.",
+                whom: "Held by",
+                whom_after: "The operator",
+            },
+            Action::PutBack => Words {
+                title: "Put back",
+                button: "Put back",
+                under_way: "Giving it back…",
+                not_confirmed: "Nothing was confirmed as put back.",
+                whom: "Was held by",
+                whom_after: "The former holder",
+            },
+            Action::RaiseFence => Words {
+                title: "Raise the fence of",
+                button: "Raise the fence",
+                under_way: "Raising the fence…",
+                not_confirmed: "Nothing was confirmed as raised.",
+                whom: "Held by",
+                whom_after: "The holder",
+            },
         }
     }
 }
@@ -48,23 +80,27 @@ pub(super) fn outcome(action: Action, outcome: Outcome) -> &'static str {
     match (action, outcome) {
         (_, Outcome::Unknown) => "It was sent and no answer came: look at the lock again.",
         (_, Outcome::Signalled) => "Accepted, and not finished yet.",
-        (Action::Release, outcome) => match outcome {
-            Outcome::Released => "Released.",
-            Outcome::Held => "Released and kept closed.",
-            Outcome::ChangedHands => "Nothing was released: it had changed hands.",
-            Outcome::Gone => "Nothing was released: it was free already.",
-            Outcome::Partial => "Released on some of its masters only: it may still be held.",
-            Outcome::Refused => "Nothing was released: it was refused.",
-            _ => "Nothing was released: it could not be tried.",
-        },
         (Action::EvictWaiter, outcome) => match outcome {
-            Outcome::Released | Outcome::Held => "Taken out of the queue.",
             Outcome::ChangedHands => "Nobody was evicted: the queue or the lock had moved on.",
             Outcome::Gone => "Nobody was evicted: the queue was empty already.",
             Outcome::Partial => "Taken out of the queue on some of its masters only.",
             Outcome::Refused => "Nobody was evicted: it was refused.",
-            _ => "Nobody was evicted: it could not be tried.",
+            Outcome::Failed => "Nobody was evicted: it could not be tried.",
+            Outcome::WouldRelease => "It would be taken out of the queue: nothing was done.",
+            _ => "Taken out of the queue.",
         },
+        (_, Outcome::WouldRelease) => "It would be done: nothing was.",
+        (_, Outcome::Released) => "Released.",
+        (_, Outcome::Held) => "Released and kept closed: you hold it now.",
+        (_, Outcome::Extended) => "Held on to.",
+        (_, Outcome::PutBack) => "Put back: the former holder has it again.",
+        (_, Outcome::Raised) => "The fence is raised.",
+        (_, Outcome::Partial) => "Released on some of its masters only: it may still be held.",
+        (Action::PutBack, Outcome::ChangedHands) => "Nothing was put back: somebody has it already.",
+        (_, Outcome::ChangedHands) => "Nothing was done: it had changed hands.",
+        (_, Outcome::Gone) => "Nothing was done: it was free already.",
+        (_, Outcome::Refused) => "Nothing was done: it was refused.",
+        (_, Outcome::Failed) => "Nothing was done: it could not be tried.",
     }
 }
 
@@ -72,7 +108,11 @@ pub(super) fn outcome(action: Action, outcome: Outcome) -> &'static str {
 pub(super) fn on_node(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Released => "freed",
+        Outcome::WouldRelease => "as previewed",
         Outcome::Held => "freed and kept closed",
+        Outcome::Extended => "extended",
+        Outcome::PutBack => "put back",
+        Outcome::Raised => "raised",
         Outcome::ChangedHands => "other token",
         Outcome::Gone => "had nothing",
         Outcome::Partial => "freed in part",
@@ -93,6 +133,17 @@ mod tests {
         for result in [Released, Held, ChangedHands, Gone, Partial, Signalled, Refused, Failed, Unknown] {
             let said = outcome(Action::EvictWaiter, result);
             assert!(!said.to_lowercase().contains("release"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_done_is_never_said_to_have_been() {
+        use Outcome::*;
+        for action in Action::ALL {
+            for result in [ChangedHands, Gone, Refused, Failed] {
+                let said = outcome(action, result);
+                assert!(said.starts_with("Nothing was") || said.starts_with("Nobody was"), "{said}");
+            }
         }
     }
 }

@@ -14,20 +14,23 @@ use lockkeeper_model::wire::ServerFrame;
 use lockkeeper_model::{Certainty, LockId, SourceState, Time, TraceEnd, TraceReport};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::super::Identify;
 use super::super::router::api;
 use super::{Rim, ask};
-use crate::access::{Grant, Guest, NotBelieved, Person, Policy, Right, Role, Tenure, Via};
+use crate::access::{Grant, Guest, Membership, NotBelieved, Person, Policy, Right, Role, Tenure, Via};
 use crate::clock;
 use crate::fake::{Fake, nothing};
 use crate::recorder::history::{History, Limits};
+use crate::release::{ReleaseDesk, Rules};
+use crate::reload::LastRead;
 use crate::source::{
     Batch, DialectTraits, Form, Hint, Recognition, ReleaseReply, Report, Seen, Sight, SourceId, WaitersSeen,
 };
+use crate::watched::Watched;
 
 /// Says in a test who asks. The product has nothing like it.
 const WHO: &str = "x-test-who";
@@ -101,8 +104,19 @@ const ROWS: &[Row] = &[
     ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "hidden", [401, 403, 403, 403, 403, 409, 403, 403, 403, 200]),
     ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "elsewhere", [401, 403, 403, 403, 403, 400, 403, 403, 403, 200]),
     ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "both", [401, 403, 403, 403, 403, 403, 403, 403, 403, 200]),
+    ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "hold", [401, 403, 403, 403, 403, 403, 403, 403, 403, 200]),
+    ("POST", "/api/v1/releases", "/api/v1/releases", "hold", [401, 403, 403, 403, 403, 410, 403, 403, 403, 409]),
     ("POST", "/api/v1/releases", "/api/v1/releases", "seen", [401, 403, 403, 403, 403, 409, 403, 403, 403, 409]),
     ("POST", "/api/v1/releases", "/api/v1/releases", "hidden", [401, 403, 403, 403, 403, 410, 403, 403, 403, 409]),
+    ("POST", "/api/v1/approvals", "/api/v1/approvals", "seen", [401, 403, 403, 403, 403, 201, 403, 403, 403, 403]),
+    ("POST", "/api/v1/approvals", "/api/v1/approvals", "hidden", [401, 403, 403, 403, 403, 410, 403, 403, 403, 403]),
+    ("GET", "/api/v1/approvals", "/api/v1/approvals", "", WATCHING),
+    ("GET", "/api/v1/approvals/{id}", "/api/v1/approvals/ID-OF-seen", "", [401, 403, 404, 404, 404, 404, 200, 403, 404, 200]),
+    ("GET", "/api/v1/approvals/{id}", "/api/v1/approvals/ID-OF-hidden", "", [401, 403, 404, 404, 404, 404, 200, 403, 404, 200]),
+    ("GET", "/api/v1/approvals/{id}", "/api/v1/approvals/ID-OF-elsewhere", "", [401, 403, 404, 404, 404, 404, 200, 403, 404, 200]),
+    ("GET", "/api/v1/approvals/{id}", "/api/v1/approvals/unknown", "", [401, 403, 404, 404, 404, 404, 404, 403, 404, 404]),
+    ("POST", "/api/v1/approvals/{id}", "/api/v1/approvals/ID-OF-seen", "approve", [401, 403, 404, 404, 404, 404, 200, 403, 404, 403]),
+    ("POST", "/api/v1/approvals/{id}", "/api/v1/approvals/ID-OF-hidden", "approve", [401, 403, 404, 404, 404, 404, 200, 403, 404, 403]),
     ("GET", "/api/v1/audit", "/api/v1/audit", "", AUDITING),
     ("GET", "/api/v1/audit", "/api/v1/audit?format=jsonl", "", AUDITING),
     ("GET", "/api/v1/audit", "/api/v1/audit?source=vault&limit=1", "", AUDITING),
@@ -160,6 +174,7 @@ impl Identify for ByHeader {
             name: name.into(),
             via,
             roles: vec![role.into()],
+            membership: Membership::Named,
             only,
             session: None,
         };
@@ -173,7 +188,8 @@ impl Identify for ByHeader {
     }
 }
 
-static TRAITS: DialectTraits = DialectTraits { strip_prefix: "lock:", waiters_counted: true, ..DialectTraits::PLAIN };
+static TRAITS: DialectTraits =
+    DialectTraits { strip_prefix: "lock:", waiters_counted: true, ..DialectTraits::COMPARING };
 static TOKEN: Recognition =
     Recognition { dialect: "token", certainty: Certainty::Certain, because: "test", traits: &TRAITS };
 
@@ -218,7 +234,10 @@ impl Scene {
         let (fake, reports) = Fake::watched(&["orders", "vault"], history.tape());
         let mut rim = Rim::around(fake);
         rim.state.history = history;
-        rim.state.policy = Arc::new(policy());
+        // Neither source is in production unless a test says so.
+        let rules = Rules { two_persons: true, ..Rules::with_releasing(true) };
+        rim.state.desk = Arc::new(ReleaseDesk::new(rim.fake.board.clone(), rules, rim.state.audit.clone()));
+        rim.state.policy = Watched::fixed(policy());
         rim.state.identify = Arc::new(ByHeader);
         let scene = Scene { rim, reports, _dir: dir };
         scene.holds(0, SEEN, "secret-of-alice").await;
@@ -262,8 +281,15 @@ impl Scene {
     async fn ask(&self, who: &str, method: &str, path: &str, body: String) -> (StatusCode, String) {
         let mut request = ask(Method::from_bytes(method.as_bytes()).unwrap(), path, Body::from(body));
         request.headers_mut().insert(WHO, who.parse().unwrap());
+        // Answers are compared byte for byte, and each would have an id of its own.
+        request.headers_mut().insert("x-request-id", "the-same".parse().unwrap());
         request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+        // The audit is written by a thread that the paused clock does not wait for: it would run into every timeout.
+        let (answered, wait) = std::sync::mpsc::channel::<()>();
+        let clock_stands = tokio::task::spawn_blocking(move || wait.recv());
         let response = self.rim.send(request).await;
+        drop(answered);
+        let _ = clock_stands.await;
         let status = response.status();
         let mut said = format!("{:?}\n", response.headers());
         let mut chunks = response.into_body().into_data_stream();
@@ -293,7 +319,8 @@ impl Scene {
                 json!({"source": source, "seconds": 1}).to_string()
             }
             ("/api/v1/incidents", _) => incident(&[("orders", SEEN)], "a stuck order"),
-            ("/api/v1/releases", kind) => {
+            ("/api/v1/approvals/{id}", _) => json!({"decision": "approve", "reason": "a test"}).to_string(),
+            ("/api/v1/releases" | "/api/v1/approvals", kind) => {
                 let request = self.preview(kind).await;
                 let (mut status, mut said) = self.ask(who, "POST", "/api/v1/releases/preview", request.clone()).await;
                 if status != StatusCode::OK {
@@ -303,10 +330,30 @@ impl Scene {
                 assert_eq!(status, StatusCode::OK, "{said}");
                 let answer: Value = serde_json::from_str(said.split_once('\n').unwrap().1).unwrap();
                 self.rim.fake.with(|world| world.replies.push_back((ReleaseReply::Gone, nothing())));
+                if path == "/api/v1/approvals" {
+                    return json!({"ticket": answer["ticket"], "reason": "a test"}).to_string();
+                }
                 json!({"ticket": answer["ticket"], "confirm": answer["confirm"], "reason": "a test"}).to_string()
             }
             (_, kind) => self.preview(kind).await,
         }
+    }
+
+    /// Both sources are in production, and somebody asked for an approval of each lock. Returns the path with the id of
+    /// the one that it names.
+    async fn ask_approvals(&self, path: &str) -> String {
+        for source in [0, 1] {
+            self.rim.fake.set_status(source, |status| status.environment = Some("production".to_owned()));
+        }
+        let mut path = path.to_owned();
+        for kind in ["seen", "hidden", "elsewhere"] {
+            let body = self.body("boss", "/api/v1/approvals", kind).await;
+            let (status, said) = self.ask("boss", "POST", "/api/v1/approvals", body).await;
+            assert_eq!(status, StatusCode::CREATED, "{said}");
+            let approval: Value = serde_json::from_str(said.split_once('\n').unwrap().1).unwrap();
+            path = path.replace(&format!("ID-OF-{kind}"), approval["id"].as_str().unwrap());
+        }
+        path
     }
 
     /// Entries about every lock, about several at once and about none.
@@ -324,7 +371,8 @@ impl Scene {
 
     async fn preview(&self, kind: &str) -> String {
         let locks: &[(&str, &str)] = match kind {
-            "seen" => &[("orders", SEEN)],
+            // To keep a lock closed needs a right beside that to release it.
+            "seen" | "hold" => &[("orders", SEEN)],
             "hidden" => &[("orders", HIDDEN)],
             "elsewhere" => &[("vault", ELSEWHERE)],
             // Needs the right to free several at once.
@@ -337,7 +385,8 @@ impl Scene {
             let lock = self.json("loopback", &format!("/api/v1/locks/{source}/{id}")).await;
             targets.push(json!({"source": source, "id": id, "generation": lock["generation"]}));
         }
-        json!({"locks": targets, "action": "release"}).to_string()
+        let action = if kind == "hold" { "release_and_hold" } else { "release" };
+        json!({"locks": targets, "action": action}).to_string()
     }
 }
 
@@ -416,6 +465,10 @@ async fn everybody_may_do_what_their_roles_grant_and_is_told_of_nothing_else() {
             }
             if *route == "/api/v1/audit" {
                 scene.fill_audit().await;
+            }
+            let mut path = (*path).to_owned();
+            if route.starts_with("/api/v1/approvals") {
+                path = scene.ask_approvals(&path).await;
             }
             let body = scene.body(who, route, body).await;
             let (answered, said) = scene.ask(who, method, &path, body.clone()).await;
@@ -514,6 +567,34 @@ async fn the_audit_tells_of_the_visible_and_of_who_was_not_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_approval_that_is_hidden_is_answered_as_one_that_is_not_there() {
+    let scene = Scene::new().await;
+    let hidden = scene.ask_approvals("/api/v1/approvals/ID-OF-hidden").await;
+    let decision = json!({"decision": "approve", "reason": "a test"}).to_string();
+    for who in ["viewer", "operator", "tracer"] {
+        for (method, body) in [("GET", ""), ("POST", decision.as_str())] {
+            let there = scene.ask(who, method, &hidden, body.to_owned()).await;
+            assert_eq!(there, scene.ask(who, method, "/api/v1/approvals/nowhere", body.to_owned()).await, "{who}");
+        }
+        assert_eq!(scene.json(who, "/api/v1/approvals").await, json!({"approvals": []}));
+    }
+    assert_eq!(scene.json("approver", "/api/v1/approvals").await["approvals"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_the_configuration_is_for_whoever_sees_everything_or_looks_after_the_server() {
+    let mut scene = Scene::new().await;
+    let problem = Some("lockkeeper.toml:3:1: `payroll`".to_owned());
+    scene.rim.state.reloads = watch::channel(LastRead { problem, ..LastRead::at_start() }).1;
+    for (who, is_told) in [("nobody", false), ("part", false), ("tracer", false), ("viewer", true), ("admin", true)] {
+        let ready = scene.json(who, "/readyz").await;
+        assert_eq!(ready["configuration"].is_string(), is_told, "{who}: {ready}");
+    }
+    let metrics = scene.ask("admin", "GET", "/metrics", String::new()).await.1;
+    assert!(metrics.contains("lockkeeper_config_last_reload_successful 0"), "{metrics}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_ticket_is_good_for_nobody_else() {
     let scene = Scene::new().await;
     let release = scene.body("loopback", "/api/v1/releases", "seen").await;
@@ -570,7 +651,7 @@ async fn the_socket_tells_a_viewer_of_nothing_beyond_the_scope() {
                 assert_eq!((found, all, facets.waiting, facets.no_expiry, rows.len()), (1, 1, 1, 1, 1));
                 total = found;
             }
-            ServerFrame::Delta { .. } => {}
+            ServerFrame::Delta { .. } | ServerFrame::Notice { .. } => {}
         }
         heard.push_str(&text);
     }

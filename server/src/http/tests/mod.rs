@@ -3,6 +3,7 @@
 mod auditing;
 mod guard;
 mod matrix;
+mod metrics;
 mod reading;
 mod releasing;
 mod remembering;
@@ -51,7 +52,7 @@ impl Rim {
         let state = AppState::new(
             fake.board.clone(),
             Audit::in_memory().unwrap(),
-            enabled,
+            crate::release::Rules::with_releasing(enabled),
             enabled,
             listen,
             CancellationToken::new(),

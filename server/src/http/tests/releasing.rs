@@ -144,3 +144,36 @@ async fn no_get_releases_anything() {
     }
     assert_eq!(rim.fake.asked(), [] as [&str; 0]);
 }
+
+#[tokio::test]
+async fn a_lock_that_was_released_a_moment_ago_is_429_and_says_when_to_try_again() {
+    let rim = Rim::new();
+    rim.fake.set_status(0, |status| status.environment = Some("production".to_owned()));
+    let [first, second] = [ticket(&rim).await, ticket(&rim).await];
+    rim.fake.with(|world| world.replies.push_back((ReleaseReply::Released { woken: None }, nothing())));
+    assert_eq!(release(&rim, &first).await.0, StatusCode::OK);
+    let body = json!({"ticket": second, "confirm": "4711", "reason": "worker 7 crashed"}).to_string();
+    let mut request = super::ask(axum::http::Method::POST, "/api/v1/releases", body.into());
+    request.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    let response = rim.send(request).await;
+    let wait: u64 = response.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=10).contains(&wait), "{wait}");
+    let (status, problem) = super::json(response).await;
+    assert_eq!((status, problem["type"].as_str()), (StatusCode::TOO_MANY_REQUESTS, Some("/problems/cooling-down")));
+}
+
+#[tokio::test]
+async fn a_dry_run_is_answered_as_one_and_uses_nothing_up() {
+    let rim = Rim::new();
+    let ticket = ticket(&rim).await;
+    let dry_run = json!({"ticket": ticket, "dry_run": true}).to_string();
+    let (status, answer) = rim.post("/api/v1/releases", dry_run.clone()).await;
+    assert_eq!((status, answer["results"][0]["outcome"].as_str()), (StatusCode::OK, Some("would_release")));
+    rim.fake.hold("lock:stock:4711", "bob", "g2");
+    let (status, answer) = rim.post("/api/v1/releases", dry_run).await;
+    assert_eq!((status, answer["results"][0]["outcome"].as_str()), (StatusCode::CONFLICT, Some("changed_hands")));
+    assert!(!rim.fake.asked().iter().any(|asked| asked.starts_with("release ")), "nothing was tried");
+    rim.fake.hold("lock:stock:4711", "alice", "g1");
+    rim.fake.with(|world| world.replies.push_back((ReleaseReply::Gone, nothing())));
+    assert_eq!(release(&rim, &ticket).await.0, StatusCode::CONFLICT);
+}

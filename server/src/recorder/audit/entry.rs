@@ -57,11 +57,7 @@ impl Deed {
     /// What is to be done.
     #[must_use]
     pub fn action(mut self, action: Action) -> Deed {
-        let word = match action {
-            Action::Release => "release",
-            Action::EvictWaiter => "evict_waiter",
-        };
-        self.action = Some(word.to_owned());
+        self.action = Some(action.word().to_owned());
         self
     }
 
@@ -185,7 +181,11 @@ pub fn is_cut(name: &str) -> bool {
 pub fn outcome_word(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Released => "released",
+        Outcome::WouldRelease => "would_release",
         Outcome::Held => "held",
+        Outcome::Extended => "extended",
+        Outcome::PutBack => "put_back",
+        Outcome::Raised => "raised",
         Outcome::ChangedHands => "changed_hands",
         Outcome::Gone => "gone",
         Outcome::Partial => "partial",

@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use lockkeeper_model::{AuditChain, AuditEntry, AuditKind, AuditPage, Outcome};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 pub use entry::{Deed, GENESIS, is_cut, outcome_word, token_sha256};
 pub use export::Format;
@@ -71,6 +72,17 @@ struct Kept {
     inherited: u64,
     /// Locked as long as this lives.
     _lock: Option<File>,
+}
+
+/// Something that was decided or looked at, as against tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about.
+    pub deed: Deed,
+    /// What came of it, in a word.
+    pub outcome: &'static str,
+    /// The same in a sentence.
+    pub detail: String,
 }
 
 /// An attempt of an earlier moment of which nobody saw what came after.
@@ -195,6 +207,19 @@ impl Audit {
         }
     }
 
+    /// Writes down what was decided or looked at. When it returns, that is on the disk.
+    ///
+    /// # Errors
+    /// When it could not be written. Then nothing may follow from it.
+    pub async fn note(&self, kind: AuditKind, notes: Vec<Note>) -> Result<(), AuditError> {
+        let drafts = notes.into_iter().map(|Note { deed, outcome, detail }| {
+            let mut draft = deed.entry(kind, None, &detail);
+            draft.outcome = Some(outcome.to_owned());
+            draft
+        });
+        self.append(drafts.collect(), Urgency::Before).await.map(drop)
+    }
+
     /// Attempts of earlier runs that may have done something and of which nobody saw what came after; the first of them.
     ///
     /// # Errors
@@ -244,13 +269,15 @@ impl Audit {
     }
 
     /// Entries written since the start, by kind.
-    pub fn written(&self) -> [(AuditKind, u64); 4] {
+    pub fn written(&self) -> [(AuditKind, u64); 6] {
         let counts = &self.0.counts;
         [
             (AuditKind::Intention, &counts.intentions),
             (AuditKind::Completion, &counts.completions),
             (AuditKind::FollowUp, &counts.follow_ups),
             (AuditKind::Refusal, &counts.refusals),
+            (AuditKind::DryRun, &counts.dry_runs),
+            (AuditKind::Approval, &counts.approvals),
         ]
         .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
     }
@@ -319,7 +346,7 @@ impl Audit {
 
     async fn append(&self, drafts: Vec<AuditEntry>, urgency: Urgency) -> Result<Vec<AuditEntry>, AuditError> {
         let (done, written) = oneshot::channel();
-        let ask = Ask::Append { drafts, urgency, done };
+        let ask = Ask::Append { drafts, urgency, span: Span::current(), done };
         self.kept()?.writer.send(ask).await.map_err(|_| gone())?;
         written.await.map_err(|_| gone())?
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use lockkeeper_model::{Actor, AuditEntry, AuditKind, Time, words};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use super::entry::Deed;
 use super::store::{AuditError, Store};
@@ -28,7 +29,13 @@ const MAX_OWED: usize = 1_024;
 /// What the thread does.
 pub(super) enum Ask {
     /// Write these.
-    Append { drafts: Vec<AuditEntry>, urgency: Urgency, done: oneshot::Sender<Result<Vec<AuditEntry>, AuditError>> },
+    Append {
+        drafts: Vec<AuditEntry>,
+        urgency: Urgency,
+        /// The request that this is about, so that the log lines of the entries can be found by its id.
+        span: Span,
+        done: oneshot::Sender<Result<Vec<AuditEntry>, AuditError>>,
+    },
     /// Look something up.
     Read(Box<dyn FnOnce(&Store) + Send>),
 }
@@ -51,6 +58,8 @@ pub(super) struct Counts {
     pub(super) completions: AtomicU64,
     pub(super) follow_ups: AtomicU64,
     pub(super) refusals: AtomicU64,
+    pub(super) dry_runs: AtomicU64,
+    pub(super) approvals: AtomicU64,
     pub(super) not_written: AtomicU64,
     pub(super) left_out: AtomicU64,
     pub(super) delivered: AtomicU64,
@@ -64,6 +73,8 @@ impl Counts {
             AuditKind::Completion => &self.completions,
             AuditKind::FollowUp => &self.follow_ups,
             AuditKind::Refusal => &self.refusals,
+            AuditKind::DryRun => &self.dry_runs,
+            AuditKind::Approval => &self.approvals,
         }
     }
 }
@@ -95,7 +106,8 @@ impl Writer {
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Read(look) => look(&self.store),
-            Ask::Append { drafts, urgency: Urgency::Refusal, done } => {
+            Ask::Append { drafts, urgency: Urgency::Refusal, span, done } => {
+                let _about = span.entered();
                 let count = drafts.len() as u64;
                 if !self.flood.admits(count) {
                     self.counts.left_out.fetch_add(count, Ordering::Relaxed);
@@ -105,7 +117,8 @@ impl Writer {
                 }
                 let _ = done.send(self.append(drafts));
             }
-            Ask::Append { drafts, urgency, done } => {
+            Ask::Append { drafts, urgency, span, done } => {
+                let _about = span.entered();
                 let written = self.append(drafts.clone());
                 if written.is_err() && urgency == Urgency::After {
                     let room = MAX_OWED.saturating_sub(self.owed.len());

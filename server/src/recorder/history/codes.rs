@@ -4,59 +4,74 @@ use lockkeeper_model::TransitionKind;
 
 use crate::registry::Cause;
 
-const KINDS: [(u8, TransitionKind); 13] = [
-    (1, TransitionKind::FirstSeen),
-    (2, TransitionKind::Acquired),
-    (3, TransitionKind::Renewed),
-    (4, TransitionKind::ReEntered),
-    (5, TransitionKind::HandedOver),
-    (6, TransitionKind::Released),
-    (7, TransitionKind::Expired),
-    (8, TransitionKind::Evicted),
-    (9, TransitionKind::TakenOver),
-    (10, TransitionKind::Forced),
-    (11, TransitionKind::Lost),
-    (12, TransitionKind::LeaseChanged),
-    (13, TransitionKind::Gap),
-];
+/// Both directions of a table. A variant without a number does not compile, nor does a number that stands twice.
+macro_rules! numbers {
+    ($of:ident, $to:ident, $from:ident, $all:ident: $($variant:ident = $number:literal,)+) => {
+        pub(super) const fn $to(one: $of) -> u8 {
+            match one {
+                $($of::$variant => $number,)+
+            }
+        }
 
-const CAUSES: [(u8, Cause); 17] = [
-    (1, Cause::Seen),
-    (2, Cause::Deadline),
-    (3, Cause::Announced),
-    (4, Cause::BeforeDeadline),
-    (5, Cause::NoDeadline),
-    (6, Cause::BetweenLooks),
-    (7, Cause::Release),
-    (8, Cause::CameBack),
-    (9, Cause::FoundByScan),
-    (10, Cause::Unwatched),
-    (11, Cause::MaybeNotCopied),
-    (12, Cause::TakenAnew),
-    (13, Cause::ExpiryRemoved),
-    (14, Cause::ExpirySet),
-    (15, Cause::RenewedOrTakenAnew),
-    (16, Cause::ExpiryCut),
-    (17, Cause::QuorumLost),
-];
+        #[deny(unreachable_patterns)]
+        const fn $from(number: u8) -> Option<$of> {
+            match number {
+                $($number => Some($of::$variant),)+
+                _ => None,
+            }
+        }
 
-/// Kind and cause as one number; a cause that has none is told by the kind alone.
-pub(super) fn number(kind: TransitionKind, cause: Cause) -> i64 {
-    let cause = CAUSES.iter().find(|(_, known)| *known == cause).map_or(0, |(code, _)| *code);
-    i64::from(number_of_kind(kind)) | i64::from(cause) << 8
+        #[cfg(test)]
+        const $all: &[$of] = &[$($of::$variant,)+];
+    };
 }
 
-/// The number of a kind alone.
-pub(super) fn number_of_kind(kind: TransitionKind) -> u8 {
-    KINDS.iter().find(|(_, known)| *known == kind).map_or(0, |(code, _)| *code)
+numbers! { TransitionKind, number_of_kind, kind_of, KINDS:
+    FirstSeen = 1,
+    Acquired = 2,
+    Renewed = 3,
+    ReEntered = 4,
+    HandedOver = 5,
+    Released = 6,
+    Expired = 7,
+    Evicted = 8,
+    TakenOver = 9,
+    Forced = 10,
+    Lost = 11,
+    LeaseChanged = 12,
+    Gap = 13,
+}
+
+numbers! { Cause, number_of_cause, cause_of, CAUSES:
+    Seen = 1,
+    Deadline = 2,
+    Announced = 3,
+    BeforeDeadline = 4,
+    NoDeadline = 5,
+    BetweenLooks = 6,
+    Release = 7,
+    CameBack = 8,
+    FoundByScan = 9,
+    Unwatched = 10,
+    MaybeNotCopied = 11,
+    TakenAnew = 12,
+    ExpiryRemoved = 13,
+    ExpirySet = 14,
+    RenewedOrTakenAnew = 15,
+    ExpiryCut = 16,
+    QuorumLost = 17,
+    PutBack = 18,
+}
+
+/// Kind and cause as one number.
+pub(super) fn number(kind: TransitionKind, cause: Cause) -> i64 {
+    i64::from(number_of_kind(kind)) | i64::from(number_of_cause(cause)) << 8
 }
 
 /// What a number says. One of a later version is a transition of which nothing more is known.
 pub(super) fn meaning(number: i64) -> (TransitionKind, Cause) {
-    let (kind, cause) = (number & 0xff, number >> 8 & 0xff);
-    let kind = KINDS.iter().find(|(code, _)| i64::from(*code) == kind).map_or(TransitionKind::Lost, |(_, kind)| *kind);
-    let cause = CAUSES.iter().find(|(code, _)| i64::from(*code) == cause).map_or(Cause::Unwatched, |(_, cause)| *cause);
-    (kind, cause)
+    let [kind, cause, ..] = number.to_le_bytes();
+    (kind_of(kind).unwrap_or(TransitionKind::Lost), cause_of(cause).unwrap_or(Cause::Unwatched))
 }
 
 #[cfg(test)]
@@ -65,8 +80,9 @@ mod tests {
 
     #[test]
     fn every_kind_and_cause_comes_back_from_its_number() {
-        for (_, kind) in KINDS {
-            for (_, cause) in CAUSES {
+        assert_eq!(KINDS, TransitionKind::ALL);
+        for &kind in KINDS {
+            for &cause in CAUSES {
                 assert_eq!(meaning(number(kind, cause)), (kind, cause));
             }
         }

@@ -60,8 +60,10 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     inner: Mutex<Remembered>,
-    /// There is something to remember: in a store of plain locks there never is, and then nobody asks.
-    has_any: AtomicBool,
+    /// There are roots to remember, and there are locks of several keys: in a store of plain locks there never are, and
+    /// then nobody asks.
+    has_roots: AtomicBool,
+    has_spans: AtomicBool,
     /// Who listens for those who wait.
     pub(crate) ears: Ears,
 }
@@ -92,7 +94,7 @@ struct Span {
 impl Memory {
     /// The key to read for a lock's id or for a key that belongs to a lock.
     pub(crate) fn root_of(&self, id: &[u8]) -> Bytes {
-        if self.has_any()
+        if self.has_roots()
             && let Some(root) = self.lock().roots.get(id)
         {
             return root.clone();
@@ -106,28 +108,33 @@ impl Memory {
         inner.roots.len().saturating_sub(inner.parts.len()) as u64
     }
 
-    fn has_any(&self) -> bool {
-        self.has_any.load(Ordering::Relaxed)
+    fn has_roots(&self) -> bool {
+        self.has_roots.load(Ordering::Relaxed)
+    }
+
+    fn has_spans(&self) -> bool {
+        self.has_spans.load(Ordering::Relaxed)
     }
 
     fn lingers(&self, root: &[u8]) -> bool {
-        self.has_any() && self.lock().lingering.contains(root)
+        self.has_roots() && self.lock().lingering.contains(root)
     }
 
     fn span_of(&self, key: &[u8]) -> Option<Arc<Span>> {
-        if self.has_any() { self.lock().spans.get(key).cloned() } else { None }
+        if self.has_spans() { self.lock().spans.get(key).cloned() } else { None }
     }
 
     /// Takes note of the locks under a root; answers the ids of those that are not there any more.
     fn note(&self, root: &Bytes, ids: &[Bytes], lingers: bool) -> Vec<Bytes> {
         let only_itself = matches!(ids, [] | [_]) && ids.iter().all(|id| id == root);
-        if only_itself && !lingers && !self.has_any() {
+        if only_itself && !lingers && !self.has_roots() {
             return Vec::new();
         }
-        self.has_any.store(true, Ordering::Relaxed);
+        self.has_roots.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
         if lingers && inner.lingering.len() < MAX_REMEMBERED {
-            inner.lingering.insert(root.clone());
+            // A part of a page or a batch would keep all of it.
+            inner.lingering.insert(Bytes::copy_from_slice(root));
         } else {
             inner.lingering.remove(root);
         }
@@ -150,7 +157,7 @@ impl Memory {
 
     /// These keys may be one lock: the next reading of any of them reads all, which decides it.
     pub(crate) fn together(&self, keys: &[Bytes]) {
-        self.has_any.store(true, Ordering::Relaxed);
+        self.has_spans.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
         if keys.len() > MAX_SPAN || inner.suspected.len() + keys.len() > MAX_REMEMBERED {
             return;
@@ -163,7 +170,7 @@ impl Memory {
 
     /// The keys to read with a key: those of its lock, and those that may be of it.
     fn read_with(&self, key: &[u8]) -> SmallVec<[Bytes; 1]> {
-        if !self.has_any() {
+        if !self.has_spans() {
             return SmallVec::new();
         }
         let mut inner = self.lock();
@@ -176,7 +183,7 @@ impl Memory {
 
     /// Takes note that these keys are one lock, with those that were one with any of them under this token.
     fn span(&self, keys: &[Bytes], token: &[u8]) {
-        self.has_any.store(true, Ordering::Relaxed);
+        self.has_spans.store(true, Ordering::Relaxed);
         let mut inner = self.lock();
         let mut all: Vec<Bytes> = keys.to_vec();
         for known in keys.iter().filter_map(|key| inner.spans.get(key)).filter(|known| *known.token == *token) {
@@ -293,7 +300,8 @@ impl Reader {
     /// The roots to read for these keys, each once, with the other keys of locks that span several.
     fn roots(&self, wanted: Vec<Wanted>) -> Vec<Read> {
         // Nearly always each key is a lock by itself, and no key comes twice.
-        if !self.memory.has_any() && wanted.iter().all(|one| dialect::root_of(&one.key).is_none()) {
+        let remembers = self.memory.has_roots() || self.memory.has_spans();
+        if !remembers && wanted.iter().all(|one| dialect::root_of(&one.key).is_none()) {
             let alone =
                 |wanted| Read { wanted, found: dialect::none(), lingers: false, rootless: false, read_at: Time(0) };
             return wanted.into_iter().map(alone).collect();
@@ -509,7 +517,7 @@ impl Reader {
             _ => None,
         };
         self.find_spans(&roots);
-        if !self.memory.has_any() {
+        if !self.memory.has_spans() {
             return roots;
         }
         let mut rest = Vec::with_capacity(roots.len());
@@ -578,7 +586,7 @@ impl Reader {
     fn tell(&self, read: Read, sights: &mut Vec<Sight>, asked_at: Time) {
         let Read { wanted, mut found, rootless, read_at, .. } = read;
         let is_plain = |lock: &FoundLock| lock.part.is_none() && lock.form.extra.is_none();
-        if !self.memory.has_any() && !rootless && found.len() == 1 && is_plain(&found[0]) {
+        if !self.memory.has_roots() && !rootless && found.len() == 1 && is_plain(&found[0]) {
             if let Some(lock) = found.pop() {
                 sights.push(Sight {
                     key: wanted.key,

@@ -50,7 +50,8 @@ impl Company {
         if met.led.len() >= MAX_NOTED {
             return false;
         }
-        met.led.entry(root).or_insert_with(|| key.clone());
+        // A part of a page would keep all of it.
+        met.led.entry(root).or_insert_with(|| Bytes::copy_from_slice(key));
         true
     }
 

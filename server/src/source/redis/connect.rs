@@ -32,6 +32,8 @@ const COMMAND_BUFFER: usize = 65_536;
 pub(super) enum For {
     Feed,
     Act,
+    /// One attempt to release, with a credential of its own.
+    Release,
     Changes,
     Names,
     Values,
@@ -82,6 +84,7 @@ pub(super) async fn connect(endpoint: &Endpoint, purpose: For) -> Result<Connect
     let purpose = match purpose {
         For::Feed => "feed",
         For::Act => "act",
+        For::Release => "release",
         For::Changes => "changes",
         For::Names => "scan",
         For::Values => "values",

@@ -84,7 +84,7 @@ async fn refuse_orders(orders: &mut mpsc::Receiver<Command>, wait: Duration, sto
 pub(super) fn refuse(order: Command) {
     match order {
         // What is in doubt is found out by the scan after the connection; who waits is told by `done` being dropped.
-        Command::Look { .. } | Command::Together { .. } => {}
+        Command::Look { .. } | Command::Together { .. } | Command::Follow(_) => {}
         Command::Release { done, .. } => {
             let because = "there is no connection to the store".to_owned();
             let _ = done.send(ReleaseReply::Failed { because });

@@ -73,7 +73,9 @@ use super::{Batch, Report, SourceHandle, SourceId};
 pub use crate::tls::{BadTls, TlsFiles};
 use assemble::Memory;
 use connect::{Connection, For};
-pub use dialect::operator::{Decode, Format, Holder, Lease, MAX_SIGNAL_BYTES, Signal, Target, is_built_in, teach};
+pub use dialect::operator::{
+    Decode, Format, Holder, Lease, MAX_SIGNAL_BYTES, Signal, Target, TooManyFormats, is_built_in, teach,
+};
 use elsewhere::Elsewhere;
 use endpoint::Endpoint;
 pub use endpoint::{Address, Credentials};
@@ -95,6 +97,8 @@ pub struct RedisConfig {
     pub topology: Topology,
     /// For every server that has keys.
     pub credentials: Credentials,
+    /// For releasing alone; `None`: those that watch release as well.
+    pub release_credentials: Option<Credentials>,
     /// For the sentinels.
     pub sentinel_credentials: Credentials,
     /// How TLS is spoken; `None`: it is not.
@@ -126,6 +130,12 @@ impl RedisConfig {
     fn node(&self, address: Address) -> Endpoint {
         let (credentials, tls) = (self.credentials.clone(), self.tls.clone());
         Endpoint { address, credentials, tls, database: self.database }
+    }
+
+    /// The same server for whoever releases, where that takes a credential of its own.
+    fn releasing(&self, address: Address) -> Option<Endpoint> {
+        let credentials = self.release_credentials.clone()?;
+        Some(Endpoint { credentials, ..self.node(address) })
     }
 
     /// A server that only knows where those are.

@@ -133,6 +133,9 @@ fn combine(config: &RedisConfig, view: &View, past: &Past, nodes: &[Seen], is_wh
         versions.dedup();
         (!versions.is_empty()).then(|| versions.join(", "))
     };
+    if let Some(patterns) = statuses().map(|status| &status.patterns).next() {
+        status.patterns.clone_from(patterns);
+    }
     status.state = state;
     (status.problem, status.hint) = trouble.map_or((None, None), |trouble| (Some(trouble.problem), trouble.hint));
     status.feed = slowest_feed.map(|(feed, _)| feed);

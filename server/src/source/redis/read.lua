@@ -60,7 +60,17 @@ for i = 1, n do
     local kind = kinds[string.sub(guesses, i, i)]
     if kind then value, life = guessed(kind, key) end
   end
-  if not value then
+  if not life then
+    life = try('PTTL', key)
+    calls = calls + 1
+    if type(life) == 'table' then
+      if before == 0 then return life end
+      value, life = false, -3
+    elseif life == -2 then
+      value = ''
+    end
+  end
+  if value == nil then
     value = try('GETRANGE', key, '0', most_bytes)
     calls = calls + 1
     if type(value) == 'table' then
@@ -72,10 +82,6 @@ for i = 1, n do
         value, life = false, -3
       end
     end
-  end
-  if not life then
-    life = call('PTTL', key)
-    calls = calls + 1
   end
   out[2 * i - 1] = value
   out[2 * i] = life

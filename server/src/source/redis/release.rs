@@ -1,4 +1,4 @@
-//! Freeing exactly one hold: one script, one attempt.
+//! Freeing exactly one hold, or what else an order says: one script, one attempt.
 
 use bytes::Bytes;
 use fred::clients::Client;
@@ -7,9 +7,9 @@ use fred::interfaces::{ClientLike, LuaInterface};
 use fred::types::{Key, Value as Reply};
 use lockkeeper_model::{LockId, words};
 
-use super::connect::{self, For};
+use super::connect::{self, Connection, For};
 use super::elsewhere::{MAX_HOPS, Redirect, asking};
-use super::endpoint::Address;
+use super::endpoint::{Address, Endpoint};
 use super::session::{cluster_info, field};
 use super::topology::slot_of;
 use super::trouble::{Trouble, refused_command, was_dropped};
@@ -30,8 +30,14 @@ pub(super) async fn run_on_owner(shared: &Shared, client: &Client, order: &Relea
             return ReleaseReply::Failed { because };
         }
     }
+    // What can write is made for this attempt, and not left open.
+    let own = match separate(shared).await {
+        Ok(own) => own,
+        Err(error) => return ReleaseReply::Failed { because: unusable(&error) },
+    };
+    let client = own.as_ref().map_or_else(|| client.clone(), Connection::client);
     shared.pacer.count(1);
-    let mut attempt = attempt(client, order, &shared.endpoint.address, false).await;
+    let mut attempt = attempt(&client, order, &shared.endpoint.address, false).await;
     for _ in 0..MAX_HOPS {
         let (address, is_asking) = match attempt {
             Attempt::Made(reply) => return reply,
@@ -41,7 +47,7 @@ pub(super) async fn run_on_owner(shared: &Shared, client: &Client, order: &Relea
         if let Some(elsewhere) = &shared.elsewhere {
             elsewhere.look_at_topology();
         }
-        let connection = match connect::connect(&shared.endpoint.at(address.clone()), For::Act).await {
+        let connection = match connect::connect(&releasing(shared, address.clone()), For::Act).await {
             Ok(connection) => connection,
             Err(error) => {
                 let because = format!("its key moved to {address}: {}", Trouble::of(&error).problem);
@@ -58,6 +64,37 @@ pub(super) async fn run_on_owner(shared: &Shared, client: &Client, order: &Relea
             ReleaseReply::Failed { because }
         }
     }
+}
+
+/// The server at this address, as whoever releases there.
+fn releasing(shared: &Shared, address: Address) -> Endpoint {
+    shared.config.releasing(address.clone()).unwrap_or_else(|| shared.endpoint.at(address))
+}
+
+/// A connection to this node with the credential that is for releasing alone, if there is one.
+async fn separate(shared: &Shared) -> Result<Option<Connection>, Error> {
+    match shared.config.releasing(shared.endpoint.address.clone()) {
+        Some(endpoint) => connect::connect(&endpoint, For::Release).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+fn unusable(error: &Error) -> String {
+    format!("the credential of `release_url` cannot be used: {}", Trouble::of(error).problem)
+}
+
+/// Finds out, before anybody is in a hurry, whether the credential for releasing is let in and may run scripts at all.
+pub(super) async fn check_credential(shared: Shared) {
+    let checked = async {
+        let Some(connection) = separate(&shared).await? else { return Ok(()) };
+        shared.pacer.count(1);
+        connection.client().eval::<Reply, _, _, _>("return 1", Vec::<Key>::new(), Vec::<Reply>::new()).await.map(drop)
+    };
+    let costs = checked.await.err().map(|error: Error| format!("nothing can be released: {}", unusable(&error)));
+    if let Some(costs) = &costs {
+        tracing::warn!(source.name = %shared.config.name, "source `{}`: {costs}", shared.config.name);
+    }
+    shared.status.release_credential(costs);
 }
 
 /// What came of sending a script.
@@ -87,11 +124,10 @@ async fn attempt(client: &Client, order: &ReleaseOrder, asked: &Address, is_aski
 
 /// Runs the order's script on this node. It is sent once. An error is the node's answer, or the loss of it.
 async fn run(client: &Client, order: &ReleaseOrder) -> Result<ReleaseReply, Error> {
-    let Some(dialect) = dialect::by_name(order.dialect) else {
-        let because = format!("no way is known to release a lock of `{}`", order.dialect);
-        return Ok(ReleaseReply::Failed { because });
+    let script = match dialect::script(order, clock::now().0) {
+        Ok(script) => script,
+        Err(because) => return Ok(ReleaseReply::Failed { because }),
     };
-    let script = dialect.release(order, clock::now().0);
     let names: Vec<Bytes> = script.keys.into_iter().map(Bytes::from).collect();
     let keys: Vec<Key> = names.iter().cloned().map(Key::from).collect();
     let arguments: Vec<Reply> = script.arguments.into_iter().map(|argument| Reply::Bytes(argument.into())).collect();
@@ -154,6 +190,7 @@ fn understand(reply: Reply) -> ReleaseReply {
     let number = parts.next().and_then(|number| number.as_i64());
     match word.as_deref() {
         Some("released") => ReleaseReply::Released { woken: number.filter(|&woken| woken >= 0) },
+        Some("done") => ReleaseReply::Done { number },
         Some("gone") => ReleaseReply::Gone,
         Some("changed") => ReleaseReply::ChangedHands,
         Some("touched") => ReleaseReply::Refused {

@@ -1,10 +1,11 @@
 //! Which keys are looked at.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use hashbrown::hash_map::Entry;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use lockkeeper_model::Time;
 
 use super::dialect;
@@ -36,7 +37,7 @@ pub(crate) struct Scope {
     /// The stream with clients' reports, which is none of the locks whatever a pattern says.
     reports: Option<String>,
     learned: Mutex<Learned>,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ struct Pause {
 
 impl Scope {
     pub(crate) fn new(patterns: Vec<String>, reports: Option<String>) -> Scope {
-        Scope { patterns, reports, learned: Mutex::default(), hasher: RandomState::new() }
+        Scope { patterns, reports, learned: Mutex::default(), hasher: DefaultHashBuilder::default() }
     }
 
     /// Whether a key is to be looked at at all.
@@ -99,12 +100,17 @@ impl Scope {
         }
         let hash = self.hasher.hash_one(key);
         let mut learned = self.learned();
-        let ms = match learned.no_locks.get(&hash) {
-            Some(pause) => (pause.ms * 2).min(LONGEST_PAUSE_MS),
-            None if learned.no_locks.len() < MAX_NO_LOCKS => FIRST_PAUSE_MS,
-            None => return,
-        };
-        learned.no_locks.insert(hash, Pause { until: now.plus(ms), ms });
+        let is_full = learned.no_locks.len() >= MAX_NO_LOCKS;
+        match learned.no_locks.entry(hash) {
+            Entry::Occupied(mut known) => {
+                let ms = (known.get().ms * 2).min(LONGEST_PAUSE_MS);
+                known.insert(Pause { until: now.plus(ms), ms });
+            }
+            Entry::Vacant(_) if is_full => {}
+            Entry::Vacant(place) => {
+                place.insert(Pause { until: now.plus(FIRST_PAUSE_MS), ms: FIRST_PAUSE_MS });
+            }
+        }
     }
 
     /// A key holds a lock, or nothing: whatever comes next is looked at at once.

@@ -177,6 +177,10 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     shared.status.sees_again();
     shared.offsets.ask_again();
 
+    if shared.config.release_enabled {
+        tokio::spawn(release::check_credential(shared.clone()));
+    }
+
     let dirty = Arc::new(Dirty::default());
     shared.status.keys_unreadable(false);
     let reader = Reader {
@@ -274,6 +278,8 @@ impl Session {
             // Whoever ordered it was told meanwhile that it is not known what came of it: it must not happen later.
             Command::Release { done, .. } if done.is_closed() => {}
             // It was remembered before it was passed on.
+            // The supervisor follows them.
+            Command::Follow(_) => {}
             Command::Together { keys } => self.obey(shared, Command::Look { keys, done: None }),
             Command::Release { order, done } if !shared.scope.has(&shared.memory.root_of(&order.key)) => {
                 let because = "its key is not among those that are watched".to_owned();

@@ -14,6 +14,9 @@ use crate::clock;
 /// Keys that are no locks are named up to this number; more are counted.
 pub(super) const NAMED_NOT_LOCKS: usize = 20;
 
+/// What stands for a credential among the permissions.
+const RELEASE_URL: &str = "release_url";
+
 /// What a source is taken for before anything was heard of it.
 pub(super) fn unknown(config: &RedisConfig, address: String) -> SourceStatus {
     let now = clock::now();
@@ -197,6 +200,18 @@ impl Status {
                 costs: costs.to_owned(),
                 fix: format!("ACL SETUSER <user> {}", rule(permission)),
             });
+        });
+    }
+
+    /// What the credential for releasing alone is not good for, if it is not.
+    pub(super) fn release_credential(&self, costs: Option<String>) {
+        self.update(|status| {
+            status.missing_permissions.retain(|known| known.permission != RELEASE_URL);
+            status.missing_permissions.extend(costs.map(|costs| MissingPermission {
+                permission: RELEASE_URL.to_owned(),
+                costs,
+                fix: "see the user and the password in `release_url`, and the rules in docs/security.md".to_owned(),
+            }));
         });
     }
 

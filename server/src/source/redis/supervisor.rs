@@ -22,10 +22,10 @@ use super::status::Status;
 use super::topology::{self, Topology, View, slot_of};
 use super::trace::Tracer;
 use super::whole::{NodeId, Whole};
-use super::{BoardGone, RedisConfig, Shared, WAITING_COMMANDS, link};
+use super::{BoardGone, Format, RedisConfig, Shared, WAITING_COMMANDS, link};
 use crate::clock;
 use crate::source::traces::{self, Nodes};
-use crate::source::{Among, Command, ReleaseReply, TraceOrder, Traced};
+use crate::source::{Among, Command, ReleaseReply, Rules, TraceOrder, Traced};
 
 /// Watches until `stop`.
 pub(super) async fn run(
@@ -69,6 +69,11 @@ pub(super) async fn run(
                 }
             }
             order = orders.recv() => match order {
+                Some(Command::Follow(rules)) => {
+                    if supervisor.follow(rules).await.is_err() {
+                        return;
+                    }
+                }
                 Some(order) => supervisor.pass_on(order),
                 None => return,
             },
@@ -156,6 +161,33 @@ impl Supervisor {
         self.whole.gap(because).await
     }
 
+    /// Watches the same nodes by other rules. What those may decide otherwise is not shown until it is found by them; of
+    /// the rest it is not known what happens while the connections are made anew.
+    async fn follow(&mut self, rules: Rules) -> Result<(), BoardGone> {
+        let Rules { patterns, formats, stopped, go } = rules;
+        let because = "the configuration was read anew";
+        let at = clock::now();
+        self.scene.send_modify(|scene| scene.past.gap(at, because));
+        let addresses: Vec<Address> = self.nodes.keys().cloned().collect();
+        self.leave(&addresses, because).await?;
+        // An error means that nobody waits for it.
+        let _ = stopped.send(());
+        tokio::select! {
+            () = go.cancelled() => {}
+            () = self.stop.cancelled() => return Err(BoardGone),
+        }
+        self.whole.withdrawn(decided_otherwise(&self.config, &patterns, formats, &self.memory)).await?;
+        self.config = Arc::new(RedisConfig { patterns, ..RedisConfig::clone(&self.config) });
+        self.memory = Arc::default();
+        for address in addresses {
+            self.start(address).await;
+        }
+        let nodes = self.nodes.values().map(|node| node.watched.clone()).collect();
+        self.scene.send_modify(|scene| scene.nodes = nodes);
+        self.changed.notify_one();
+        Ok(())
+    }
+
     /// What is known of a node that others take over from, which was noticed at `now`.
     fn lost(&self, address: &Address, now: Time) -> Option<Lost> {
         let node = self.nodes.get(address)?;
@@ -234,6 +266,8 @@ impl Supervisor {
             },
             Command::Trace { order, done } => self.trace(order, done),
             Command::Look { keys, done } => self.look(keys, done),
+            // Done before orders are passed on.
+            Command::Follow(_) => {}
             Command::Together { keys } => {
                 self.memory.together(&keys);
                 self.look(keys, None);
@@ -317,6 +351,19 @@ fn give(node: &Node, order: Command) {
     if let Err(refused) = node.orders.try_send(order) {
         link::refuse(refused.into_inner());
     }
+}
+
+/// The locks that may be none, or other ones, by these rules.
+fn decided_otherwise(before: &RedisConfig, patterns: &[String], formats: Arc<[Format]>, memory: &Arc<Memory>) -> Among {
+    // Where an operator's pattern names a key, it is taken for a lock on less evidence.
+    if before.patterns.is_empty() != patterns.is_empty() {
+        return Among::all();
+    }
+    let (scope, memory) = (Scope::new(patterns.to_vec(), before.reports.clone()), Arc::clone(memory));
+    Among::those(move |id| {
+        let root = memory.root_of(id);
+        !scope.has(&root) || formats.iter().any(|format| format.is_about(&root))
+    })
 }
 
 /// What changed, in words.

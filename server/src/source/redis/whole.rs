@@ -109,6 +109,11 @@ impl Whole {
         self.send(Report::FailedOver { at: lost_at, copied, among }, None).await
     }
 
+    /// By other rules than before these may be no locks.
+    pub(super) async fn withdrawn(&self, among: Among) -> Result<(), BoardGone> {
+        self.send(Report::Withdrawn { at: clock::now(), among }, None).await
+    }
+
     /// A node answers. What happened on it while others were scanned is not known.
     pub(super) async fn opened(&self, node: NodeId) -> Result<(), BoardGone> {
         let (missed_scan, was_lost) = {
@@ -295,6 +300,7 @@ impl Combined {
             | Report::Traced(_)
             | Report::Sights { .. }
             | Report::Gap { .. }
+            | Report::Withdrawn { .. }
             | Report::FailedOver { .. } => vec![report],
         }
     }

@@ -282,6 +282,8 @@ impl Merge {
             Report::Traced(_) => {}
             // A master of a quorum has no replica that could take over for it.
             Report::FailedOver { .. } => {}
+            // Its rules are those of its start.
+            Report::Withdrawn { .. } => {}
             Report::Confirmed { at } => {
                 self.nodes[i].confirmed_at = Some(at);
                 self.nodes[i].heard(at);
@@ -568,6 +570,8 @@ impl Merge {
                 }
                 tokio::spawn(look(self.masters.clone(), self.asks.clone(), keys, done));
             }
+            // Not offered: dropping it says that nothing stopped.
+            Command::Follow(_) => {}
             Command::Together { keys } => {
                 for master in self.masters.iter() {
                     // Without room they stay two until one of them changes.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::quorum::majority;
 use super::table::Has;
 use crate::clock;
-use crate::source::{ReleaseOrder, ReleaseReply, SourceHandle};
+use crate::source::{Act, ReleaseOrder, ReleaseReply, SourceHandle};
 
 /// How long one master may take to answer. A person waits for the others' answers meanwhile, and a store that needs
 /// longer is as good as away.
@@ -22,6 +22,11 @@ pub(super) struct Target {
 
 /// Runs the order on every master that answers, once on each.
 pub(super) async fn run(targets: Vec<Target>, order: ReleaseOrder) -> ReleaseReply {
+    if order.act != Act::Release {
+        let because =
+            "a lock on several masters can only be released: anything else could be done on some of them only";
+        return ReleaseReply::Failed { because: because.to_owned() };
+    }
     let ends: Vec<Option<Time>> = targets
         .iter()
         .filter_map(|target| match target.has {
@@ -119,8 +124,9 @@ fn node(name: &str, reply: &ReleaseReply, left: &str) -> NodeRelease {
         ReleaseReply::Refused { because } => (Outcome::Refused, format!("{because}; nothing was done")),
         ReleaseReply::Failed { because } => (Outcome::Failed, format!("{because}; nothing was done; {left}")),
         ReleaseReply::Unknown { because } => (Outcome::Unknown, format!("{because}; it may have been freed; {left}")),
-        // A single master answers neither.
+        // A single master answers none of these to a release.
         ReleaseReply::Partial { because } => (Outcome::Partial, because.clone()),
+        ReleaseReply::Done { .. } => (Outcome::Unknown, "it did something else than to free it".to_owned()),
         ReleaseReply::OnNodes { whole, .. } => return node(name, whole, left),
     };
     NodeRelease { node: name.to_owned(), outcome, detail }

@@ -25,6 +25,7 @@ const TRAITS: DialectTraits = DialectTraits {
     told_because: "Nothing tells it: its own unlock looks at the deadline in the key, which may be another's by then.",
     release: "The key is deleted only if its value is still exactly this deadline.",
     unsafe_unlock: Some("the library reads, compares and deletes in separate steps, and compares times, not owners"),
+    no_hold: Some("its value is a time: an operator's token there would be read as one"),
     never_renews: Some("the library does not renew"),
     ..DialectTraits::PLAIN
 };

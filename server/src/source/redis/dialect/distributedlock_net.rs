@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::members::{entries, left_until, note_dead, note_foreign};
 use super::shape::host_and_pid;
 use super::{Dialect, Found, Kind, Raw, Script, Stored, Value, compare_and_delete, most_ttl, none, whole};
-use crate::source::{DialectTraits, Extra, Form, Hold, HoldExtra, Queue, Queued, Recognition, ReleaseOrder, Target};
+use crate::source::{Act, DialectTraits, Extra, Form, Hold, HoldExtra, Queue, Queued, Recognition, ReleaseOrder};
 
 pub(super) struct DistributedLockNet;
 
@@ -33,7 +33,7 @@ const TRAITS: DialectTraits = DialectTraits {
     ..DialectTraits::PLAIN
 };
 
-static LOCK_TRAITS: DialectTraits = TRAITS;
+static LOCK_TRAITS: DialectTraits = DialectTraits { no_hold: None, no_put_back: None, ..TRAITS };
 
 static READ_WRITE_TRAITS: DialectTraits = DialectTraits {
     stored_as: "set and string",
@@ -99,6 +99,10 @@ impl Dialect for DistributedLockNet {
         readers_of(&root.key).into_iter().collect()
     }
 
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        vec![&LOCK]
+    }
+
     fn recognise(&self, stored: &Stored<'_>) -> Found {
         match (&stored.root.value, readers_of(stored.key())) {
             (Value::ZSet(members), _) => semaphore(stored, members),
@@ -127,7 +131,7 @@ impl Dialect for DistributedLockNet {
                 keys: vec![readers],
                 arguments: vec![order.token.to_vec(), most_ttl(order, now_ms)],
             },
-            (_, Some(readers)) if order.target == Target::Waiter => Script {
+            (_, Some(readers)) if order.act == Act::Evict => Script {
                 code: REMOVE_WAITING_WRITER,
                 keys: vec![order.key.to_vec(), readers],
                 arguments: vec![order.token.to_vec()],

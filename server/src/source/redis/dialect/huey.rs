@@ -26,6 +26,7 @@ static TRAITS: DialectTraits = DialectTraits {
     release: "The field is deleted only if its value is still exactly this. Other locks and results in the hash stay. \
               Nobody waits: a task that finds the lock taken fails, and is tried again if it was told to.",
     unsafe_unlock: Some("huey deletes the field at the task's end without comparing, whoever has it by then"),
+    no_hold: Some(DialectTraits::HOLD_IS_DELETED),
     token_is_one_use: false,
     waiters_because: "nobody waits for a lock of huey: a task that finds it taken fails at once",
     never_renews: Some("a lock of huey has no expiry that could be renewed"),

@@ -30,6 +30,7 @@ static SCHEDULER: Recognition = Recognition {
         ),
         comes_back: Some("the scheduler takes the lock again at its next beat, unless another has it by then"),
         // A scheduler's name, or its process, in the locks of all its queues and at every acquire.
+        no_hold: Some(DialectTraits::HOLD_IS_DELETED),
         token_is_one_use: false,
         waiters_because: "other schedulers try once per beat, which leaves no trace in Redis",
         identity: scheduler,
@@ -46,6 +47,7 @@ static RUNNING_JOB: Recognition = Recognition {
         told_because: "Nothing tells it: the job runs to its end and deletes the key then. Another worker may start the job \
                        beside it meanwhile.",
         unsafe_unlock: Some("arq deletes the key at the job's end without comparing, whoever has it by then"),
+        no_hold: Some(DialectTraits::HOLD_IS_DELETED),
         never_renews: Some("arq does not renew"),
         token_is_one_use: false,
         waiters_because: "nobody waits for it: the jobs in the queue wait for a worker",
@@ -63,6 +65,7 @@ static SINGLETON: Recognition = Recognition {
         unsafe_unlock: Some(
             "celery-singleton deletes the key at the task's end without comparing, whoever has it by then",
         ),
+        no_hold: Some(DialectTraits::HOLD_IS_DELETED),
         never_renews: Some("celery-singleton does not renew"),
         waiters_because: "nobody waits for it: a task that is queued already is not queued again",
         ..DialectTraits::PLAIN

@@ -22,7 +22,7 @@ const TRAITS: DialectTraits = DialectTraits {
                    had the lock.",
     never_renews: Some("Laravel does not renew by itself"),
     waiters_because: "those who wait for it poll every 250 ms, which leaves no trace in Redis",
-    ..DialectTraits::PLAIN
+    ..DialectTraits::COMPARING
 };
 
 static CACHE: Recognition = Recognition {
@@ -39,6 +39,7 @@ static UNIQUE_JOB: Recognition = Recognition {
     traits: &DialectTraits {
         told_because: "Nothing tells it: the job runs to its end and lets go then.",
         unsafe_unlock: Some("a job that carries no owner lets go without comparing, whoever has the lock by then"),
+        no_hold: Some(DialectTraits::HOLD_IS_DELETED),
         waiters_because: "nobody waits for it: a job that is queued already is not queued again",
         ..TRAITS
     },
@@ -60,6 +61,7 @@ static SCHEDULE: Recognition = Recognition {
         unsafe_unlock: Some(
             "the scheduler deletes the key at the task's end without comparing, whoever has it by then",
         ),
+        no_hold: Some(DialectTraits::HOLD_IS_DELETED),
         waiters_because: "nobody waits for it: a task that still runs is skipped",
         ..TRAITS
     },
@@ -72,6 +74,10 @@ impl Dialect for Laravel {
 
     fn kinds(&self) -> &'static [Kind] {
         &[Kind::String]
+    }
+
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        vec![&CACHE]
     }
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {

@@ -32,9 +32,10 @@ static TRAITS: DialectTraits = DialectTraits {
                    the program, which may be in the middle of something.",
     release: "The key is deleted only if its value is still exactly this token and its expiry was not pushed out \
               since. The fencing counter stays, so that the next holder's token is higher.",
+    raise_fence: Some("The client counts on from there: whoever takes the lock next has a higher number still."),
     waiters_because: "those who wait for it poll, which leaves no trace in Redis; they report themselves where they \
                       were told to",
-    ..DialectTraits::PLAIN
+    ..DialectTraits::COMPARING
 };
 
 static SEEN: Recognition = Recognition {
@@ -66,6 +67,14 @@ impl Dialect for LockkeeperClient {
             Value::String(value) if is_lower_hex(value, TOKEN_CHARS) => vec![fence_key(&root.key)],
             _ => Vec::new(),
         }
+    }
+
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        vec![&SEEN]
+    }
+
+    fn fence_of(&self, key: &[u8]) -> Option<Vec<u8>> {
+        Some(fence_key(key))
     }
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {

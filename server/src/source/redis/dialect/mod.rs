@@ -12,6 +12,9 @@ mod deadline;
 mod distributedlock_net;
 mod huey;
 mod job_tools;
+mod keep;
+#[cfg(test)]
+mod keep_tests;
 mod laravel;
 mod lockkeeper_client;
 mod members;
@@ -38,7 +41,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::source::{Form, ReleaseOrder};
+use crate::source::{Act, Form, Recognition, ReleaseOrder};
 
 /// One family's way of storing locks.
 pub(crate) trait Dialect: Sync {
@@ -106,6 +109,25 @@ pub(crate) trait Dialect: Sync {
 
     /// The script that frees exactly one hold, with its keys and arguments, when it runs at `now_ms` or later.
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script;
+
+    /// Those of its recognitions, one for each name, whose locks an operator may hold: [`DialectTraits::no_hold`] of them
+    /// is `None`.
+    ///
+    /// [`DialectTraits::no_hold`]: crate::source::DialectTraits::no_hold
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        Vec::new()
+    }
+
+    /// Whether the holder is the only field of a hash, with its count; otherwise it is the value of a string.
+    fn holder_is_field(&self) -> bool {
+        false
+    }
+
+    /// The counter from which the holders of a lock have their fencing tokens, where this family keeps one.
+    fn fence_of(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let _ = key;
+        None
+    }
 
     /// The channels on which those who wait for a lock of this family listen, as prefixes of their names.
     fn channels(&self) -> &'static [&'static str] {
@@ -379,6 +401,9 @@ pub(crate) fn recognise_heard(stored: &Stored<'_>, heard: &Heard<'_>) -> Found {
     if let Some(format) = operator::of(stored.root) {
         return format.recognise(stored);
     }
+    if let Some(form) = keep::recognise(stored) {
+        return whole(form);
+    }
     if ALL.iter().any(|dialect| dialect.is_never_a_lock(stored.key())) {
         return none();
     }
@@ -462,6 +487,22 @@ pub(crate) fn by_name(name: &str) -> Option<&'static dyn Dialect> {
     ALL.iter().copied().find(|dialect| dialect.names().contains(&name)).or_else(|| operator::by_name(name))
 }
 
+/// The script that does what an order says and nothing else, when it runs at `now_ms` or later.
+///
+/// # Errors
+/// Why nothing can be sent, in words.
+pub(crate) fn script(order: &ReleaseOrder, now_ms: i64) -> Result<Script, String> {
+    let Some(dialect) = by_name(order.dialect) else {
+        return Err(format!("no way is known to release a lock of `{}`", order.dialect));
+    };
+    match order.act {
+        Act::Release | Act::Evict => Ok(dialect.release(order, now_ms)),
+        Act::Hold { .. } | Act::ExtendHold { .. } | Act::PutBack | Act::RaiseFence => {
+            keep::script(dialect, order, now_ms)
+        }
+    }
+}
+
 /// The script for locks that are strings with the holder's token: all keys are compared, and then all deleted.
 pub(crate) fn compare_and_delete(order: &ReleaseOrder, now_ms: i64) -> Script {
     Script {
@@ -526,6 +567,17 @@ mod tests {
         assert_eq!(dialect_of(&Raw::string("mutex:a", b"worker-7", None)), Some("token"));
         assert_eq!(dialect_of(&Raw::string("lock:count", b"7", None)), Some("python-redis-lock"));
         assert_eq!(dialect_of(&Raw::hash("session:1", &[("name", "Ada")], None)), None);
+    }
+
+    #[test]
+    fn an_operator_holds_only_what_its_family_leaves_alone() {
+        for dialect in ALL {
+            for recognition in dialect.holdable() {
+                assert_eq!(recognition.traits.no_hold, None, "{}", recognition.because);
+                assert_eq!(recognition.traits.unsafe_unlock, None, "{}", recognition.because);
+                assert!(by_name(recognition.dialect).is_some(), "{}", recognition.dialect);
+            }
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use lockkeeper_model::Certainty;
 
 use super::redlock_recipe::has_redislock_metadata;
 use super::shape::{could_be_chosen, is_token_shaped, names_nobody};
+use super::token::CHOSEN_VALUE;
 use super::{Dialect, Found, Kind, Raw, Script, Stored, Value, most_ttl, none, whole};
 use crate::source::{DialectTraits, Form, Recognition, ReleaseOrder};
 
@@ -19,7 +20,7 @@ const SIGNAL_PREFIX: &[u8] = b"lock-signal:";
 /// Base64 of 18 random bytes, without padding.
 const TOKEN_CHARS: usize = 24;
 
-static TRAITS: DialectTraits = DialectTraits {
+const TRAITS: DialectTraits = DialectTraits {
     strip_prefix: "lock:",
     told_because: "The store does not tell it. If it renews by itself, only its renewing thread ends and the program is \
                    not told; its own release raises an error. Until then it goes on as if it had the lock.",
@@ -28,14 +29,18 @@ static TRAITS: DialectTraits = DialectTraits {
     // A `Lock` object keeps its id from one acquire to the next.
     token_is_one_use: false,
     waiters_because: "those who wait block on its signal list; Redis does not say on which list a client blocks",
-    ..DialectTraits::PLAIN
+    ..DialectTraits::COMPARING
 };
+
+static OWN_TRAITS: DialectTraits = TRAITS;
+
+static CHOSEN_TRAITS: DialectTraits = DialectTraits { no_hold: Some(CHOSEN_VALUE), ..TRAITS };
 
 static RANDOM_TOKEN: Recognition = Recognition {
     dialect: NAME,
     certainty: Certainty::Likely,
     because: "24 base64 characters under `lock:`, as python-redis-lock writes them",
-    traits: &TRAITS,
+    traits: &OWN_TRAITS,
 };
 
 static CHOSEN_TOKEN: Recognition = Recognition {
@@ -43,14 +48,14 @@ static CHOSEN_TOKEN: Recognition = Recognition {
     certainty: Certainty::Ambiguous,
     because: "a value that the caller chose under `lock:`: python-redis-lock with an id of its own, or made by hand. A \
               release sends the signal of python-redis-lock, which harms nobody else",
-    traits: &TRAITS,
+    traits: &CHOSEN_TRAITS,
 };
 
 static SIGNALLED: Recognition = Recognition {
     dialect: NAME,
     certainty: Certainty::Likely,
     because: "a value that the caller chose under `lock:`, and its signal list stands beside it",
-    traits: &TRAITS,
+    traits: &OWN_TRAITS,
 };
 
 impl Dialect for PythonRedisLock {
@@ -76,6 +81,10 @@ impl Dialect for PythonRedisLock {
 
     fn beside_led(&self, root: &Raw) -> Vec<Vec<u8>> {
         if is_under_prefix(&root.key) { vec![signal(&root.key)] } else { Vec::new() }
+    }
+
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        vec![&RANDOM_TOKEN]
     }
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {

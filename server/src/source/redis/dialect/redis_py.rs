@@ -30,7 +30,7 @@ const TRAITS: DialectTraits = DialectTraits {
                    it goes on as if it had the lock.",
     never_renews: Some("redis-py does not renew by itself"),
     identity: uuid1_identity,
-    ..DialectTraits::PLAIN
+    ..DialectTraits::COMPARING
 };
 
 static BARE: Recognition = Recognition {
@@ -76,6 +76,7 @@ static ONCE: Recognition = Recognition {
         strip_prefix: "qo_",
         told_because: "Nothing tells it: the task runs to its end and deletes the key then, whoever has it.",
         unsafe_unlock: Some("celery-once deletes the key at the task's end without comparing, whoever has it by then"),
+        no_hold: Some(DialectTraits::HOLD_IS_DELETED),
         never_renews: Some("celery-once does not renew"),
         waiters_because: "nobody waits for it: a task that is queued already is refused",
         ..TRAITS
@@ -89,6 +90,10 @@ impl Dialect for RedisPy {
 
     fn kinds(&self) -> &'static [Kind] {
         &[Kind::String]
+    }
+
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        vec![&BARE, &DJANGO, &SCHEDULER]
     }
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {

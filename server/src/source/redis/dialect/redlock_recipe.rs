@@ -44,7 +44,7 @@ static UNDER_REDLOCK: Recognition = Recognition {
         comes_back: Some(
             "if it is RedLock.net, its timer takes the lock again within half a lease unless somebody else has it by then",
         ),
-        ..DialectTraits::PLAIN
+        ..DialectTraits::COMPARING
     },
 };
 
@@ -58,7 +58,7 @@ static UNDER_MUTEX: Recognition = Recognition {
                        until then it goes on as if it had the lock.",
         waiters_because: "those who wait for it poll every 10 ms by default, which leaves no trace in Redis",
         identity: suffix,
-        ..DialectTraits::PLAIN
+        ..DialectTraits::COMPARING
     },
 };
 
@@ -73,7 +73,7 @@ static UUID: Recognition = Recognition {
             "if it is aioredlock or an extending redlock-rb, its next renewal takes the lock again unless somebody else \
              has it by then",
         ),
-        ..DialectTraits::PLAIN
+        ..DialectTraits::COMPARING
     },
 };
 
@@ -88,7 +88,7 @@ static HEX: Recognition = Recognition {
         release: "Every key of the lock is deleted in one step, only if each still has exactly this token and no expiry \
                   was pushed out since; otherwise none is.",
         may_span_keys: true,
-        ..DialectTraits::PLAIN
+        ..DialectTraits::COMPARING
     },
 };
 
@@ -100,7 +100,7 @@ static ALPHANUMERIC: Recognition = Recognition {
         told_because: "The store does not tell it, and redlock-py does not notice: its unlock finds another token and \
                        says nothing.",
         never_renews: Some("redlock-py does not renew"),
-        ..DialectTraits::PLAIN
+        ..DialectTraits::COMPARING
     },
 };
 
@@ -111,7 +111,7 @@ const BSM_TRAITS: DialectTraits = DialectTraits {
               and no expiry was pushed out since; otherwise none is.",
     may_span_keys: true,
     identity: metadata,
-    ..DialectTraits::PLAIN
+    ..DialectTraits::COMPARING
 };
 
 static BASE64URL: Recognition = Recognition {
@@ -140,7 +140,7 @@ static BASE64: Recognition = Recognition {
             "with `WithSetNXOnExtend`, which nothing stored shows, its next extension takes the lock again unless somebody \
              else has it by then",
         ),
-        ..DialectTraits::PLAIN
+        ..DialectTraits::COMPARING
     },
 };
 
@@ -151,7 +151,7 @@ static RAW: Recognition = Recognition {
     traits: &DialectTraits {
         told_because: "The store does not tell it. Its next `extend` answers an error; until then it goes on as if it had \
                        the lock.",
-        ..DialectTraits::PLAIN
+        ..DialectTraits::COMPARING
     },
 };
 
@@ -162,6 +162,10 @@ impl Dialect for RedlockRecipe {
 
     fn kinds(&self) -> &'static [Kind] {
         &[Kind::String]
+    }
+
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        vec![&UNDER_REDLOCK, &UNDER_MUTEX, &UUID, &HEX, &ALPHANUMERIC, &BASE64URL, &BASE64, &RAW]
     }
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {

@@ -29,6 +29,10 @@ static TRAITS: DialectTraits = DialectTraits {
                    work's context when its renewal fails.",
     release: "Those of its three keys that have exactly this token, and whose expiry was not pushed out since, are \
               deleted in one step. Redis tells those who wait.",
+    no_hold: Some(
+        "it is a majority of three keys, which its clients write one by one: an operator's token could not be put into all \
+         of them and kept there against a client that tries",
+    ),
     waiters_because: "those who wait track its keys; Redis does not say which keys a client tracks",
     ..DialectTraits::PLAIN
 };

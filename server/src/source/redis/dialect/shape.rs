@@ -54,16 +54,21 @@ pub(super) fn is_uuid4(token: &[u8]) -> bool {
     is_dashed_uuid(token) && token[14] == b'4'
 }
 
+/// As [`Iterator::all`], but without stopping early: tokens are short, and this way many bytes are looked at in one step.
+fn every(token: &[u8], is: impl Fn(&u8) -> bool) -> bool {
+    token.iter().fold(true, |all, byte| all & is(byte))
+}
+
 /// All characters are lower-case hex digits, and there are so many.
 pub(super) fn is_lower_hex(token: &[u8], len: usize) -> bool {
-    token.len() == len && token.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    token.len() == len && every(token, |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Base64 of 32 bytes: 43 characters and one `=`.
 pub(super) fn is_base64_of_32_bytes(token: &[u8]) -> bool {
     token.len() == 44
         && token[43] == b'='
-        && token[..43].iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+        && every(&token[..43], |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
 }
 
 /// `<host>_<pid>_<32 hex digits>`, as DistributedLock for .NET names a holder: host and process id.
@@ -146,11 +151,11 @@ pub(super) fn is_alphanumeric_22(token: &[u8]) -> bool {
 /// The token forms of known libraries: hex and dashed UUIDs, base64 of 16, 18 or 32 bytes, 16 to 22 letters and digits, 20
 /// or 24 raw bytes, host_pid_hex.
 pub(super) fn is_token_shaped(token: &[u8]) -> bool {
-    let is_hex = || token.iter().all(u8::is_ascii_hexdigit);
-    let is_alphanumeric = || token.iter().all(u8::is_ascii_alphanumeric);
+    let is_hex = || every(token, u8::is_ascii_hexdigit);
+    let is_alphanumeric = || every(token, u8::is_ascii_alphanumeric);
     let is_base64 = || {
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
-        token.iter().all(allowed)
+        every(token, allowed)
     };
     let is_raw = || std::str::from_utf8(token).is_err();
     match token.len() {
@@ -164,7 +169,7 @@ pub(super) fn is_token_shaped(token: &[u8]) -> bool {
         44 => is_base64() && token.ends_with(b"="),
         len if len > 36 && len <= MAX_GUESSED_TOKEN => {
             let (head, tail) = token.split_at(len - 32);
-            is_dashed_uuid(&token[..36]) || (head.ends_with(b"_") && tail.iter().all(u8::is_ascii_hexdigit))
+            is_dashed_uuid(&token[..36]) || (head.ends_with(b"_") && every(tail, u8::is_ascii_hexdigit))
         }
         _ => false,
     }

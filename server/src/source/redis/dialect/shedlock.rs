@@ -22,6 +22,8 @@ static TRAITS: DialectTraits = DialectTraits {
         "unless `safeUpdate` is on, its unlock deletes the key without comparing, and its extension overwrites whoever \
          has it",
     ),
+    no_hold: Some(DialectTraits::HOLD_IS_DELETED),
+    no_put_back: None,
     never_renews: Some("ShedLock does not renew by itself"),
     waiters_because: "nobody waits for it: a task that finds it held is skipped",
     identity,

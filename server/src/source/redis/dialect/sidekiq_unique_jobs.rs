@@ -54,6 +54,7 @@ static TRAITS: DialectTraits = DialectTraits {
               leaves the index of digests. Under version 8 the job's own keys are deleted and one element is put on the \
               queue for five seconds, which wakes one waiter, as the library does.",
     // A job that is tried again has the same id.
+    no_hold: Some("it names the job that has it, which its reaper and its pages look up"),
     token_is_one_use: false,
     waiters_because: "version 9 has none: a job that finds the lock taken is dropped or scheduled again",
     never_renews: Some("sidekiq-unique-jobs does not renew: a lock of a killed worker stays until its reaper finds it"),

@@ -40,7 +40,7 @@ static IN_REGISTRY: Recognition = Recognition {
         // The registry's UUID, in all its locks.
         token_is_one_use: false,
         waiters_because: "those who wait poll, or listen to a pattern of channels, which Redis does not count by lock",
-        ..DialectTraits::PLAIN
+        ..DialectTraits::COMPARING
     },
 };
 
@@ -51,10 +51,11 @@ static CACHE_LOCK: Recognition = Recognition {
     traits: &DialectTraits {
         told_because: "Nothing tells it: its unlock deletes the key, whoever has it.",
         unsafe_unlock: Some("Spring Data deletes the key without comparing, whoever has it by then"),
+        no_hold: Some(DialectTraits::HOLD_IS_DELETED),
         never_renews: Some("Spring Data does not renew"),
         token_is_one_use: false,
         waiters_because: "those who wait for it poll every 50 ms, which leaves no trace in Redis",
-        ..DialectTraits::PLAIN
+        ..DialectTraits::COMPARING
     },
 };
 
@@ -65,6 +66,10 @@ impl Dialect for Spring {
 
     fn kinds(&self) -> &'static [Kind] {
         &[Kind::String]
+    }
+
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        vec![&IN_REGISTRY]
     }
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {

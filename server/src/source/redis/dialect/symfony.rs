@@ -26,6 +26,9 @@ static TRAITS: DialectTraits = DialectTraits {
               then the key's expiry is set to the end of the last of the others, as the library does. Those who wait \
               poll and need no waking.",
     // The token belongs to the `Key` object and serves for every acquire with it.
+    no_hold: Some(
+        "its members are read together with their times and the writer's mark: an operator's token is neither",
+    ),
     token_is_one_use: false,
     waiters_because: "those who wait poll every tenth of a second, which leaves no trace in Redis",
     never_renews: Some("Symfony Lock does not renew by itself: the program calls `refresh()` or does not"),

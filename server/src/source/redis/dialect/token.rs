@@ -13,12 +13,18 @@ pub(super) struct Token;
 
 const TOKEN: &str = "token";
 
+/// Why no operator's token is put in the place of a value that somebody chose.
+pub(super) const CHOSEN_VALUE: &str = "its value was chosen by whoever takes the lock, so that programs may read more \
+                                       into it than whose it is: an operator's token there could be taken for an address, \
+                                       a time or a job";
+
 const TRAITS: DialectTraits = DialectTraits {
     strip_prefix: "lock:",
     told_because: "The store does not tell it. A library that renews or unlocks by comparing finds out then; until then \
                    it goes on as if it had the lock, and some take the lock again.",
+    no_hold: Some(CHOSEN_VALUE),
     token_is_one_use: false,
-    ..DialectTraits::PLAIN
+    ..DialectTraits::COMPARING
 };
 
 static CONFIGURED: Recognition = Recognition {
@@ -32,7 +38,7 @@ static SHAPED: Recognition = Recognition {
     dialect: TOKEN,
     certainty: Certainty::Ambiguous,
     because: "a string whose value has the form of a token that several libraries write",
-    traits: &TRAITS,
+    traits: &DialectTraits { no_hold: None, ..TRAITS },
 };
 
 static NAMED: Recognition = Recognition {
@@ -56,6 +62,10 @@ impl Dialect for Token {
 
     fn kinds(&self) -> &'static [Kind] {
         &[Kind::String]
+    }
+
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        vec![&SHAPED]
     }
 
     fn recognise(&self, stored: &Stored<'_>) -> Found {

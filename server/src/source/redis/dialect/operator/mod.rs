@@ -6,8 +6,9 @@
 mod decode;
 mod signal;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use lockkeeper_model::{Certainty, Flag, LockState, Mode, Told, words};
 
@@ -99,12 +100,50 @@ pub enum Lease {
     },
 }
 
-static TAUGHT: OnceLock<Vec<Operator>> = OnceLock::new();
+/// Rules that may be taught in one run: each that was ever taught stays in memory, because locks refer to it.
+const MAX_EVER_TAUGHT: usize = 1_024;
 
-/// Teaches the operator's formats to every source, for as long as the process runs. The first call counts, and belongs
-/// before any source is started.
-pub fn teach(formats: Vec<Format>) {
-    TAUGHT.get_or_init(|| formats.into_iter().map(Operator::new).collect());
+/// The rules in force, in the order of the file.
+static TAUGHT: ArcSwapOption<Vec<&'static Operator>> = ArcSwapOption::const_empty();
+
+/// Every rule that was in force, so that one that comes again is the same.
+static EVER_TAUGHT: Mutex<Vec<&'static Operator>> = Mutex::new(Vec::new());
+
+/// Too many different rules in one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("more than {MAX_EVER_TAUGHT} different `[[format]]` rules were in force since the start; restart to go on")]
+pub struct TooManyFormats;
+
+/// Teaches the operator's formats to every source, in place of those that were taught before. What was read by these must
+/// be read anew, so that no source may be watching meanwhile.
+///
+/// # Errors
+/// When too many different ones were taught. Then those that were taught before stay in force.
+pub fn teach(formats: Vec<Format>) -> Result<(), TooManyFormats> {
+    // A rule is only ever added whole.
+    let mut ever = EVER_TAUGHT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut now = Vec::with_capacity(formats.len());
+    for format in formats {
+        now.push(match ever.iter().find(|known| known.format == format) {
+            Some(known) => *known,
+            None if ever.len() < MAX_EVER_TAUGHT => {
+                let new: &'static Operator = Box::leak(Box::new(Operator::new(format)));
+                ever.push(new);
+                new
+            }
+            None => return Err(TooManyFormats),
+        });
+    }
+    TAUGHT.store(Some(Arc::new(now)));
+    Ok(())
+}
+
+impl Format {
+    /// Whether its pattern names a key.
+    #[must_use]
+    pub fn is_about(&self, key: &[u8]) -> bool {
+        glob::matches(self.pattern.as_bytes(), key)
+    }
 }
 
 /// Whether a name is that of a built-in family.
@@ -113,23 +152,24 @@ pub fn is_built_in(name: &str) -> bool {
     ALL.iter().any(|dialect| dialect.names().contains(&name))
 }
 
-fn taught() -> impl Iterator<Item = &'static Operator> {
-    TAUGHT.get().map_or(&[][..], Vec::as_slice).iter()
+fn taught(fits: impl Fn(&Operator) -> bool) -> Option<&'static Operator> {
+    TAUGHT.load().as_ref()?.iter().copied().find(|format| fits(format))
 }
 
 /// The format of what is stored under a root: the first in the file that fits.
 pub(super) fn of(root: &Raw) -> Option<&'static Operator> {
-    taught().find(|format| format.has(root))
+    taught(|format| format.has(root))
 }
 
 /// Whether a format's pattern names a key.
 pub(super) fn names(key: &[u8]) -> bool {
-    taught().any(|format| format.matches(key))
+    taught(|format| format.matches(key)).is_some()
 }
 
-/// The format of that name.
+/// The format of that name, as it was when a lock was recognised by it: another rule that took over the name does not
+/// free what it did not read.
 pub(super) fn by_name(name: &str) -> Option<&'static dyn Dialect> {
-    taught().find(|format| format.format.name == name).map(|format| format as &dyn Dialect)
+    taught(|format| std::ptr::eq(format.names[0], name)).map(|format| format as &dyn Dialect)
 }
 
 /// A format as a family. What is shown of it lives as long as the process: there is one for each rule of the file.
@@ -169,7 +209,7 @@ impl Operator {
     }
 
     fn matches(&self, key: &[u8]) -> bool {
-        glob::matches(self.format.pattern.as_bytes(), key)
+        self.format.is_about(key)
     }
 
     fn has(&self, root: &Raw) -> bool {

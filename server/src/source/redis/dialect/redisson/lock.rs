@@ -6,8 +6,11 @@ use lockkeeper_model::{Certainty, Flag, LockState, Mode};
 
 use super::names::{self, DEADLINES, FENCE, LATCH, QUEUE, UNLOCK_CHANNEL};
 use super::{TOLD_BECAUSE, UNRECOGNISED_RELEASE, count_of, entry, fair, identity, named, script, thread_of};
-use crate::source::redis::dialect::{Dialect, Found, Heard, Kind, Raw, Script, Stored, Value, most_ttl, none, whole};
-use crate::source::{DialectTraits, Extra, Form, Hold, HoldExtra, Recognition, ReleaseOrder, Target};
+use crate::source::operator_hold::OperatorHold;
+use crate::source::redis::dialect::{
+    Dialect, Found, Heard, Kind, Raw, Script, Stored, Value, keep, most_ttl, none, whole,
+};
+use crate::source::{Act, DialectTraits, Extra, Form, Hold, HoldExtra, Recognition, ReleaseOrder};
 
 pub(in super::super) struct Lock;
 
@@ -26,6 +29,8 @@ const RLOCK_TRAITS: DialectTraits = DialectTraits {
               waiting client, as the library does.",
     // The field names a client and a thread, for every lock and every acquire.
     token_is_one_use: false,
+    no_hold: None,
+    no_put_back: None,
     waiters_counted: true,
     waiters_because: "connections that listen on its unlock channel: one for each waiting client, however many of its \
                       threads wait",
@@ -53,10 +58,16 @@ static FENCED_TRAITS: DialectTraits = DialectTraits {
     release: "The hash is deleted only if this field is still in it alone with exactly this count, its expiry was not \
               pushed out since and the fencing counter is the same; then `0` is published on its unlock channel, which \
               wakes one thread in each waiting client, as the library does. The fencing counter stays: starting again would break the fence.",
+    raise_fence: Some("Redisson counts on from there: whoever takes the lock next has a higher number still."),
     ..RLOCK_TRAITS
 };
 
-static UNRECOGNISED_TRAITS: DialectTraits = DialectTraits { no_release: Some(UNRECOGNISED_RELEASE), ..RLOCK_TRAITS };
+static UNRECOGNISED_TRAITS: DialectTraits = DialectTraits {
+    no_release: Some(UNRECOGNISED_RELEASE),
+    no_hold: Some(UNRECOGNISED_RELEASE),
+    no_put_back: Some(UNRECOGNISED_RELEASE),
+    ..RLOCK_TRAITS
+};
 
 static RLOCK: Recognition = Recognition {
     dialect: PLAIN,
@@ -112,6 +123,18 @@ impl Dialect for Lock {
         &[Kind::Hash, Kind::Missing]
     }
 
+    fn holdable(&self) -> Vec<&'static Recognition> {
+        vec![&RLOCK, &FAIR_LOCK, &FENCED_LOCK]
+    }
+
+    fn holder_is_field(&self) -> bool {
+        true
+    }
+
+    fn fence_of(&self, key: &[u8]) -> Option<Vec<u8>> {
+        Some(names::prefixed(FENCE, key))
+    }
+
     fn root_of(&self, key: &[u8]) -> Option<Vec<u8>> {
         if !key.starts_with(b"redisson_lock_") {
             return None;
@@ -133,7 +156,7 @@ impl Dialect for Lock {
 
     fn beside(&self, root: &Raw) -> Vec<Vec<u8>> {
         match &root.value {
-            Value::Hash(fields) if fields.iter().any(|(field, _)| thread_of(field).is_some()) => {
+            Value::Hash(fields) if fields.iter().any(|(field, _)| is_holder(field)) => {
                 if fields.iter().any(|(field, _)| *field == "mode") {
                     return Vec::new();
                 }
@@ -170,7 +193,7 @@ impl Dialect for Lock {
     }
 
     fn release(&self, order: &ReleaseOrder, now_ms: i64) -> Script {
-        if order.target == Target::Waiter {
+        if order.act == Act::Evict {
             return fair::evict(order);
         }
         let [queue, deadlines] = fair::keys(&order.key);
@@ -190,9 +213,14 @@ impl Dialect for Lock {
     }
 }
 
+/// A thread of a client, or an operator.
+fn is_holder(field: &[u8]) -> bool {
+    thread_of(field).is_some() || OperatorHold::of(field).is_some()
+}
+
 fn held(stored: &Stored<'_>, heard: &Heard<'_>, fields: &[(Bytes, Bytes)]) -> Found {
     let [(field, count)] = fields else { return unrecognised(stored, fields) };
-    let Some(count) = thread_of(field).and_then(|_| count_of(count)) else { return none() };
+    let Some(count) = count_of(count).filter(|_| is_holder(field)) else { return none() };
     let mut form = Form::exclusive(&RLOCK, field, stored.ttl_ms());
     form.holds[0].count = count;
     let fence = stored.beside(&names::prefixed(FENCE, stored.key()));
@@ -211,9 +239,14 @@ fn held(stored: &Stored<'_>, heard: &Heard<'_>, fields: &[(Bytes, Bytes)]) -> Fo
         extra.companions.push(raw.key.clone());
         extra.entries.push(entry(Some(&raw.key), None, value.clone()));
         // What is not a number is no fence, and stays among the entries.
-        if let Some(number) = std::str::from_utf8(value).ok().filter(|text| text.parse::<i64>().is_ok()) {
+        // An operator never counted it up.
+        let is_number = |text: &&str| text.parse::<i64>().is_ok() && OperatorHold::of(field).is_none();
+        if let Some(number) = std::str::from_utf8(value).ok().filter(is_number) {
             form.holds[0].extra = Some(Box::new(HoldExtra { fencing: Some(number.into()), ..HoldExtra::default() }));
         }
+    }
+    if OperatorHold::of(field).is_some() {
+        form.recognition = keep::recognition(form.recognition.dialect).unwrap_or(form.recognition);
     }
     if extra != Extra::default() {
         extra.entries.insert(0, entry(None, Some(&fields[0].0), fields[0].1.clone()));
@@ -242,7 +275,7 @@ fn unrecognised(stored: &Stored<'_>, fields: &[(Bytes, Bytes)]) -> Found {
     if fields.len() > FEW_FIELDS || fields.iter().any(|(field, _)| *field == "mode") {
         return none();
     }
-    let hold = |(field, value): &(Bytes, Bytes)| thread_of(field).and_then(|_| count_of(value));
+    let hold = |(field, value): &(Bytes, Bytes)| count_of(value).filter(|_| is_holder(field));
     let foreign: Vec<&[u8]> =
         fields.iter().filter(|field| hold(field).is_none()).map(|(field, _)| &field[..]).collect();
     if foreign.len() == fields.len() {

@@ -17,7 +17,7 @@ mod multi_value;
 mod names;
 mod read_write;
 #[cfg(test)]
-mod script_tests;
+pub(super) mod script_tests;
 mod semaphore;
 
 pub(super) use lock::Lock;
@@ -123,11 +123,11 @@ fn moment(score: f64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    pub(super) const A: &str = "6f1a3c0e-1111-4222-8333-444455556666:42";
-    pub(super) const B: &str = "0d9e8f70-aaaa-4bbb-8ccc-dddd00001111:7";
+    pub(in super::super) const A: &str = "6f1a3c0e-1111-4222-8333-444455556666:42";
+    pub(in super::super) const B: &str = "0d9e8f70-aaaa-4bbb-8ccc-dddd00001111:7";
     pub(super) const C: &str = "11112222-3333-4444-8555-666677778888:1";
 
     #[test]

@@ -35,6 +35,7 @@ const RW_TRAITS: DialectTraits = DialectTraits {
               library does.",
     // The field names a client and a thread, for every lock and every acquire.
     token_is_one_use: false,
+    no_hold: Some("readers and writers share one hash, in which an operator would have to be the one or the other"),
     waiters_counted: true,
     waiters_because: "connections that listen on its channel: one for each waiting client, however many of its threads \
                       wait, to read or to write",

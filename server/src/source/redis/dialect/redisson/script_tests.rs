@@ -12,37 +12,37 @@ use super::tests::{A, B, C};
 use crate::clock;
 use crate::demo::redis_process::RedisProcess;
 use crate::source::redis::release;
-use crate::source::{ReleaseOrder, ReleaseReply, Target};
+use crate::source::{Act, ReleaseOrder, ReleaseReply};
 
-struct Scene {
+pub(in super::super) struct Scene {
     redis: RedisProcess,
     client: Client,
 }
 
-const RELEASED: ReleaseReply = ReleaseReply::Released { woken: Some(0) };
+pub(in super::super) const RELEASED: ReleaseReply = ReleaseReply::Released { woken: Some(0) };
 
 impl Scene {
-    async fn set() -> Scene {
+    pub(in super::super) async fn set() -> Scene {
         let redis = RedisProcess::start().await.unwrap();
         let client = Builder::from_config(Config::from_url(redis.url().as_str()).unwrap()).build().unwrap();
         client.init().await.unwrap();
         Scene { redis, client }
     }
 
-    async fn end(self) {
+    pub(in super::super) async fn end(self) {
         self.client.quit().await.unwrap();
         self.redis.end().await;
     }
 
     /// A command, its words between spaces.
-    async fn does<T: FromValue>(&self, command: &str) -> T {
+    pub(in super::super) async fn does<T: FromValue>(&self, command: &str) -> T {
         let mut words = command.split(' ');
         let name = CustomCommand::new(words.next().unwrap().to_owned(), ClusterHash::FirstKey, false);
         let answer = self.client.custom(name, words.map(str::to_owned).collect::<Vec<_>>()).await;
         answer.unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
-    async fn all(&self, commands: &[String]) {
+    pub(in super::super) async fn all(&self, commands: &[String]) {
         let _: () = self.does("FLUSHALL").await;
         for command in commands {
             let _: fred::types::Value = self.does(command).await;
@@ -50,7 +50,7 @@ impl Scene {
     }
 
     /// Runs an order and answers everything that is stored afterwards.
-    async fn release(&self, order: &ReleaseOrder) -> (ReleaseReply, Vec<String>) {
+    pub(in super::super) async fn release(&self, order: &ReleaseOrder) -> (ReleaseReply, Vec<String>) {
         let reply = release::run_here(&self.client, order).await;
         let mut keys: Vec<String> = self.does("KEYS *").await;
         keys.sort();
@@ -58,17 +58,20 @@ impl Scene {
     }
 
     /// That an order does nothing at all.
-    async fn refuses(&self, what: &str, order: &ReleaseOrder) {
+    pub(in super::super) async fn refuses(&self, what: &str, order: &ReleaseOrder) {
         let changes = async || self.does::<String>("INFO persistence").await;
         let of = |info: String| info.lines().find(|line| line.starts_with("rdb_changes")).unwrap().to_owned();
         let before = of(changes().await);
         let (reply, _) = self.release(order).await;
-        assert!(!matches!(reply, ReleaseReply::Released { .. } | ReleaseReply::Failed { .. }), "{what}: {reply:?}");
+        assert!(
+            !matches!(reply, ReleaseReply::Released { .. } | ReleaseReply::Done { .. } | ReleaseReply::Failed { .. }),
+            "{what}: {reply:?}"
+        );
         assert_eq!(of(changes().await), before, "{what}");
     }
 }
 
-fn order(dialect: &'static str, key: &str, token: &[u8], ttl_ms: Option<i64>) -> ReleaseOrder {
+pub(in super::super) fn order(dialect: &'static str, key: &str, token: &[u8], ttl_ms: Option<i64>) -> ReleaseOrder {
     ReleaseOrder {
         key: Bytes::copy_from_slice(key.as_bytes()),
         keys: vec![Bytes::copy_from_slice(key.as_bytes())],
@@ -80,7 +83,7 @@ fn order(dialect: &'static str, key: &str, token: &[u8], ttl_ms: Option<i64>) ->
         expires_not_after: ttl_ms.map(|ms| clock::now().plus(ms + 5_000)),
         stamp: None,
         fencing: None,
-        target: Target::Holder,
+        act: Act::Release,
     }
 }
 
@@ -150,7 +153,7 @@ async fn a_waiter_leaves_the_queue_only_from_its_head_while_the_lock_is_free() {
     let evict = |waiter: &str, deadline: i64| ReleaseOrder {
         expires_not_after: Some(Time(deadline)),
         stamp: None,
-        target: Target::Waiter,
+        act: Act::Evict,
         ..order("redisson-fair", "orders", waiter.as_bytes(), None)
     };
     let deadline = async |waiter: &str| {
