@@ -91,7 +91,7 @@ async fn a_killed_server_knows_afterwards_who_had_it_and_how_that_ended() {
     let mut stream = resumed.send().await.unwrap();
     let mut said = String::new();
     while !said.contains("event: gap") {
-        said.push_str(&String::from_utf8(stream.chunk().await.unwrap().unwrap().to_vec()).unwrap());
+        said.push_str(std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap());
     }
     assert!(said.contains(&format!("id: {}", before[0].id)) && !said.contains("not_kept"), "{said}");
 }
