@@ -36,6 +36,23 @@ pub enum TransitionKind {
 }
 
 impl TransitionKind {
+    /// Every kind.
+    pub const ALL: [TransitionKind; 13] = [
+        TransitionKind::FirstSeen,
+        TransitionKind::Acquired,
+        TransitionKind::Renewed,
+        TransitionKind::ReEntered,
+        TransitionKind::HandedOver,
+        TransitionKind::Released,
+        TransitionKind::Expired,
+        TransitionKind::Evicted,
+        TransitionKind::TakenOver,
+        TransitionKind::Forced,
+        TransitionKind::Lost,
+        TransitionKind::LeaseChanged,
+        TransitionKind::Gap,
+    ];
+
     /// The word on the wire.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -74,7 +91,8 @@ impl TransitionKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
-    /// Names this event for `Last-Event-ID`; grows within one run of the server.
+    /// Names this event for `Last-Event-ID`, for good where what happens is written down; grows within one run of the
+    /// server.
     pub id: String,
     /// When it was concluded, on the server's clock.
     pub at: Time,
@@ -97,8 +115,8 @@ pub struct Event {
     pub evidence: Option<String>,
     /// For an end: how long the holder had it, at least.
     pub held_ms: Option<i64>,
-    /// For renewals in a timeline: how many this line stands for.
+    /// For renewals in a timeline: how many this line stands for. For a gap: how many transitions are known to be missing.
     pub count: u32,
-    /// For renewals in a timeline: when the first of them was.
+    /// For renewals in a timeline: when the first of them was. For a gap: when it began, where that is known.
     pub first_at: Option<Time>,
 }

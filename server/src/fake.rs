@@ -17,6 +17,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Numbers, Subscription, Viewer, Waits};
+use crate::recorder::history::Tape;
+use crate::registry::past::Piece;
 use crate::source::{
     Act, Batch, Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, TraceRefusal,
 };
@@ -105,28 +107,33 @@ pub(crate) struct Fake {
     pub(crate) board: Board,
     pub(crate) world: Arc<Mutex<World>>,
     statuses: Arc<Vec<watch::Sender<SourceStatus>>>,
+    /// Ends the product's board, if that is it.
+    pub(crate) stop: CancellationToken,
 }
 
 impl Fake {
     /// A world with these sources, each live and empty.
     pub(crate) fn new(names: &[&str]) -> Fake {
         let (asks, asked) = mpsc::channel(16);
-        Fake::with_board(names, |handles, world| {
+        Fake::with_board(names, |handles, world, _| {
             tokio::spawn(board(world, asked, asks.clone()));
             Board::new(asks, handles)
         })
     }
 
-    /// A world with these sources and the board of the product, which knows what is sent to it.
-    pub(crate) fn watched(names: &[&str]) -> (Fake, mpsc::Sender<Batch>) {
+    /// A world with these sources and the board of the product, which knows what is sent to it and leaves what happens on
+    /// the tape.
+    pub(crate) fn watched(names: &[&str], tape: Option<Tape>) -> (Fake, mpsc::Sender<Batch>) {
         let (reports, reported) = mpsc::channel(16);
-        let options = BoardOptions { release_enabled: true, demo: false };
-        let fake =
-            Fake::with_board(names, |handles, _| board::spawn(handles, reported, options, CancellationToken::new()));
+        let options = BoardOptions { release_enabled: true, tape, ..BoardOptions::default() };
+        let fake = Fake::with_board(names, |handles, _, stop| board::spawn(handles, reported, options, stop));
         (fake, reports)
     }
 
-    fn with_board(names: &[&str], board: impl FnOnce(Vec<SourceHandle>, Arc<Mutex<World>>) -> Board) -> Fake {
+    fn with_board(
+        names: &[&str],
+        board: impl FnOnce(Vec<SourceHandle>, Arc<Mutex<World>>, CancellationToken) -> Board,
+    ) -> Fake {
         let world = Arc::new(Mutex::new(World {
             held: BTreeMap::new(),
             events: Vec::new(),
@@ -161,7 +168,9 @@ impl Fake {
                 last_trace,
             });
         }
-        Fake { board: board(handles, Arc::clone(&world)), world, statuses: Arc::new(statuses) }
+        let stop = CancellationToken::new();
+        let board = board(handles, Arc::clone(&world), stop.clone());
+        Fake { board, world, statuses: Arc::new(statuses), stop }
     }
 
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
@@ -307,6 +316,9 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 let id = LockId::of_key(&key);
                 let events = world.events.iter().filter(|event| event.lock.as_ref() == Some(&id)).cloned().collect();
                 let _ = answer.send(Found { as_of: now(), held, events, events_cut: false });
+            }
+            Ask::Piece { answer, .. } => {
+                let _ = answer.send(Piece { seq: 0, at: now(), held: Vec::new(), next: None });
             }
             Ask::Count { answer, .. } => drop(answer.send(Vec::new())),
             // As many as anybody has sources.

@@ -11,6 +11,7 @@ use lockkeeper::board::{self, BoardOptions};
 use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, Given, LogFormat, Settings, SourceConfig};
 use lockkeeper::http::{AppState, Incoming};
 use lockkeeper::recorder::audit::Audit;
+use lockkeeper::recorder::history::{History, keep_checkpoints};
 use lockkeeper::reload::{LastRead, Reload};
 use lockkeeper::source::{SourceId, redis, redlock};
 use lockkeeper::telemetry::Telemetry;
@@ -135,7 +136,8 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
             }
         });
     }
-    let options = BoardOptions { release_enabled: config.release.enabled, demo: is_demo };
+    let history = history(&config, is_demo);
+    let options = BoardOptions { release_enabled: config.release.enabled, demo: is_demo, tape: history.tape() };
     let last_read = match told {
         Some((settings, log_format)) => {
             let (reload, last) = Reload::new(settings, log_format, at_start, set_policy, handles.clone());
@@ -154,7 +156,9 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
         closing.clone(),
     )
     .behind(door, policy)
-    .telling(config.charted.into(), last_read);
+    .telling(config.charted.into(), last_read)
+    .remembering(history.clone());
+    tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
     tokio::spawn(lockkeeper::release::resume(board, audit));
 
@@ -177,6 +181,7 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
 
     let served = http::serve(Incoming::new(listener, tls), state).await.context("could not go on serving");
     stop.cancel();
+    history.close().await;
     if let Some(demo) = demo {
         demo.end().await;
     }
@@ -207,8 +212,28 @@ fn audit(config: &mut Config, is_demo: bool) -> anyhow::Result<Audit> {
     }
 }
 
+/// The history, where it is to be kept. A server that cannot keep one goes on without: what is shown live needs none.
+fn history(config: &Config, is_demo: bool) -> History {
+    if is_demo {
+        return History::not_kept("nothing of the demo is written down");
+    }
+    let Some(dir) = config.data_dir.clone().or_else(config::default_data_dir) else {
+        return History::not_kept("there is no folder for it: name one with `--data-dir`");
+    };
+    History::open(&dir, config.history).unwrap_or_else(|error| {
+        tracing::warn!("no history is written down: {error}");
+        History::not_kept(&error.to_string())
+    })
+}
+
+/// SIGXFSZ, on Linux and on macOS.
+const FILE_TOO_LARGE: i32 = 25;
+
 /// SIGTERM and SIGINT, one message each.
 fn signals() -> anyhow::Result<mpsc::Receiver<()>> {
+    // Where files may not grow beyond a limit, this would end the process. Once it is listened for, the write fails
+    // instead, as on a full disk. That stays so when nobody listens any more.
+    drop(signal(SignalKind::from_raw(FILE_TOO_LARGE)).context("could not listen for signals")?);
     let (tx, rx) = mpsc::channel(2);
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind).context("could not listen for signals")?;

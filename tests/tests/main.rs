@@ -15,6 +15,7 @@ mod dialects_redisson;
 mod dialects_sets;
 mod faults;
 mod formats;
+mod history;
 mod hostile;
 mod journeys;
 mod journeys_release;

@@ -16,7 +16,9 @@ use lockkeeper_model::{Connection, Event, Holder, Identity, Lock, LockId, OtherL
 use tokio::sync::{mpsc, oneshot};
 
 use crate::access::{Reach, Scope};
+use crate::registry::Slot;
 pub use crate::registry::Whose;
+use crate::registry::past::Piece;
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
 use crate::view::Asked;
 
@@ -49,6 +51,8 @@ pub enum Ask {
     Graph { source: Option<SourceId>, reach: Reach, answer: oneshot::Sender<Waits> },
     /// How many locks of a reach each source has.
     Count { reach: Reach, answer: oneshot::Sender<Vec<u64>> },
+    /// A piece of all that is held.
+    Piece { from: Slot, answer: oneshot::Sender<Piece> },
     /// What is charted: of each source, and of these locks in each.
     Numbers { locks: Arc<[LockId]>, answer: oneshot::Sender<Vec<Numbers>> },
     /// Transitions as they come.
@@ -60,7 +64,7 @@ pub enum Ask {
     /// A viewer left.
     Leave { viewer: u64 },
     /// A release of this hold is being tried: until its outcome is known, its end is not concluded.
-    Releasing { source: SourceId, key: Bytes, token: Bytes },
+    Releasing { source: SourceId, key: Bytes, token: Bytes, audit: u64 },
     /// This hold, which was released, is about to be given back; `None`: it was not.
     PuttingBack { source: SourceId, key: Bytes, token: Option<Bytes> },
     /// The fencing counter of this hold was raised.
@@ -268,6 +272,14 @@ impl Board {
         self.ask(|answer| Ask::Graph { source, reach, answer }).await
     }
 
+    /// A piece of all that is held, in whatever source; the first begins with slot 0.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn piece(&self, from: Slot) -> Result<Piece, BoardClosed> {
+        self.ask(|answer| Ask::Piece { from, answer }).await
+    }
+
     /// What is charted, in the order of the sources: of each as a whole, and of these locks in it.
     ///
     /// # Errors
@@ -292,13 +304,13 @@ impl Board {
         self.ask(|answer| Ask::Connect { scope, answer }).await
     }
 
-    /// Announces that a release of this hold is about to be tried. Until [`Board::released`] says what came of it, an
+    /// Announces that a release of this hold is about to be tried, as the attempt `audit` of the audit. Until [`Board::released`] says what came of it, an
     /// end of this hold is not concluded: it would be anybody's guess whose it was.
     ///
     /// # Errors
     /// When the server is shutting down.
-    pub async fn releasing(&self, source: SourceId, key: Bytes, token: Bytes) -> Result<(), BoardClosed> {
-        self.asks.send(Ask::Releasing { source, key, token }).await.map_err(|_| BoardClosed)
+    pub async fn releasing(&self, source: SourceId, key: Bytes, token: Bytes, audit: u64) -> Result<(), BoardClosed> {
+        self.asks.send(Ask::Releasing { source, key, token, audit }).await.map_err(|_| BoardClosed)
     }
 
     /// Announces that a hold that was released is about to be given back to the holder with this token, or that it was

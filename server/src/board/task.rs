@@ -18,6 +18,7 @@ use super::{
 };
 use crate::access::{Reach, Right, Scope};
 use crate::clock;
+use crate::recorder::history::Tape;
 use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Registry};
 use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
 use crate::view::{Asked, FRAME_MS, Views};
@@ -37,12 +38,14 @@ const CONDITION_EVERY: Duration = Duration::from_millis(100);
 const LOOK_AT_ONCE: usize = 1_000;
 
 /// What the board says about the server as a whole.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub struct BoardOptions {
     /// Whether releasing is switched on.
     pub release_enabled: bool,
     /// Whether this is the demo.
     pub demo: bool,
+    /// Where to leave what happens; `None`: it is not written down.
+    pub tape: Option<Tape>,
 }
 
 /// Starts the task. It ends with `stop`.
@@ -54,8 +57,12 @@ pub fn spawn(
 ) -> Board {
     let (asks, asked) = mpsc::channel(WAITING_ASKS);
     let names: Vec<String> = sources.iter().map(|source| source.name.to_string()).collect();
+    let registry = Registry::new(names.clone(), rand::random());
+    if let Some(tape) = &options.tape {
+        tape.begin(registry.run(), names, clock::now());
+    }
     let task = Task {
-        registry: Registry::new(names, rand::random()),
+        registry,
         views: Views::default(),
         meter: Meter::new(sources.len()),
         changes: Changes::default(),
@@ -212,6 +219,9 @@ impl Task {
             self.views.repaint();
         }
         self.unflushed |= changes.repaint || !changes.dirty.is_empty() || !changes.events.is_empty();
+        if let Some(tape) = &mut self.options.tape {
+            tape.leave(&changes.events);
+        }
         for logged in &changes.events {
             self.publish(logged);
             self.meter.happened(logged);
@@ -275,6 +285,7 @@ impl Task {
                 self.waiting_counts.push((reach, answer));
                 self.answer_waiting_counts(now);
             }
+            Ask::Piece { from, answer } => drop(answer.send(self.registry.piece(from, now))),
             Ask::Numbers { locks, answer } => drop(answer.send(self.numbers(&locks, now))),
             Ask::Subscribe { filter, after, answer } => {
                 drop(answer.send(self.subscribe(&filter, after.as_deref(), now)))
@@ -286,7 +297,9 @@ impl Task {
             Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
             Ask::Leave { viewer } => self.views.leave(viewer),
             Ask::Announce { what } => self.announce(&what, now),
-            Ask::Releasing { source, key, token } => self.registry.releasing(source, &key, &token, now),
+            Ask::Releasing { source, key, token, audit } => {
+                self.registry.releasing(source, &key, &token, audit, now);
+            }
             Ask::PuttingBack { source, key, token } => self.registry.putting_back(source, &key, token.as_deref()),
             Ask::Raised { source, key, token, value } => {
                 self.registry.raised(source, &key, &token, &value, &mut self.changes);
@@ -520,6 +533,10 @@ impl Task {
         }
         self.views.grow_older(now);
         self.send_looks();
+        if let Some(tape) = &mut self.options.tape {
+            // What found no room before is told of even if nothing else happens.
+            tape.leave(&[]);
+        }
     }
 
     fn sources_frame(&mut self, reach: &Reach, now: Time) -> ServerFrame {

@@ -14,10 +14,12 @@ use super::audit;
 use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use super::format;
+use super::history;
 use super::operating;
 use super::release::{self, ReleaseTable};
 use super::role::{self, RoleTable};
 use crate::recorder::audit::Webhook;
+use crate::recorder::history::Limits;
 use crate::source::redis::{Credentials, Format};
 
 const KEYS: &[&str] = &[
@@ -32,6 +34,7 @@ const KEYS: &[&str] = &[
     "release",
     "trace",
     "audit",
+    "history",
     "metrics",
     "telemetry",
 ];
@@ -67,6 +70,7 @@ pub(super) struct File {
     pub(super) trace_enabled: Option<Given<bool>>,
     pub(super) trace_max_commands_per_second: Option<Given<u64>>,
     pub(super) audit_webhook: Option<Webhook>,
+    pub(super) history: Limits,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
     pub(super) access: Option<AccessTable>,
@@ -157,6 +161,10 @@ impl File {
         if let Some((place, value)) = table.take("audit") {
             audit_webhook = audit::audit(table.nested(place, value, "a table begun by `[audit]`")?)?;
         }
+        let mut history = Limits::default();
+        if let Some((place, value)) = table.take("history") {
+            history = history::history(table.nested(place, value, "a table begun by `[history]`")?)?;
+        }
         let access = access::access(&mut table)?;
         let tls = access::tls(&mut table)?;
         let charted = operating::metrics(&mut table)?;
@@ -170,6 +178,7 @@ impl File {
             trace_enabled,
             trace_max_commands_per_second,
             audit_webhook,
+            history,
             sources,
             formats,
             access,

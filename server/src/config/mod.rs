@@ -8,6 +8,7 @@ mod data_dir;
 mod error;
 mod file;
 mod format;
+mod history;
 mod listen;
 mod operating;
 mod release;
@@ -31,6 +32,7 @@ pub use url::StoreUrl;
 
 use crate::access::Policy;
 use crate::recorder::audit::Webhook;
+use crate::recorder::history::Limits;
 use crate::release::Rules;
 use crate::source::redis::Format;
 use crate::tls::Identity;
@@ -61,11 +63,15 @@ pub struct Config {
     /// Key `trace.max_commands_per_second`: no trace begins, or goes on, on a source that is busier than this.
     /// Default: [`DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND`].
     pub trace_max_commands_per_second: u64,
-    /// Flag `--data-dir`, variable `LOCKKEEPER_DATA_DIR`, key `data_dir`: where the audit is kept. Default:
+    /// Flag `--data-dir`, variable `LOCKKEEPER_DATA_DIR`, key `data_dir`: where the audit and the history are
+    /// kept. Default:
     /// [`default_data_dir`]; the demo keeps nothing.
     pub data_dir: Option<PathBuf>,
     /// Keys `audit.webhook` and `audit.webhook_secret_file`: whom to tell of every entry of the audit. Default: nobody.
     pub audit_webhook: Option<Webhook>,
+    /// Keys `history.keep_days` and `history.max_mb`: how much of what happened is kept in the data folder. Default: 30 days
+    /// and 2,048 MB, whichever is less.
+    pub history: Limits,
     /// Flag `--log-format`, variable `LOCKKEEPER_LOG_FORMAT`, key `log_format`. Default: text.
     pub log_format: LogFormat,
     /// Key `[[source]]`, or the flags `--redis` and `--pattern`. Never empty, except for the demo, which brings its own.
@@ -148,6 +154,7 @@ impl Config {
             trace_max_commands_per_second: DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND,
             data_dir: None,
             audit_webhook: None,
+            history: Limits::default(),
             log_format: log_format.map_or(LogFormat::Text, |format| format.value),
             sources: Vec::new(),
             formats: Vec::new(),
@@ -186,6 +193,7 @@ impl Config {
                 .map_or(DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND, |given| given.value),
             data_dir: settings.data_dir.or(file.data_dir).map(checked_dir).transpose()?,
             audit_webhook: file.audit_webhook,
+            history: file.history,
             log_format: log_format.or(file.log_format).map_or(LogFormat::Text, |format| format.value),
             sources,
             formats: file.formats,

@@ -178,7 +178,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
         "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
-         access, role, tls, release, trace, audit, metrics, telemetry",
+         access, role, tls, release, trace, audit, history, metrics, telemetry",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",
@@ -265,6 +265,10 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "[[source]]\nurl = 'redis://a'\nbudget.commands_per_second = -1",
         "lockkeeper.toml:3:30: `source.budget.commands_per_second` is `-1`, expected a whole number above 0",
+    );
+    complains(
+        "[history]\nmax_mb = 1",
+        "lockkeeper.toml:2:10: `history.max_mb` is `1`, expected a whole number from 16 up",
     );
     complains(
         "[[source]]\nname = 'x'\nurl = 'redis://a'\n[[source]]\nname = 'x'\nurl = 'redis://b'",

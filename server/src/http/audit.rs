@@ -1,5 +1,3 @@
-use std::str::FromStr as _;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -67,8 +65,8 @@ pub(super) async fn list(
         lock: query.take("lock"),
         actor: query.take("actor"),
         outcome: query.take("outcome"),
-        since: moment(&mut query, "since")?,
-        until: moment(&mut query, "until")?,
+        since: query.take_time("since")?,
+        until: query.take_time("until")?,
     };
     let limit = query.take_number("limit", MAX_LIMIT)?;
     if limit == Some(0) {
@@ -133,13 +131,6 @@ impl Progress {
         }
         Ok((!text.is_empty()).then_some(text))
     }
-}
-
-fn moment(query: &mut Query, name: &str) -> Result<Option<Time>, ApiError> {
-    let Some(text) = query.take(name) else { return Ok(None) };
-    Time::from_str(&text)
-        .map(Some)
-        .map_err(|error| ApiError::bad_request("bad-parameter", format!("`{name}`: {error}")))
 }
 
 fn named_format(word: &str) -> Result<Option<Format>, ApiError> {

@@ -14,7 +14,8 @@ use super::caller::Caller;
 use super::extract::{Query, known_source};
 use super::{ApiError, AppState};
 use crate::access::Tenure;
-use crate::board::{EventFilter, Subscription};
+use crate::board::{Board, EventFilter, Subscription};
+use crate::recorder::history::{Filter, History, Page};
 
 const PARAMETERS: &[&str] = &["source", "lock", "last_event_id"];
 
@@ -22,11 +23,15 @@ const PARAMETERS: &[&str] = &["source", "lock", "last_event_id"];
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The longest event id: ours are far shorter.
-const MAX_EVENT_ID_BYTES: usize = 128;
+pub(super) const MAX_EVENT_ID_BYTES: usize = 128;
+
+/// Events that are read from the file at once for a stream that resumes.
+const REPLAYED_AT_ONCE: usize = 1_000;
 
 /// Transitions as they come, as server-sent events: the id names the event, the event's name is the transition's word,
 /// the data is the `Event` as JSON. The stream ends when the reader falls too far behind; with `Last-Event-ID` it
-/// resumes, and begins with a `gap` where what was missed is not known any more.
+/// resumes, also after the server was started again, as far back as events are kept; where what was missed is not known
+/// any more it begins with a `gap`.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "watching",
     params(
@@ -63,9 +68,8 @@ pub(super) async fn follow(
     let slot = state.admit_event_stream()?;
     let outdated = caller.outdated(&state);
     let filter = EventFilter { reach: reach.clone(), source, lock };
-    let Subscription { backlog, events } = state.board.subscribe(filter, after).await?;
-    let stream = stream::iter(backlog)
-        .chain(ReceiverStream::new(events))
+    let stream = replay(state.board.clone(), state.history.clone(), filter, after)
+        .await?
         .map(move |event| {
             // Held by the stream, and so given back when the reader goes.
             let _ = &slot;
@@ -80,6 +84,81 @@ pub(super) async fn follow(
             }
         });
     Ok(boxed(stream))
+}
+
+/// Where a stream stands.
+enum Stage {
+    /// It reads what is written down, after this event.
+    Past(String),
+    /// It is at the end of that, and goes on with what the board remembers after this event, if there was one.
+    Present(Option<String>),
+    /// It hears of things as they happen.
+    Live(Box<Events>),
+    /// The board ended.
+    Over,
+}
+
+type Events = ReceiverStream<Event>;
+
+/// What happened after the event, from the file as far as that reaches and then from the board, and what happens.
+/// What is read from the file is read page by page, as fast as it is taken.
+async fn replay(
+    board: Board,
+    history: History,
+    filter: EventFilter,
+    after: Option<String>,
+) -> Result<impl Stream<Item = Event> + Send + 'static, ApiError> {
+    let written = Filter {
+        source: filter.source.clone(),
+        // An id that is none has no events; no lock is without a name.
+        key: filter.lock.as_ref().map(|id| id.key().unwrap_or_default()),
+        ..Filter::of(filter.reach.clone())
+    };
+    let first = match after {
+        Some(after) if history.is_kept() => Stage::Past(after),
+        after => {
+            let Subscription { backlog, events } = board.subscribe(filter.clone(), after).await?;
+            let live = Stage::Live(Box::new(ReceiverStream::new(events)));
+            return Ok(stream::iter(backlog).chain(steps(board, history, filter, written, live)).boxed());
+        }
+    };
+    Ok(steps(board, history, filter, written, first).boxed())
+}
+
+fn steps(
+    board: Board,
+    history: History,
+    filter: EventFilter,
+    written: Filter,
+    first: Stage,
+) -> impl Stream<Item = Event> + Send + 'static {
+    stream::unfold(first, move |stage| {
+        let (board, history, filter, written) = (board.clone(), history.clone(), filter.clone(), written.clone());
+        async move {
+            match stage {
+                Stage::Past(after) => {
+                    let page = history.newer(written, after.clone(), REPLAYED_AT_ONCE).await;
+                    let next = match &page {
+                        Ok(Some(Page { next: Some(next), .. })) => Stage::Past(next.clone()),
+                        Ok(Some(Page { upto: Some(upto), .. })) => Stage::Present(Some(upto.clone())),
+                        // The board says that it does not know that event, if it does not.
+                        Ok(_) | Err(_) => Stage::Present(Some(after)),
+                    };
+                    let events = page.ok().flatten().unwrap_or_default().events;
+                    Some((events, next))
+                }
+                Stage::Present(after) => Some(match board.subscribe(filter, after).await {
+                    Ok(Subscription { backlog, events }) => {
+                        (backlog, Stage::Live(Box::new(ReceiverStream::new(events))))
+                    }
+                    Err(_) => (Vec::new(), Stage::Over),
+                }),
+                Stage::Live(mut events) => events.next().await.map(|event| (vec![event], Stage::Live(events))),
+                Stage::Over => None,
+            }
+        }
+    })
+    .flat_map(stream::iter)
 }
 
 fn boxed(

@@ -1,11 +1,13 @@
 //! What handlers take: path, query and body, each refused with the thing's name and value.
 
+use std::str::FromStr as _;
+
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use bytes::Bytes;
-use lockkeeper_model::{LockId, words};
+use lockkeeper_model::{LockId, Time, words};
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
@@ -109,6 +111,14 @@ impl Query {
                 Err(ApiError::bad_request("bad-parameter", detail))
             }
         }
+    }
+
+    /// A moment.
+    pub(super) fn take_time(&mut self, name: &str) -> Result<Option<Time>, ApiError> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        Time::from_str(&text)
+            .map(Some)
+            .map_err(|error| ApiError::bad_request("bad-parameter", format!("`{name}`: {error}")))
     }
 
     /// Refuses what was not taken.

@@ -1,7 +1,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use lockkeeper_model::{SourceState, SourceStatus};
+use lockkeeper_model::{RecordingState, SourceState, SourceStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,6 +26,11 @@ pub(super) struct Readiness {
     ready: bool,
     /// What is missing, by source; of those sources that whoever asks may see.
     missing: Vec<Missing>,
+    /// Whether what happens is written down. Watching goes on without, so this makes nothing unready.
+    recording: RecordingState,
+    /// Why not, for whoever may see everything or looks after the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recording_because: Option<String>,
     /// Why the configuration could not be used when it was last read, so that the former one is in force. Only for
     /// whoever sees everything or looks after the server; null when there is nothing to say.
     #[schema(required)]
@@ -64,9 +69,12 @@ pub(super) async fn ready(
     // Whoever asks is often a program without a name, which wants to know no more than that.
     missing.retain(|missing| caller.as_ref().is_ok_and(|caller| caller.scope.seen().touches(&missing.source)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let may_know = |caller: &Caller| caller.scope.sees_all() || caller.scope.may_anywhere(Right::Admin);
-    let configuration = state.reloads.borrow().problem.clone().filter(|_| caller.as_ref().is_ok_and(may_know));
-    (status, Json(Readiness { ready, missing, configuration }))
+    let is_insider = |caller: &Caller| caller.scope.sees_all() || caller.scope.may_anywhere(Right::Admin);
+    let is_insider = caller.as_ref().is_ok_and(is_insider);
+    let (recording, because) = state.history.state();
+    let recording_because = because.filter(|_| is_insider);
+    let configuration = state.reloads.borrow().problem.clone().filter(|_| is_insider);
+    (status, Json(Readiness { ready, missing, recording, recording_because, configuration }))
 }
 
 fn missing(status: SourceStatus) -> Option<Missing> {

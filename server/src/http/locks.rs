@@ -2,7 +2,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use lockkeeper_model::{
-    DEFAULT_LIMIT, Event, Lock, MAX_LIMIT, Order, Question, SortKey, SourceState, SourceStatus, Time, words,
+    DEFAULT_LIMIT, Event, Lock, MAX_LIMIT, Order, Question, Recording, SortKey, SourceState, SourceStatus, Time, words,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -10,10 +10,13 @@ use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::extract::{LockPath, Query, known_source};
-use super::{ApiError, AppState};
+use super::{ApiError, AppState, history};
+use crate::recorder::history::Filter;
 use crate::view::Asked;
 
-const PARAMETERS: &[&str] = &["q", "source", "dialect", "state", "flag", "sort", "order", "offset", "limit"];
+const PARAMETERS: &[&str] = &["q", "source", "dialect", "state", "flag", "sort", "order", "offset", "limit", "at"];
+
+const EVENTS_PARAMETERS: &[&str] = &["before", "from", "to", "limit"];
 
 /// A page of locks, and how much it is worth.
 #[derive(Debug, Serialize, ToSchema)]
@@ -33,8 +36,31 @@ pub(super) struct LocksAnswer {
 pub(super) struct AnswerCoverage {
     /// Whether every source that was asked about was seen whole and still answers.
     complete: bool,
-    /// Those sources.
+    /// Those sources, as they are watched now; empty for an answer about the past.
     sources: Vec<SourceCoverage>,
+    /// How much was known at that moment. Only in an answer about the past.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    past: Option<PastCoverage>,
+}
+
+/// How much was known of a moment of the past.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PastCoverage {
+    /// When all that was held was last written down before that moment; from then on what happened was added.
+    checkpoint_at: Time,
+    /// Those sources that were asked about.
+    sources: Vec<PastSource>,
+}
+
+/// How much was known of one store at a moment of the past.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PastSource {
+    /// Its name.
+    source: String,
+    /// Whether it had been seen whole since the last gap.
+    complete: bool,
+    /// When something was last missed that had not been made up for; null where nothing was.
+    missed_at: Option<Time>,
 }
 
 /// How much of one store an answer rests on.
@@ -63,11 +89,15 @@ pub(super) struct SourceCoverage {
 pub(super) struct LockEventsAnswer {
     /// Transitions, newest first, with gaps where something may have been missed.
     events: Vec<Event>,
-    /// Older transitions were let go of to bound memory.
+    /// There are older transitions that are not here: see `next_before`. Where that is null, they are not kept.
     cut: bool,
+    /// `before` of the page that follows; null where there is none.
+    next_before: Option<String>,
+    /// Whether what happens is written down, and since when.
+    recording: Recording,
 }
 
-/// Locks that are held now.
+/// Locks that are held now, or were at a moment of the past.
 #[utoipa::path(
     get, path = "/api/v1/locks", tag = "watching",
     params(
@@ -80,8 +110,9 @@ pub(super) struct LockEventsAnswer {
         ("order" = Option<Order>, Query, description = "which end comes first; default: the one that matters more"),
         ("offset" = Option<u64>, Query, description = "answers before the page; default 0"),
         ("limit" = Option<u32>, Query, description = "answers on the page, at most 1000; default 100"),
+        ("at" = Option<Time>, Query, description = "as it was at this moment, as far as that was written down"),
     ),
-    responses((status = 200, body = LocksAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
+    responses((status = 200, body = LocksAnswer), (status = 404, description = "that moment was not recorded", body = lockkeeper_model::Problem, content_type = "application/problem+json"), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
@@ -92,7 +123,11 @@ pub(super) async fn list(
     let offset = query.take_number("offset", u64::from(u32::MAX))?.unwrap_or(0);
     let limit = query.take_number("limit", u64::from(MAX_LIMIT))?.map_or(DEFAULT_LIMIT, |limit| limit as u32);
     let question = question(&mut query)?;
+    let at = query.take_time("at")?;
     query.finish(PARAMETERS)?;
+    if let Some(at) = at {
+        return past(&state, Asked { question, reach: reach.clone() }, at, offset, limit).await;
+    }
     if let Some(source) = &question.source {
         known_source(&state, reach, source, StatusCode::BAD_REQUEST)?;
     }
@@ -101,6 +136,37 @@ pub(super) async fn list(
     // After the list: a gap that came up meanwhile makes the answer say less than it could, never more.
     let coverage = coverage(state.board.statuses(reach).await?, only.as_deref());
     Ok(Json(LocksAnswer { as_of: listing.as_of, total: listing.total, coverage, locks: listing.locks }))
+}
+
+/// The same of a moment of the past. Its sources are those of then.
+async fn past(
+    state: &AppState,
+    asked: Asked,
+    at: Time,
+    offset: u64,
+    limit: u32,
+) -> Result<Json<LocksAnswer>, ApiError> {
+    let answer = state.history.then(at, move |then| {
+        let (total, locks) = then.page(&asked, offset, limit);
+        let is_asked = |name: &str| {
+            asked.reach.touches(name) && asked.question.source.as_deref().is_none_or(|source| source == name)
+        };
+        let sources: Vec<PastSource> = then
+            .sources
+            .iter()
+            .filter(|source| is_asked(&source.name))
+            .map(|source| PastSource {
+                source: source.name.clone(),
+                complete: source.missed_at.is_none(),
+                missed_at: source.missed_at,
+            })
+            .collect();
+        let complete = sources.iter().all(|source| source.complete);
+        let past = Some(PastCoverage { checkpoint_at: then.checkpoint_at, sources });
+        let coverage = AnswerCoverage { complete, sources: Vec::new(), past };
+        LocksAnswer { as_of: then.as_of, total, coverage, locks }
+    });
+    Ok(Json(answer.await?))
 }
 
 /// One lock that is held now.
@@ -125,26 +191,74 @@ pub(super) async fn show(State(state): State<AppState>, path: LockPath, query: Q
     held.map(|held| Json(held.lock)).ok_or_else(|| not_held(&path, &path.source.status.borrow()))
 }
 
-/// What happened to one lock, held or not.
+/// What happened to one lock, held or not: what is in memory, and then what is written down.
 #[utoipa::path(
     get, path = "/api/v1/locks/{source}/{id}/events", tag = "watching",
     params(
         ("source" = String, Path, description = "the source's name"),
         ("id" = String, Path, description = "the lock's id, as one segment: slashes are written as `%2F`"),
+        ("before" = Option<String>, Query, description = "only what was before the event of this id, as `next_before` of the page before says"),
+        ("from" = Option<Time>, Query, description = "not from before this moment"),
+        ("to" = Option<Time>, Query, description = "from before this moment"),
+        ("limit" = Option<u32>, Query, description = "transitions on the page, 1 to 1000; default 100"),
     ),
     responses((status = 200, body = LockEventsAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]
 pub(super) async fn events(
     State(state): State<AppState>,
+    caller: Caller,
     path: LockPath,
-    query: Query,
+    mut query: Query,
 ) -> Result<Json<LockEventsAnswer>, ApiError> {
-    query.finish(&[])?;
+    let before = history::event_id("before", query.take("before"))?;
+    let (from, to) = (query.take_time("from")?, query.take_time("to")?);
+    let limit = history::limit(&mut query)?;
+    query.finish(EVENTS_PARAMETERS)?;
+    let recording = state.history.recording().await;
     if path.is_hidden {
-        return Ok(Json(LockEventsAnswer { events: Vec::new(), cut: false }));
+        return Ok(Json(LockEventsAnswer { events: Vec::new(), cut: false, next_before: None, recording }));
     }
-    let found = state.board.lock(path.source.id, path.key).await?;
-    Ok(Json(LockEventsAnswer { events: found.events, cut: found.events_cut }))
+    let is_kept = state.history.is_kept();
+    let is_of_now = before.is_none() && from.is_none() && to.is_none();
+    let (mut events, mut cut) = (Vec::new(), false);
+    if is_of_now || !is_kept {
+        let found = state.board.lock(path.source.id, path.key.clone()).await?;
+        (events, cut) = (found.events, found.events_cut);
+        events.retain(|event| from.is_none_or(|from| event.at >= from) && to.is_none_or(|to| event.at < to));
+    }
+    let mut next_before = None;
+    if is_kept {
+        let filter = Filter {
+            source: Some(path.source.name.to_string()),
+            key: Some(path.key.to_vec()),
+            from,
+            to,
+            ..Filter::of(caller.scope.seen().clone())
+        };
+        // Where those in memory end; what has no place among all events (that it was met held, a gap) is skipped.
+        let oldest = events.iter().rev().map(|event| &event.id).find(|id| is_numbered(id));
+        let before = before.or_else(|| oldest.cloned());
+        let room = limit.saturating_sub(events.len());
+        let page = state.history.older(filter, before.clone(), room.max(1), true).await?;
+        let Some(page) = page else { return Err(history::unknown_event(before.as_deref().unwrap_or_default())) };
+        let has_own = page.events.iter().any(|event| event.lock.is_some());
+        // Gaps alone are no history of a lock: of a name that nobody used there is none.
+        if (has_own || !events.is_empty()) && room > 0 {
+            events.extend(page.events);
+            next_before = page.next;
+        } else if has_own {
+            next_before = before;
+        } else {
+            next_before = page.next.filter(|_| !events.is_empty());
+        }
+        cut = next_before.is_some();
+    }
+    Ok(Json(LockEventsAnswer { events, cut, next_before, recording }))
+}
+
+/// Whether the event has a place among all events of a run.
+fn is_numbered(id: &str) -> bool {
+    !id.starts_with("first-") && !id.starts_with("gap-")
 }
 
 fn question(query: &mut Query) -> Result<Question, ApiError> {
@@ -190,7 +304,7 @@ pub(super) fn coverage(statuses: Vec<SourceStatus>, only: Option<&str>) -> Answe
             as_of: status.as_of,
         })
         .collect();
-    AnswerCoverage { complete: sources.iter().all(|source| source.complete), sources }
+    AnswerCoverage { complete: sources.iter().all(|source| source.complete), sources, past: None }
 }
 
 /// Why there is no such lock, with what is known instead.

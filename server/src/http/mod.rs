@@ -13,6 +13,8 @@ mod extract;
 mod graph;
 mod guard;
 mod health;
+mod history;
+mod incidents;
 mod listener;
 mod locks;
 mod metrics;

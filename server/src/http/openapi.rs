@@ -1,7 +1,10 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{approvals, audit, events, graph, health, locks, metrics, releases, session, sources, stream, traces};
+use super::{
+    approvals, audit, events, graph, health, history, incidents, locks, metrics, releases, session, sources, stream,
+    traces,
+};
 
 /// Where it is. It says what there could be, and nothing of what there is.
 pub(super) const PATH: &str = "/api/v1/openapi.json";
@@ -24,6 +27,11 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         graph::show,
         events::follow,
         stream::open,
+        history::list,
+        history::stats,
+        incidents::list,
+        incidents::freeze,
+        incidents::show,
         releases::preview,
         releases::execute,
         approvals::ask,
@@ -44,6 +52,7 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
     ),
     tags(
         (name = "watching", description = "Nothing here changes anything."),
+        (name = "remembering", description = "What was written down of what happened, as far back as it is kept."),
         (name = "releasing", description = "Preview, then release exactly what was previewed."),
         (name = "tracing", description = "Looking at every command for some seconds. It costs the store something."),
         (name = "access", description = "Who asks, and what they may do."),

@@ -15,8 +15,8 @@ use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, app, approvals, audit, caller, events, graph, guard, health, locks, metrics, oidc, openapi,
-    releases, session, sign_in, sources, stream, traces,
+    ApiError, AppState, app, approvals, audit, caller, events, graph, guard, health, history, incidents, locks,
+    metrics, oidc, openapi, releases, session, sign_in, sources, stream, traces,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -30,7 +30,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 20] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 24] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -41,6 +41,11 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 20] {
         // What happens
         ("/api/v1/events", get(events::follow)),
         ("/api/v1/stream", get(stream::open)),
+        // What happened
+        ("/api/v1/history", get(history::list)),
+        ("/api/v1/stats", get(history::stats)),
+        ("/api/v1/incidents", get(incidents::list).post(incidents::freeze)),
+        ("/api/v1/incidents/{id}", get(incidents::show)),
         // What can be done about it
         ("/api/v1/releases/preview", post(releases::preview)),
         ("/api/v1/releases", post(releases::execute)),

@@ -1,6 +1,6 @@
 use axum::Json;
 use axum::extract::State;
-use lockkeeper_model::SourceStatus;
+use lockkeeper_model::{Recording, SourceStatus};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,6 +13,8 @@ use super::{ApiError, AppState};
 pub(super) struct SourcesAnswer {
     /// In the order of the configuration.
     sources: Vec<SourceStatus>,
+    /// Whether what happens is written down, and since when.
+    recording: Recording,
 }
 
 /// How well each source is watched.
@@ -27,5 +29,6 @@ pub(super) async fn list(
 ) -> Result<Json<SourcesAnswer>, ApiError> {
     let reach = caller.seen()?;
     query.finish(&[])?;
-    Ok(Json(SourcesAnswer { sources: state.board.statuses(reach).await? }))
+    let sources = state.board.statuses(reach).await?;
+    Ok(Json(SourcesAnswer { sources, recording: state.history.recording().await }))
 }

@@ -9,6 +9,7 @@ use super::{ApiError, Identify};
 use crate::access::{Door, Person, Policy, Scope};
 use crate::board::Board;
 use crate::recorder::audit::Audit;
+use crate::recorder::history::History;
 use crate::release::{ReleaseDesk, Rules};
 use crate::reload::LastRead;
 use crate::watched::Watched;
@@ -31,6 +32,8 @@ pub struct AppState {
     pub desk: Arc<ReleaseDesk>,
     /// Who did or was refused what.
     pub audit: Audit,
+    /// What happened before.
+    pub history: History,
     /// Whether tracing is switched on.
     pub trace_enabled: bool,
     /// Where the server listens: a `Host` that names it is its own.
@@ -69,6 +72,7 @@ impl AppState {
             desk: Arc::new(ReleaseDesk::new(board.clone(), release, audit.clone())),
             board,
             audit,
+            history: History::not_kept("nothing is written down"),
             trace_enabled,
             listen,
             closing,
@@ -87,6 +91,12 @@ impl AppState {
     #[must_use]
     pub fn behind(self, door: Arc<Door>, policy: Watched<Policy>) -> AppState {
         AppState { identify: door.clone(), door, policy, ..self }
+    }
+
+    /// The same server, which remembers what this history has.
+    #[must_use]
+    pub fn remembering(self, history: History) -> AppState {
+        AppState { history, ..self }
     }
 
     /// The same server, which charts these locks one by one and says what came of reading its configuration.

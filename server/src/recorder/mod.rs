@@ -1,3 +1,5 @@
 //! What outlives a run of the server, on disk.
 
 pub mod audit;
+mod folder;
+pub mod history;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lockkeeper_model::{Basis, LockState, Standing, Time, TransitionKind};
 use smallvec::SmallVec;
 
-use super::history::{Cause, Entry, LoggedEvent};
+use super::history::{Cause, Entry, LoggedEvent, Stood};
 use super::hold::{Since, adopt, new_hold, stamp, update};
 use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED, UNKNOWN_MS, width};
 use super::{Changes, Registry};
@@ -469,12 +469,16 @@ impl Registry {
         out: &mut Changes,
     ) {
         let seq = self.next_seq();
-        let entry = Entry { seq, at, first_at: at, count: 1, kind, token: token.into(), previous, cause, held_ms };
         let record = &mut self.records[slot as usize];
-        record.rare.get_or_insert_default().happened_by = record.as_of;
+        let rare = record.rare.get_or_insert_default();
+        rare.happened_by = record.as_of;
+        let audit = rare.forced_by.filter(|_| kind == TransitionKind::Forced);
+        let entry =
+            Entry { seq, at, first_at: at, count: 1, kind, token: token.into(), previous, cause, held_ms, audit };
         out.events.push(LoggedEvent {
             source: record.source,
             key: Some(Bytes::copy_from_slice(&record.key)),
+            after: Some(Stood::of(record, &entry.token)),
             entry: entry.clone(),
             because: None,
         });

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use lockkeeper_model::{Basis, Time, TransitionKind};
+use lockkeeper_model::{Basis, LockState, Mode, Time, TransitionKind};
 
 use super::Registry;
-use super::record::Hold;
-use crate::source::SourceId;
+use super::record::{Hold, NEVER};
+use crate::source::{Recognition, SourceId};
 
 /// Transitions kept per lock. Renewals in a row share one entry, so this is some dozen hand-overs.
 pub(super) const RING_ENTRIES: usize = 32;
@@ -80,6 +80,8 @@ pub struct Entry {
     pub cause: Cause,
     /// How long an ended hold lasted, at least.
     pub held_ms: Option<i64>,
+    /// The attempt in the audit by which it was released from here.
+    pub audit: Option<u64>,
 }
 
 impl Entry {
@@ -96,6 +98,7 @@ impl Entry {
             previous: None,
             cause: Cause::FoundByScan,
             held_ms: None,
+            audit: None,
         }
     }
 }
@@ -111,6 +114,36 @@ pub struct LoggedEvent {
     pub entry: Entry,
     /// A gap's reason.
     pub because: Option<String>,
+    /// How the lock stood afterwards; `None`: a gap of the source.
+    pub after: Option<Stood>,
+}
+
+/// How a lock stood after a transition, for whoever rebuilds the past from what happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Stood {
+    /// Family, certainty, reason.
+    pub recognition: &'static Recognition,
+    /// How many may hold it together.
+    pub mode: Mode,
+    /// What was so of it as a whole.
+    pub state: LockState,
+    /// The re-entry count of the holder that the transition is about; 0 where that one has it no more.
+    pub count: u32,
+    /// When that one's lease ends at the latest; `i64::MAX`: never.
+    pub expires: i64,
+}
+
+impl Stood {
+    pub(super) fn of(record: &super::Record, token: &[u8]) -> Stood {
+        let hold = record.holds.iter().find(|hold| *hold.token == *token);
+        Stood {
+            recognition: record.recognition,
+            mode: record.mode,
+            state: record.state,
+            count: hold.map_or(0, |hold| hold.count),
+            expires: hold.map_or(NEVER, |hold| hold.expires),
+        }
+    }
 }
 
 impl LoggedEvent {
@@ -128,8 +161,10 @@ impl LoggedEvent {
                 previous: None,
                 cause: Cause::Unwatched,
                 held_ms: None,
+                audit: None,
             },
             because: Some(because),
+            after: None,
         }
     }
 }

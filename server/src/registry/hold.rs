@@ -139,7 +139,7 @@ pub(super) fn stamp(extra: &Option<Box<HoldExtra>>) -> Option<&Bytes> {
 }
 
 /// Learns from a renewal how far apart they are.
-fn learn_rhythm(hold: &mut Hold, at: Time) {
+pub(super) fn learn_rhythm(hold: &mut Hold, at: Time) {
     if hold.renewals > 0 {
         let interval = at.since(Time(hold.renewed_at)) as f64;
         let period = f64::from(hold.period_ms);

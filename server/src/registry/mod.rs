@@ -4,7 +4,8 @@
 //!
 //! - [`record`]: what is kept of one lock, small enough for a million of them.
 //! - [`fold`]: the rules, one sight against what was known; [`hold`]: those for one holder, [`gone`]: for what ended.
-//! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all.
+//! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all. [`past`]: the board as it
+//!   was at some moment.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
 //! - [`reported`]: what clients say of themselves. [`sampled`]: what traces showed. [`graph`]: who waits for whom.
 //! - [`flags`]: what is dangerous, and what to do about it. [`others`]: what else a holder has.
@@ -19,6 +20,7 @@ pub mod graph;
 mod history;
 mod hold;
 mod others;
+pub mod past;
 mod record;
 mod reported;
 mod sampled;
@@ -37,10 +39,11 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use lockkeeper_model::{Connection, Identity, Time};
 use slab::Slab;
 
-pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent};
+pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent, Stood};
 pub use others::Whose;
 use record::{Failover, Releasing, UNCOUNTED};
 pub use record::{Hold, Record, Slot};
+pub(crate) use story::event;
 
 use crate::source::{Among, DialectTraits, Report, SourceId, WaitersSeen};
 
@@ -214,10 +217,11 @@ impl Registry {
         }
     }
 
-    /// Announces a release: until [`Registry::released`], an end of this hold is not concluded.
-    pub fn releasing(&mut self, source: SourceId, key: &[u8], token: &[u8], now: Time) {
+    /// Announces a release, the attempt `audit` of the audit: until [`Registry::released`], an end of this hold is not
+    /// concluded.
+    pub fn releasing(&mut self, source: SourceId, key: &[u8], token: &[u8], audit: u64, now: Time) {
         if let Some(slot) = self.find(source, key) {
-            let releasing = Releasing { token: token.into(), at: now.0, freed: false };
+            let releasing = Releasing { token: token.into(), at: now.0, freed: false, audit };
             self.records[slot as usize].rare.get_or_insert_default().releasing = Some(releasing);
         }
     }
@@ -231,6 +235,7 @@ impl Registry {
                 Some(releasing) if freed => {
                     releasing.freed = true;
                     releasing.at = now.0;
+                    rare.forced_by = Some(releasing.audit);
                 }
                 releasing => *releasing = None,
             }

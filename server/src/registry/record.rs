@@ -76,6 +76,8 @@ pub(super) struct Rare {
     pub(super) ended: Option<End>,
     /// A release that is being tried, or freed it.
     pub(super) releasing: Option<Releasing>,
+    /// The attempt in the audit that freed a hold of it last.
+    pub(super) forced_by: Option<u64>,
     /// A hold by its generation, and what its fencing counter was raised to from here.
     pub(super) raised: Option<(u64, Box<str>)>,
     /// The holder to whom it is being given back from here.
@@ -139,6 +141,8 @@ pub(super) struct Releasing {
     pub(super) at: i64,
     /// The store said that it freed the hold; until then nobody knows.
     pub(super) freed: bool,
+    /// The attempt's number in the audit.
+    pub(super) audit: u64,
 }
 
 /// How a lock ended.

@@ -86,7 +86,8 @@ fn gap_event(source: &str, at: Time, because: &str, id: String) -> Event {
     }
 }
 
-fn event(name: String, source: &str, id: Option<&LockId>, entry: &Entry, because: Option<&str>) -> Event {
+/// A transition in the words of the contract, under this name.
+pub(crate) fn event(name: String, source: &str, id: Option<&LockId>, entry: &Entry, because: Option<&str>) -> Event {
     if entry.kind == TransitionKind::Gap {
         return gap_event(source, entry.at, because.unwrap_or("changes may have been missed"), name);
     }
@@ -127,7 +128,10 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
             ("deleted", Some(format!("gone without a deadline{after}: let go by its holder or deleted")))
         }
         Cause::BetweenLooks => ("between_looks", Some("another holder was there at the next look".to_owned())),
-        Cause::Release => ("release", Some(format!("released from Lockkeeper{after}"))),
+        Cause::Release => {
+            let entry = entry.audit.map(|seq| format!("; entry {seq} of the audit")).unwrap_or_default();
+            ("release", Some(format!("released from Lockkeeper{after}{entry}")))
+        }
         Cause::CameBack => {
             ("came_back", Some("the token that was released is back: its owner took the lock again".to_owned()))
         }

@@ -163,7 +163,7 @@ fn check(story: &str, expected: &[&str]) {
             ["gap"] => world.apply(Report::Gap { at: Time(world.now), because: "link lost".to_owned() }),
             ["tick"] => world.tick(),
             ["releasing", key, token] => {
-                world.registry.releasing(SOURCE, key.as_bytes(), token.as_bytes(), Time(world.now));
+                world.registry.releasing(SOURCE, key.as_bytes(), token.as_bytes(), 7, Time(world.now));
             }
             ["released", key, freed] => {
                 let freed = *freed == "yes";

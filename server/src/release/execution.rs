@@ -244,7 +244,7 @@ impl ReleaseDesk {
         let order = actions::to_be_sent(action, order, hold.hold_ms, person);
         // Counted from before it is sent: it stands a moment longer at most.
         let held_until = hold.hold_ms.map(|ms| clock::now().plus(ms));
-        self.announce(action, source, &key, &token).await?;
+        self.announce(action, source, &key, &token, written.seq()).await?;
         let reply = tokio::time::timeout(ATTEMPT_TIMEOUT, source.release(order))
             .await
             .unwrap_or_else(|_| ReleaseReply::Unknown { because: "the store did not answer in time".to_owned() });
@@ -316,16 +316,18 @@ impl ReleaseDesk {
         Ok(Tried { result, ended: ended.map(|former| Ended { former, before: others }) })
     }
 
-    /// Tells the board what is about to be tried, so that it attributes what it sees next.
+    /// Tells the board what is about to be tried, as the attempt `audit` of the audit, so that it attributes what it sees
+    /// next.
     async fn announce(
         &self,
         action: Action,
         source: &SourceHandle,
         key: &Bytes,
         token: &Bytes,
+        audit: u64,
     ) -> Result<(), BoardClosed> {
         if actions::ends_a_hold(action) {
-            self.board.releasing(source.id, key.clone(), token.clone()).await?;
+            self.board.releasing(source.id, key.clone(), token.clone(), audit).await?;
         }
         if action == Action::PutBack {
             self.board.putting_back(source.id, key.clone(), Some(token.clone())).await?;

@@ -237,6 +237,19 @@ impl Views {
     }
 }
 
+/// A page of the answer to a question that is asked once, of a board that does not change.
+#[must_use]
+pub fn once(registry: &Registry, asked: &Asked, offset: u64, limit: u32, now: Time) -> (u64, Vec<Slot>) {
+    let mut views = Views::default();
+    for slot in 0..registry.slots() {
+        views.change(registry, slot as Slot);
+    }
+    while !views.is_ready(registry, asked, now) {
+        views.examine(registry);
+    }
+    views.page(registry, asked, offset, limit, now)
+}
+
 /// The dialects that were seen. There are as many as the recognisers know: a few dozen.
 #[derive(Debug, Default)]
 struct Dialects(Vec<&'static str>);

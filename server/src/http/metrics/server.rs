@@ -1,8 +1,10 @@
+use lockkeeper_model::RecordingState;
 use prometheus_client::registry::Registry;
 
 use super::super::AppState;
 use super::family::{Value, add};
 use crate::recorder::audit::Audit;
+use crate::recorder::history::History;
 
 /// Adds what is counted of the server itself.
 pub(super) fn describe(registry: &mut Registry, state: &AppState) {
@@ -15,6 +17,7 @@ pub(super) fn describe(registry: &mut Registry, state: &AppState) {
     let releases = releases.map(|(labels, count)| (labels, Value::Count(count)));
     add(registry, "releases", "Locks that a release was carried out for, by outcome", releases);
     audit(registry, &state.audit);
+    history(registry, &state.history);
     let last = state.reloads.borrow();
     let mut one = |name, help, value| add(registry, name, help, [(Vec::new(), value)]);
     one(
@@ -43,5 +46,25 @@ fn audit(registry: &mut Registry, audit: &Audit) {
     if let Some(results) = audit.webhook() {
         let results = results.map(|(result, count)| (vec![("result", result.to_owned())], Value::Count(count)));
         add(registry, "audit_webhook", "Entries offered to the audit's webhook, by what became of them", results);
+    }
+}
+
+fn history(registry: &mut Registry, history: &History) {
+    let numbers = history.numbers();
+    let mut one = |name, help, value| add(registry, name, help, [(Vec::new(), value)]);
+    let is_recording = history.state().0 == RecordingState::Recording;
+    one("history_recording", "Whether what happens is written down", Value::Whole(i64::from(is_recording)));
+    one("history_transitions", "Transitions and gaps written into the history", Value::Count(numbers.written));
+    one(
+        "history_write_failures",
+        "Transitions that could not be written into the history",
+        Value::Count(numbers.not_written),
+    );
+    one("history_missed", "Transitions that came faster than the history took them", Value::Count(numbers.missed));
+    one("history_waiting", "Transitions that wait to be written", Value::now(numbers.waiting));
+    one("history_bytes", "What the history takes on the disk", Value::now(numbers.bytes));
+    if numbers.written > 0 {
+        let delay = i64::try_from(numbers.delay_ms).unwrap_or(i64::MAX);
+        one("history_delay_seconds", "How long the last transition took to be written", Value::seconds(delay));
     }
 }

@@ -13,6 +13,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use lockkeeper_model::wire::ServerFrame;
 use lockkeeper_model::{Certainty, LockId, SourceState, Time, TraceEnd, TraceReport};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -23,6 +24,7 @@ use super::{Rim, ask};
 use crate::access::{Grant, Guest, Membership, NotBelieved, Person, Policy, Right, Role, Tenure, Via};
 use crate::clock;
 use crate::fake::{Fake, nothing};
+use crate::recorder::history::{History, Limits};
 use crate::release::{ReleaseDesk, Rules};
 use crate::reload::LastRead;
 use crate::source::{
@@ -80,6 +82,23 @@ const ROWS: &[Row] = &[
     ("GET", "/api/v1/events", "/api/v1/events?last_event_id=x-1", "", WATCHING),
     ("GET", "/api/v1/events", "/api/v1/events?source=vault", "", [401, 403, 200, 400, 400, 400, 200, 403, 200, 200]),
     ("GET", "/api/v1/events", "/api/v1/events?lock=lock:payroll:run&last_event_id=x-1", "", WATCHING),
+    ("GET", "/api/v1/locks", "/api/v1/locks?at=MIDDLE", "", WATCHING),
+    ("GET", "/api/v1/locks", "/api/v1/locks?at=MIDDLE&q=secret&limit=2", "", WATCHING),
+    ("GET", "/api/v1/locks", "/api/v1/locks?at=2020-01-01T00:00:00Z", "", [401, 403, 404, 404, 404, 404, 404, 403, 404, 404]),
+    ("GET", "/api/v1/locks/{source}/{id}/events", "/api/v1/locks/orders/lock:stock:4711/events?from=2020-01-01T00:00:00Z", "", WATCHING),
+    ("GET", "/api/v1/locks/{source}/{id}/events", "/api/v1/locks/orders/lock:payroll:run/events?from=2020-01-01T00:00:00Z", "", WATCHING),
+    ("GET", "/api/v1/history", "/api/v1/history", "", WATCHING),
+    ("GET", "/api/v1/history", "/api/v1/history?pattern=lock:*&limit=2", "", WATCHING),
+    ("GET", "/api/v1/history", "/api/v1/history?source=vault", "", WATCHING),
+    ("GET", "/api/v1/history", "/api/v1/history?lock=lock:payroll:run&transition=acquired", "", WATCHING),
+    ("GET", "/api/v1/history", "/api/v1/history?holder=secret-of-alice", "", WATCHING),
+    ("GET", "/api/v1/stats", "/api/v1/stats", "", WATCHING),
+    ("GET", "/api/v1/stats", "/api/v1/stats?lock=lock:payroll:run", "", WATCHING),
+    ("POST", "/api/v1/incidents", "/api/v1/incidents", "seen", [401, 403, 403, 403, 403, 403, 403, 403, 403, 201]),
+    ("GET", "/api/v1/incidents", "/api/v1/incidents", "", WATCHING),
+    ("GET", "/api/v1/incidents/{id}", "/api/v1/incidents/SEEN", "", WATCHING),
+    ("GET", "/api/v1/incidents/{id}", "/api/v1/incidents/HIDDEN", "", [401, 403, 200, 404, 200, 404, 200, 403, 200, 200]),
+    ("GET", "/api/v1/incidents/{id}", "/api/v1/incidents/BOTH.md", "", [401, 403, 200, 404, 404, 404, 200, 403, 200, 200]),
     ("GET", "/api/v1/stream", "/api/v1/stream", "", [401, 403, 426, 426, 426, 426, 426, 403, 426, 426]),
     ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "seen", [401, 403, 403, 403, 403, 200, 403, 403, 403, 200]),
     ("POST", "/api/v1/releases/preview", "/api/v1/releases/preview", "hidden", [401, 403, 403, 403, 403, 409, 403, 403, 403, 200]),
@@ -178,18 +197,49 @@ static TOKEN: Recognition =
 struct Scene {
     rim: Rim,
     reports: mpsc::Sender<Batch>,
+    /// Where what happens is written down, if it is.
+    _dir: Option<TempDir>,
 }
 
 impl Scene {
     async fn new() -> Scene {
-        let (fake, reports) = Fake::watched(&["orders", "vault"]);
+        Scene::of(History::not_kept("a test"), None).await
+    }
+
+    /// The same, with everything written down, and incidents about each lock.
+    async fn recorded() -> (Scene, BTreeMap<&'static str, String>) {
+        let dir = TempDir::new().unwrap();
+        let history = History::open(dir.path(), Limits::default()).unwrap();
+        let scene = Scene::of(history.clone(), Some(dir)).await;
+        history.checkpoint(&scene.rim.fake.board).await.unwrap();
+        let middle = clock::now();
+        scene.holds(0, HIDDEN, "secret-of-hr-2").await;
+        scene.holds(1, ELSEWHERE, "secret-of-finance-2").await;
+        let mut names = BTreeMap::from([("MIDDLE", middle.to_string())]);
+        for (name, locks, title) in [
+            ("SEEN", vec![("orders", SEEN)], "a stuck order"),
+            ("HIDDEN", vec![("orders", HIDDEN)], "4 attempts at payroll"),
+            ("BOTH", vec![("orders", SEEN), ("vault", ELSEWHERE)], "the order and the ledger"),
+        ] {
+            let body = incident(&locks, title);
+            let (status, said) = scene.ask("loopback", "POST", "/api/v1/incidents", body).await;
+            assert_eq!(status, StatusCode::CREATED, "{said}");
+            let packet: Value = serde_json::from_str(said.split_once('\n').unwrap().1).unwrap();
+            names.insert(name, packet["id"].as_str().unwrap().to_owned());
+        }
+        (scene, names)
+    }
+
+    async fn of(history: History, dir: Option<TempDir>) -> Scene {
+        let (fake, reports) = Fake::watched(&["orders", "vault"], history.tape());
         let mut rim = Rim::around(fake);
+        rim.state.history = history;
         // Neither source is in production unless a test says so.
         let rules = Rules { two_persons: true, ..Rules::with_releasing(true) };
         rim.state.desk = Arc::new(ReleaseDesk::new(rim.fake.board.clone(), rules, rim.state.audit.clone()));
         rim.state.policy = Watched::fixed(policy());
         rim.state.identify = Arc::new(ByHeader);
-        let scene = Scene { rim, reports };
+        let scene = Scene { rim, reports, _dir: dir };
         scene.holds(0, SEEN, "secret-of-alice").await;
         scene.holds(0, HIDDEN, "secret-of-hr").await;
         scene.holds(1, ELSEWHERE, "secret-of-finance").await;
@@ -268,6 +318,7 @@ impl Scene {
                 self.rim.fake.with(|world| world.traces.push_back(Ok(report(source))));
                 json!({"source": source, "seconds": 1}).to_string()
             }
+            ("/api/v1/incidents", _) => incident(&[("orders", SEEN)], "a stuck order"),
             ("/api/v1/approvals/{id}", _) => json!({"decision": "approve", "reason": "a test"}).to_string(),
             ("/api/v1/releases" | "/api/v1/approvals", kind) => {
                 let request = self.preview(kind).await;
@@ -339,6 +390,19 @@ impl Scene {
     }
 }
 
+/// Asks for these locks to be frozen.
+fn incident(locks: &[(&str, &str)], title: &str) -> String {
+    let locks: Vec<Value> = locks.iter().map(|(source, id)| json!({"source": source, "id": id})).collect();
+    let (from, to) = ("2020-01-01T00:00:00Z", "2120-01-01T00:00:00Z");
+    json!({"title": title, "locks": locks, "from": from, "to": to}).to_string()
+}
+
+/// Whether the answer is about what was written down.
+fn is_remembered(route: &str, path: &str) -> bool {
+    let routes = ["/api/v1/history", "/api/v1/stats", "/api/v1/incidents", "/api/v1/incidents/{id}"];
+    routes.contains(&route) || path.contains("?at=") || path.contains("?from=")
+}
+
 fn report(source: &str) -> Arc<TraceReport> {
     Arc::new(TraceReport {
         source: source.to_owned(),
@@ -388,7 +452,11 @@ async fn everybody_may_do_what_their_roles_grant_and_is_told_of_nothing_else() {
 
     for (method, route, path, body, expected) in ROWS {
         for (who, status) in ALL.into_iter().zip(expected) {
-            let scene = Scene::new().await;
+            let (scene, names) = match is_remembered(route, path) {
+                true => Scene::recorded().await,
+                false => (Scene::new().await, BTreeMap::new()),
+            };
+            let path = names.iter().fold((*path).to_owned(), |path, (name, value)| path.replace(name, value));
             if route.ends_with("/trace") {
                 for source in ["orders", "vault"] {
                     let body = scene.body("loopback", "/api/v1/traces", source).await;

@@ -6,6 +6,7 @@ mod matrix;
 mod metrics;
 mod reading;
 mod releasing;
+mod remembering;
 mod streams;
 mod tracing;
 

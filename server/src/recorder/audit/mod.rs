@@ -18,7 +18,7 @@ mod verify;
 mod webhook;
 mod writer;
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +34,8 @@ pub use store::{AuditError, FILE, Filter, Found, Part, Store, Stored};
 pub use verify::{MAX_FINDINGS, Verdict, verify};
 pub use webhook::Webhook;
 use writer::{Ask, Counts, Urgency};
+
+use super::folder::{create_private, lock, make_private};
 
 /// Locked by the server that writes the audit: of two, each would take the other's attempts for interrupted ones.
 const LOCK_FILE: &str = "audit.lock";
@@ -101,7 +103,7 @@ impl Audit {
     pub fn open(dir: &Path, webhook: Option<Webhook>) -> Result<Audit, AuditError> {
         let unusable = |because: String| AuditError(format!("`{}` cannot be used: {because}", dir.display()));
         create_private(dir).map_err(|error| unusable(error.to_string()))?;
-        let lock = lock(dir).map_err(&unusable)?;
+        let lock = lock(dir, LOCK_FILE, "another Lockkeeper keeps its audit there").map_err(&unusable)?;
         let path = dir.join(FILE);
         make_private(&path).map_err(|error| unusable(error.to_string()))?;
         let opened = |error: AuditError| unusable(error.0);
@@ -383,6 +385,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// The number of its intention.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
     /// Writes down what came of it. Only the first call counts: the outcome does not change by watching what comes after.
     /// False: it is not on the disk yet; it will be written as soon as that is possible.
     pub async fn ended(&self, outcome: Outcome, detail: &str) -> bool {
@@ -422,29 +430,4 @@ fn telling(webhook: Option<Webhook>) -> Result<(Arc<Counts>, Option<webhook::Que
     let counts = Arc::new(Counts::default());
     let hook = webhook.map(|webhook| webhook::start(webhook, Arc::clone(&counts))).transpose();
     hook.map(|hook| (counts, hook)).map_err(|because| format!("the webhook cannot be used: {because}"))
-}
-
-/// Names, reasons and addresses are nobody else's business on the machine.
-fn create_private(dir: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
-}
-
-/// SQLite gives its other files the permissions of the first.
-fn make_private(file: &Path) -> std::io::Result<()> {
-    private(file).map(drop)
-}
-
-fn private(file: &Path) -> std::io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(file)
-}
-
-fn lock(dir: &Path) -> Result<File, String> {
-    let file = private(&dir.join(LOCK_FILE)).map_err(|error| format!("`{LOCK_FILE}` in it: {error}"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err("another Lockkeeper keeps its audit there".to_owned()),
-        Err(TryLockError::Error(error)) => Err(format!("`{LOCK_FILE}` in it cannot be locked: {error}")),
-    }
 }

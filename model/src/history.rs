@@ -1,0 +1,118 @@
+//! What is kept of the past, and what is said of it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{LockId, Time};
+
+/// Whether what happens is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RecordingState {
+    /// It is.
+    Recording,
+    /// It should be, and cannot be written now. What happens meanwhile is lost, and counted.
+    Failing,
+    /// It is not.
+    Off,
+}
+
+/// How the recording of what happens goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Recording {
+    /// Whether what happens is written down.
+    pub state: RecordingState,
+    /// Why not; null where it is.
+    pub because: Option<String>,
+    /// The oldest moment of which something is kept; null where nothing is.
+    pub from: Option<Time>,
+}
+
+impl Recording {
+    /// Nothing is kept.
+    #[must_use]
+    pub fn off(because: &str) -> Recording {
+        Recording { state: RecordingState::Off, because: Some(because.to_owned()), from: None }
+    }
+}
+
+/// How long something took, over many times.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DurationStats {
+    /// How many times it was measured.
+    pub count: u64,
+    /// Half of them took at most so long; like the others up to an eighth too long; null without any.
+    pub p50_ms: Option<i64>,
+    /// 95 of 100 took at most so long.
+    pub p95_ms: Option<i64>,
+    /// 99 of 100 took at most so long.
+    pub p99_ms: Option<i64>,
+    /// How many took at most `up_to_ms` and longer than the step before.
+    pub histogram: Vec<DurationStep>,
+}
+
+/// One step of a histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DurationStep {
+    /// Where it ends.
+    pub up_to_ms: i64,
+    /// How many are in it.
+    pub count: u64,
+}
+
+/// What went on at one lock or at several together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LockStats {
+    /// Locks at which something happened.
+    pub locks: u64,
+    /// How often one was taken, as watched.
+    pub taken: u64,
+    /// How often one was let go or deleted.
+    pub released: u64,
+    /// How often a lease ran out while the lock was held.
+    pub lapsed: u64,
+    /// How often the store dropped one to save memory.
+    pub evicted: u64,
+    /// How often one was released from here.
+    pub forced: u64,
+    /// How often one ended while nobody was looking.
+    pub lost: u64,
+    /// How often a lease was pushed out.
+    pub renewed: u64,
+    /// How often one let go and another took it at once: somebody had waited.
+    pub handed_over: u64,
+    /// How long holds lasted, at least.
+    pub held: DurationStats,
+    /// How long a lock was free in hand-overs that were watched in two steps.
+    pub hand_over: DurationStats,
+}
+
+/// What to freeze.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct IncidentRequest {
+    /// What to call it.
+    pub title: String,
+    /// Which locks.
+    pub locks: Vec<IncidentLock>,
+    /// From this moment on.
+    pub from: Time,
+    /// Up to this moment.
+    pub to: Time,
+}
+
+/// A lock of an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct IncidentLock {
+    /// Its source.
+    pub source: String,
+    /// Its id.
+    pub id: LockId,
+}

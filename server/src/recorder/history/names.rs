@@ -1,0 +1,158 @@
+//! Numbers for what would otherwise stand in every row: locks, tokens, sources, forms.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use lockkeeper_model::{LockState, Mode};
+use rusqlite::{OptionalExtension as _, Transaction};
+
+use super::forms;
+use super::schema::HistoryError;
+use crate::source::Recognition;
+
+/// Names that are known by heart, beyond a few for each lock that is held: some twenty megabytes. Beyond this they are
+/// forgotten at the next checkpoint.
+const SOFT_LIMIT: usize = 400_000;
+
+/// …and at once beyond this, some hundred megabytes: with as many new names between two checkpoints, the board can be
+/// rebuilt only from the next one on.
+const HARD_LIMIT: usize = 4_000_000;
+
+/// What a name takes in the file, about, in bytes.
+const NAME_BYTES: u64 = 64;
+
+/// Names that are known by heart cannot be cut off: they may be a sixteenth of the file, and never more than an eighth.
+const SOFT_SHARE: u64 = 16;
+const HARD_SHARE: u64 = 8;
+
+/// Names for each lock that is held: its own and its holder's, now and before.
+const NAMES_PER_LOCK: usize = 4;
+
+/// What a name names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    /// A lock of this source in this form.
+    Lock { source: i64, form: i64 },
+    /// A source as a whole. The number 0 is every source.
+    Source { source: i64 },
+    /// A token, or a text.
+    Token,
+}
+
+type FormKey = (&'static Recognition, Mode, LockState);
+
+/// Names that have a number. What is behind a number is in the file; here it is found by two keyed hashes, of which no
+/// two names share both.
+#[derive(Debug)]
+pub(super) struct Names {
+    known: HashMap<(u64, u64), i64>,
+    forms: Vec<(FormKey, i64)>,
+    next: i64,
+    soft_limit: usize,
+    hard_limit: usize,
+    hashers: [RandomState; 2],
+    /// Everything was forgotten since the last transaction.
+    pub(super) era_begins: bool,
+}
+
+impl Names {
+    /// None are known; `next` is the number of the first one, and `max_bytes` how large the file may be.
+    pub(super) fn new(next: i64, max_bytes: u64) -> Names {
+        let share = |share: u64| usize::try_from(max_bytes / share / NAME_BYTES).unwrap_or(usize::MAX);
+        Names {
+            soft_limit: SOFT_LIMIT.min(share(SOFT_SHARE)),
+            hard_limit: HARD_LIMIT.min(share(HARD_SHARE)),
+            known: HashMap::new(),
+            forms: Vec::new(),
+            next,
+            hashers: [RandomState::new(), RandomState::new()],
+            era_begins: true,
+        }
+    }
+
+    /// The number of the next name that has none.
+    pub(super) fn next(&self) -> i64 {
+        self.next
+    }
+
+    /// Whether it would be good to forget them at the next checkpoint.
+    pub(super) fn are_many(&self, held: usize) -> bool {
+        self.known.len() > self.soft_limit + NAMES_PER_LOCK * held
+    }
+
+    pub(super) fn are_too_many(&self) -> bool {
+        self.known.len() > self.hard_limit
+    }
+
+    /// Forgets all, keeping the numbers that were given. Needed when those of the last transaction were not written, too.
+    pub(super) fn forget(&mut self) {
+        self.known.clear();
+        self.forms.clear();
+        self.era_begins = true;
+    }
+
+    /// The number of a name, written down if it has none.
+    pub(super) fn number(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+        transaction: &Transaction<'_>,
+    ) -> Result<i64, HistoryError> {
+        let key = (self.hashers[0].hash_one((kind, name)), self.hashers[1].hash_one((kind, name)));
+        if let Some(&id) = self.known.get(&key) {
+            return Ok(id);
+        }
+        let (source, form) = match kind {
+            Kind::Lock { source, form } => (Some(source), Some(form)),
+            Kind::Source { source } => (Some(source), None),
+            Kind::Token => (None, None),
+        };
+        let mut insert =
+            transaction.prepare_cached("INSERT INTO names (id, source, form, name) VALUES (?, ?, ?, ?)")?;
+        insert.execute((self.next, source, form, name))?;
+        self.known.insert(key, self.next);
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+
+    /// The number of a form.
+    pub(super) fn form(
+        &mut self,
+        recognition: &'static Recognition,
+        mode: Mode,
+        state: LockState,
+        transaction: &Transaction<'_>,
+    ) -> Result<i64, HistoryError> {
+        let same = |known: &FormKey| std::ptr::eq(known.0, recognition) && (known.1, known.2) == (mode, state);
+        if let Some((_, id)) = self.forms.iter().find(|(known, _)| same(known)) {
+            return Ok(*id);
+        }
+        forms::met(recognition);
+        let Recognition { dialect, certainty, because, .. } = recognition;
+        let words = (dialect, certainty.word(), because, mode_word(mode), state.word());
+        let find = "SELECT id FROM forms WHERE (dialect, certainty, because, mode, state) = (?, ?, ?, ?, ?)";
+        let known = transaction.query_row(find, words, |row| row.get(0)).optional()?;
+        let id = match known {
+            Some(id) => id,
+            None => {
+                let insert = "INSERT INTO forms (dialect, certainty, because, mode, state) VALUES (?, ?, ?, ?, ?)";
+                transaction.execute(insert, words)?;
+                transaction.last_insert_rowid()
+            }
+        };
+        self.forms.push(((recognition, mode, state), id));
+        Ok(id)
+    }
+}
+
+/// Modes by the words that stand in the file.
+pub(super) const MODES: [(&str, Mode); 4] = [
+    ("exclusive", Mode::Exclusive),
+    ("shared", Mode::Shared),
+    ("semaphore", Mode::Semaphore),
+    ("leader", Mode::Leader),
+];
+
+fn mode_word(mode: Mode) -> &'static str {
+    MODES.iter().find(|(_, known)| *known == mode).map_or("exclusive", |(word, _)| word)
+}

@@ -1,0 +1,141 @@
+//! The tables, and how the file is opened. Numbers, times in milliseconds of the epoch, and bytes: nothing in it is
+//! SQLite's own, so that another store can have the same tables.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+/// The file within the data folder.
+pub const FILE: &str = "history.db";
+
+/// The version of what is stored.
+const VERSION: i64 = 1;
+
+/// "LKhi": what `file` and others tell the file by.
+const APPLICATION: i64 = 0x4c4b_6869;
+
+/// How long somebody who has locked the file is waited for.
+const MAX_LOCK_WAIT: Duration = Duration::from_secs(1);
+
+/// Pages of the log before they are merged into the file: 8 MB. Fewer would write the same page more often.
+const MERGE_PAGES: i64 = 2_048;
+
+/// What is left of the log once it was merged, in bytes.
+const MAX_LOG_BYTES: i64 = 64 * 1024 * 1024;
+
+/// Every table is written at its end only, and cut off at its beginning: what is kept costs the disk no more than its
+/// size, and deleting the oldest touches nothing else.
+///
+/// - `transitions`: what happened, one row each. The number of a row is the number of its event within its run, plus the
+///   run's `base`: so events keep their names, and what was not written is a hole in the numbers.
+/// - `runs`: runs of the server. `eras`: from which row on a lock has one number only (a new one begins with every run,
+///   and when too many names are known).
+/// - `sources`, `forms`, `names`: what the numbers in other tables stand for. `names` are locks (with source and form),
+///   sources (with source alone) and tokens (with neither).
+/// - `segments`: runs of transitions that are complete and have their `postings`: where each name occurs in them, and
+///   what went on at each lock added up. The newest rows have none yet and are read as they are.
+/// - `checkpoints`, `held`: the whole board, now and then. `missed`: when each source was last known to be incomplete.
+/// - `incidents`: what somebody froze. It is not cut off.
+const SCHEMA: &str = "
+CREATE TABLE runs (base INTEGER PRIMARY KEY, name TEXT NOT NULL, began INTEGER NOT NULL, alive INTEGER NOT NULL) STRICT;
+CREATE TABLE eras (first_row INTEGER PRIMARY KEY, first_name INTEGER NOT NULL) STRICT;
+CREATE TABLE sources (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE forms (
+    id INTEGER PRIMARY KEY, dialect TEXT NOT NULL, certainty TEXT NOT NULL, because TEXT NOT NULL,
+    mode TEXT NOT NULL, state TEXT NOT NULL
+) STRICT;
+CREATE TABLE names (id INTEGER PRIMARY KEY, source INTEGER, form INTEGER, name BLOB NOT NULL) STRICT;
+CREATE TABLE transitions (
+    row INTEGER PRIMARY KEY, at INTEGER NOT NULL, lock INTEGER NOT NULL, what INTEGER NOT NULL, holder INTEGER,
+    previous INTEGER, held INTEGER, lease INTEGER, number INTEGER
+) STRICT;
+CREATE TABLE segments (
+    id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, last_row INTEGER NOT NULL, first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL, first_name INTEGER NOT NULL
+) STRICT;
+CREATE TABLE postings (
+    segment INTEGER NOT NULL, hash INTEGER NOT NULL, name INTEGER NOT NULL, rows BLOB NOT NULL, tally BLOB,
+    PRIMARY KEY (segment, hash, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE checkpoints (
+    id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, last_row INTEGER NOT NULL, began INTEGER NOT NULL,
+    ended INTEGER NOT NULL, first_held INTEGER NOT NULL, last_held INTEGER NOT NULL, first_name INTEGER NOT NULL
+) STRICT;
+CREATE TABLE missed (checkpoint INTEGER NOT NULL, source INTEGER NOT NULL, at INTEGER, PRIMARY KEY (checkpoint, source))
+    STRICT, WITHOUT ROWID;
+CREATE TABLE held (
+    id INTEGER PRIMARY KEY, row INTEGER NOT NULL, lock INTEGER NOT NULL, holder INTEGER NOT NULL, count INTEGER,
+    basis INTEGER NOT NULL, since INTEGER NOT NULL, width INTEGER, expires INTEGER, early INTEGER, lease INTEGER,
+    renewals INTEGER, renewed INTEGER, period INTEGER
+) STRICT;
+CREATE TABLE incidents (id TEXT PRIMARY KEY, at INTEGER NOT NULL, packet TEXT NOT NULL) STRICT;
+";
+
+/// Why the history cannot be written or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct HistoryError(pub(super) String);
+
+impl From<rusqlite::Error> for HistoryError {
+    fn from(error: rusqlite::Error) -> HistoryError {
+        let because = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => "there is no room left for the history".to_owned(),
+            Some(ErrorCode::ReadOnly) => "the history's file may not be written".to_owned(),
+            Some(ErrorCode::SystemIoFailure) => "the disk refuses to take or give the history".to_owned(),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                "another program has locked the history's file".to_owned()
+            }
+            Some(ErrorCode::CannotOpen) => "the history's file cannot be opened".to_owned(),
+            Some(ErrorCode::NotADatabase) => "the history's file is not an SQLite file".to_owned(),
+            Some(ErrorCode::DatabaseCorrupt) => "the history's file is damaged".to_owned(),
+            Some(ErrorCode::OperationInterrupted) => "the question took too long".to_owned(),
+            _ => format!("SQLite says: {error}"),
+        };
+        HistoryError(because)
+    }
+}
+
+/// Opens the file for writing; makes it where there is none.
+pub(super) fn open_to_write(path: &Path) -> Result<Connection, HistoryError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(MAX_LOCK_WAIT)?;
+    // Before the first table: later it would take a rewriting of the whole file.
+    connection.pragma_update(None, "auto_vacuum", "incremental")?;
+    connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    // What was committed outlives the process in any case; an outage of power may take what the system had not yet
+    // written, which is the last second or so. The audit is the one that waits for the disk.
+    connection.pragma_update(None, "synchronous", "normal")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", MERGE_PAGES, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", MAX_LOG_BYTES, |_| Ok(()))?;
+    match version(&connection)? {
+        VERSION => {}
+        0 => {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute_batch(SCHEMA)?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+            transaction.commit()?;
+        }
+        newer => {
+            return Err(HistoryError(format!(
+                "the history's file has version {newer}, and this Lockkeeper knows version {VERSION}"
+            )));
+        }
+    }
+    Ok(connection)
+}
+
+/// Opens the file for reading, beside whoever writes it.
+pub(super) fn open_to_read(path: &PathBuf) -> Result<Connection, HistoryError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(MAX_LOCK_WAIT)?;
+    Ok(connection)
+}
+
+fn version(connection: &Connection) -> Result<i64, HistoryError> {
+    Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
+}

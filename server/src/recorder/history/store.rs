@@ -1,0 +1,645 @@
+//! The file as its one writer sees it: appends, closes segments, cuts off the oldest.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use lockkeeper_model::{Basis, Time, TransitionKind};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+
+use super::Limits;
+use super::codes;
+use super::names::{Kind, Names};
+use super::postings::{Rows, hash};
+use super::schema::{self, HistoryError};
+use super::tally::Tally;
+use crate::registry::past::Piece;
+use crate::registry::{Cause, Hold, LoggedEvent};
+use crate::source::SourceId;
+
+/// Transitions in a segment: closing one takes a tenth of a second, and a week of a busy store has a few thousand.
+const SEGMENT_ROWS: u64 = 65_536;
+
+/// The file may be this many segments long at least: with fewer the oldest would be nearly everything.
+const LEAST_SEGMENTS: u64 = 16;
+
+/// Rows that are deleted in one transaction: some ten milliseconds in which nothing else is written.
+const DELETED_AT_ONCE: i64 = 8_192;
+
+/// Pages that are given back to the system after each such step.
+const FREED_AT_ONCE: i64 = 512;
+
+/// An unused number, in the column of the cause of a gap, for what the board did not miss.
+pub(super) const NOT_RECORDED: i64 = 100 << 8;
+/// The same, for the time between two runs.
+pub(super) const NOT_RUNNING: i64 = 101 << 8;
+
+/// One line to be written.
+#[derive(Clone, Debug)]
+pub(super) enum Line {
+    /// What the board says.
+    Event(LoggedEvent),
+    /// What could not be written, up to this event of the board.
+    NotRecorded { seq: u64, since: Time, at: Time, count: u64, because: String },
+}
+
+impl Line {
+    pub(super) fn seq(&self) -> u64 {
+        match self {
+            Line::Event(logged) => logged.entry.seq,
+            Line::NotRecorded { seq, .. } => *seq,
+        }
+    }
+
+    pub(super) fn at(&self) -> Time {
+        match self {
+            Line::Event(logged) => logged.entry.at,
+            Line::NotRecorded { at, .. } => *at,
+        }
+    }
+}
+
+/// This run of the server.
+#[derive(Debug)]
+struct Run {
+    name: String,
+    sources: Vec<String>,
+    began: Time,
+    /// Its numbers of sources; empty until it is written.
+    ids: Vec<i64>,
+    is_written: bool,
+}
+
+/// The rows after the last segment.
+#[derive(Debug, Default)]
+struct Tail {
+    count: u64,
+    first_row: i64,
+    last_row: i64,
+    first_at: i64,
+    last_at: i64,
+    first_name: i64,
+    names: HashMap<i64, Posting>,
+}
+
+#[derive(Debug, Default)]
+struct Posting {
+    hash: u32,
+    rows: Rows,
+    tally: Option<Box<Tally>>,
+}
+
+/// What a committed row says of a name.
+struct Mark {
+    row: i64,
+    at: i64,
+    name: i64,
+    hash: u32,
+    /// For a lock: what happened, to whom, and how long that one had had it.
+    what: Option<(TransitionKind, i64, Option<i64>)>,
+}
+
+/// A checkpoint that is being written.
+#[derive(Debug)]
+struct Checkpoint {
+    first_row: i64,
+    began: Time,
+    first_held: i64,
+    first_name: i64,
+    era: u64,
+}
+
+/// The file.
+#[derive(Debug)]
+pub(super) struct Store {
+    connection: Connection,
+    limits: Limits,
+    base: i64,
+    run: Option<Run>,
+    names: Names,
+    /// Names of an era begin here.
+    era_name: i64,
+    era: u64,
+    tail: Tail,
+    next_held: i64,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl Store {
+    /// Opens the file; makes it where there is none. What an earlier run left open is closed.
+    pub(super) fn open(path: &Path, limits: Limits) -> Result<Store, HistoryError> {
+        let connection = schema::open_to_write(path)?;
+        let number = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, Option<i64>>(0));
+        let last_row = number("SELECT max(row) FROM transitions")?
+            .max(number("SELECT max(base) FROM runs")?)
+            .max(number("SELECT max(last_row) FROM segments")?)
+            .max(number("SELECT max(last_row) FROM checkpoints")?)
+            .unwrap_or(0);
+        let next_name = number("SELECT max(id) FROM names")?.unwrap_or(0) + 1;
+        let last_held = number("SELECT max(last_held) FROM checkpoints")?.unwrap_or(0);
+        // Of a checkpoint that was not finished.
+        connection.execute("DELETE FROM held WHERE id > ?", [last_held])?;
+        let page_size = number("PRAGMA page_size")?.unwrap_or(4_096).max(512);
+        let most = i64::try_from(limits.max_bytes).unwrap_or(i64::MAX) / page_size;
+        connection.pragma_update_and_check(None, "max_page_count", most, |_| Ok(()))?;
+        let mut store = Store {
+            connection,
+            limits,
+            base: last_row + 1,
+            run: None,
+            names: Names::new(next_name, limits.max_bytes),
+            era_name: next_name,
+            era: 0,
+            tail: Tail::default(),
+            next_held: last_held + 1,
+            checkpoint: None,
+        };
+        store.adopt_tail()?;
+        Ok(store)
+    }
+
+    /// Names the run whose events come from now on. It is written with the first of them, or with the next heartbeat.
+    pub(super) fn begin(&mut self, name: String, sources: Vec<String>, began: Time) {
+        self.run = Some(Run { name, sources, began, ids: Vec::new(), is_written: false });
+    }
+
+    /// Writes these, all or none.
+    pub(super) fn append(&mut self, lines: &[Line]) -> Result<(), HistoryError> {
+        let written = self.try_append(lines);
+        if written.is_err() {
+            // Numbers that were given out are in no file.
+            self.forget_names();
+        }
+        let marks = written?;
+        for mark in marks {
+            self.tail.take(&mark, self.era_name);
+        }
+        if (self.tail.count >= SEGMENT_ROWS || self.is_tail_large())
+            && let Err(error) = self.close_segment()
+        {
+            // The rows are written all the same; it is tried again with the next ones.
+            tracing::debug!("a segment of the history could not be closed: {error}");
+        }
+        if self.names.are_too_many() {
+            self.forget_names();
+        }
+        Ok(())
+    }
+
+    /// Writes down that there is this run, if that was not done yet.
+    pub(super) fn introduce(&mut self) -> Result<(), HistoryError> {
+        if self.run.as_ref().is_some_and(|run| !run.is_written) { self.append(&[]) } else { Ok(()) }
+    }
+
+    /// Says that the server lives.
+    pub(super) fn beat(&mut self, now: Time) -> Result<(), HistoryError> {
+        self.introduce()?;
+        self.connection.execute("UPDATE runs SET alive = ?1 WHERE base = ?2", (now.0, self.base))?;
+        Ok(())
+    }
+
+    fn try_append(&mut self, lines: &[Line]) -> Result<Vec<Mark>, HistoryError> {
+        let Some(run) = &mut self.run else { return Ok(Vec::new()) };
+        let mut marks = Vec::with_capacity(lines.len() * 2);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let ids = if run.is_written { run.ids.clone() } else { source_ids(&run.sources, &transaction)? };
+        let mut writing = Writing {
+            transaction: &transaction,
+            names: &mut self.names,
+            ids: &ids,
+            base: self.base,
+            marks: &mut marks,
+        };
+        if !run.is_written {
+            let before = writing.last_alive()?;
+            let insert = "INSERT INTO runs (base, name, began, alive) VALUES (?, ?, ?, ?)";
+            transaction.execute(insert, (self.base, &run.name, run.began.0, run.began.0))?;
+            if let Some(alive) = before {
+                let down = (run.began.0 - alive).max(0);
+                writing.gap(0, 0, NOT_RUNNING, run.began, Some(down), None, "")?;
+            }
+        }
+        if writing.names.era_begins {
+            let first = lines.first().map_or(0, Line::seq);
+            let first_row = self.base + i64::try_from(if run.is_written { first } else { 0 }).unwrap_or(0);
+            let insert = "INSERT OR IGNORE INTO eras (first_row, first_name) VALUES (?, ?)";
+            transaction.execute(insert, (first_row, self.era_name))?;
+        }
+        for line in lines {
+            writing.line(line)?;
+        }
+        if let Some(last) = lines.last() {
+            let update = "UPDATE runs SET alive = max(alive, ?1) WHERE base = ?2";
+            transaction.prepare_cached(update)?.execute((last.at().0, self.base))?;
+        }
+        transaction.commit()?;
+        run.is_written = true;
+        run.ids = ids;
+        self.names.era_begins = false;
+        Ok(marks)
+    }
+
+    fn forget_names(&mut self) {
+        self.names.forget();
+        self.era_name = self.names.next();
+        self.era += 1;
+    }
+
+    /// Rows of an earlier run that no segment has yet.
+    fn adopt_tail(&mut self) -> Result<(), HistoryError> {
+        let sql = "SELECT t.row, t.at, t.lock, t.what, t.holder, t.previous, t.held, l.name, h.name, p.name, t.lock
+             FROM transitions t JOIN names l ON l.id = t.lock LEFT JOIN names h ON h.id = t.holder
+             LEFT JOIN names p ON p.id = t.previous
+             WHERE t.row > (SELECT coalesce(max(last_row), 0) FROM segments) ORDER BY t.row";
+        let first_name =
+            "SELECT min(min(lock), coalesce(min(holder), lock), coalesce(min(previous), lock)) FROM transitions
+             WHERE row > (SELECT coalesce(max(last_row), 0) FROM segments)";
+        let first_name: Option<i64> = self.connection.query_row(first_name, (), |row| row.get(0))?;
+        let mut tail = Tail::default();
+        {
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query(())?;
+            while let Some(row) = rows.next()? {
+                let (number, at) = (row.get(0)?, row.get(1)?);
+                let (kind, _) = codes::meaning(row.get(3)?);
+                let holder: Option<i64> = row.get(4)?;
+                let what = (kind != TransitionKind::Gap).then_some((kind, holder.unwrap_or(0), row.get(6)?));
+                let hash_of =
+                    |column: usize| -> rusqlite::Result<u32> { Ok(row.get_ref(column)?.as_blob().map_or(0, hash)) };
+                let lock = Mark { row: number, at, name: row.get(2)?, hash: hash_of(7)?, what };
+                tail.take(&lock, first_name.unwrap_or(0));
+                for (name, column) in [(holder, 8), (row.get(5)?, 9)] {
+                    if let Some(name) = name {
+                        tail.take(&Mark { row: number, at, name, hash: hash_of(column)?, what: None }, 0);
+                    }
+                }
+            }
+        }
+        self.tail = tail;
+        self.close_segment()
+    }
+
+    /// Gives the rows since the last segment their postings.
+    fn close_segment(&mut self) -> Result<(), HistoryError> {
+        if self.tail.count == 0 {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let Tail { first_row, last_row, first_at, last_at, first_name, names, .. } = &self.tail;
+        let insert = "INSERT INTO segments (first_row, last_row, first_at, last_at, first_name) VALUES (?, ?, ?, ?, ?)";
+        transaction.execute(insert, (first_row, last_row, first_at, last_at, first_name))?;
+        let segment = transaction.last_insert_rowid();
+        let mut sorted: Vec<(u32, i64, &Posting)> =
+            names.iter().map(|(name, posting)| (posting.hash, *name, posting)).collect();
+        sorted.sort_unstable_by_key(|(hash, name, _)| (*hash, *name));
+        {
+            let mut insert = transaction.prepare_cached("INSERT INTO postings VALUES (?, ?, ?, ?, ?)")?;
+            for (hash, name, posting) in sorted {
+                let tally = posting.tally.as_ref().map(|tally| tally.to_bytes());
+                insert.execute((segment, hash, name, posting.rows.bytes(), tally))?;
+            }
+        }
+        transaction.commit()?;
+        self.tail = Tail::default();
+        Ok(())
+    }
+
+    /// Whether the newest rows are so large a part of what may be kept that they should be a segment by themselves.
+    fn is_tail_large(&self) -> bool {
+        /// What a row and its names take together at most in ordinary use.
+        const ROW_BYTES: u64 = 120;
+        self.tail.count * ROW_BYTES > self.limits.max_bytes / LEAST_SEGMENTS
+    }
+
+    /// Cuts off a part of what is too old or too much. Says whether there is more of it.
+    pub(super) fn trim(&mut self, now: Time) -> Result<bool, HistoryError> {
+        if self.tail.count > 0 && now.0.saturating_sub(self.tail.first_at) > self.limits.keep_ms / LEAST_SEGMENTS as i64
+        {
+            self.close_segment()?;
+        }
+        let oldest = "SELECT id, last_row, last_at FROM segments ORDER BY id LIMIT 1";
+        let oldest = self
+            .connection
+            .query_row(oldest, (), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
+            .optional()?;
+        let Some((segment, last_row, last_at)) = oldest else { return Ok(false) };
+        let is_old = now.0.saturating_sub(last_at) > self.limits.keep_ms;
+        if !is_old && self.used_bytes()? <= self.limits.max_bytes / 8 * 7 {
+            return Ok(false);
+        }
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut left = DELETED_AT_ONCE;
+        let mut delete = |sql: &str, value: i64| -> Result<(), HistoryError> {
+            if left > 0 {
+                left -= i64::try_from(transaction.prepare_cached(sql)?.execute([value, left])?).unwrap_or(i64::MAX);
+            }
+            Ok(())
+        };
+        delete(
+            "DELETE FROM transitions WHERE row IN (SELECT row FROM transitions WHERE row <= ?1 ORDER BY row LIMIT ?2)",
+            last_row,
+        )?;
+        delete(
+            "DELETE FROM postings WHERE (segment, hash, name) IN
+             (SELECT segment, hash, name FROM postings WHERE segment <= ?1 LIMIT ?2)",
+            segment,
+        )?;
+        let gone = "SELECT coalesce(max(last_held), 0) FROM checkpoints WHERE first_row <= ?";
+        let held: i64 = transaction.query_row(gone, [last_row], |row| row.get(0))?;
+        delete("DELETE FROM held WHERE id IN (SELECT id FROM held WHERE id <= ?1 ORDER BY id LIMIT ?2)", held)?;
+        let first_name = "SELECT min(first_name) FROM
+             (SELECT first_name FROM segments WHERE id > ?1
+              UNION ALL SELECT first_name FROM checkpoints WHERE first_row > ?2 UNION ALL SELECT ?3)";
+        let open = if self.tail.count == 0 { self.era_name } else { self.tail.first_name.min(self.era_name) };
+        let first_name: i64 = transaction.query_row(first_name, (segment, last_row, open), |row| row.get(0))?;
+        delete("DELETE FROM names WHERE id IN (SELECT id FROM names WHERE id < ?1 ORDER BY id LIMIT ?2)", first_name)?;
+        if left > 0 {
+            transaction.execute(
+                "DELETE FROM missed WHERE checkpoint IN (SELECT id FROM checkpoints WHERE first_row <= ?)",
+                [last_row],
+            )?;
+            transaction.execute("DELETE FROM checkpoints WHERE first_row <= ?", [last_row])?;
+            transaction.execute("DELETE FROM segments WHERE id <= ?", [segment])?;
+            let earlier = "(SELECT max(base) FROM runs WHERE base <= ?1)";
+            transaction.execute(&format!("DELETE FROM runs WHERE base < {earlier}"), [last_row])?;
+            let earlier = "(SELECT max(first_row) FROM eras WHERE first_row <= ?1)";
+            transaction.execute(&format!("DELETE FROM eras WHERE first_row < {earlier}"), [last_row])?;
+        }
+        transaction.commit()?;
+        let mut free = self.connection.prepare_cached(&format!("PRAGMA incremental_vacuum({FREED_AT_ONCE})"))?;
+        let mut freed = free.query(())?;
+        while freed.next()?.is_some() {}
+        Ok(true)
+    }
+
+    /// Bytes of the file that hold something.
+    pub(super) fn used_bytes(&self) -> Result<u64, HistoryError> {
+        let number = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+        let pages = number("page_count")? - number("freelist_count")?;
+        Ok(u64::try_from(pages * number("page_size")?).unwrap_or(0))
+    }
+
+    /// Whether another checkpoint is wanted only to forget names.
+    pub(super) fn has_many_names(&self, held: usize) -> bool {
+        self.names.are_many(held)
+    }
+
+    /// To be called before the first piece of a checkpoint is taken: what is forgotten later would make it useless.
+    pub(super) fn prepare_checkpoint(&mut self, held: usize) {
+        if self.names.are_many(held) {
+            self.forget_names();
+        }
+    }
+
+    /// Begins a checkpoint: all pieces of it are of events after this one, or with it. One that was begun before and not
+    /// ended is given up; what was written of it is deleted at the next start.
+    pub(super) fn begin_checkpoint(&mut self, seq: u64, at: Time) {
+        self.checkpoint = Some(Checkpoint {
+            first_row: self.base + signed(seq),
+            began: at,
+            first_held: self.next_held,
+            first_name: self.era_name,
+            era: self.era,
+        });
+    }
+
+    /// Writes a piece of it.
+    pub(super) fn add_to_checkpoint(&mut self, piece: &Piece) -> Result<(), HistoryError> {
+        self.introduce()?;
+        let (Some(run), Some(_)) = (&self.run, &self.checkpoint) else { return Ok(()) };
+        let row = self.base + signed(piece.seq);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut next = self.next_held;
+        let written = (|| {
+            for one in &piece.held {
+                let source = run.ids.get(usize::from(one.source.0)).copied().unwrap_or(0);
+                let form = self.names.form(one.recognition, one.mode, one.state, &transaction)?;
+                let lock = self.names.number(Kind::Lock { source, form }, &one.key, &transaction)?;
+                let holder = self.names.number(Kind::Token, &one.hold.token, &transaction)?;
+                insert_hold(&transaction, next, row, lock, holder, &one.hold)?;
+                next += 1;
+            }
+            Ok(())
+        })();
+        match written.and_then(|()| Ok(transaction.commit()?)) {
+            Ok(()) => {
+                self.next_held = next;
+                Ok(())
+            }
+            Err(error) => {
+                self.forget_names();
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends it: `missed` says of each source when something was last missed of it that is not made up for yet. Says
+    /// whether the board can be rebuilt from it.
+    pub(super) fn end_checkpoint(
+        &mut self,
+        seq: u64,
+        at: Time,
+        missed: &[(SourceId, Option<Time>)],
+    ) -> Result<bool, HistoryError> {
+        let (Some(checkpoint), Some(run)) = (self.checkpoint.take(), &self.run) else { return Ok(false) };
+        if checkpoint.era != self.era || !run.is_written {
+            return Ok(false);
+        }
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(
+            "INSERT INTO checkpoints (first_row, last_row, began, ended, first_held, last_held, first_name)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                checkpoint.first_row,
+                self.base + signed(seq),
+                checkpoint.began.0,
+                at.0,
+                checkpoint.first_held,
+                self.next_held - 1,
+                checkpoint.first_name,
+            ),
+        )?;
+        let id = transaction.last_insert_rowid();
+        for (source, at) in missed {
+            let source = run.ids.get(usize::from(source.0)).copied().unwrap_or(0);
+            transaction.execute("INSERT OR REPLACE INTO missed VALUES (?, ?, ?)", (id, source, at.map(|at| at.0)))?;
+        }
+        transaction.commit()?;
+        Ok(true)
+    }
+
+    /// Keeps a packet for good.
+    pub(super) fn keep_incident(&mut self, id: &str, at: Time, packet: &str) -> Result<(), HistoryError> {
+        self.connection.execute("INSERT INTO incidents VALUES (?, ?, ?)", (id, at.0, packet))?;
+        Ok(())
+    }
+
+    /// Puts everything into the one file.
+    pub(super) fn merge(&self) -> Result<(), HistoryError> {
+        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?)
+    }
+
+    /// The connection, to break it.
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// One transaction.
+struct Writing<'a> {
+    transaction: &'a Transaction<'a>,
+    names: &'a mut Names,
+    ids: &'a [i64],
+    base: i64,
+    marks: &'a mut Vec<Mark>,
+}
+
+impl Writing<'_> {
+    fn line(&mut self, line: &Line) -> Result<(), HistoryError> {
+        match line {
+            Line::Event(logged) => self.event(logged),
+            Line::NotRecorded { seq, since, at, count, because } => {
+                let lasted = (at.0 - since.0).max(0);
+                self.gap(*seq, 0, NOT_RECORDED, *at, Some(lasted), Some(signed(*count)), because)
+            }
+        }
+    }
+
+    fn event(&mut self, logged: &LoggedEvent) -> Result<(), HistoryError> {
+        let entry = &logged.entry;
+        let source = self.ids.get(usize::from(logged.source.0)).copied().unwrap_or(0);
+        let (Some(key), Some(after)) = (&logged.key, &logged.after) else {
+            let because = logged.because.as_deref().unwrap_or_default();
+            return self.gap(entry.seq, source, gap_cause(entry.cause), entry.at, None, None, because);
+        };
+        let row = self.base + signed(entry.seq);
+        let form = self.names.form(after.recognition, after.mode, after.state, self.transaction)?;
+        let lock = self.names.number(Kind::Lock { source, form }, key, self.transaction)?;
+        let holder = self.names.number(Kind::Token, &entry.token, self.transaction)?;
+        let previous = match &entry.previous {
+            Some(token) => Some(self.names.number(Kind::Token, token, self.transaction)?),
+            None => None,
+        };
+        let number = entry.audit.map(signed).or((after.count > 1).then_some(i64::from(after.count)));
+        let lease = (after.count > 0 && after.expires != i64::MAX).then(|| after.expires.saturating_sub(entry.at.0));
+        let what = codes::number(entry.kind, entry.cause);
+        let mut insert =
+            self.transaction.prepare_cached("INSERT INTO transitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+        insert.execute((row, entry.at.0, lock, what, holder, previous, entry.held_ms, lease, number))?;
+        let mark = |name, hash, what| Mark { row, at: entry.at.0, name, hash, what };
+        self.marks.push(mark(lock, hash(key), Some((entry.kind, holder, entry.held_ms))));
+        self.marks.push(mark(holder, hash(&entry.token), None));
+        if let (Some(previous), Some(token)) = (previous, &entry.previous) {
+            self.marks.push(mark(previous, hash(token), None));
+        }
+        Ok(())
+    }
+
+    /// A gap of a source, or of every one where that is 0.
+    #[expect(clippy::too_many_arguments, reason = "the columns of a row, each named at every call")]
+    fn gap(
+        &mut self,
+        seq: u64,
+        source: i64,
+        cause: i64,
+        at: Time,
+        lasted: Option<i64>,
+        count: Option<i64>,
+        because: &str,
+    ) -> Result<(), HistoryError> {
+        let row = self.base + signed(seq);
+        let lock = self.names.number(Kind::Source { source }, &[], self.transaction)?;
+        let text = self.names.number(Kind::Token, because.as_bytes(), self.transaction)?;
+        let what = i64::from(codes::number_of_kind(TransitionKind::Gap)) | cause;
+        let mut insert =
+            self.transaction.prepare_cached("INSERT INTO transitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+        insert.execute((row, at.0, lock, what, text, None::<i64>, lasted, None::<i64>, count))?;
+        self.marks.push(Mark { row, at: at.0, name: lock, hash: hash(&[]), what: None });
+        Ok(())
+    }
+
+    fn last_alive(&self) -> Result<Option<i64>, HistoryError> {
+        Ok(self.transaction.query_row("SELECT max(alive) FROM runs", (), |row| row.get(0))?)
+    }
+}
+
+impl Tail {
+    fn take(&mut self, mark: &Mark, first_name: i64) {
+        if self.count == 0 {
+            *self = Tail { first_row: mark.row, first_at: i64::MAX, last_at: i64::MIN, first_name, ..Tail::default() };
+        }
+        if mark.row > self.last_row || self.count == 0 {
+            self.count += 1;
+        }
+        self.last_row = self.last_row.max(mark.row);
+        self.first_at = self.first_at.min(mark.at);
+        self.last_at = self.last_at.max(mark.at);
+        let first_row = self.first_row;
+        let posting = self.names.entry(mark.name).or_default();
+        posting.hash = mark.hash;
+        posting.rows.push(first_row, mark.row);
+        if let Some((kind, holder, held)) = mark.what {
+            posting.tally.get_or_insert_default().add(kind, mark.at, holder, held);
+        }
+    }
+}
+
+/// The numbers of these sources, written down where they have none.
+fn source_ids(names: &[String], transaction: &Transaction<'_>) -> Result<Vec<i64>, HistoryError> {
+    names
+        .iter()
+        .map(|name| {
+            transaction.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", [name])?;
+            Ok(transaction.query_row("SELECT id FROM sources WHERE name = ?", [name], |row| row.get(0))?)
+        })
+        .collect()
+}
+
+fn insert_hold(
+    transaction: &Transaction<'_>,
+    id: i64,
+    row: i64,
+    lock: i64,
+    holder: i64,
+    hold: &Hold,
+) -> Result<(), HistoryError> {
+    let some = |value: u32| (value != 0).then_some(value);
+    let mut insert =
+        transaction.prepare_cached("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+    insert.execute((
+        id,
+        row,
+        lock,
+        holder,
+        (hold.count != 1).then_some(hold.count),
+        number_of_basis(hold.basis),
+        hold.since,
+        (hold.since_before_ms != u32::MAX).then_some(hold.since_before_ms),
+        (hold.expires != i64::MAX).then_some(hold.expires),
+        some(hold.expires_before_ms),
+        some(hold.lease_ms),
+        some(hold.renewals),
+        hold.renewed(),
+        some(hold.period_ms),
+    ))?;
+    Ok(())
+}
+
+const BASES: [Basis; 5] = [Basis::Observed, Basis::FirstSeen, Basis::Reported, Basis::QueuedAt, Basis::SessionStart];
+
+fn number_of_basis(basis: Basis) -> i64 {
+    BASES.iter().position(|known| *known == basis).map_or(1, |at| at as i64)
+}
+
+/// What the number of a basis says.
+pub(super) fn basis(number: i64) -> Basis {
+    usize::try_from(number).ok().and_then(|at| BASES.get(at)).copied().unwrap_or(Basis::FirstSeen)
+}
+
+fn gap_cause(cause: Cause) -> i64 {
+    codes::number(TransitionKind::Gap, cause) & !0xff
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

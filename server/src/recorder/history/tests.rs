@@ -1,0 +1,408 @@
+//! The whole of the recorder without a board: what is left on the tape is what is read back.
+
+use lockkeeper_model::{Certainty, LockState, Mode, Question, RecordingState, Time, TransitionKind};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::store::{Line, Store};
+use super::{Filter, History, Limits, Page, schema};
+use crate::access::Reach;
+use crate::clock;
+use crate::registry::past::{HeldThen, Piece};
+use crate::registry::{Cause, Entry, Hold, LoggedEvent, Stood};
+use crate::source::{DialectTraits, Recognition, SourceId};
+use crate::view::Asked;
+
+static TOKEN: Recognition =
+    Recognition { dialect: "token", certainty: Certainty::Certain, because: "test", traits: &DialectTraits::PLAIN };
+
+/// What happened, told as `Story` tells it.
+fn happened(seq: u64, at: i64, kind: TransitionKind, key: &str, token: &str) -> LoggedEvent {
+    let held_ms = kind.ends().then_some(1_000);
+    LoggedEvent {
+        source: SourceId(0),
+        key: Some(key.to_owned().into()),
+        entry: Entry {
+            seq,
+            at: Time(at),
+            first_at: Time(at),
+            count: 1,
+            kind,
+            token: token.as_bytes().into(),
+            previous: None,
+            cause: Cause::Seen,
+            held_ms,
+            audit: None,
+        },
+        because: None,
+        after: Some(Stood {
+            recognition: &TOKEN,
+            mode: Mode::Exclusive,
+            state: LockState::Held,
+            count: u32::from(!kind.ends()),
+            expires: at + 30_000,
+        }),
+    }
+}
+
+fn gap(seq: u64, at: i64) -> LoggedEvent {
+    let mut gap = happened(seq, at, TransitionKind::Gap, "", "");
+    (gap.key, gap.after, gap.because) = (None, None, Some("link lost".to_owned()));
+    gap.entry.cause = Cause::Unwatched;
+    gap
+}
+
+/// A history in a folder of its own, with a run that has begun.
+struct Scene {
+    dir: TempDir,
+    history: History,
+    tape: super::Tape,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        Scene::of(TempDir::new().unwrap(), "aaaa")
+    }
+
+    fn of(dir: TempDir, run: &str) -> Scene {
+        // The thread of the one before writes what it was told, and then lets go of the file.
+        let limits = Limits::of(1_000_000, super::DEFAULT_MAX_MB);
+        let history = std::iter::repeat_with(|| History::open(dir.path(), limits)).find_map(Result::ok).unwrap();
+        let tape = history.tape().unwrap();
+        tape.begin(run.to_owned(), vec!["orders".to_owned(), "vault".to_owned()], clock::now());
+        Scene { dir, history, tape }
+    }
+
+    /// Ends as a crash does, and begins again.
+    fn again(self, run: &str) -> Scene {
+        let Scene { dir, history, tape } = self;
+        drop((history, tape));
+        Scene::of(dir, run)
+    }
+
+    async fn older(&self, filter: Filter, before: Option<&str>, limit: usize) -> Page {
+        self.history.older(filter, before.map(str::to_owned), limit, true).await.unwrap().unwrap()
+    }
+
+    async fn all_of(&self, key: &str) -> Vec<String> {
+        let filter = Filter { key: Some(key.into()), source: Some("orders".into()), ..Filter::of(Reach::ALL) };
+        let page = self.older(filter, None, 100).await;
+        page.events.iter().map(|event| format!("{} {}", event.id, event.transition.word())).collect()
+    }
+
+    async fn held_at(&self, at: i64) -> Vec<String> {
+        let asked = Asked { question: Question::default(), reach: Reach::ALL };
+        let page = self.history.then(Time(at), move |then| then.page(&asked, 0, 1_000).1).await.unwrap();
+        let mut held: Vec<String> = page
+            .iter()
+            .map(|lock| format!("{} {}", lock.id, lock.holders[0].token.clone().unwrap_or_default()))
+            .collect();
+        held.sort();
+        held
+    }
+}
+
+#[tokio::test]
+async fn what_happened_is_read_back_across_restarts_under_the_same_names() {
+    let mut scene = Scene::new();
+    scene.tape.leave(&[
+        happened(1, 10_000, TransitionKind::Acquired, "a", "w1"),
+        happened(2, 11_000, TransitionKind::Renewed, "a", "w1"),
+        happened(3, 12_000, TransitionKind::Renewed, "a", "w1"),
+        happened(4, 12_500, TransitionKind::Acquired, "b", "w2"),
+        gap(5, 12_700),
+        happened(6, 13_000, TransitionKind::Released, "a", "w1"),
+    ]);
+    let before = scene.all_of("a").await;
+    assert_eq!(before, ["aaaa-6 released", "aaaa-5 gap", "aaaa-3 renewed", "aaaa-1 acquired"]);
+
+    let mut scene = scene.again("bbbb");
+    scene.tape.leave(&[happened(1, 20_000, TransitionKind::Acquired, "a", "w3")]);
+    let after = scene.all_of("a").await;
+    assert_eq!(after[..2], ["bbbb-1 acquired", "bbbb-0 gap"]);
+    assert_eq!(after[2..], before);
+
+    let filter = Filter { key: Some("a".into()), ..Filter::of(Reach::ALL) };
+    let page = scene.older(filter.clone(), Some("aaaa-5"), 1).await;
+    assert_eq!((page.events[0].count, page.events[0].first_at), (2, Some(Time(11_000))));
+    assert_eq!(page.next.as_deref(), Some("aaaa-2"), "both renewals are in the one line");
+    let newer = scene.history.newer(filter, "aaaa-6".to_owned(), 10).await.unwrap().unwrap();
+    assert_eq!(newer.events.iter().map(|event| &*event.id).collect::<Vec<_>>(), ["bbbb-0", "bbbb-1"]);
+    assert_eq!(newer.events[0].cause.as_deref(), Some("not_running"));
+    assert_eq!(newer.events[0].source, "*");
+}
+
+#[tokio::test]
+async fn a_filter_finds_what_it_names_and_a_scope_hides_the_rest() {
+    let mut scene = Scene::new();
+    scene.tape.leave(&[
+        happened(1, 10_000, TransitionKind::Acquired, "lock:a", "w1"),
+        happened(2, 10_001, TransitionKind::Acquired, "lock:b", "w2"),
+        happened(3, 10_002, TransitionKind::Released, "lock:b", "w2"),
+        happened(4, 10_003, TransitionKind::Acquired, "job:c", "w1"),
+    ]);
+    let all = Filter::of(Reach::ALL);
+    let cases = [
+        (Filter { pattern: Some("lock:*".into()), ..all.clone() }, vec!["aaaa-3", "aaaa-2", "aaaa-1"]),
+        (Filter { holder: Some(b"w1".to_vec()), ..all.clone() }, vec!["aaaa-4", "aaaa-1"]),
+        (Filter { kind: Some(TransitionKind::Released), ..all.clone() }, vec!["aaaa-3"]),
+        (Filter { source: Some("vault".into()), ..all.clone() }, vec![]),
+        (Filter { from: Some(Time(10_001)), to: Some(Time(10_003)), ..all.clone() }, vec!["aaaa-3", "aaaa-2"]),
+        (Filter { holder: Some(b"w1".to_vec()), key: Some("job:c".into()), ..all.clone() }, vec!["aaaa-4"]),
+    ];
+    // Once while they are the newest, and once when they are a segment.
+    for run in ["bbbb", "cccc"] {
+        for (filter, expected) in &cases {
+            let page = scene.older(filter.clone(), None, 10).await;
+            let own = page.events.iter().filter(|event| event.transition != TransitionKind::Gap);
+            assert_eq!(own.map(|event| &*event.id).collect::<Vec<_>>(), *expected, "{filter:?}");
+        }
+        scene = scene.again(run);
+        scene.history.flush().await;
+    }
+    assert!(scene.history.older(all, Some("dddd-1".to_owned()), 10, true).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn what_finds_no_room_is_a_gap_with_its_count() {
+    let mut scene = Scene::new();
+    let flood: Vec<LoggedEvent> =
+        (1..=300_000).map(|seq| happened(seq, 10_000, TransitionKind::Renewed, "a", "w1")).collect();
+    scene.tape.leave(&flood);
+    scene.tape.leave(&[happened(300_001, 10_500, TransitionKind::Released, "a", "w1")]);
+    let page = scene.older(Filter { key: Some("a".into()), ..Filter::of(Reach::ALL) }, None, 10).await;
+    assert_eq!(page.events[0].id, "aaaa-300001");
+    assert_eq!((&*page.events[1].id, page.events[1].count), ("aaaa-300000", 300_000));
+    assert_eq!(page.events[1].cause.as_deref(), Some("not_recorded"));
+    assert_eq!(scene.history.numbers().missed, 300_000);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_counted_and_is_a_gap_when_there_is_room_again() {
+    let mut scene = Scene::new();
+    scene.tape.leave(&[happened(1, 10_000, TransitionKind::Acquired, "a", "w1")]);
+    scene.history.flush().await;
+    let set_room = |pages: i64| {
+        let history = scene.history.clone();
+        async move {
+            history
+                .with_store(move |store| {
+                    store.connection().pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+                })
+                .await
+                .unwrap();
+        }
+    };
+    set_room(1).await;
+    let wide = "x".repeat(100_000);
+    scene.tape.leave(&[happened(2, 10_001, TransitionKind::Acquired, &wide, "w2")]);
+    scene.tape.leave(&[happened(3, 10_002, TransitionKind::Released, "a", "w1")]);
+    scene.history.flush().await;
+    let (state, because) = scene.history.state();
+    assert_eq!(state, RecordingState::Failing);
+    assert_eq!(because.as_deref(), Some("there is no room left for the history"));
+    assert_eq!(scene.history.numbers().not_written, 2);
+
+    set_room(1 << 20).await;
+    let mut seq = 3;
+    while scene.history.state().0 != RecordingState::Recording {
+        seq += 1;
+        scene.tape.leave(&[happened(seq, 10_003, TransitionKind::Acquired, "a", "w3")]);
+        scene.history.flush().await;
+        tokio::task::yield_now().await;
+    }
+    let page = scene.older(Filter { key: Some("a".into()), ..Filter::of(Reach::ALL) }, None, 10).await;
+    assert_eq!(page.events.first().unwrap().id, format!("aaaa-{seq}"));
+    let gap = &page.events[1];
+    assert_eq!(
+        (gap.transition, u64::from(gap.count)),
+        (TransitionKind::Gap, seq - 2),
+        "all but the first and the last"
+    );
+    assert_eq!(page.events[2].id, "aaaa-1");
+}
+
+/// What holds when `story` was told, by the plainest reading.
+fn held_by(story: &[LoggedEvent], at: i64) -> Vec<String> {
+    let mut held = std::collections::BTreeMap::new();
+    for told in story.iter().filter(|told| told.entry.at.0 <= at) {
+        let key = String::from_utf8(told.key.clone().unwrap().to_vec()).unwrap();
+        let token = String::from_utf8(told.entry.token.to_vec()).unwrap();
+        match told.entry.kind {
+            TransitionKind::Acquired => drop(held.insert(key, token)),
+            kind if kind.ends() => drop(held.remove(&key)),
+            _ => {}
+        }
+    }
+    held.into_iter().map(|(key, token)| format!("{key} {token}")).collect()
+}
+
+fn piece(seq: u64, at: i64, story: &[LoggedEvent]) -> Piece {
+    let held = held_by(story, i64::MAX);
+    let held = held.iter().map(|one| {
+        let (key, token) = one.split_once(' ').unwrap();
+        HeldThen {
+            source: SourceId(0),
+            key: key.to_owned().into(),
+            recognition: &TOKEN,
+            mode: Mode::Exclusive,
+            state: LockState::Held,
+            hold: Hold {
+                token: token.as_bytes().into(),
+                count: 1,
+                basis: lockkeeper_model::Basis::Observed,
+                since: at,
+                since_before_ms: 0,
+                expires: i64::MAX,
+                expires_before_ms: 0,
+                lease_ms: 0,
+                renewals: 0,
+                renewed_at: 0,
+                period_ms: 0,
+                generation: 0,
+                extra: None,
+            },
+        }
+    });
+    Piece { seq, at: Time(at), held: held.collect(), next: None }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Locks are taken and let go at random, a checkpoint is written somewhere in between, and the server restarts.
+    #[test]
+    fn the_board_of_any_moment_is_what_had_happened_by_then(
+        steps in proptest::collection::vec((0_usize..5, 0_i64..3), 1..60), cut in 0_usize..60, ask in 0_usize..61,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut held = [false; 5];
+            let mut at = 10_000;
+            let story: Vec<LoggedEvent> = steps.iter().enumerate().map(|(n, &(lock, pause))| {
+                at += pause;
+                held[lock] = !held[lock];
+                let kind = if held[lock] { TransitionKind::Acquired } else { TransitionKind::Released };
+                // The same token may come again.
+                let token = format!("w{}", if held[lock] { n % 3 } else { 0 });
+                let mut told = happened(n as u64 + 1, at, kind, &format!("k{lock}"), &token);
+                if !held[lock] {
+                    told.entry.token = told.entry.token.clone();
+                }
+                told
+            }).collect();
+            // An end names the token that had it.
+            let mut owner = std::collections::HashMap::new();
+            let story: Vec<LoggedEvent> = story.into_iter().map(|mut told| {
+                let key = told.key.clone().unwrap();
+                if told.entry.kind == TransitionKind::Acquired {
+                    owner.insert(key, told.entry.token.clone());
+                } else {
+                    told.entry.token = owner[&key].clone();
+                }
+                told
+            }).collect();
+            let cut = cut.min(story.len());
+            let mut scene = Scene::new();
+            scene.tape.leave(&story[..cut]);
+            let middle = story[..cut].last().map_or(9_999, |told| told.entry.at.0);
+            // Some of what follows is in the file before the checkpoint is.
+            let piece = piece(cut as u64, middle, &story[..cut]);
+            let later = cut + (story.len() - cut) / 2;
+            scene.tape.leave(&story[cut..later]);
+            scene.history.with_store(move |store| {
+                store.prepare_checkpoint(5);
+                store.begin_checkpoint(piece.seq, piece.at);
+                store.add_to_checkpoint(&piece).unwrap();
+                let whole = [(SourceId(0), None), (SourceId(1), None)];
+                assert!(store.end_checkpoint(piece.seq, piece.at, &whole).unwrap());
+            }).await.unwrap();
+            scene.tape.leave(&story[later..]);
+            // When they are a segment, and when they are not.
+            for run in ["bbbb", "cccc"] {
+                let at = story.get(ask.max(cut).min(story.len() - 1)).unwrap().entry.at.0.max(middle);
+                prop_assert_eq!(scene.held_at(at).await, held_by(&story, at));
+                scene = scene.again(run);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn the_sums_of_segments_and_rows_are_the_same(count in 1_u64..400, cut in 0_u64..400) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut scene = Scene::new();
+            let story: Vec<LoggedEvent> = (1..=count).map(|seq| {
+                let kind = if seq % 2 == 1 { TransitionKind::Acquired } else { TransitionKind::Expired };
+                happened(seq, 10_000 + seq as i64, kind, &format!("k{}", seq / 2 % 3), "w")
+            }).collect();
+            let cut = cut.min(count) as usize;
+            scene.tape.leave(&story[..cut]);
+            scene.history.flush().await;
+            let mut scene = scene.again("bbbb");
+            let renamed: Vec<LoggedEvent> = story[cut..].to_vec();
+            scene.tape.leave(&renamed);
+            let filter = Filter { pattern: Some("k*".into()), ..Filter::of(Reach::ALL) };
+            let stats = scene.history.stats(filter.clone()).await.unwrap().unwrap();
+            prop_assert_eq!((stats.taken, stats.lapsed), (count.div_ceil(2), count / 2));
+            prop_assert_eq!(stats.held.count, count / 2);
+            let some = Filter { from: Some(Time(10_003)), to: Some(Time(10_008)), ..filter };
+            let expected = story.iter().filter(|told| (10_003..10_008).contains(&told.entry.at.0));
+            let taken = expected.filter(|told| told.entry.kind == TransitionKind::Acquired).count() as u64;
+            prop_assert_eq!(scene.history.stats(some).await.unwrap().unwrap().taken, taken);
+            Ok(())
+        })?;
+    }
+}
+
+#[test]
+fn what_is_too_much_is_cut_off_from_its_beginning_and_the_rest_stays_readable() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join(schema::FILE);
+    let limits = Limits { keep_ms: i64::MAX, max_bytes: 4_000_000 };
+    let mut store = Store::open(&path, limits).unwrap();
+    store.begin("aaaa".to_owned(), vec!["orders".to_owned()], Time(0));
+    let mut seq = 0;
+    for _ in 0..60 {
+        let lines: Vec<Line> = (0..1_000)
+            .map(|_| {
+                seq += 1;
+                let token = format!("token-{seq:030}");
+                Line::Event(happened(seq, seq as i64, TransitionKind::Acquired, &format!("k{}", seq % 50), &token))
+            })
+            .collect();
+        store.append(&lines).unwrap();
+        while store.trim(Time(seq as i64)).unwrap() {}
+    }
+    assert!(store.used_bytes().unwrap() <= limits.max_bytes, "{}", store.used_bytes().unwrap());
+    let number = |sql: &str| store.connection().query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
+    assert!(number("SELECT min(row) FROM transitions") > 10_000);
+    assert!(number("SELECT count(*) FROM transitions") > 10_000, "and not more than that");
+    let dangling = "SELECT count(*) FROM transitions t WHERE NOT EXISTS (SELECT 1 FROM names WHERE id = t.lock)
+                    OR NOT EXISTS (SELECT 1 FROM names WHERE id = t.holder)";
+    assert_eq!(number(dangling), 0, "what is left lost none of its names");
+
+    let limits = Limits { keep_ms: 1_000, ..limits };
+    drop(store);
+    let mut store = Store::open(&path, limits).unwrap();
+    while store.trim(Time(seq as i64 + 10_000)).unwrap() {}
+    let left: i64 = store.connection().query_row("SELECT count(*) FROM transitions", (), |row| row.get(0)).unwrap();
+    assert_eq!(left, 0, "all of it was too old");
+}
+
+#[test]
+fn a_file_of_another_kind_or_a_later_version_is_left_alone() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join(schema::FILE), "not a database, but long enough to look like one".repeat(99))
+        .unwrap();
+    let error = History::open(dir.path(), Limits::default()).unwrap_err().to_string();
+    assert!(error.ends_with("the history's file is not an SQLite file"), "{error}");
+
+    let dir = TempDir::new().unwrap();
+    let store = Store::open(&dir.path().join(schema::FILE), Limits::default()).unwrap();
+    store.connection().pragma_update(None, "user_version", 2).unwrap();
+    drop(store);
+    let error = History::open(dir.path(), Limits::default()).unwrap_err().to_string();
+    assert!(error.contains("has version 2, and this Lockkeeper knows version 1"), "{error}");
+}

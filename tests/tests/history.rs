@@ -1,0 +1,168 @@
+//! What happened is known after the server was killed, after a full disk, and from a moment of the past.
+
+use std::process::Command;
+use std::time::Duration;
+
+use lockkeeper_model::Event;
+use lockkeeper_tests::{Api, Family, LockClient, RedisServer, Server, ServerBuilder, store, until, until_some};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const LEASE: Duration = Duration::from_secs(600);
+
+/// A store, and a folder that outlives every server.
+struct Scene {
+    redis: RedisServer,
+    data: TempDir,
+    holder: LockClient,
+}
+
+#[derive(Deserialize)]
+struct Events {
+    events: Vec<Event>,
+}
+
+impl Scene {
+    async fn set() -> Scene {
+        let redis = RedisServer::start().await;
+        let holder = Family::RedisPy.client(&redis.client().await, "job", Some(LEASE));
+        Scene { redis, data: TempDir::new().unwrap(), holder }
+    }
+
+    fn server(&self) -> ServerBuilder {
+        Server::serve().redis(&self.redis.url()).arg("--data-dir").arg(self.data.path().to_str().unwrap())
+    }
+
+    async fn started(&self) -> Server {
+        let server = self.server().arg("--allow-release").start().await;
+        server.ready().await;
+        server
+    }
+
+    async fn take_and_let_go(&self, api: &Api) {
+        assert!(self.holder.take().await);
+        api.until_lock("the lock", &self.holder.key, |_| true).await;
+        store::<i64>(&self.redis.client().await, "DEL", [self.holder.key.as_str()]).await;
+        api.until_story(&self.holder.key, &["released"]).await;
+    }
+}
+
+async fn history(api: &Api, query: &str) -> Vec<Event> {
+    let answer = api.get(&format!("/api/v1/history?limit=1000&{query}")).await;
+    assert_eq!(answer.status, 200, "{answer:#?}");
+    answer.json::<Events>().events
+}
+
+/// The words of what happened, oldest first.
+fn told(events: &[Event]) -> Vec<&'static str> {
+    events.iter().rev().map(|event| event.transition.word()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_knows_afterwards_who_had_it_and_how_that_ended() {
+    let scene = Scene::set().await;
+    let mut server = scene.started().await;
+    let api = server.api();
+    scene.take_and_let_go(&api).await;
+    assert!(scene.holder.take().await);
+    let lock = api.until_lock("the lock", &scene.holder.key, |_| true).await;
+    let preview = api.preview(&lock).await;
+    api.release(&preview).await;
+    api.until_story(&scene.holder.key, &["forced"]).await;
+    // Once it was asked for, it is on the disk.
+    let before = history(&api, "lock=lock%3Ajob").await;
+    assert_eq!(told(&before), ["acquired", "released", "acquired", "forced"]);
+    server.kill().await;
+
+    let server = scene.started().await;
+    let api = server.api();
+    let after = history(&api, "lock=lock%3Ajob").await;
+    assert_eq!(told(&after), ["acquired", "released", "acquired", "forced", "gap"]);
+    let (gap, rest) = after.split_first().unwrap();
+    assert_eq!(rest, before, "the same events under the same names");
+    assert_eq!(gap.cause.as_deref(), Some("not_running"));
+    let forced = before[0].evidence.as_deref().unwrap();
+    assert!(forced.ends_with("; entry 1 of the audit"), "{forced}");
+    let timeline = api.events(&scene.holder.key).await;
+    assert_eq!(told(&timeline)[..4], ["acquired", "released", "acquired", "forced"]);
+
+    let resumed = api.request(reqwest::Method::GET, &format!("/api/v1/events?last_event_id={}", before[1].id));
+    let mut stream = resumed.send().await.unwrap();
+    let mut said = String::new();
+    while !said.contains("event: gap") {
+        said.push_str(std::str::from_utf8(&stream.chunk().await.unwrap().unwrap()).unwrap());
+    }
+    assert!(said.contains(&format!("id: {}", before[0].id)) && !said.contains("not_kept"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_board_of_a_moment_is_shown_after_it_changed_and_after_a_restart() {
+    let scene = Scene::set().await;
+    assert!(scene.holder.take().await);
+    let mut server = scene.started().await;
+    let api = server.api();
+    // As soon as all that is held was written down.
+    let then = until_some("a moment that is recorded", async || {
+        let now = api.locks("").await.as_of;
+        (api.get(&format!("/api/v1/locks?at={now}")).await.status == 200).then_some(now)
+    })
+    .await;
+    store::<i64>(&scene.redis.client().await, "DEL", [scene.holder.key.as_str()]).await;
+    api.until_story(&scene.holder.key, &["released"]).await;
+    assert_eq!(api.locks("").await.total, 0);
+    let past = api.locks(&format!("at={then}")).await;
+    assert_eq!((past.as_of, past.total), (then, 1));
+    assert_eq!(past.locks[0].holders[0].token.as_ref(), Some(&scene.holder.token));
+    assert_eq!(past.coverage["complete"], true);
+    server.stop().await;
+
+    let server = scene.started().await;
+    let api = server.api();
+    assert_eq!(api.locks(&format!("at={then}")).await.total, 1);
+    let early = api.get("/api/v1/locks?at=2020-01-01T00:00:00Z").await;
+    assert_eq!(early.problem().kind, "/problems/not-recorded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_and_watching_goes_on_and_what_is_missing_is_a_gap() {
+    let scene = Scene::set().await;
+    // A disk is made full by a limit on the size of files, of which a write then fails.
+    let server = scene.server().start().await;
+    server.ready().await;
+    let api = server.api();
+    scene.take_and_let_go(&api).await;
+    history(&api, "").await;
+    limit_files(server.pid(), "4096:unlimited");
+    scene.take_and_let_go(&api).await;
+    let ready = until(
+        "the recording to fail",
+        async || api.get("/readyz").await.json::<Value>(),
+        |ready| ready["recording"] == "failing",
+    )
+    .await;
+    assert_eq!(ready["ready"], true, "watching goes on: {ready}");
+    assert!(ready["recording_because"].is_string(), "{ready}");
+    assert!(api.get("/metrics").await.body.contains("lockkeeper_history_recording 0"));
+    assert_eq!(api.get("/api/v1/sources").await.json::<Value>()["recording"]["state"], json!("failing"));
+    scene.take_and_let_go(&api).await;
+
+    limit_files(server.pid(), "unlimited:unlimited");
+    let recorded = until(
+        "the recording to go on",
+        async || history(&api, "lock=lock%3Ajob").await,
+        |events| events.iter().any(|event| event.cause.as_deref() == Some("not_recorded")),
+    )
+    .await;
+    let gap = recorded.iter().find(|event| event.cause.as_deref() == Some("not_recorded")).unwrap();
+    assert!(gap.count >= 1, "{gap:#?}");
+    assert_eq!(told(&recorded)[..2], ["acquired", "released"]);
+    scene.take_and_let_go(&api).await;
+    let recorded = history(&api, "lock=lock%3Ajob").await;
+    assert!(told(&recorded).ends_with(&["acquired", "released"]), "{recorded:#?}");
+}
+
+fn limit_files(pid: u32, limit: &str) {
+    let limited = Command::new("prlimit").arg(format!("--pid={pid}")).arg(format!("--fsize={limit}")).status();
+    assert!(limited.unwrap().success(), "prlimit");
+}
