@@ -6,9 +6,9 @@ mod world;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use lockkeeper::access::Reach;
-use lockkeeper::recorder::history::{Filter, Numbers};
+use lockkeeper::recorder::history::{Filter, Numbers, Unavailable};
 use lockkeeper::view::Asked;
 use lockkeeper_model::{Question, Time};
 use serde_json::json;
@@ -31,11 +31,11 @@ const LOCKS: u32 = 150_000;
 /// Transitions that are added up.
 const TRANSITIONS: u64 = 1_000_000;
 
-/// As much is written as can be for so long, and then as much as is promised for as long again.
+/// As much is written as is promised for so long, and then as much as can be for as long again.
 const SUSTAINED: Duration = Duration::from_secs(12);
 
 /// The moments that are looked back at are the ends of so many parts of either.
-const PARTS: u32 = 4;
+const PARTS: u32 = 6;
 
 /// Each question is asked so often.
 const QUESTIONS: usize = 9;
@@ -58,30 +58,32 @@ async fn run(bench: &Bench, dir: &Path) -> Result<Vec<Line>> {
     let locks = bench.locks(LOCKS);
     let part = bench.full_or(SUSTAINED, SUSTAINED / 10) / PARTS;
     let mut world = World::new(dir, locks).await?;
-    let mut moments = Vec::new();
-
     world.flat_out_until(|world| world.held() == u64::from(locks) * 2 / 3).await?;
-    let (began, before) = (Instant::now(), world.done());
-    for _ in 0..PARTS {
-        let part_began = Instant::now();
-        world.flat_out_until(|_| part_began.elapsed() >= part).await?;
-        moments.push(world.moment().await);
-    }
-    world.history.flush().await;
-    let (flat_out, took) = (world.done() - before, began.elapsed());
 
     let (began, before) = (Instant::now(), world.done());
-    let mut delays = Vec::new();
+    let (mut delays, mut steady) = (Vec::new(), Vec::new());
     for _ in 0..PARTS {
         delays.extend(world.paced(LEAST_PER_SECOND, part).await?);
-        moments.push(world.moment().await);
+        steady.push(world.moment().await);
     }
     let paced_rate = (world.done() - before) as f64 / began.elapsed().as_secs_f64();
     let delay = Spread::of(&delays).context("see anything written")?;
 
     let wanted = bench.full_or(TRANSITIONS, TRANSITIONS / 50);
-    world.flat_out_until(|world| world.done() >= wanted).await?;
+    let (began, before) = (Instant::now(), world.done());
+    let (mut million, mut busy) = (None, Vec::new());
+    while began.elapsed() < part * PARTS || million.is_none() {
+        let part_began = Instant::now();
+        let has_million = million.is_some();
+        let is_over = |world: &World| part_began.elapsed() >= part || (!has_million && world.done() >= wanted);
+        world.flat_out_until(is_over).await?;
+        let moment = world.moment().await;
+        million = million.or((moment.done >= wanted).then_some(moment));
+        busy.push(moment);
+    }
+    let million = million.context("do as much as is added up")?;
     world.history.flush().await;
+    let (flat_out, took) = (world.done() - before, began.elapsed());
     must_be_all(&world.history.numbers(), world.done())?;
     let (files, words) = files(dir)?;
 
@@ -89,8 +91,8 @@ async fn run(bench: &Bench, dir: &Path) -> Result<Vec<Line>> {
         sustained(flat_out, took, locks),
         delayed(&delay, paced_rate),
         weight(files, &words, world.done()),
-        stats(bench, &world, &moments).await?,
-        rewind(&world, &moments).await?,
+        stats(bench, &world, &steady, million).await?,
+        rewind(&world, &steady, &busy).await?,
     ])
 }
 
@@ -146,26 +148,25 @@ fn weight(bytes: u64, words: &str, transitions: u64) -> Line {
     }
 }
 
-/// Everything at once, of a pattern, and between two moments within segments.
-async fn stats(bench: &Bench, world: &World, moments: &[Moment]) -> Result<Line> {
-    let all = Filter::of(Reach::ALL);
-    let (Some(first), Some(last)) = (moments.first(), moments.last()) else { bail!("have any moment") };
+/// Everything up to a moment, the same of a pattern, and what was since another moment.
+async fn stats(bench: &Bench, world: &World, moments: &[Moment], upto: Moment) -> Result<Line> {
+    let Some(first) = moments.first() else { bail!("have any moment") };
+    let all = Filter { to: Some(upto.at), ..Filter::of(Reach::ALL) };
     let questions = [
-        ("everything", all.clone()),
-        ("a pattern", Filter { pattern: Some("lock:*1*".to_owned()), ..all.clone() }),
-        ("between two moments", Filter { from: Some(first.at), to: Some(last.at), ..all }),
+        ("everything", all.clone(), Some(upto.done)),
+        ("a pattern", Filter { pattern: Some("lock:*1*".to_owned()), ..all.clone() }, None),
+        ("between two moments", Filter { from: Some(first.at), ..all }, Some(upto.done - first.done)),
     ];
     let mut took = Vec::new();
-    for (name, filter) in questions {
+    for (name, filter, done) in questions {
         let mut times = Vec::new();
         for _ in 0..bench.rounds(QUESTIONS, 3) {
             let began = Instant::now();
-            let stats =
-                world.history.stats(filter.clone()).await.map_err(|error| anyhow::anyhow!("add up: {error}"))?;
+            let stats = world.history.stats(filter.clone()).await.map_err(|error| anyhow!("add up {name}: {error}"))?;
             times.push(ms(began.elapsed()));
-            let stats = stats.context("add up: it is too much at once")?;
+            let stats = stats.with_context(|| format!("add up {name}: it is too much at once"))?;
             let counted = stats.taken + stats.renewed + stats.released;
-            ensure!(name != "everything" || counted == world.done(), "add up {}: it says {counted}", world.done());
+            ensure!(done.is_none_or(|done| done == counted), "add up {name}: {counted} were counted, not {done:?}");
         }
         took.push((name, median(&times)));
     }
@@ -173,45 +174,67 @@ async fn stats(bench: &Bench, world: &World, moments: &[Moment]) -> Result<Line>
     let words: Vec<String> = took.iter().map(|(name, took)| format!("{name} {took:.0} ms")).collect();
     Ok(Line {
         name: "history",
-        what: format!("statistics over {} transitions", world.done()),
+        what: format!("statistics over {} transitions", upto.done),
         must: format!("\u{2264} {MOST_STATS_MS} ms"),
         measured: format!("{slowest:.0} ms"),
         verdict: Verdict::of(slowest <= MOST_STATS_MS),
         details: vec![words.join(", ")],
-        numbers: json!({ "transitions": world.done(), "median_ms": took }),
+        numbers: json!({ "transitions": upto.done, "median_ms": took }),
     })
 }
 
-/// The first page of each moment's board, which must have had as many locks as were held then.
-async fn rewind(world: &World, moments: &[Moment]) -> Result<Line> {
-    let mut took = Vec::new();
-    let mut most_held = 0;
-    for moment in moments {
-        let began = Instant::now();
-        let asked = Asked { question: Question::default(), reach: Reach::ALL };
-        let held = world.history.then(moment.at, move |then| then.page(&asked, 0, PAGE).0).await;
-        took.push(began.elapsed());
-        let held = held.map_err(|unavailable| anyhow::anyhow!("rebuild {}: {unavailable}", moment.at))?;
-        ensure!(held == moment.held, "rebuild {}: {held} locks were held, where {} were", moment.at, moment.held);
-        most_held = most_held.max(held);
+/// Moments of a source that is as busy as is promised, and in words those of one that was as busy as could be.
+async fn rewind(world: &World, steady: &[Moment], busy: &[Moment]) -> Result<Line> {
+    let (steady_untold, spread) = look_back(world, steady).await?;
+    let (busy_untold, busy) = look_back(world, busy).await?;
+    let held = steady.iter().map(|moment| moment.held).max().unwrap_or(0);
+    let spread = spread.context("look back at any moment")?;
+    let untold = |count: usize| format!("{count} more cannot be told, since a board was just being written down");
+    let mut details = vec![spread.words(), untold(steady_untold)];
+    if let Some(busy) = &busy {
+        details.push(format!("at full speed {}, {}", busy.words(), untold(busy_untold)));
     }
-    let spread = Spread::of(&took).context("look back at any moment")?;
     Ok(Line {
         name: "history",
-        what: format!("the first page of the board of a moment with {most_held} locks"),
+        what: format!("the first page of the board of a moment with {held} locks, {LEAST_PER_SECOND} transitions/s"),
         must: format!("\u{2264} {MOST_REWIND_MS} ms"),
         measured: format!("{:.0} ms at most", spread.max_ms),
         verdict: Verdict::of(spread.max_ms <= MOST_REWIND_MS),
-        details: vec![spread.words()],
-        numbers: json!({ "held": most_held, "took": spread }),
+        details,
+        numbers: json!({
+            "held": held, "took": spread, "untold": steady_untold, "busy": busy, "busy_untold": busy_untold,
+        }),
     })
 }
 
-/// A moment at which it is known how many locks were held.
+/// How long the first page of each moment's board takes, which must have had as many locks as were held then; and of how
+/// many moments the recorder says that it cannot tell.
+async fn look_back(world: &World, moments: &[Moment]) -> Result<(usize, Option<Spread>)> {
+    let mut took = Vec::new();
+    let mut untold = 0;
+    for moment in moments {
+        let began = Instant::now();
+        let asked = Asked { question: Question::default(), reach: Reach::ALL };
+        let held = match world.history.then(moment.at, move |then| then.page(&asked, 0, PAGE).0).await {
+            Ok(held) => held,
+            Err(Unavailable::NotRecorded(_)) => {
+                untold += 1;
+                continue;
+            }
+            Err(unavailable) => bail!("rebuild {}: {unavailable}", moment.at),
+        };
+        took.push(began.elapsed());
+        ensure!(held == moment.held, "rebuild {}: {held} locks were held, where {} were", moment.at, moment.held);
+    }
+    Ok((untold, Spread::of(&took)))
+}
+
+/// A moment of which it is known how many locks were held, and how much had happened.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     at: Time,
     held: u64,
+    done: u64,
 }
 
 /// What is in the folder, in bytes and in words.

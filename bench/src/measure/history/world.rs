@@ -182,7 +182,7 @@ impl World {
             }
         };
         later(clock::now()).await;
-        let moment = Moment { at: clock::now(), held: self.held };
+        let moment = Moment { at: clock::now(), held: self.held, done: self.done };
         later(moment.at).await;
         moment
     }
