@@ -3,6 +3,7 @@
 mod cluster;
 mod download;
 mod fuzz;
+mod history;
 mod idle;
 mod latency;
 mod listing;
@@ -99,7 +100,7 @@ pub(crate) struct Benchmark {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const BENCHMARKS: [Benchmark; 13] = [
+pub(crate) const BENCHMARKS: [Benchmark; 14] = [
     Benchmark {
         name: "listing",
         about: "listing 1,000,000 locks among 2,000,000 keys, start to complete",
@@ -165,6 +166,12 @@ pub(crate) const BENCHMARKS: [Benchmark; 13] = [
         about: "a change on a quorum of five masters to a viewer's frame, 100,000 locks, 1,000 changes/s",
         must: "p99 \u{2264} 1 s",
         measure: redlock::measure,
+    },
+    Benchmark {
+        name: "history",
+        about: "everything that happens to 100,000 held locks written down, and looked back at",
+        must: "\u{2265} 20,000 /s, \u{2264} 120 bytes each",
+        measure: history::measure,
     },
     Benchmark {
         name: "recognition",
