@@ -9,6 +9,8 @@
 //! `recorder` keeps what outlives a run.
 
 pub mod access;
+#[cfg(test)]
+mod bent;
 pub mod board;
 pub mod clock;
 pub mod config;

@@ -250,6 +250,7 @@ fn understand(text: &str) -> Result<ClientFrame, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bent::Bender;
     use proptest::prelude::*;
 
     #[test]
@@ -272,6 +273,40 @@ mod tests {
             assert_eq!(understand(frame).unwrap_err(), detail);
         }
         assert!(understand(r#"{"kind":"follow","lock":null}"#).is_ok());
+    }
+
+    /// As many as are tried in some seconds without optimisation.
+    const BENT: usize = 200_000;
+
+    #[test]
+    fn what_is_understood_can_be_answered_and_what_is_not_is_refused_in_plain_words() {
+        let real = [
+            r#"{"kind":"ask","ask":1,"question":{"q":"stock","source":"orders","sort":"name","order":"desc"},"offset":0,"limit":50}"#,
+            r#"{"kind":"ask","ask":4294967295,"question":{"state":"held","flag":"no-expiry"},"offset":0,"limit":1000}"#,
+            r#"{"kind":"follow","lock":["orders","b64:bG9jazo0NzEx"]}"#,
+            r#"{"kind":"follow","lock":null}"#,
+        ];
+        for frame in real {
+            understand(frame).unwrap();
+        }
+        let mut bender = Bender::new();
+        let mut understood = 0;
+        for _ in 0..BENT {
+            let bent = bender.bend_text(&real);
+            match understand(&bent) {
+                Ok(ClientFrame::Ask { question, limit, .. }) => {
+                    assert!(question.check().is_ok() && limit <= MAX_LIMIT, "{bent}");
+                    understood += 1;
+                }
+                Ok(ClientFrame::Follow { lock }) => {
+                    assert!(lock.is_none_or(|(_, id)| id.key().is_ok()), "{bent}");
+                    understood += 1;
+                }
+                // It goes to the screen and may be looked at in a log.
+                Err(detail) => assert!(!detail.chars().any(char::is_control), "{detail:?} of {bent:?}"),
+            }
+        }
+        assert!(understood > BENT / 100, "nothing that was bent was near enough to a frame");
     }
 
     proptest! {

@@ -223,6 +223,7 @@ mod as_base64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bent::Bender;
     use proptest::prelude::*;
 
     const NOW: Time = Time(1_767_235_900_000);
@@ -311,6 +312,43 @@ mod tests {
     fn holds_that_do_not_fit_are_refused_at_the_preview() {
         let long = BoundHold { key: vec![0; MAX_TICKET_BYTES], ..hold() };
         assert_eq!(Tickets::new().issue(&alice(), Action::Release, "x", vec![long], NOW), Err(TicketError::TooLong));
+    }
+
+    /// As many as are tried in some seconds without optimisation.
+    const BENT: usize = 100_000;
+
+    #[test]
+    fn of_a_hundred_thousand_bent_tickets_none_is_accepted() {
+        let tickets = Tickets::new();
+        let other = BoundHold { key: b"lock:other".to_vec(), ..hold() };
+        let more = tickets.issue(&alice(), Action::ReleaseAndHold, "x", vec![hold(), other], NOW).unwrap().0;
+        let real = [&*ticket(&tickets), &*ticket(&tickets), &*more];
+        let mut bender = Bender::new();
+        for _ in 0..BENT {
+            let bent = bender.bend_text(&real);
+            if !real.contains(&&*bent) {
+                assert_eq!(tickets.check(&bent, &alice(), NOW), Err(TicketError::Unknown), "{bent}");
+            }
+        }
+        for ticket in real {
+            assert!(tickets.check(ticket, &alice(), NOW).is_ok(), "trying others used it up");
+        }
+    }
+
+    #[test]
+    fn what_a_ticket_says_is_not_read_before_its_signature_holds() {
+        let tickets = Tickets::new();
+        let bytes = URL_SAFE_NO_PAD.decode(ticket(&tickets)).unwrap();
+        let (payload, mac) = bytes.split_at(bytes.len() - MAC_BYTES);
+        let mut bender = Bender::new();
+        for _ in 0..BENT / 10 {
+            // Well formed all round, and only its content is another.
+            let bent = bender.bend(&[payload]);
+            if bent != payload {
+                let forged = URL_SAFE_NO_PAD.encode([&bent, mac].concat());
+                assert_eq!(tickets.read(&forged), Err(TicketError::Unknown));
+            }
+        }
     }
 
     proptest! {

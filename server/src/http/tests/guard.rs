@@ -148,6 +148,79 @@ async fn a_body_beyond_the_limit_is_not_read() {
     assert_eq!((status, problem["type"].as_str()), (StatusCode::PAYLOAD_TOO_LARGE, Some("/problems/large-body")));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_is_not_waited_for_without_end() {
+    let rim = Rim::new();
+    let body = Body::from_stream(futures_util::stream::pending::<Result<bytes::Bytes, std::io::Error>>());
+    let (status, problem) = rim.post("/api/v1/releases", body).await;
+    assert_eq!((status, problem["type"].as_str()), (StatusCode::GATEWAY_TIMEOUT, Some("/problems/slow")));
+}
+
+#[tokio::test]
+async fn nothing_may_be_framed() {
+    let rim = Rim::new();
+    for path in ["/", "/audit", "/index.html", "/sign-in", "/api/v1/locks", "/healthz", "/metrics", "/nothing"] {
+        let response = rim.send(ask(Method::GET, path, Body::empty())).await;
+        let policy = response.headers()["content-security-policy"].to_str().unwrap();
+        for directive in ["default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {
+            assert!(policy.contains(directive), "{path}: {policy}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_the_app() {
+    let rim = Rim::new();
+    for path in [
+        "/../Cargo.toml",
+        "/../../../../etc/passwd",
+        "/..%2f..%2f..%2fetc%2fpasswd",
+        "/%2e%2e/%2e%2e/Cargo.toml",
+        "/....//....//etc/passwd",
+        "/..%5c..%5cCargo.toml",
+        "//etc/passwd",
+        "/%2fetc%2fpasswd",
+        "/index.html%00.css",
+        "/./Cargo.toml",
+    ] {
+        let (status, problem) = json(rim.send(ask(Method::GET, path, Body::empty())).await).await;
+        assert_eq!(
+            (status, problem["type"].as_str()),
+            (StatusCode::NOT_FOUND, Some("/problems/no-such-path")),
+            "{path}"
+        );
+    }
+    for id in ["..", "..%2f..", "%2e%2e%2flock:stock:4711", "lock:stock:4711%00", "lock:stock:4711%2f..", "b64:Li4"] {
+        let (status, problem) = rim.get(&format!("/api/v1/locks/orders/{id}")).await;
+        assert_eq!((status, problem["type"].as_str()), (StatusCode::NOT_FOUND, Some("/problems/not-held")), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_with_a_request_reaches_no_header() {
+    let rim = Rim::new();
+    let line = "%0d%0aset-cookie:%20planted=1";
+    for path in [
+        format!("/{line}"),
+        format!("/audit?next={line}"),
+        format!("/sign-in?next=/{line}"),
+        format!("/api/v1/locks?q={line}"),
+        format!("/api/v1/locks?source={line}"),
+        format!("/api/v1/locks/orders/{line}"),
+        format!("/api/v1/locks/{line}/a"),
+        format!("/api/v1/audit?format=csv&source={line}"),
+    ] {
+        let mut request = ask(Method::GET, &path, Body::empty());
+        request.headers_mut().insert("x-request-id", "planted id".parse().unwrap());
+        request.headers_mut().insert("x-forwarded-for", "planted".parse().unwrap());
+        let response = rim.send(request).await;
+        assert!(!response.headers().contains_key("set-cookie"), "{path}");
+        for (name, value) in response.headers() {
+            assert!(!String::from_utf8_lossy(value.as_bytes()).contains("planted"), "{path}: {name}: {value:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_a_panic_said_stays_in_the_log() {
     let (status, problem) = json(super::super::router::broken(Box::new("secret detail"))).await;

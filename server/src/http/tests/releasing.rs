@@ -3,6 +3,7 @@ use lockkeeper_model::TransitionKind;
 use serde_json::{Value, json};
 
 use super::Rim;
+use crate::bent::Bender;
 use crate::fake::nothing;
 use crate::source::ReleaseReply;
 
@@ -176,4 +177,33 @@ async fn a_dry_run_is_answered_as_one_and_uses_nothing_up() {
     rim.fake.hold("lock:stock:4711", "alice", "g1");
     rim.fake.with(|world| world.replies.push_back((ReleaseReply::Gone, nothing())));
     assert_eq!(release(&rim, &ticket).await.0, StatusCode::CONFLICT);
+}
+
+/// As many as are tried in some seconds without optimisation.
+const BENT: usize = 5_000;
+
+#[tokio::test]
+async fn no_body_makes_the_server_stumble_or_the_store_be_asked_to_free() {
+    let rim = Rim::new();
+    let ticket = ticket(&rim).await;
+    let confirmed =
+        json!({"ticket": ticket, "confirm": "4711", "reason": "worker 7 crashed", "dry_run": true}).to_string();
+    let held =
+        json!({"locks": [{"source": "orders", "id": "lock:stock:4711", "generation": "g1", "holder": "YWxpY2U="}],
+        "action": "release_and_hold", "hold_ms": 60_000})
+        .to_string();
+    let real = [preview("g1").into_bytes(), held.into_bytes(), confirmed.into_bytes()];
+    let real: Vec<&[u8]> = real.iter().map(Vec::as_slice).collect();
+    let mut bender = Bender::new();
+    for n in 0..BENT {
+        let body = bender.bend(&real);
+        let path = if n % 2 == 0 { "/api/v1/releases/preview" } else { "/api/v1/releases" };
+        let (status, answer) = rim.post(path, body.clone()).await;
+        let said = String::from_utf8_lossy(&body).into_owned();
+        assert!(!status.is_server_error(), "{status} {answer} for {said}");
+        let text = answer.to_string();
+        assert!(!text.chars().any(char::is_control), "{text:?} for {said:?}");
+    }
+    // Nothing but dry runs could be understood, so that whatever was asked, nothing was freed.
+    assert!(rim.fake.with(|world| world.orders.is_empty()));
 }

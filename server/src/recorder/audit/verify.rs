@@ -3,7 +3,7 @@
 //! A chain alone does not prove that it ends where it ended: the newest entries can be cut off, and whoever can write the
 //! file can write all hashes anew. Against both helps a hash that was noted elsewhere.
 
-use lockkeeper_model::AuditChain;
+use lockkeeper_model::{AuditChain, words};
 use serde::Deserialize;
 
 use super::entry::{GENESIS, hash};
@@ -72,19 +72,20 @@ impl Check {
     }
 
     pub(super) fn row(&mut self, row: &Stored) {
-        let seq = row.seq;
+        // Whoever wrote the file anew may have chosen any numbers.
+        let (seq, due) = (row.seq, self.last.saturating_add(1));
         let stored = String::from_utf8_lossy(&row.hash).into_owned();
-        match seq - self.last {
-            1 => {}
-            2 => self.find(format!("entry {} is missing", self.last + 1)),
-            gap if gap > 2 => self.find(format!("entries {} to {} are missing", self.last + 1, seq - 1)),
-            _ => self.find(format!("entry {seq} stands where entry {} should be", self.last + 1)),
+        match seq.saturating_sub(due) {
+            0 => {}
+            1 => self.find(format!("entry {due} is missing")),
+            gap if gap > 1 => self.find(format!("entries {due} to {} are missing", seq - 1)),
+            _ => self.find(format!("entry {seq} stands where entry {due} should be")),
         }
         if hash(&row.body) != stored {
             self.find(format!("entry {seq} was changed: its content does not give its hash"));
         }
         match serde_json::from_slice::<Bond>(&row.body) {
-            Err(error) => self.find(format!("entry {seq} cannot be read: {error}")),
+            Err(error) => self.find(format!("entry {seq} cannot be read: {}", words::shown(&error.to_string()))),
             Ok(bond) => {
                 if i64::try_from(bond.seq) != Ok(seq) {
                     self.find(format!("entry {seq} was moved: it says that it is entry {}", bond.seq));
@@ -127,6 +128,8 @@ impl Check {
 mod tests {
     use lockkeeper_model::{Actor, AuditKind};
     use proptest::prelude::*;
+
+    use crate::bent::Bender;
 
     use super::super::entry::{Deed, seal};
     use super::*;
@@ -279,6 +282,25 @@ mod tests {
             let mut after = before.clone();
             mutate(&mut after, &mutation, at.index(before.len() - 1), place);
             prop_assert!(!check(&after, None).is_intact(), "{:?}", after);
+        }
+    }
+
+    #[test]
+    fn whatever_stands_in_the_file_is_a_finding_and_never_a_panic() {
+        const BENT: usize = 20_000;
+        let good = rows(&["one".to_owned(), "two".to_owned(), "three".to_owned()]);
+        let bodies: Vec<&[u8]> = good.iter().map(|row| &*row.body).collect();
+        let hashes: Vec<&[u8]> = good.iter().map(|row| &*row.hash).collect();
+        let mut bender = Bender::new();
+        for n in 0..BENT {
+            let mut bent = good.clone();
+            let row = &mut bent[n % good.len()];
+            (row.body, row.hash) = (bender.bend(&bodies), bender.bend(&hashes));
+            row.seq = [i64::MIN, -1, 0, row.seq, i64::MAX][n % 5];
+            bent.sort_by_key(|row| row.seq);
+            let findings = check(&bent, None).findings;
+            assert!(bent == good || !findings.is_empty(), "{bent:?}");
+            assert!(findings.iter().all(|finding| !finding.chars().any(char::is_control)), "{findings:?}");
         }
     }
 
