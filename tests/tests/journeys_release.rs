@@ -83,6 +83,13 @@ async fn confirm(browser: &Browser, text: &str) {
     browser.by_role("textbox", "to confirm").await.send_keys(text).await.unwrap();
 }
 
+/// Does everything that is asked for, and presses the button.
+async fn carry_out(browser: &Browser, why: &str, button: &str) {
+    read_and_say_why(browser, why).await;
+    confirm(browser, "4711").await;
+    browser.click("button", button).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_only_looks_is_offered_nothing_and_is_refused_by_the_server_as_well() {
     let house = House::open(false).await;
@@ -121,9 +128,7 @@ async fn in_production_one_asks_another_looks_and_approves_and_the_first_release
     assert!(holder.renew().await, "an approval releases nothing");
 
     ada.until_text("A second person has approved this").await;
-    read_and_say_why(&ada, "INC-7: worker 3 hangs").await;
-    confirm(&ada, "4711").await;
-    ada.click("button", "Release").await;
+    carry_out(&ada, "INC-7: worker 3 hangs", "Release").await;
     ada.until_text("Released.").await;
     assert!(!holder.renew().await);
 
@@ -161,15 +166,11 @@ async fn the_wrong_lock_is_put_back_and_its_holder_notices_nothing() {
     let holder = house.stuck("stock:4711").await;
     let ada = house.browser("ada", &holder).await;
     ada.click("button", "Release…").await;
-    read_and_say_why(&ada, "worker 3 hangs").await;
-    confirm(&ada, "4711").await;
-    ada.click("button", "Release").await;
+    carry_out(&ada, "worker 3 hangs", "Release").await;
     ada.until_text("Released.").await;
     ada.click("button", "Put back…").await;
     ada.by_role("dialog", "Put back stock:4711?").await;
-    read_and_say_why(&ada, "it was the wrong one").await;
-    confirm(&ada, "4711").await;
-    ada.click("button", "Put back").await;
+    carry_out(&ada, "it was the wrong one", "Put back").await;
     ada.until_text("the former holder has it again").await;
     assert!(holder.renew().await && holder.release().await);
 }
@@ -180,18 +181,14 @@ async fn it_is_held_while_things_are_cleaned_up_and_opened_again() {
     let holder = house.stuck("stock:4711").await;
     let ada = house.browser("ada", &holder).await;
     ada.click("button", "Release and hold…").await;
-    read_and_say_why(&ada, "its rows have to be repaired first").await;
-    confirm(&ada, "4711").await;
-    ada.click("button", "Release and hold").await;
+    carry_out(&ada, "its rows have to be repaired first", "Release and hold").await;
     ada.until_text("you hold it now").await;
     let next = holder.fresh();
     assert!(!next.take().await, "nobody gets in");
     ada.click("button", "Close").await;
     ada.until_text("ada, through Lockkeeper").await;
     ada.click("button", "Release…").await;
-    read_and_say_why(&ada, "they are repaired").await;
-    confirm(&ada, "4711").await;
-    ada.click("button", "Release").await;
+    carry_out(&ada, "they are repaired", "Release").await;
     ada.until_text("Released.").await;
     until("the next to get in", async || next.take().await, |taken| *taken).await;
 }
