@@ -8,6 +8,7 @@ mod latency;
 mod listing;
 mod memory;
 mod mixed;
+mod races;
 mod recognition;
 mod redlock;
 mod saturated;
@@ -99,7 +100,7 @@ pub(crate) struct Benchmark {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const BENCHMARKS: [Benchmark; 13] = [
+pub(crate) const BENCHMARKS: [Benchmark; 14] = [
     Benchmark {
         name: "listing",
         about: "listing 1,000,000 locks among 2,000,000 keys, start to complete",
@@ -177,5 +178,11 @@ pub(crate) const BENCHMARKS: [Benchmark; 13] = [
         about: "ten million arbitrary keys, types and values",
         must: "no panic, no unbounded memory",
         measure: fuzz::measure,
+    },
+    Benchmark {
+        name: "races",
+        about: "100,000 releases of every dialect against whatever its clients do at the same moment",
+        must: "not one frees anything else",
+        measure: races::measure,
     },
 ];
