@@ -4,6 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
+use crate::words;
+
 /// The public name of a lock within its source.
 ///
 /// For Redis it is the key where that is UTF-8 and does not begin with `b64:`; otherwise `b64:` and the unpadded
@@ -22,7 +24,7 @@ pub struct LockIdError(String);
 
 impl fmt::Display for LockIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` begins with `b64:` but the rest is not unpadded base64url", self.0)
+        write!(f, "`{}` begins with `b64:` but the rest is not unpadded base64url", words::shown(&self.0))
     }
 }
 

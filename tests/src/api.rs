@@ -93,7 +93,17 @@ impl Api {
     /// When it cannot be a header.
     #[must_use]
     pub fn with(&self, name: &'static str, value: &str) -> Api {
-        let headers = [(HeaderName::from_static(name), value.parse().unwrap())].into_iter().collect();
+        self.with_all(&[(name, value)])
+    }
+
+    /// The same server, asked with these headers each time.
+    ///
+    /// # Panics
+    /// When they cannot be headers.
+    #[must_use]
+    pub fn with_all(&self, headers: &[(&'static str, &str)]) -> Api {
+        let headers =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect();
         let http = reqwest::Client::builder().timeout(crate::DEADLINE).no_proxy().default_headers(headers);
         Api { http: http.redirect(reqwest::redirect::Policy::none()).build().unwrap(), base: self.base.clone() }
     }

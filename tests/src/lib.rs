@@ -8,6 +8,7 @@
 mod api;
 mod browser;
 mod cluster;
+mod contender;
 mod impostor;
 mod locks;
 mod masters;
@@ -26,6 +27,7 @@ mod wait;
 pub use api::{Answer, Api, Locks};
 pub use browser::Browser;
 pub use cluster::{Cluster, range};
+pub use contender::{Contender, Dialect, Step};
 pub use impostor::Impostor;
 pub use locks::{Family, LockClient, store};
 pub use masters::{LEASE, Masters, quorum};

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lockkeeper_model::{LockId, SourceState};
-use lockkeeper_tests::{Family, RedisServer, Server, store, until};
+use lockkeeper_tests::{Browser, Family, RedisServer, Server, store, until};
+use serde_json::json;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -56,6 +57,90 @@ async fn a_hostile_key_can_be_released_like_any_other() {
     assert!(!preview.confirm.is_empty() && preview.confirm.chars().all(|c| !c.is_control()), "{preview:#?}");
     assert_eq!(api.release(&preview).await.0, 200);
     assert!(api.lock(key).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_wrote_reaches_no_log_line_raw() {
+    const FORGED: &str = "\r\n2026-01-01T00:00:00Z  INFO audit: forged";
+    const COLOURED: &str = "\u{1b}[31mred\u{1b}]0;title\u{7}\u{9b}2J";
+    for format in ["text", "json"] {
+        let redis = RedisServer::start().await;
+        let client = redis.client().await;
+        let key = format!("lock:{COLOURED}{FORGED}");
+        let token = format!("{COLOURED}{FORGED}");
+        let _: String = store(&client, "SET", [&*key, &*token, "PX", "60000"]).await;
+        let _: String = store(&client, "CLIENT", ["SETNAME", "reporter"]).await;
+        let server = Server::serve().redis(&redis.url()).arg("--pattern").arg("lock:*").arg("--allow-release");
+        let server = server.arg("--log-format").arg(format).env("LOCKKEEPER_LOG", "debug,fred=off").start().await;
+        server.ready().await;
+        let api = server.api();
+        let lock = api.until_lock("the lock", &key, |_| true).await;
+        let preview = api.preview(&lock).await;
+        let reason = format!("stuck {COLOURED}{FORGED}");
+        // With such a reason or without: what was asked is written down.
+        api.try_release(&preview.ticket, "not this", &reason).await;
+        api.try_release(&preview.ticket, &preview.confirm, &reason).await;
+        api.try_release(&preview.ticket, &preview.confirm, "a plain reason").await;
+        api.post("/api/v1/session", &json!({ "name": token, "password": reason })).await;
+        api.get(&format!("/api/v1/locks?q={}", "%1b%5b31m%0d%0aforged")).await;
+        let said = until(
+            "the audit in the log",
+            async || server.said(),
+            |said| said.contains("lock:") && said.contains("a plain reason"),
+        )
+        .await;
+        // In JSON the controls beyond ASCII are characters of a text, which whatever reads JSON shows as it shows text.
+        let raw = |c: char| c.is_control() && c != '\n' && (format == "text" || c.is_ascii());
+        assert_eq!(said.chars().find(|c| raw(*c)), None, "{said:?}");
+        let forged = said.lines().find(|line| line.starts_with("2026-01-01T00:00:00Z"));
+        assert_eq!(forged, None, "a line of its own was written from outside");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_tokens_and_reasons_are_text_in_the_browser() {
+    /// Takes a page over wherever it is made into more than text.
+    const MARKUP: &str =
+        "<img src=x onerror=\"document.title='broken into'\"><script>document.title='broken into'</script>";
+    let redis = RedisServer::start().await;
+    let client = redis.client().await;
+    let _: String = store(&client, "CLIENT", ["SETNAME", "<b/onclick=alert(1)>"]).await;
+    let key = format!("lock:{MARKUP}");
+    for (key, token) in [(&*key, MARKUP), ("lock:second", "'\"><svg/onload=document.title='broken into'>")] {
+        let _: String = store(&client, "SET", [key, token, "PX", "300000"]).await;
+    }
+    // Whoever the proxy names: a name of theirs may be any text that can be shown.
+    let config = format!(
+        "[[source]]\nurl = \"{}\"\npatterns = [\"lock:*\"]\n\
+         [[role]]\nname = \"all\"\ngroups = [\"all\"]\nrights = [\"view\", \"release\"]\n\
+         [access.proxy]\nheader = \"X-Forwarded-User\"\ngroups_header = \"X-Forwarded-Groups\"\npeers = [\"127.0.0.0/8\"]\n",
+        redis.url()
+    );
+    let server = Server::serve().config(&config).arg("--allow-release").start().await;
+    let api = server.api().with_all(&[("x-forwarded-user", MARKUP), ("x-forwarded-groups", "all")]);
+    let lock = api.until_lock("the lock", &key, |_| true).await;
+    let preview = api.preview(&lock).await;
+    let answer = api.try_release(&preview.ticket, &preview.confirm, &format!("stuck {MARKUP}")).await;
+    assert_eq!(answer.status, 200, "{answer:#?}");
+
+    let browser = Browser::start().await;
+    let headers = json!({ "X-Forwarded-User": MARKUP, "X-Forwarded-Groups": "all" });
+    browser.cdp("Network.enable", json!({})).await;
+    browser.cdp("Network.setExtraHTTPHeaders", json!({ "headers": headers })).await;
+    for (path, wanted) in [("audit", "stuck <img src=x"), ("", "Known as <img src=x")] {
+        browser.open(&format!("{}{path}", server.url())).await;
+        browser.until_text(wanted).await;
+        assert_eq!(
+            browser.run("return document.images.length + document.querySelectorAll('svg[onload]').length").await,
+            0
+        );
+        assert!(!browser.client.title().await.unwrap().contains("broken into"), "/{path}");
+    }
+    browser.click("link", "second").await;
+    let drawer = browser.until_text("<svg/onload").await;
+    assert!(drawer.contains("second"), "{drawer}");
+    assert_eq!(browser.run("return document.querySelectorAll('svg[onload]').length").await, 0);
+    assert!(!browser.client.title().await.unwrap().contains("broken into"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ mod journeys;
 mod journeys_release;
 mod operating;
 mod races;
+mod races_dialects;
 mod readme;
 mod redlock;
 mod release;

@@ -11,6 +11,8 @@ mod dependencies;
 mod fingerprint;
 mod install;
 mod lockfile;
+#[cfg(test)]
+mod named_tests;
 mod run;
 mod step;
 mod test;

@@ -9,6 +9,7 @@ mod latency;
 mod listing;
 mod memory;
 mod mixed;
+mod races;
 mod recognition;
 mod redlock;
 mod saturated;
@@ -184,5 +185,11 @@ pub(crate) const BENCHMARKS: [Benchmark; 14] = [
         about: "ten million arbitrary keys, types and values",
         must: "no panic, no unbounded memory",
         measure: fuzz::measure,
+    },
+    Benchmark {
+        name: "races",
+        about: "100,000 releases of every dialect against whatever its clients do at the same moment",
+        must: "not one frees anything else",
+        measure: races::measure,
     },
 ];
