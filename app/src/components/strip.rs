@@ -24,7 +24,11 @@ pub(crate) fn Strip() -> impl IntoView {
         move || live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>());
     let locks = text(move || match live.counts.get() {
         Some(counts) => format!("{} locks", count(counts.all)),
-        None => "no answer yet".to_owned(),
+        // A page without a table asks for no rows; how many there are is told all the same.
+        None => match live.dialects.with(|dialects| dialects.iter().map(|dialect| dialect.locks).sum()) {
+            0 => "no answer yet".to_owned(),
+            locks => format!("{} locks", count(locks)),
+        },
     });
     let coverage = text(move || live.sources.with(|sources| say::coverage_of_all(sources)));
     let as_of = text(move || {

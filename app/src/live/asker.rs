@@ -42,6 +42,11 @@ impl Asker {
         self.wanted = Some(want);
     }
 
+    /// Whether nothing was ever wanted: the page shows no rows.
+    pub(crate) fn wants_nothing(&self) -> bool {
+        self.wanted.is_none()
+    }
+
     /// What to send at `at`, if anything.
     pub(crate) fn next(&mut self, at: f64) -> Option<ClientFrame> {
         let waiting = self.waiting_since.is_some_and(|since| at - since < PATIENCE_MS);

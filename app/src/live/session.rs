@@ -318,6 +318,10 @@ impl Live {
                 if self.dialects.with_untracked(|known| *known != dialects) {
                     self.dialects.set(dialects);
                 }
+                // Where no rows are shown there is no answer to wait for.
+                if self.core.with_value(|core| core.asker.wants_nothing()) {
+                    self.link.set(LinkState::Live);
+                }
             }
             ServerFrame::Window { ask, now, total, all, facets, offset, rows, examined } => {
                 self.hear_time(now, at);

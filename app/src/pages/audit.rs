@@ -64,7 +64,7 @@ pub(crate) fn AuditPage() -> impl IntoView {
     });
     let chain = maybe(move || {
         entries.with(|entries| {
-            let Some(Ok(Entries { chain: Some((length, head)), .. })) = entries else { return None };
+            let Some(Ok(Entries { chain: Some((length @ 1.., head)), .. })) = entries else { return None };
             let head = head.get(..12).unwrap_or(head);
             Some(format!("{} entries, each sealed by the one before; the newest is {head}…", count(*length)))
         })
