@@ -213,13 +213,11 @@ async fn a_full_disk_is_said_and_counted_and_is_a_gap_when_there_is_room_again()
     }
     let page = scene.older(Filter { key: Some("a".into()), ..Filter::of(Reach::ALL) }, None, 10).await;
     assert_eq!(page.events.first().unwrap().id, format!("aaaa-{seq}"));
-    let gap = &page.events[1];
-    assert_eq!(
-        (gap.transition, u64::from(gap.count)),
-        (TransitionKind::Gap, seq - 2),
-        "all but the first and the last"
-    );
-    assert_eq!(page.events[2].id, "aaaa-1");
+    // The disk may have had room again for some of the last ones before that was noticed here.
+    let written = page.events.iter().position(|event| event.transition == TransitionKind::Gap).unwrap();
+    let count = u64::from(page.events[written].count);
+    assert_eq!(count, seq - 1 - written as u64, "all but the first and those that were written after the gap");
+    assert_eq!(page.events[written + 1].id, "aaaa-1");
 }
 
 /// What holds when `story` was told, by the plainest reading.
