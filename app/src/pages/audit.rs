@@ -37,7 +37,11 @@ pub(crate) fn AuditPage() -> impl IntoView {
                 (_, answer, _) => *known = Some(answer),
             });
             if before.is_none() {
-                as_of.set(live.exact_now());
+                as_of.set(match live.exact_now() {
+                    // The answer was quicker than the stream's first word: the reader's own clock is the next best.
+                    0 => js_sys::Date::now() as i64,
+                    now => now,
+                });
             }
             asking.set(false);
         });
