@@ -258,9 +258,13 @@ impl Registry {
         };
         record.has_owner = has_owner;
         let freed = record.rare.as_ref().and_then(|rare| rare.releasing.clone()).filter(|release| release.freed);
-        // Released from here, and taken by another, or by the same again, before it was looked at.
+        // Released from here, and taken by another, or by the same again, before it was looked at. A reading that was asked
+        // for before the release was told of may still show the token; one without it is of after the release.
         let forced = |hold: &Hold| {
-            freed.as_ref().is_some_and(|release| release.token == hold.token && sight.asked_at.0 >= release.at)
+            freed.as_ref().is_some_and(|release| {
+                let is_there = form.holds.iter().any(|seen| seen.token == release.token);
+                release.token == hold.token && (!is_there || sight.asked_at.0 >= release.at)
+            })
         };
         // A token that stood on a minority and comes to own the lock takes it now.
         let taken_anew = |old: &Hold, seen: &source::Hold| {
