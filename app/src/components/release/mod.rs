@@ -413,6 +413,7 @@ fn Ready(
         step.set(Step::Sending);
         if asks_another {
             spawn_local(async move {
+                // The dialog may have been closed meanwhile.
                 let _ = step.try_set(match api::ask_approval(ticket, reason).await {
                     Ok(approval) => Step::Waiting(approval.id, approval.expires_at),
                     Err(refusal) => Step::Failed(refusal),
