@@ -7,6 +7,7 @@
 mod api;
 mod args;
 mod bare;
+mod browser;
 mod cluster;
 mod corpus;
 mod fill;

@@ -25,14 +25,14 @@ pub(crate) const POLL: Duration = Duration::from_millis(5);
 
 /// A child that is killed with its handle, and the folder that it worked in.
 #[derive(Debug)]
-struct Guarded {
+pub(crate) struct Guarded {
     child: Child,
     dir: PathBuf,
 }
 
 impl Guarded {
     /// Starts a command in a fresh folder of its own.
-    fn start(command: &mut Command) -> Result<Guarded> {
+    pub(crate) fn start(command: &mut Command) -> Result<Guarded> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let n = STARTED.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("lockkeeper-bench-{}-{n}", std::process::id()));
@@ -46,8 +46,13 @@ impl Guarded {
         Ok(Guarded { child, dir })
     }
 
+    /// The folder that it works in.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Fails if it ended by itself.
-    fn must_run(&mut self, what: &str) -> Result<()> {
+    pub(crate) fn must_run(&mut self, what: &str) -> Result<()> {
         match self.child.try_wait().with_context(|| format!("look after {what}"))? {
             Some(status) => bail!("keep {what} running: it ended with {status}"),
             None => Ok(()),
