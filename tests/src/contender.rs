@@ -5,14 +5,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use fred::clients::Client;
+use fred::error::Error;
 use fred::interfaces::LuaInterface as _;
 use fred::types::Value;
 
 use scripts::*;
 use tokens::*;
 
-/// How long a hold lasts that nobody touches, in milliseconds: no race takes this long.
-const LEASE_MS: i64 = 60_000;
+/// How long a hold lasts that nobody touches, in milliseconds: no race takes this long, however busy the machine is.
+const LEASE_MS: i64 = 600_000;
 
 /// How much later the lease of whoever comes next ends, in milliseconds. Two that end closer together than it takes to
 /// read them are one and the same lease to everybody who looks.
@@ -108,21 +109,40 @@ impl Contender {
 
     /// One step. False: the lock is somebody else's, or free.
     pub async fn does(&self, step: Step) -> bool {
-        self.run(match step {
+        self.run(step.word()).await
+    }
+
+    /// The same client with another connection, to another server.
+    #[must_use]
+    pub fn on(&self, store: &Client) -> Contender {
+        Contender { store: store.clone(), ..self.clone() }
+    }
+
+    /// One try, or a step, on a server that may be no primary or be leaving; `None`: it did not answer as one.
+    pub async fn tries(&self, step: Option<Step>) -> Option<bool> {
+        self.try_run(step.map_or("take", Step::word)).await.ok()
+    }
+
+    async fn run(&self, step: &str) -> bool {
+        self.try_run(step).await.unwrap_or_else(|error| panic!("{} {step}: {error}", self.dialect.name))
+    }
+
+    async fn try_run(&self, step: &str) -> Result<bool, Error> {
+        let stored = Value::Bytes(Bytes::from_static(self.dialect.shown.unwrap_or_default()));
+        let arguments: Vec<Value> = vec![step.into(), Value::Bytes(self.token.clone()), self.lease_ms.into(), stored];
+        let script = format!("{PRELUDE}{}", self.dialect.script);
+        self.store.eval(script, self.keys.clone(), arguments).await
+    }
+}
+
+impl Step {
+    fn word(self) -> &'static str {
+        match self {
             Step::Renew => "renew",
             Step::Again => "again",
             Step::Lapse => "lapse",
             Step::Leave => "leave",
-        })
-        .await
-    }
-
-    async fn run(&self, step: &str) -> bool {
-        let stored = Value::Bytes(Bytes::from_static(self.dialect.shown.unwrap_or_default()));
-        let arguments: Vec<Value> = vec![step.into(), Value::Bytes(self.token.clone()), self.lease_ms.into(), stored];
-        let script = format!("{PRELUDE}{}", self.dialect.script);
-        let answer = self.store.eval(script, self.keys.clone(), arguments).await;
-        answer.unwrap_or_else(|error| panic!("{} {step}: {error}", self.dialect.name))
+        }
     }
 }
 

@@ -48,6 +48,7 @@ struct Tally {
     changed_hands: usize,
     gone: usize,
     refused: usize,
+    failed: usize,
 }
 
 impl Tally {
@@ -57,6 +58,7 @@ impl Tally {
             changed_hands: self.changed_hands + other.changed_hands,
             gone: self.gone + other.gone,
             refused: self.refused + other.refused,
+            failed: self.failed + other.failed,
         }
     }
 }
@@ -84,7 +86,7 @@ async fn of_every_dialect_exactly_what_was_previewed_is_freed_whatever_happens_m
     let often = raced / 50;
     assert!(tally.released > often && tally.changed_hands > often, "{tally:?}");
     assert!(tally.refused > 0, "{tally:?}");
-    assert_eq!(tally.released + tally.changed_hands + tally.gone + tally.refused, raced);
+    assert_eq!(tally.released + tally.changed_hands + tally.gone + tally.refused + tally.failed, raced);
 }
 
 /// One lane: every dialect is raced for once in each round.
@@ -129,7 +131,13 @@ async fn run(api: &Api, round: &[Race], spread: Duration, tally: &mut Tally) -> 
         assert!(race.dialect.is_shared || !race.b.take().await, "{} was taken twice", race.dialect.name);
     }
     let locks = held_by_a(api, round).await;
-    let answer = api.try_preview(&locks.iter().collect::<Vec<_>>()).await;
+    // On a machine that is busy enough the store is not read in time; then nothing was previewed, and it is tried again.
+    let answer = until(
+        "a preview of all of them",
+        async || api.try_preview(&locks.iter().collect::<Vec<_>>()).await,
+        |answer| answer.status != 503,
+    )
+    .await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let preview: PreviewAnswer = answer.json();
     api.dry_run(&preview).await;
@@ -154,6 +162,8 @@ async fn run(api: &Api, round: &[Race], spread: Duration, tally: &mut Tally) -> 
             Outcome::ChangedHands => (&mut tally.changed_hands, false),
             Outcome::Gone => (&mut tally.gone, false),
             Outcome::Refused => (&mut tally.refused, false),
+            // It could not be read again in time, and nothing was tried.
+            Outcome::Failed => (&mut tally.failed, false),
             _ => panic!("{what}"),
         };
         *count += 1;

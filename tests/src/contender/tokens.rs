@@ -79,7 +79,7 @@ pub(super) fn seconds(ahead: u64) -> Vec<u8> {
 }
 
 pub(super) fn deadline() -> Vec<u8> {
-    seconds(60)
+    seconds(600)
 }
 
 pub(super) fn moment() -> Vec<u8> {
