@@ -32,6 +32,9 @@ const SPREAD: Duration = Duration::from_millis(1_500);
 /// How long a replica may take to have a copy, in milliseconds.
 const COPY_MS: &str = "5000";
 
+/// How long a server may take to answer that may be leaving.
+const AN_ANSWER: Duration = Duration::from_secs(3);
+
 /// The servers of which one is the primary of a lock.
 type Group<'a> = Vec<&'a RedisServer>;
 
@@ -280,8 +283,9 @@ async fn insist(url: String, wanting: Vec<(&'static str, Contender)>, over: Arc<
 async fn connect(url: &str) -> Option<Client> {
     let mut builder = fred::types::Builder::from_config(fred::types::config::Config::from_url(url).unwrap());
     builder.with_connection_config(|config| config.max_command_attempts = 1);
+    builder.with_performance_config(|config| config.default_command_timeout = AN_ANSWER);
     let client = builder.build().unwrap();
-    client.init().await.ok()?;
+    tokio::time::timeout(AN_ANSWER, client.init()).await.ok()?.ok()?;
     Some(client)
 }
 
