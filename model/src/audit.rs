@@ -45,6 +45,8 @@ pub enum AuditKind {
     DryRun,
     /// A second person was asked for their approval, gave or denied it, it was used, or was done without.
     Approval,
+    /// Somebody signed in or out, could not, or changed their password.
+    Access,
 }
 
 impl AuditKind {
@@ -58,6 +60,7 @@ impl AuditKind {
             AuditKind::Refusal => "refusal",
             AuditKind::DryRun => "dry_run",
             AuditKind::Approval => "approval",
+            AuditKind::Access => "access",
         }
     }
 }

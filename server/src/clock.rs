@@ -17,3 +17,15 @@ pub fn now() -> Time {
     });
     Time(wall_ms.saturating_add(i64::try_from(instant.elapsed().as_millis()).unwrap_or(i64::MAX)))
 }
+
+/// Waits for something that does not live by the clock that a test lets stand, such as a thread: that clock goes on by
+/// itself when every task waits, and would run into each timeout meanwhile.
+#[cfg(test)]
+pub(crate) async fn standing<F: Future>(real: F) -> F::Output {
+    // Tokio lets its clock stand as long as something blocks.
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    tokio::task::spawn_blocking(move || wait.recv());
+    let output = real.await;
+    drop(done);
+    output
+}

@@ -179,13 +179,13 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     // Whoever started us may have stopped reading, which is no reason to stop serving.
     let _ = writeln!(std::io::stdout(), "{line}");
 
-    let served = http::serve(Incoming::new(listener, tls), state).await.context("could not go on serving");
+    http::serve(Incoming::new(listener, tls), state).await;
     stop.cancel();
     history.close().await;
     if let Some(demo) = demo {
         demo.end().await;
     }
-    served
+    Ok(())
 }
 
 /// The audit, where it is to be kept. A server that may release does not start without one.

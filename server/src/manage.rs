@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 
 use crate::access::tokens::{Order, Tokens, TokensFile};
+use crate::access::totp;
 use crate::access::users::{Users, UsersFile};
 use crate::access::{Right, Secret};
 use crate::clock;
@@ -50,6 +51,17 @@ pub enum UserCommand {
     },
     /// Lists everybody.
     List {
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Gives somebody a second factor and prints what their authenticator app takes, once; or takes it away, for whoever
+    /// lost theirs. Ends their sessions.
+    Totp {
+        /// The name.
+        name: String,
+        /// Take it away: the password alone is enough again.
+        #[arg(long)]
+        remove: bool,
         #[command(flatten)]
         files: Files,
     },
@@ -125,9 +137,26 @@ impl UserCommand {
                 file.set_password(&name, &new_password(&name)?)?;
                 writeln!(out, "changed the password of `{name}`")?;
             }
+            UserCommand::Totp { name, remove, files } => {
+                let file = file(&files)?;
+                if remove {
+                    file.set_totp(&name, None)?;
+                    writeln!(out, "took the second factor of `{name}` away")?;
+                } else {
+                    let (secret, url) = totp::new_secret(&name).context("no second factor could be made")?;
+                    file.set_totp(&name, Some(secret.clone()))?;
+                    writeln!(out, "{}", url.expose())?;
+                    eprintln!(
+                        "`{name}` needs a code at each sign-in from now on. For the authenticator app: the URL, as a QR code, \
+                         or the secret {} by hand. Whoever knows it can make the codes.",
+                        secret.expose()
+                    );
+                }
+            }
             UserCommand::List { files } => {
                 for user in Users::read(&file(&files)?.0)?.iter() {
-                    writeln!(out, "{}\t{}", user.name, user.groups.join(", "))?;
+                    let factor = if user.has_second_factor() { "\tsecond factor" } else { "" };
+                    writeln!(out, "{}\t{}{factor}", user.name, user.groups.join(", "))?;
                 }
             }
         }

@@ -27,7 +27,7 @@ mod wait;
 pub use api::{Answer, Api, Locks};
 pub use browser::Browser;
 pub use cluster::{Cluster, range};
-pub use contender::{Contender, Dialect, Step};
+pub use contender::{Contender, Dialect, Step, ToldBy};
 pub use impostor::Impostor;
 pub use locks::{Family, LockClient, store};
 pub use masters::{LEASE, Masters, quorum};

@@ -10,31 +10,31 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 /// The files that say who may come. `ada` is on call, `bob` looks on.
-struct House {
+pub(crate) struct House {
     dir: TempDir,
 }
 
 impl House {
-    async fn new() -> House {
+    pub(crate) async fn new() -> House {
         let house = House { dir: TempDir::new().unwrap() };
         house.add("ada", "oncall").await;
         house.add("bob", "staff").await;
         house
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.file(name).to_str().unwrap().to_owned()
     }
 
     /// A configuration with local users and tokens; `access` holds more keys of `[access]`, or whole tables after it.
-    fn config(&self, redis: &RedisServer, access: &str) -> String {
+    pub(crate) fn config(&self, redis: &RedisServer, access: &str) -> String {
         format!(
             "[[source]]\nurl = \"{}\"\n\
              [[role]]\nname = \"oncall\"\ngroups = [\"oncall\"]\nrights = [\"view\", \"release\", \"trace\"]\n\
@@ -51,7 +51,7 @@ impl House {
         said(&["user", "add", name, "--group", group, "--file", &file], &format!("{PASSWORD}\n")).await;
     }
 
-    async fn user(&self, command: &[&str], stdin: &str) -> String {
+    pub(crate) async fn user(&self, command: &[&str], stdin: &str) -> String {
         let file = self.path("users.toml");
         said(&[&["user"], command, &["--file", &file]].concat(), stdin).await
     }
@@ -61,7 +61,7 @@ impl House {
         said(&[&["token"], command, &["--file", &file]].concat(), "").await
     }
 
-    async fn serve(&self, redis: &RedisServer, access: &str) -> Server {
+    pub(crate) async fn serve(&self, redis: &RedisServer, access: &str) -> Server {
         let server = Server::serve().config(&self.config(redis, access)).arg("--allow-release").start().await;
         server.ready().await;
         server
@@ -83,7 +83,7 @@ async fn refused(args: &[&str], stdin: &str) -> String {
 }
 
 /// Signs in; the cookie as it was set, whole.
-async fn sign_in(api: &Api, name: &str) -> String {
+pub(crate) async fn sign_in(api: &Api, name: &str) -> String {
     let body = json!({ "name": name, "password": PASSWORD });
     let answer = api.request(Method::POST, "/api/v1/session").json(&body).send().await.unwrap();
     assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap());
@@ -91,19 +91,19 @@ async fn sign_in(api: &Api, name: &str) -> String {
 }
 
 /// What the browser sends back of it.
-fn pair(cookie: &str) -> &str {
+pub(crate) fn pair(cookie: &str) -> &str {
     cookie.split(';').next().unwrap()
 }
 
-async fn status(api: &Api) -> u16 {
+pub(crate) async fn status(api: &Api) -> u16 {
     api.get("/api/v1/locks").await.status
 }
 
-async fn until_status(api: &Api, wanted: u16) {
+pub(crate) async fn until_status(api: &Api, wanted: u16) {
     until(&format!("{wanted}"), async || status(api).await, |status| *status == wanted).await;
 }
 
-async fn wrong_password(api: &Api, name: &str) -> Answer {
+pub(crate) async fn wrong_password(api: &Api, name: &str) -> Answer {
     api.post("/api/v1/session", &json!({ "name": name, "password": "not this one, surely" })).await
 }
 

@@ -11,18 +11,18 @@ use serde_json::json;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 const LEASE: Duration = Duration::from_secs(60);
 
 /// Ada may release, Bob and Ada may approve, and Carl sees nothing of what is locked here.
-struct Scene {
+pub(crate) struct Scene {
     redis: RedisServer,
-    server: Server,
-    dir: TempDir,
+    pub(crate) server: Server,
+    pub(crate) dir: TempDir,
 }
 
 impl Scene {
-    async fn set() -> Scene {
+    pub(crate) async fn set() -> Scene {
         let (redis, dir) = (RedisServer::start().await, TempDir::new().unwrap());
         let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
         for (name, group) in [("ada", "oncall"), ("bob", "leads"), ("carl", "elsewhere")] {
@@ -53,11 +53,11 @@ impl Scene {
         answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned()
     }
 
-    async fn signed_in(&self, name: &str) -> Api {
+    pub(crate) async fn signed_in(&self, name: &str) -> Api {
         self.server.api().with("cookie", &self.sign_in(name).await)
     }
 
-    async fn held(&self, api: &Api, name: &str) -> (LockClient, Lock) {
+    pub(crate) async fn held(&self, api: &Api, name: &str) -> (LockClient, Lock) {
         let holder = Family::RedisPy.client(&self.redis.client().await, name, Some(LEASE));
         assert!(holder.take().await);
         let lock = api.until_lock("the lock", &holder.key, |_| true).await;

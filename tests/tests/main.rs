@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails, and so do its helpers")]
 
 mod access;
+mod access_local;
 mod accessibility;
 mod actions;
 mod approvals;
@@ -22,6 +23,7 @@ mod journeys_release;
 mod operating;
 mod races;
 mod races_dialects;
+mod races_failover;
 mod readme;
 mod redlock;
 mod release;
@@ -30,6 +32,7 @@ mod sentinel;
 mod start;
 mod stream;
 mod terminal;
+mod terminal_actions;
 mod tls;
 mod trace;
 mod two_credentials;

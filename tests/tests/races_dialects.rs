@@ -3,14 +3,15 @@
 //!
 //! Each race is one lock of one dialect: `a` holds it and is previewed, `b` wants it and tries without a pause. While the
 //! release of all of them is under way on one ticket, each `a` lets go, renews, enters again, falls silent until its lease
-//! is over, or goes on. `LOCKKEEPER_RACES` says how many races there are, `LOCKKEEPER_SEED` repeats the moves of a run.
+//! is over, or goes on. Where everybody stores the same, it is when the lease ends that tells `b` from `a`; of the one form
+//! that has no lease either, `b` comes when all is over. `LOCKKEEPER_RACES` says how many races there are, `LOCKKEEPER_SEED` repeats the moves of a run.
 
 use std::time::{Duration, Instant};
 
 use fred::clients::Client;
 use futures_util::future::join_all;
 use lockkeeper_model::{Lock, Outcome, PreviewAnswer, ReleaseAnswer};
-use lockkeeper_tests::{Api, Contender, Dialect, RedisServer, Server, Step, store, until};
+use lockkeeper_tests::{Api, Contender, Dialect, RedisServer, Server, Step, ToldBy, store, until};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -47,6 +48,7 @@ struct Tally {
     changed_hands: usize,
     gone: usize,
     refused: usize,
+    failed: usize,
 }
 
 impl Tally {
@@ -56,6 +58,7 @@ impl Tally {
             changed_hands: self.changed_hands + other.changed_hands,
             gone: self.gone + other.gone,
             refused: self.refused + other.refused,
+            failed: self.failed + other.failed,
         }
     }
 }
@@ -83,7 +86,7 @@ async fn of_every_dialect_exactly_what_was_previewed_is_freed_whatever_happens_m
     let often = raced / 50;
     assert!(tally.released > often && tally.changed_hands > often, "{tally:?}");
     assert!(tally.refused > 0, "{tally:?}");
-    assert_eq!(tally.released + tally.changed_hands + tally.gone + tally.refused, raced);
+    assert_eq!(tally.released + tally.changed_hands + tally.gone + tally.refused + tally.failed, raced);
 }
 
 /// One lane: every dialect is raced for once in each round.
@@ -117,7 +120,7 @@ fn draw(dialect: &'static Dialect, name: &str, [one, other]: [&Client; 2], rng: 
         4..8 => dialect.steps.choose(rng).copied(),
         _ => None,
     };
-    let (a, b) = (dialect.contender(one, name), dialect.contender(other, name));
+    let (a, b) = (dialect.contender(one, name), dialect.contender(other, name).later());
     Race { dialect, name: name.to_owned(), a, b, step, at: rng.random_range(0.0..1.2) }
 }
 
@@ -128,12 +131,21 @@ async fn run(api: &Api, round: &[Race], spread: Duration, tally: &mut Tally) -> 
         assert!(race.dialect.is_shared || !race.b.take().await, "{} was taken twice", race.dialect.name);
     }
     let locks = held_by_a(api, round).await;
-    let answer = api.try_preview(&locks.iter().collect::<Vec<_>>()).await;
+    // On a machine that is busy enough the store is not read in time; then nothing was previewed, and it is tried again.
+    let answer = until(
+        "a preview of all of them",
+        async || api.try_preview(&locks.iter().collect::<Vec<_>>()).await,
+        |answer| answer.status != 503,
+    )
+    .await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let preview: PreviewAnswer = answer.json();
     api.dry_run(&preview).await;
 
-    let waiting: Vec<_> = round.iter().map(|race| tokio::spawn(take_without_pause(race.b.clone()))).collect();
+    // Where nothing tells one hold from the next, whoever looks cannot help taking the next for this one, and says so.
+    let is_told = |race: &&Race| race.dialect.told_by != ToldBy::Nothing;
+    let waiting: Vec<_> =
+        round.iter().filter(is_told).map(|race| tokio::spawn(take_without_pause(race.b.clone()))).collect();
     let began = Instant::now();
     let ((release, took), moved) = tokio::join!(
         async {
@@ -150,6 +162,8 @@ async fn run(api: &Api, round: &[Race], spread: Duration, tally: &mut Tally) -> 
             Outcome::ChangedHands => (&mut tally.changed_hands, false),
             Outcome::Gone => (&mut tally.gone, false),
             Outcome::Refused => (&mut tally.refused, false),
+            // It could not be read again in time, and nothing was tried.
+            Outcome::Failed => (&mut tally.failed, false),
             _ => panic!("{what}"),
         };
         *count += 1;
@@ -175,6 +189,7 @@ async fn run(api: &Api, round: &[Race], spread: Duration, tally: &mut Tally) -> 
         one.await.unwrap();
     }
     for race in round {
+        assert!(is_told(&race) || race.b.take().await, "{} {} was not let go", race.dialect.name, race.name);
         assert!(
             race.b.does(Step::Leave).await,
             "{} {} was taken from a holder that nobody named",

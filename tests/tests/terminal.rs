@@ -12,25 +12,25 @@ use tempfile::TempDir;
 
 const LEASE: Duration = Duration::from_secs(600);
 
-const DONE: Option<i32> = Some(0);
-const COULD_NOT: Option<i32> = Some(1);
-const USAGE: Option<i32> = Some(2);
-const NOT_FOUND: Option<i32> = Some(3);
-const NOTHING_RELEASED: Option<i32> = Some(4);
-const IN_DOUBT: Option<i32> = Some(5);
-const NOT_ALLOWED: Option<i32> = Some(6);
-const UNCONFIRMED: Option<i32> = Some(7);
+pub(crate) const DONE: Option<i32> = Some(0);
+pub(crate) const COULD_NOT: Option<i32> = Some(1);
+pub(crate) const USAGE: Option<i32> = Some(2);
+pub(crate) const NOT_FOUND: Option<i32> = Some(3);
+pub(crate) const NOTHING_RELEASED: Option<i32> = Some(4);
+pub(crate) const IN_DOUBT: Option<i32> = Some(5);
+pub(crate) const NOT_ALLOWED: Option<i32> = Some(6);
+pub(crate) const UNCONFIRMED: Option<i32> = Some(7);
 
 /// A server with a store, and commands that speak to it.
-struct Scene {
+pub(crate) struct Scene {
     redis: RedisServer,
-    server: Server,
-    api: Api,
-    store: fred::clients::Client,
+    pub(crate) server: Server,
+    pub(crate) api: Api,
+    pub(crate) store: fred::clients::Client,
 }
 
 impl Scene {
-    async fn set() -> Scene {
+    pub(crate) async fn set() -> Scene {
         let redis = RedisServer::start().await;
         let server = Server::releasing(&redis).await;
         let (api, store) = (server.api(), redis.client().await);
@@ -38,31 +38,31 @@ impl Scene {
     }
 
     /// A lock that is held, and seen to be.
-    async fn held(&self, name: &str) -> LockClient {
+    pub(crate) async fn held(&self, name: &str) -> LockClient {
         let holder = Family::RedisPy.client(&self.store, name, Some(LEASE));
         assert!(holder.take().await);
         self.seen(&holder).await;
         holder
     }
 
-    async fn seen(&self, holder: &LockClient) -> Lock {
+    pub(crate) async fn seen(&self, holder: &LockClient) -> Lock {
         let is_holder = |lock: &Lock| lock.holders[0].token.as_ref() == Some(&holder.token);
         self.api.until_lock("the lock", &holder.key, is_holder).await
     }
 
-    fn program(&self, args: &[&str]) -> Program {
+    pub(crate) fn program(&self, args: &[&str]) -> Program {
         Program::new(args).env("LOCKKEEPER_SERVER", &self.server.url())
     }
 
     /// Runs a command that does what it is asked.
-    async fn printed(&self, args: &[&str]) -> String {
+    pub(crate) async fn printed(&self, args: &[&str]) -> String {
         let left = self.program(args).run().await;
         assert_eq!(left.code, DONE, "{args:?}: {left:#?}");
         left.out
     }
 
     /// Runs a command that does not.
-    async fn refused(&self, args: &[&str], code: Option<i32>) -> Left {
+    pub(crate) async fn refused(&self, args: &[&str], code: Option<i32>) -> Left {
         let left = self.program(args).run().await;
         assert_eq!(left.code, code, "{args:?}: {left:#?}");
         assert!(left.err.starts_with("lockkeeper: ") || left.err.starts_with("error: "), "{left:#?}");

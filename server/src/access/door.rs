@@ -17,13 +17,14 @@ use super::names::MAX_NAME_CHARS;
 use super::oidc::{Oidc, OidcError, OidcSettings, Returned};
 use super::password::{Busy, Verifier};
 use super::proxy::{Proxy, ProxySettings, Said};
-use super::sessions::{Limits, Sessions};
+use super::sessions::{Limits, Listed, Sessions, is_same};
 use super::store::StoreError;
 use super::tenure::Tenure;
 use super::throttle::Throttle;
 use super::tokens::Tokens;
-use super::users::Users;
-use super::{Membership, Person, Policy, Secret, Via};
+use super::totp::UsedCodes;
+use super::users::{User, UserError, Users, UsersFile};
+use super::{Membership, Person, Policy, Secret, SessionId, Via};
 use crate::clock;
 use crate::watched::Watched;
 
@@ -69,7 +70,7 @@ impl Settings {
 pub struct Door {
     is_open: bool,
     policy: Watched<Policy>,
-    users: Option<(Watched<Users>, Verifier)>,
+    users: Option<Locals>,
     tokens: Option<Watched<Tokens>>,
     proxy: Option<Proxy>,
     oidc: Option<Arc<Oidc>>,
@@ -79,6 +80,15 @@ pub struct Door {
     url: Option<Url>,
     cookie: &'static str,
     secure: bool,
+}
+
+/// Those who sign in with a password.
+#[derive(Debug)]
+struct Locals {
+    file: UsersFile,
+    users: Watched<Users>,
+    verifier: Verifier,
+    codes: UsedCodes,
 }
 
 /// Why there is no door.
@@ -124,8 +134,8 @@ pub enum SignInError {
     /// There are no local users.
     #[error("nobody signs in with a password here")]
     NoUsers,
-    /// Which of both it is stays untold.
-    #[error("the name or the password is wrong")]
+    /// Which of them it is stays untold.
+    #[error("the name or the password is wrong, or a code was needed and is wrong, missing or used already")]
     Wrong,
     /// Too many wrong passwords.
     #[error("after several wrong passwords the next attempt may be made in {} s", .0.as_secs() + 1)]
@@ -133,6 +143,20 @@ pub enum SignInError {
     /// Too many sign-ins at once.
     #[error("too many people are signing in at once")]
     Busy,
+}
+
+/// Why somebody does not get another password.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PasswordError {
+    /// They have none here.
+    #[error("you did not sign in with a password of this server")]
+    NotLocal,
+    /// The old one is not right.
+    #[error(transparent)]
+    Old(#[from] SignInError),
+    /// The new one, or the file.
+    #[error(transparent)]
+    New(#[from] UserError),
 }
 
 impl Door {
@@ -178,7 +202,12 @@ impl Door {
         Door {
             is_open: !settings.is_configured(),
             policy,
-            users: users.map(|users| (users, Verifier::new())),
+            users: settings.users_file.zip(users).map(|(file, users)| Locals {
+                file: UsersFile(file),
+                users,
+                verifier: Verifier::new(),
+                codes: UsedCodes::default(),
+            }),
             tokens,
             proxy: settings.proxy.map(Proxy::new),
             oidc,
@@ -208,6 +237,25 @@ impl Door {
     #[must_use]
     pub fn has_provider(&self) -> bool {
         self.oidc.is_some()
+    }
+
+    /// Whether somebody of this name signs in with a password.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.users.as_ref().is_some_and(|locals| locals.users.current().get(name.trim()).is_some())
+    }
+
+    /// Whether anybody needs a code beside their password.
+    #[must_use]
+    pub fn asks_for_codes(&self) -> bool {
+        let has_one = |locals: &Locals| locals.users.current().iter().any(User::has_second_factor);
+        self.users.as_ref().is_some_and(has_one)
+    }
+
+    /// Whether browsers come over TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
     }
 
     /// Where browsers find the server, where that is not the address that it listens on.
@@ -267,20 +315,65 @@ impl Door {
         Ok(Guest { person: Arc::new(person), tenure })
     }
 
-    /// Signs somebody in by name and password. Returns the session's key for the browser, and the person. A session
-    /// that the browser had before ends.
+    /// Signs somebody in by name, password and, where they have a second factor, a code. Returns the session's key for the
+    /// browser, and the person. A session that the browser had before ends.
     ///
     /// # Errors
-    /// When the name or the password is wrong, or there are too many attempts.
+    /// When one of them is wrong, or there are too many attempts.
     pub async fn sign_in(
         &self,
         name: &str,
         password: Secret,
+        code: &Secret,
         headers: &HeaderMap,
         peer: Option<SocketAddr>,
     ) -> Result<(Secret, Arc<Person>), SignInError> {
-        let (users, verifier) = self.users.as_ref().ok_or(SignInError::NoUsers)?;
+        let locals = self.users.as_ref().ok_or(SignInError::NoUsers)?;
         let from = self.client(headers, peer);
+        let user = self.believed(locals, name, password, Some(code), from).await?;
+        let signed_in = self.begin_as(&user, headers, from);
+        // Looked at after it began: whoever was changed while the passwords were compared is signed out by this, and
+        // whoever is changed from now on by the task that watches the file.
+        if locals.users.current().get(&user.name) != Some(&user) {
+            self.sessions.end(signed_in.0.expose());
+            return Err(SignInError::Wrong);
+        }
+        Ok(signed_in)
+    }
+
+    /// Gives somebody who signed in with a password another one. Every session of theirs ends; returns the key of a new one
+    /// for the browser.
+    ///
+    /// # Errors
+    /// When they did not, the old password is wrong, the new one cannot be used, or the file cannot be written.
+    pub async fn change_password(
+        &self,
+        person: &Person,
+        old: Secret,
+        new: Secret,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+    ) -> Result<Secret, PasswordError> {
+        let locals = self.users.as_ref().filter(|_| person.via == Via::Password).ok_or(PasswordError::NotLocal)?;
+        let from = self.client(headers, peer);
+        // Whoever is signed in showed their second factor.
+        let user = self.believed(locals, &person.name, old, None, from).await?;
+        let file = locals.file.clone();
+        let changing = tokio::task::spawn_blocking(move || file.replace_password(&user, &new));
+        let user = changing.await.unwrap_or_else(|_| Err(UserError::Changed(person.name.to_string())))?;
+        self.sessions.end_all_of(person);
+        Ok(self.begin_as(&user, headers, from).0)
+    }
+
+    /// The local user who shows that they are it. An attempt that fails slows down the next.
+    async fn believed(
+        &self,
+        locals: &Locals,
+        name: &str,
+        password: Secret,
+        code: Option<&Secret>,
+        from: IpAddr,
+    ) -> Result<User, SignInError> {
         // Nobody has a longer name, and what is counted is kept.
         let name: String = name.trim().chars().take(MAX_NAME_CHARS + 1).collect();
         let shown = words::shown(&name);
@@ -288,22 +381,23 @@ impl Door {
             tracing::warn!(person = shown, address = %from, wait_s = wait.as_secs(), "sign-in refused: too many attempts");
             SignInError::Wait(wait)
         })?;
-        let user = users.current().get(&name).cloned();
+        let user = locals.users.current().get(&name).cloned();
         let hash = user.as_ref().map(|user| user.password.clone());
-        let is_right = verifier.verify(hash, password).await.map_err(|Busy| SignInError::Busy)?;
-        let Some(user) = user.filter(|_| is_right) else {
-            tracing::warn!(person = shown, address = %from, "sign-in refused: wrong name or password");
+        let is_right = locals.verifier.verify(hash, password).await.map_err(|Busy| SignInError::Busy)?;
+        let is_shown = |user: &User| match (&user.totp, code) {
+            (Some(secret), Some(code)) => locals.codes.spend(&user.name, secret, code, clock::now()),
+            _ => true,
+        };
+        let Some(user) = user.filter(|_| is_right).filter(is_shown) else {
+            tracing::warn!(person = shown, address = %from, "sign-in refused: wrong name or password, or code");
             return Err(SignInError::Wrong);
         };
         self.throttle.right(attempt);
-        let (key, person) = self.begin(self.person(&user.name, Via::Password, &user.groups), headers, from);
-        // Looked at after it began: whoever was changed while the passwords were compared is signed out by this, and
-        // whoever is changed from now on by the task that watches the file.
-        if users.current().get(&name) != Some(&user) {
-            self.sessions.end(key.expose());
-            return Err(SignInError::Wrong);
-        }
-        Ok((key, person))
+        Ok(user)
+    }
+
+    fn begin_as(&self, user: &User, headers: &HeaderMap, from: IpAddr) -> (Secret, Arc<Person>) {
+        self.begin(self.person(&user.name, Via::Password, &user.groups), Some(user.clone()), headers, from)
     }
 
     /// Begins to sign somebody in with the provider, who wants to go to `next` afterwards. Returns where to send the
@@ -317,8 +411,8 @@ impl Door {
         Ok((begun.url, self.under_way(Some(&begun.sealed))))
     }
 
-    /// Signs somebody in whom the provider sent back. Returns the session's key for the browser, and where they wanted to
-    /// go.
+    /// Signs somebody in whom the provider sent back. Returns the session's key for the browser, the person, and where they
+    /// wanted to go.
     ///
     /// # Errors
     /// When the browser did not begin this here, or what the provider says is not believed.
@@ -327,15 +421,15 @@ impl Door {
         returned: Returned,
         headers: &HeaderMap,
         peer: Option<SocketAddr>,
-    ) -> Result<(Secret, String), OidcError> {
+    ) -> Result<(Secret, Arc<Person>, String), OidcError> {
         let oidc = self.oidc.as_ref().ok_or(OidcError::NoProvider)?;
         let from = self.client(headers, peer);
         let identified = oidc.finish(returned, cookie(headers, self.under_way_name())).await.inspect_err(|error| {
             tracing::warn!(address = %from, "sign-in refused: {error}");
         })?;
         let person = self.person(&identified.name, Via::Oidc, &identified.groups);
-        let (key, _) = self.begin(person, headers, from);
-        Ok((key, identified.next))
+        let (key, person) = self.begin(person, None, headers, from);
+        Ok((key, person, identified.next))
     }
 
     /// The `Set-Cookie` for a sign-in under way with the provider. `Lax`: the provider is another site, and the cookie must
@@ -353,9 +447,9 @@ impl Door {
 
     /// Begins a session under a new key, and ends the one that the browser had: a key that somebody planted there is
     /// worth nothing.
-    fn begin(&self, person: Person, headers: &HeaderMap, from: IpAddr) -> (Secret, Arc<Person>) {
+    fn begin(&self, person: Person, user: Option<User>, headers: &HeaderMap, from: IpAddr) -> (Secret, Arc<Person>) {
         self.sign_out(headers);
-        let (key, person) = self.sessions.begin(person);
+        let (key, person) = self.sessions.begin(person, user, from);
         tracing::info!(person = &*person.name, via = person.via.word(), address = %from, "signed in");
         (key, person)
     }
@@ -366,11 +460,20 @@ impl Door {
         Instant::now() + self.limits.idle.min(self.limits.absolute)
     }
 
-    /// Ends the session that the browser has.
-    pub fn sign_out(&self, headers: &HeaderMap) {
-        if let Some(key) = self.key(headers) {
-            self.sessions.end(key);
-        }
+    /// Ends the session that the browser has. Returns whose it was.
+    pub fn sign_out(&self, headers: &HeaderMap) -> Option<Arc<Person>> {
+        self.sessions.end(self.key(headers)?)
+    }
+
+    /// The sessions of somebody, or of everybody, the newest first.
+    #[must_use]
+    pub fn sessions(&self, of: Option<&Person>) -> Vec<Listed> {
+        self.sessions.list(|person| of.is_none_or(|of| is_same(person, of)))
+    }
+
+    /// Ends one session of somebody, or of anybody. Returns whose it was; `None`: there is none of that name.
+    pub fn end_session(&self, id: SessionId, of: Option<&Person>) -> Option<Arc<Person>> {
+        self.sessions.end_one(id, |person| of.is_none_or(|of| is_same(person, of)))
     }
 
     /// Ends every session of somebody. Returns how many those were.
@@ -397,7 +500,9 @@ impl Door {
         Person { name: Arc::from(name), via, roles, membership, only: None, session: None }
     }
 
-    fn client(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> IpAddr {
+    /// The address that a request came from, as far as the proxy in front is believed.
+    #[must_use]
+    pub fn client(&self, headers: &HeaderMap, peer: Option<SocketAddr>) -> IpAddr {
         let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.ip());
         self.proxy.as_ref().map_or(peer, |proxy| proxy.client(headers, peer))
     }
@@ -419,14 +524,12 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
 
 /// Whoever is removed, gets another password or other groups is signed out.
 async fn end_with_their_users(mut users: Watched<Users>, sessions: Arc<Sessions>, stop: CancellationToken) {
-    let mut before = users.current();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = users.changed() => {}
         }
         let now = users.current();
-        sessions.end_where(|person| person.via == Via::Password && before.get(&person.name) != now.get(&person.name));
-        before = now;
+        sessions.end_unless(|name| now.get(name).cloned());
     }
 }

@@ -27,14 +27,16 @@ mod testing;
 pub(crate) mod tests;
 mod throttle;
 pub mod tokens;
+pub mod totp;
 pub mod users;
 
-pub use door::{Door, DoorError, Guest, NotBelieved, Settings, SignInError};
+pub use door::{Door, DoorError, Guest, NotBelieved, PasswordError, Settings, SignInError};
 pub use fetch::FetchError;
 pub use oidc::{OidcError, OidcSettings, Returned};
 pub use person::{Membership, Person, SessionId, Via};
 pub use proxy::ProxySettings;
 pub use rights::{Grant, Policy, Reach, Right, Rights, Role, Scope};
 pub use secret::Secret;
-pub use sessions::Limits;
+pub use sessions::{Limits, Listed};
 pub use tenure::Tenure;
+pub(crate) use throttle::network;

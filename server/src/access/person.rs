@@ -76,6 +76,21 @@ impl Via {
     }
 }
 
-/// Numbers a session within one run of the server. Not the secret that the browser holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// Names a session within one run of the server. Not the secret that the browser holds, and drawn by chance, so that it
+/// does not tell how many others there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub u64);
+
+impl std::fmt::Display for SessionId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl std::str::FromStr for SessionId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<SessionId, Self::Err> {
+        u64::from_str_radix(text, 16).map(SessionId)
+    }
+}

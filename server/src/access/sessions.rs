@@ -1,6 +1,7 @@
 //! Who is signed in. Kept in memory: a restart signs everybody out.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::users::User;
 use super::{Person, Secret, SessionId, Via};
 
 /// Random bytes of what the browser holds. OWASP ASVS 4.0, 3.2.2 asks for at least 8.
@@ -41,12 +43,15 @@ pub struct Sessions {
 struct Table {
     /// By the hash of what the browser holds, so that neither memory nor timing gives one away.
     by_key: HashMap<[u8; 32], Entry>,
-    last_id: u64,
 }
 
 #[derive(Debug)]
 struct Entry {
+    id: SessionId,
     person: Arc<Person>,
+    /// The local user as they were when they signed in; `None` for those who are none.
+    user: Option<User>,
+    from: IpAddr,
     began: Instant,
     used: Instant,
     ended: CancellationToken,
@@ -69,6 +74,23 @@ impl Default for Limits {
     }
 }
 
+/// A session as its owner is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Names it.
+    pub id: SessionId,
+    /// Whose it is.
+    pub person: Arc<Person>,
+    /// The address from which they signed in.
+    pub from: IpAddr,
+    /// How long ago that was.
+    pub age: Duration,
+    /// How long ago it was used last.
+    pub unused: Duration,
+    /// When it ends unless it is used again.
+    pub ends_at: Instant,
+}
+
 /// A session as it was found for one request.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -89,8 +111,9 @@ impl Sessions {
         Sessions { limits, table: Mutex::default() }
     }
 
-    /// Signs somebody in. Returns what the browser is to hold, and the person with the session in it.
-    pub fn begin(&self, person: Person) -> (Secret, Arc<Person>) {
+    /// Signs somebody in who came from this address, as this local user if they are one. Returns what the browser is to
+    /// hold, and the person with the session in it.
+    pub fn begin(&self, person: Person, user: Option<User>, from: IpAddr) -> (Secret, Arc<Person>) {
         let now = Instant::now();
         let key = URL_SAFE_NO_PAD.encode(rand::random::<[u8; KEY_BYTES]>());
         let mut table = self.table();
@@ -102,11 +125,11 @@ impl Sessions {
         if table.by_key.len() >= MAX_SESSIONS {
             table.end_first_by(|entry| Some(entry.used));
         }
-        table.last_id += 1;
-        let id = SessionId(table.last_id);
+        let id = SessionId(rand::random());
         let person = Arc::new(Person { session: Some(id), ..person });
         let ended = CancellationToken::new();
-        table.by_key.insert(hash(&key), Entry { person: person.clone(), began: now, used: now, ended });
+        let entry = Entry { id, person: person.clone(), user, from, began: now, used: now, ended };
+        table.by_key.insert(hash(&key), entry);
         (Secret::new(key), person)
     }
 
@@ -149,21 +172,55 @@ impl Sessions {
         Some(self.table().by_key.get(&session.0)?.began.elapsed())
     }
 
-    /// Ends the session of this key.
-    pub fn end(&self, key: &str) {
-        self.table().end(&hash(key));
+    /// The sessions of those for whom this holds, the newest first.
+    #[must_use]
+    pub fn list(&self, is_meant: impl Fn(&Person) -> bool) -> Vec<Listed> {
+        let now = Instant::now();
+        let mut table = self.table();
+        table.sweep(self.limits, now);
+        let mut listed: Vec<Listed> = table
+            .by_key
+            .values()
+            .filter(|entry| is_meant(&entry.person))
+            .map(|entry| Listed {
+                id: entry.id,
+                person: entry.person.clone(),
+                from: entry.from,
+                age: now.saturating_duration_since(entry.began),
+                unused: now.saturating_duration_since(entry.used),
+                ends_at: entry.ends_at(self.limits),
+            })
+            .collect();
+        listed.sort_by_key(|session| (session.age, session.id));
+        listed
+    }
+
+    /// Ends the session of this key. Returns whose it was.
+    pub fn end(&self, key: &str) -> Option<Arc<Person>> {
+        self.table().end(&hash(key))
+    }
+
+    /// Ends the session of this name, if this holds of whoever it is of. Returns whose it was.
+    pub fn end_one(&self, id: SessionId, is_meant: impl Fn(&Person) -> bool) -> Option<Arc<Person>> {
+        let mut table = self.table();
+        let is_it = |entry: &Entry| entry.id == id && is_meant(&entry.person);
+        let key = table.by_key.iter().find(|(_, entry)| is_it(entry)).map(|(key, _)| *key)?;
+        table.end(&key)
     }
 
     /// Ends every session of somebody. Returns how many those were.
     pub fn end_all_of(&self, person: &Person) -> usize {
-        self.end_where(|of| is_same(of, person))
+        self.end_where(|entry| is_same(&entry.person, person))
     }
 
-    /// Ends the sessions of those for whom this holds. Returns how many those were.
-    pub fn end_where(&self, is_to_end: impl Fn(&Person) -> bool) -> usize {
+    /// Ends every session of a local user who is not exactly what this says of that name any more.
+    pub fn end_unless(&self, now: impl Fn(&str) -> Option<User>) {
+        self.end_where(|entry| entry.user.as_ref().is_some_and(|user| now(&user.name).as_ref() != Some(user)));
+    }
+
+    fn end_where(&self, is_to_end: impl Fn(&Entry) -> bool) -> usize {
         let mut table = self.table();
-        let keys: Vec<_> =
-            table.by_key.iter().filter(|(_, entry)| is_to_end(&entry.person)).map(|(key, _)| *key).collect();
+        let keys: Vec<_> = table.by_key.iter().filter(|(_, entry)| is_to_end(entry)).map(|(key, _)| *key).collect();
         for key in &keys {
             table.end(key);
         }
@@ -177,10 +234,10 @@ impl Sessions {
 }
 
 impl Table {
-    fn end(&mut self, key: &[u8; 32]) {
-        if let Some(entry) = self.by_key.remove(key) {
-            entry.ended.cancel();
-        }
+    fn end(&mut self, key: &[u8; 32]) -> Option<Arc<Person>> {
+        let entry = self.by_key.remove(key)?;
+        entry.ended.cancel();
+        Some(entry.person)
     }
 
     fn sweep(&mut self, limits: Limits, now: Instant) {
@@ -203,7 +260,7 @@ impl Table {
 }
 
 /// Two ways of signing in may each know somebody of the same name.
-fn is_same(one: &Person, other: &Person) -> bool {
+pub(super) fn is_same(one: &Person, other: &Person) -> bool {
     one.name == other.name && one.via == other.via && one.via != Via::Loopback
 }
 
@@ -215,6 +272,8 @@ fn hash(key: &str) -> [u8; 32] {
 mod tests {
     use super::*;
 
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     const LIMITS: Limits = Limits { idle: Duration::from_secs(60), absolute: Duration::from_secs(150) };
 
     fn person(name: &str, via: Via) -> Person {
@@ -224,8 +283,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_ends_when_it_is_idle_and_in_any_case_later() {
         let sessions = Sessions::new(LIMITS);
-        let (key, _) = sessions.begin(person("ada", Via::Password));
-        let (idle, _) = sessions.begin(person("bob", Via::Password));
+        let (key, _) = sessions.begin(person("ada", Via::Password), None, HERE);
+        let (idle, _) = sessions.begin(person("bob", Via::Password), None, HERE);
         for _ in 0..3 {
             tokio::time::advance(Duration::from_secs(40)).await;
             assert!(sessions.find(key.expose()).is_some());
@@ -242,8 +301,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn signing_out_ends_one_session_and_signing_out_everywhere_all_of_that_person() {
         let sessions = Sessions::new(LIMITS);
-        let keys: Vec<Secret> = (0..3).map(|_| sessions.begin(person("ada", Via::Password)).0).collect();
-        let (other, _) = sessions.begin(person("ada", Via::Oidc));
+        let keys: Vec<Secret> = (0..3).map(|_| sessions.begin(person("ada", Via::Password), None, HERE).0).collect();
+        let (other, _) = sessions.begin(person("ada", Via::Oidc), None, HERE);
         let found = sessions.find(keys[1].expose()).unwrap();
         sessions.end(keys[0].expose());
         assert!(sessions.find(keys[0].expose()).is_none() && sessions.find(keys[1].expose()).is_some());
@@ -255,7 +314,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_keeps_its_session_only_by_what_the_person_does() {
         let sessions = Sessions::new(LIMITS);
-        let (key, _) = sessions.begin(person("ada", Via::Password));
+        let (key, _) = sessions.begin(person("ada", Via::Password), None, HERE);
         let session = sessions.find(key.expose()).unwrap().handle;
         tokio::time::advance(Duration::from_secs(59)).await;
         sessions.touch(session);
@@ -268,10 +327,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_person_has_a_bounded_number_of_sessions() {
         let sessions = Sessions::new(LIMITS);
-        let (first, _) = sessions.begin(person("ada", Via::Password));
+        let (first, _) = sessions.begin(person("ada", Via::Password), None, HERE);
         for _ in 0..MAX_SESSIONS_EACH {
             tokio::time::advance(Duration::from_millis(1)).await;
-            sessions.begin(person("ada", Via::Password));
+            sessions.begin(person("ada", Via::Password), None, HERE);
         }
         assert!(sessions.find(first.expose()).is_none());
         assert_eq!(sessions.table().by_key.len(), MAX_SESSIONS_EACH);
@@ -280,13 +339,32 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_browser_holds_is_not_kept_and_is_never_the_same() {
         let sessions = Sessions::new(LIMITS);
-        let (one, ada) = sessions.begin(person("ada", Via::Password));
-        let (two, _) = sessions.begin(person("ada", Via::Password));
+        let (one, ada) = sessions.begin(person("ada", Via::Password), None, HERE);
+        let (two, _) = sessions.begin(person("ada", Via::Password), None, HERE);
         assert_ne!(one, two);
         assert_eq!(one.expose().len(), 43);
         assert!(!format!("{sessions:?} {ada:?}").contains(one.expose()));
         for wrong in ["", "x", &one.expose()[1..]] {
             assert!(sessions.find(wrong).is_none());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sessions_are_listed_to_whom_they_are_meant_for_and_ended_one_by_one() {
+        let sessions = Sessions::new(LIMITS);
+        let (first, ada) = sessions.begin(person("ada", Via::Password), None, HERE);
+        sessions.begin(person("bob", Via::Password), None, HERE);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let (second, _) = sessions.begin(person("ada", Via::Password), None, IpAddr::from([10, 0, 0, 9]));
+        let hers = sessions.list(|of| is_same(of, &ada));
+        let told: Vec<_> =
+            hers.iter().map(|one| (one.from.to_string(), one.age.as_secs(), one.unused.as_secs())).collect();
+        assert_eq!(told, [("10.0.0.9".to_owned(), 0, 0), ("127.0.0.1".to_owned(), 10, 10)]);
+        assert_eq!(hers[1].ends_at, Instant::now() + LIMITS.idle - Duration::from_secs(10));
+        let id = hers[1].id;
+        assert!(sessions.end_one(id, |of| &*of.name == "bob").is_none(), "it is not bob's");
+        assert_eq!(&*sessions.end_one(id, |of| is_same(of, &ada)).unwrap().name, "ada");
+        assert!(sessions.find(first.expose()).is_none() && sessions.find(second.expose()).is_some());
+        assert!(sessions.end_one(id, |_| true).is_none());
     }
 }

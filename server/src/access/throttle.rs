@@ -130,7 +130,8 @@ fn wait_after(wrong: u32) -> Duration {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// What one customer gets of the net: an address, of IPv6 a network of 64 bits.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
         v4 => v4,

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{BadName, checked_name};
 use super::store::{self, StoreError};
-use super::{Secret, password};
+use super::{Secret, password, totp};
 
-const EXPECTED: &str = "`[[user]]` tables with `name`, `groups` and `password`, as `lockkeeper user` writes them";
+const EXPECTED: &str =
+    "`[[user]]` tables with `name`, `groups`, `password` and perhaps `totp`, as `lockkeeper user` writes them";
 const HEAD: &str =
     "# Lockkeeper's local users. `lockkeeper user` changes this file; the server reads it anew by itself.";
 
@@ -24,6 +25,9 @@ pub struct User {
     pub groups: Vec<String>,
     /// The hash of the password.
     pub(super) password: Secret,
+    /// The secret of their second factor, in base32; `None`: they have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) totp: Option<Secret>,
 }
 
 /// Everybody in the file.
@@ -52,6 +56,9 @@ pub enum UserError {
     /// There is none of that name.
     #[error("there is no user `{0}`")]
     Unknown(String),
+    /// Somebody else changed them meanwhile.
+    #[error("`{0}` was changed by somebody else meanwhile")]
+    Changed(String),
 }
 
 impl Users {
@@ -70,6 +77,10 @@ impl Users {
                 let because = format!("the `password` of `{}` is not an argon2id hash", user.name);
                 return Err(StoreError::form(file, because));
             }
+            if user.totp.as_ref().is_some_and(|secret| !totp::is_secret(secret)) {
+                let because = format!("the `totp` of `{}` is not a secret in base32", user.name);
+                return Err(StoreError::form(file, because));
+            }
         }
         Ok(users)
     }
@@ -80,9 +91,22 @@ impl Users {
         self.user.iter().find(|user| user.name == name)
     }
 
+    fn known(&mut self, name: &str) -> Result<&mut User, UserError> {
+        let user = self.user.iter_mut().find(|user| user.name == name);
+        user.ok_or_else(|| UserError::Unknown(words::shown(name)))
+    }
+
     /// Everybody, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = &User> {
         self.user.iter()
+    }
+}
+
+impl User {
+    /// Whether they need a code beside their password.
+    #[must_use]
+    pub fn has_second_factor(&self) -> bool {
+        self.totp.is_some()
     }
 }
 
@@ -99,11 +123,11 @@ impl UsersFile {
         let name = checked_name(name).map_err(UserError::Name)?;
         let groups =
             groups.iter().map(|group| checked_name(group)).collect::<Result<_, _>>().map_err(UserError::Name)?;
-        let password = password::hash(password)?;
+        let password = password::hash(&name, password)?;
         self.change(|users| match users.get(&name) {
             Some(_) => Err(UserError::Known(name)),
             None => {
-                users.user.push(User { name, groups, password });
+                users.user.push(User { name, groups, password, totp: None });
                 Ok(())
             }
         })
@@ -126,21 +150,44 @@ impl UsersFile {
     /// # Errors
     /// When there is nobody of that name, the password cannot be used, or the file cannot be written.
     pub fn set_password(&self, name: &str, password: &Secret) -> Result<(), UserError> {
-        let hash = password::hash(password)?;
-        self.change(|users| match users.user.iter_mut().find(|user| user.name == name) {
-            Some(user) => {
-                user.password = hash;
-                Ok(())
-            }
-            None => Err(UserError::Unknown(words::shown(name))),
+        let hash = password::hash(name, password)?;
+        self.change(|users| {
+            users.known(name)?.password = hash;
+            Ok(())
         })
     }
 
-    fn change(&self, change: impl FnOnce(&mut Users) -> Result<(), UserError>) -> Result<(), UserError> {
+    /// Gives this user another password, if they are still exactly as they were. Returns them as they are then.
+    ///
+    /// # Errors
+    /// When they are not, the password cannot be used, or the file cannot be written.
+    pub fn replace_password(&self, was: &User, password: &Secret) -> Result<User, UserError> {
+        let hash = password::hash(&was.name, password)?;
+        self.change(|users| match users.known(&was.name)? {
+            user if user == was => {
+                user.password = hash;
+                Ok(user.clone())
+            }
+            _ => Err(UserError::Changed(words::shown(&was.name))),
+        })
+    }
+
+    /// Gives somebody a second factor, or takes it away. Their sessions end with it.
+    ///
+    /// # Errors
+    /// When there is nobody of that name, or the file cannot be written.
+    pub fn set_totp(&self, name: &str, secret: Option<Secret>) -> Result<(), UserError> {
+        self.change(|users| {
+            users.known(name)?.totp = secret;
+            Ok(())
+        })
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut Users) -> Result<R, UserError>) -> Result<R, UserError> {
         store::change(&self.0, EXPECTED, HEAD, |users: Option<Users>| {
             let mut users = users.unwrap_or_default();
-            change(&mut users)?;
-            Ok((users, ()))
+            let result = change(&mut users)?;
+            Ok((users, result))
         })
     }
 }
@@ -195,9 +242,11 @@ mod tests {
             ("[[user]]\nname = \"ada\"\npassword = \"hunter2\n", Some(3)),
             ("[[user]]\nname = \"ada\"\npassword = \"hunter2\"\n", None),
             ("[[user]]\nname = \"ada\"\nadmin = true\npassword = \"hunter2\"\n", Some(3)),
+            ("[[user]]\nname = \"ada\"\ntotp = \"hunter2\"\npassword = \"HASH\"\n", None),
             ("[[user]]\nname = \"a da\"\npassword = \"hunter2\"\n", None),
         ] {
-            std::fs::write(&file, text).unwrap();
+            let hash = password::hash("ada", &password()).unwrap();
+            std::fs::write(&file, text.replace("HASH", hash.expose())).unwrap();
             let error = Users::read(&file).unwrap_err();
             assert!(matches!(&error, StoreError::Form { line: at, .. } if *at == line), "{text}: {error:?}");
             assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");

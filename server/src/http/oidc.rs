@@ -6,7 +6,8 @@ use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 
 use super::extract::Query;
-use super::{AppState, caller, sign_in};
+use super::signing::{self, Origin};
+use super::{AppState, sign_in};
 use crate::access::{OidcError, Returned, Secret};
 
 /// Where it begins.
@@ -40,7 +41,8 @@ pub(super) async fn finish(
         error: query.take("error"),
         error_description: query.take("error_description"),
     };
-    match state.door.finish_with_provider(returned, &headers, caller::peer(&extensions)).await {
+    let from = Origin { headers: &headers, extensions: &extensions };
+    match signing::finish_with_provider(&state, returned, from).await {
         Ok((key, next)) => {
             let cookies = [state.door.cookie(Some(&key)), state.door.under_way(None)];
             (AppendHeaders(cookies.map(|cookie| (SET_COOKIE, cookie))), sign_in::step(&next)).into_response()

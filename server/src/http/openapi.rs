@@ -2,8 +2,8 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::{
-    approvals, audit, events, graph, health, history, incidents, locks, metrics, releases, session, sources, stream,
-    traces,
+    approvals, audit, events, graph, health, history, incidents, locks, metrics, password, releases, session, sessions,
+    sources, stream, traces,
 };
 
 /// Where it is. It says what there could be, and nothing of what there is.
@@ -44,7 +44,10 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         session::show,
         session::begin,
         session::end,
-        session::end_all,
+        password::change,
+        sessions::list,
+        sessions::end_all,
+        sessions::end,
         health::live,
         health::ready,
         metrics::scrape,

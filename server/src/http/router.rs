@@ -16,7 +16,7 @@ use tower_http::trace::TraceLayer;
 use super::extract::MAX_BODY_BYTES;
 use super::{
     ApiError, AppState, app, approvals, audit, caller, events, graph, guard, health, history, incidents, locks,
-    metrics, oidc, openapi, releases, session, sign_in, sources, stream, traces,
+    metrics, oidc, openapi, password, releases, session, sessions, sign_in, sources, stream, traces,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -30,7 +30,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 24] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 26] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -58,7 +58,9 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 24] {
         ("/api/v1/sources/{source}/trace", get(traces::last)),
         // Who asks
         (session::PATH, get(session::show).post(session::begin).delete(session::end)),
-        ("/api/v1/sessions", delete(session::end_all)),
+        ("/api/v1/session/password", post(password::change)),
+        ("/api/v1/sessions", get(sessions::list).delete(sessions::end_all)),
+        ("/api/v1/sessions/{id}", delete(sessions::end)),
         // How the server is doing
         (openapi::PATH, get(openapi::show)),
         ("/healthz", get(health::live)),
@@ -93,7 +95,7 @@ pub fn router(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(from_fn_with_state(state.clone(), caller::identify))
         .layer(from_fn_with_state(state.clone(), guard::admit))
-        .layer(from_fn(guard::harden))
+        .layer(from_fn_with_state(state.clone(), guard::harden))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(TraceLayer::new_for_http().make_span_with(span).on_failure(()))
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::caller::{self, Caller};
+use super::caller::Caller;
 use super::extract;
+use super::signing::{self, Origin, Typed};
 use super::{ApiError, AppState};
 use crate::access::{Person, Right, Scope, Secret, SignInError, Tenure};
 use crate::clock;
@@ -17,7 +18,7 @@ use crate::clock;
 /// Where sessions begin and end.
 pub(super) const PATH: &str = "/api/v1/session";
 
-/// A name and a password.
+/// A name, a password and perhaps a code.
 #[derive(Deserialize, ToSchema)]
 pub(super) struct SignIn {
     /// The name of a local user.
@@ -25,6 +26,10 @@ pub(super) struct SignIn {
     /// The password.
     #[schema(value_type = String, format = Password)]
     password: Secret,
+    /// The code of the authenticator app, for whoever has a second factor.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    code: Option<Secret>,
 }
 
 /// Who somebody is, and what they may do.
@@ -46,13 +51,6 @@ pub(super) struct SessionAnswer {
     ends_at: Option<Time>,
 }
 
-/// How many sessions ended.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct SignedOut {
-    /// That many.
-    ended: usize,
-}
-
 /// Who asks, and what they may do.
 #[utoipa::path(
     get, path = "/api/v1/session", tag = "access",
@@ -70,13 +68,13 @@ pub(super) async fn show(
     Json(answer(&state, &caller.person, &caller.scope, tenure.ends_at()))
 }
 
-/// Signs in with a name and a password. The session is a cookie that scripts cannot read.
+/// Signs in with a name, a password and, with a second factor, a code. The session is a cookie that scripts cannot read.
 #[utoipa::path(
     post, path = "/api/v1/session", tag = "access",
     request_body = SignIn,
     responses(
         (status = 200, description = "signed in; the cookie is the session", body = SessionAnswer),
-        (status = 401, description = "the name or the password is wrong", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 401, description = "the name, the password or the code is wrong", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = 429, description = "too many attempts; `Retry-After` says when the next one may be made", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
     )
@@ -85,10 +83,11 @@ pub(super) async fn begin(
     State(state): State<AppState>,
     headers: HeaderMap,
     extensions: Extensions,
-    extract::Json(SignIn { name, password }): extract::Json<SignIn>,
+    extract::Json(SignIn { name, password, code }): extract::Json<SignIn>,
 ) -> Result<Response, ApiError> {
-    let peer = caller::peer(&extensions);
-    let (key, person) = state.door.sign_in(&name, password, &headers, peer).await?;
+    let typed = Typed { name, password, code: code.unwrap_or_else(|| Secret::new("")) };
+    let from = Origin { headers: &headers, extensions: &extensions };
+    let (key, person) = signing::sign_in(&state, typed, from).await?;
     let scope = state.scope_of(&person);
     let body = Json(answer(&state, &person, &scope, Some(state.door.unused_until())));
     Ok(([(SET_COOKIE, state.door.cookie(Some(&key)))], body).into_response())
@@ -102,22 +101,9 @@ pub(super) async fn begin(
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn end(State(state): State<AppState>, headers: HeaderMap) -> Response {
-    state.door.sign_out(&headers);
+pub(super) async fn end(State(state): State<AppState>, headers: HeaderMap, extensions: Extensions) -> Response {
+    signing::sign_out(&state, Origin { headers: &headers, extensions: &extensions }).await;
     (StatusCode::NO_CONTENT, [(SET_COOKIE, state.door.cookie(None))]).into_response()
-}
-
-/// Signs out everywhere: ends every session of whoever asks.
-#[utoipa::path(
-    delete, path = "/api/v1/sessions", tag = "access",
-    responses(
-        (status = 200, description = "the sessions have ended, and with them every stream", body = SignedOut),
-        (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
-    )
-)]
-pub(super) async fn end_all(State(state): State<AppState>, caller: Caller) -> Response {
-    let ended = state.door.sign_out_everywhere(&caller.person);
-    ([(SET_COOKIE, state.door.cookie(None))], Json(SignedOut { ended })).into_response()
 }
 
 fn answer(state: &AppState, person: &Person, scope: &Scope, ends_at: Option<Instant>) -> SessionAnswer {

@@ -5,8 +5,8 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, L
 use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::caller;
 use super::extract::Query;
+use super::signing::{self, Origin, Typed};
 use super::{AppState, app, oidc};
 use crate::access::{Secret, SignInError};
 
@@ -37,8 +37,10 @@ pub(super) async fn submit(
         Err(error) => return error.into_response(),
     };
     let mut field = |name| form.take(name).unwrap_or_default();
-    let (name, password, next) = (field("name"), Secret::new(field("password")), field("next"));
-    match state.door.sign_in(&name, password, &headers, caller::peer(&extensions)).await {
+    let (name, next) = (field("name"), field("next"));
+    let typed =
+        Typed { name: name.clone(), password: Secret::new(field("password")), code: Secret::new(field("code")) };
+    match signing::sign_in(&state, typed, Origin { headers: &headers, extensions: &extensions }).await {
         Ok((key, _)) => {
             let cookie = state.door.cookie(Some(&key));
             (StatusCode::SEE_OTHER, [(LOCATION, own_path(&next).to_owned()), (SET_COOKIE, cookie)]).into_response()
@@ -56,8 +58,8 @@ pub(super) async fn submit(
 }
 
 /// Signs out, and goes to the page to sign in on.
-pub(super) async fn out(State(state): State<AppState>, headers: HeaderMap) -> Response {
-    state.door.sign_out(&headers);
+pub(super) async fn out(State(state): State<AppState>, headers: HeaderMap, extensions: Extensions) -> Response {
+    signing::sign_out(&state, Origin { headers: &headers, extensions: &extensions }).await;
     (StatusCode::SEE_OTHER, [(LOCATION, PATH.to_owned()), (SET_COOKIE, state.door.cookie(None))]).into_response()
 }
 
@@ -83,12 +85,18 @@ pub(super) fn render(state: &AppState, status: StatusCode, next: &str, name: &st
     let door = &state.door;
     let problem =
         problem.map(|problem| format!("<p role=\"alert\">{}.</p>", capital(&escaped(problem)))).unwrap_or_default();
+    let code = if door.asks_for_codes() {
+        "<label>Code, if you use an authenticator app <input name=\"code\" inputmode=\"numeric\" \
+         autocomplete=\"one-time-code\"></label>"
+    } else {
+        ""
+    };
     let form = if door.has_users() {
         format!(
             "<form method=\"post\" action=\"{PATH}\"><input type=\"hidden\" name=\"next\" value=\"{}\">\
              <label>Name <input name=\"name\" value=\"{}\" autocomplete=\"username\" required autofocus></label>\
              <label>Password <input type=\"password\" name=\"password\" autocomplete=\"current-password\" required></label>\
-             <button>Sign in</button></form>",
+             {code}<button>Sign in</button></form>",
             escaped(own_path(next)),
             escaped(name),
         )

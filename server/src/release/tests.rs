@@ -1,6 +1,7 @@
 //! The rules of a release, each broken on purpose once. Time is paused: the watching afterwards costs nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lockkeeper_model::{
     Action, Actor, AfterState, AuditKind, Flag, LockId, Mode, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget,
@@ -15,6 +16,9 @@ use crate::recorder::audit::{Audit, Filter, Store};
 use crate::source::ReleaseReply;
 
 const RELEASED: ReleaseReply = ReleaseReply::Released { woken: None };
+
+/// By how much the clock goes on between two looks at what is written later.
+pub(super) const A_WHILE: Duration = Duration::from_millis(500);
 
 pub(super) struct Scene {
     pub(super) fake: Fake,
@@ -518,7 +522,7 @@ async fn an_asker_who_leaves_does_not_leave_the_release_half_done() {
     }
     while scene.desk.outcomes().all(|(_, count)| count == 0) {
         tokio::task::yield_now().await;
-        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+        tokio::time::advance(Duration::from_millis(100)).await;
     }
     assert_eq!(scene.attempts(), 1);
 }
@@ -660,7 +664,7 @@ pub(super) async fn written(audit: &Audit) -> Vec<(AuditKind, Option<String>, Op
 pub(super) async fn until_written(audit: &Audit, entries: usize) -> Vec<(AuditKind, Option<String>, Option<String>)> {
     loop {
         match written(audit).await {
-            few if few.len() < entries => tokio::task::yield_now().await,
+            few if few.len() < entries => tokio::time::advance(A_WHILE).await,
             all => break all,
         }
     }
@@ -768,7 +772,7 @@ async fn an_outcome_that_stayed_unknown_is_looked_up() {
     let truth = loop {
         match written(&scene.audit).await.pop().unwrap() {
             (AuditKind::FollowUp, _, seen) => break seen,
-            _ => tokio::task::yield_now().await,
+            _ => tokio::time::advance(A_WHILE).await,
         }
     };
     assert_eq!(truth.as_deref(), Some("free"));

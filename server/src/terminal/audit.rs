@@ -8,8 +8,8 @@ use reqwest::Method;
 
 use super::exit::{Exit, Trouble};
 use super::link::{ANSWER_TIMEOUT, IdentityArguments, Link, ServerArguments, words_of};
-use super::on_stdout;
 use super::screen::{Screen, aside};
+use super::{linked, on_stdout};
 use crate::recorder::audit::Format;
 use crate::recorder::audit::command::line;
 
@@ -35,22 +35,22 @@ impl AskedServer {
         self.server.is_some()
     }
 
-    fn link(&self) -> Result<Link, Trouble> {
+    fn given(&self) -> ServerArguments {
         let named = self.server.clone().flatten().or_else(|| std::env::var("LOCKKEEPER_SERVER").ok());
-        Link::to(&ServerArguments { server: named.unwrap_or_default(), identity: self.identity.clone() })
+        ServerArguments { server: named.unwrap_or_default(), identity: self.identity.clone() }
     }
 }
 
 /// Prints up to `limit` entries that pass the filter, newest first.
 #[must_use]
 pub fn list(server: &AskedServer, filter: &[(&str, String)], limit: u64) -> ExitCode {
-    on_stdout(async |screen| pages(&server.link()?, filter, limit, screen).await)
+    on_stdout(async |screen| linked(&server.given(), async |link| pages(link, filter, limit, screen).await).await)
 }
 
 /// Writes all entries that pass the filter, oldest first.
 #[must_use]
 pub fn export(server: &AskedServer, filter: &[(&str, String)], format: Format) -> ExitCode {
-    on_stdout(async |screen| whole(&server.link()?, filter, format, screen).await)
+    on_stdout(async |screen| linked(&server.given(), async |link| whole(link, filter, format, screen).await).await)
 }
 
 async fn pages(link: &Link, filter: &[(&str, String)], limit: u64, screen: &mut Screen<'_>) -> Result<Exit, Trouble> {

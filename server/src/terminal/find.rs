@@ -40,16 +40,6 @@ pub(super) enum Named {
     },
 }
 
-impl Named {
-    /// The lock, or that there is none.
-    pub(super) fn held(self) -> Result<Found, Trouble> {
-        match self {
-            Named::Held(found) => Ok(*found),
-            Named::NotHeld { said, .. } => Err(said),
-        }
-    }
-}
-
 /// Finds the lock that is meant; `only` is the one source to look in.
 pub(super) async fn find(link: &Link, text: &str, only: Option<&str>) -> Result<Named, Trouble> {
     let LocksAnswer { as_of, coverage, .. } = link.coverage().await?;

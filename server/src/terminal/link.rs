@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use lockkeeper_model::{LockId, Problem};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, COOKIE, HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,6 +17,7 @@ use url::{Host, Url};
 use super::answers::LocksAnswer;
 use super::exit::{Exit, Trouble};
 use super::screen::aside;
+use super::sign_in;
 use super::words::whole;
 use crate::access::Secret;
 use crate::tls::TlsFiles;
@@ -36,7 +37,7 @@ const MAX_ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// The largest problem that is read: some sentences.
 const MAX_PROBLEM_BYTES: usize = 64 * 1024;
 
-/// The largest file with a token that is read; a token has some fifty bytes.
+/// The largest file with a token or a password that is read; a token has some fifty bytes, a password 512 at most.
 const MAX_TOKEN_BYTES: u64 = 4 * 1024;
 
 /// Which server to speak to, and as whom.
@@ -65,6 +66,15 @@ pub struct IdentityArguments {
     #[arg(long, value_name = "FILE", help_heading = "Server")]
     pub(super) token_file: Option<PathBuf>,
 
+    /// Signs in as this local user for as long as the command takes, in place of sending a token. What takes two people takes
+    /// people, and a token is none. The password is asked for on the terminal.
+    #[arg(long, value_name = "NAME", env = "LOCKKEEPER_USER", help_heading = "Server", conflicts_with = "token_file")]
+    pub(super) user: Option<String>,
+
+    /// A file with the password of `--user`, where nobody can be asked.
+    #[arg(long, value_name = "FILE", help_heading = "Server", requires = "user")]
+    pub(super) password_file: Option<PathBuf>,
+
     /// The certificates of the authorities to trust, as PEM, in place of those that the system trusts.
     #[arg(long, value_name = "FILE", env = "LOCKKEEPER_CA", help_heading = "Server")]
     pub(super) ca: Option<PathBuf>,
@@ -75,6 +85,8 @@ pub struct IdentityArguments {
 pub(super) struct Link {
     http: reqwest::Client,
     base: Url,
+    /// The cookie of the session, for whoever signed in.
+    session: Option<Secret>,
 }
 
 /// A whole answer.
@@ -109,12 +121,15 @@ impl Link {
         let base = base(&given.server)?;
         let token = match &given.identity.token_file {
             Some(file) => Some(token_of(file)?),
+            // Whoever signs in is not also somebody else.
+            None if given.identity.user.is_some() => None,
             None => std::env::var("LOCKKEEPER_TOKEN").ok().filter(|token| !token.is_empty()).map(Secret::new),
         };
         let is_near = is_near(&base);
-        if token.is_some() && base.scheme() == "http" && !is_near {
+        let secret = if given.identity.user.is_some() { "password" } else { "token" };
+        if (token.is_some() || given.identity.user.is_some()) && base.scheme() == "http" && !is_near {
             aside(&format!(
-                "lockkeeper: without TLS the token can be read on its way to {base}; use `https://` where the server has it"
+                "lockkeeper: without TLS the {secret} can be read on its way to {base}; use `https://` where the server has it"
             ));
         }
         let mut headers = HeaderMap::new();
@@ -132,7 +147,24 @@ impl Link {
         // What is on this machine is not reached by way of another.
         let builder = if is_near { builder.no_proxy() } else { builder };
         let http = builder.build().map_err(|error| Trouble::new(Exit::CouldNot, words_of(error)))?;
-        Ok(Link { http, base })
+        Ok(Link { http, base, session: None })
+    }
+
+    /// The same, signed in where somebody is to be.
+    pub(super) async fn signed_in(given: &ServerArguments) -> Result<Link, Trouble> {
+        let mut link = Link::to(given)?;
+        if let Some(name) = &given.identity.user {
+            link.session = Some(sign_in::begin(&link, name, given.identity.password_file.as_deref()).await?);
+        }
+        Ok(link)
+    }
+
+    /// Signs out again.
+    pub(super) async fn leave(&self) {
+        if self.session.is_some() {
+            // A session that cannot be ended lapses by itself.
+            let _ = self.send(self.request(Method::DELETE, &["session"], &[]), ANSWER_TIMEOUT).await;
+        }
     }
 
     /// Its address, for people.
@@ -149,7 +181,11 @@ impl Link {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        self.http.request(method, url)
+        let request = self.http.request(method, url);
+        match &self.session {
+            Some(cookie) => request.header(COOKIE, cookie.expose()),
+            None => request,
+        }
     }
 
     /// What the server answers to a question, or its refusal.
@@ -323,7 +359,12 @@ fn tls(base: &Url, ca: Option<&Path>) -> Result<rustls::ClientConfig, Trouble> {
 }
 
 fn token_of(file: &Path) -> Result<Secret, Trouble> {
-    let bad = |because: String| Trouble::new(Exit::Usage, format!("`--token-file {}` {because}", file.display()));
+    secret_of("--token-file", file)
+}
+
+/// What a file holds that a flag names, without the white space around it.
+pub(super) fn secret_of(flag: &str, file: &Path) -> Result<Secret, Trouble> {
+    let bad = |because: String| Trouble::new(Exit::Usage, format!("`{flag} {}` {because}", file.display()));
     let opened = std::fs::File::open(file).map_err(|error| bad(format!("cannot be read: {error}")))?;
     let mut text = String::new();
     opened
@@ -332,7 +373,7 @@ fn token_of(file: &Path) -> Result<Secret, Trouble> {
         .map_err(|error| bad(format!("cannot be read: {error}")))?;
     match text.trim() {
         "" => Err(bad("is empty".to_owned())),
-        _ if text.len() as u64 > MAX_TOKEN_BYTES => Err(bad("is too large for a token".to_owned())),
+        _ if text.len() as u64 > MAX_TOKEN_BYTES => Err(bad(format!("has more than {MAX_TOKEN_BYTES} bytes"))),
         token => Ok(Secret::new(token)),
     }
 }
@@ -367,7 +408,7 @@ mod tests {
     use super::*;
 
     fn link(server: &str) -> Result<Link, Trouble> {
-        let identity = IdentityArguments { token_file: None, ca: None };
+        let identity = IdentityArguments { token_file: None, user: None, password_file: None, ca: None };
         Link::to(&ServerArguments { server: server.to_owned(), identity })
     }
 

@@ -5,7 +5,9 @@
 //! that say as of when and how complete they are; `--json` is the server's answer as it came. [`Exit`] is what scripts
 //! decide by.
 
+mod action;
 mod answers;
+mod approvals;
 mod audit;
 mod exit;
 mod explain;
@@ -18,6 +20,7 @@ mod plan;
 mod release;
 mod screen;
 mod shell;
+mod sign_in;
 mod sources;
 mod sse;
 mod table;
@@ -31,6 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Command, Subcommand};
 
+pub use approvals::ApprovalsArguments;
 pub use audit::{AskedServer, export as export_audit, list as list_audit};
 pub use exit::Exit;
 pub use link::{IdentityArguments, ServerArguments};
@@ -63,9 +67,13 @@ pub enum TerminalCommand {
     /// one.
     #[command(after_help = Exit::help())]
     Trace(TraceArguments),
-    /// Releases locks, each only while exactly the hold that was previewed still has it.
+    /// Releases locks, each only while exactly the hold that was previewed still has it; holds them closed, opens them, gives
+    /// them back, raises their fences or takes the head out of their queues by `--action`.
     #[command(after_help = Exit::help())]
     Release(ReleaseArguments),
+    /// Lists what waits for a second person, says what each would do, and approves or refuses it.
+    #[command(after_help = Exit::help())]
+    Approvals(ApprovalsArguments),
     /// Lists the watched stores and says how well each is watched.
     #[command(after_help = Exit::help())]
     Sources(SourcesArguments),
@@ -81,16 +89,30 @@ impl TerminalCommand {
     #[must_use]
     pub fn run(self, program: Command) -> ExitCode {
         on_stdout(async |screen| match self {
-            TerminalCommand::Locks(given) => given.run(&Link::to(&given.server)?, screen).await,
-            TerminalCommand::Why(given) => given.run(&Link::to(&given.server)?, screen).await,
-            TerminalCommand::Watch(given) => given.run(&Link::to(&given.server)?, screen).await,
-            TerminalCommand::Trace(given) => given.run(&Link::to(&given.server)?, screen).await,
-            TerminalCommand::Release(given) => given.run(&Link::to(&given.server)?, screen).await,
-            TerminalCommand::Sources(given) => given.run(&Link::to(&given.server)?, screen).await,
+            TerminalCommand::Locks(given) => linked(&given.server, async |link| given.run(link, screen).await).await,
+            TerminalCommand::Why(given) => linked(&given.server, async |link| given.run(link, screen).await).await,
+            TerminalCommand::Watch(given) => linked(&given.server, async |link| given.run(link, screen).await).await,
+            TerminalCommand::Trace(given) => linked(&given.server, async |link| given.run(link, screen).await).await,
+            TerminalCommand::Release(given) => linked(&given.server, async |link| given.run(link, screen).await).await,
+            TerminalCommand::Approvals(given) => {
+                linked(&given.server, async |link| given.run(link, screen).await).await
+            }
+            TerminalCommand::Sources(given) => linked(&given.server, async |link| given.run(link, screen).await).await,
             TerminalCommand::Completions(given) => given.run(program, screen),
             TerminalCommand::Man(given) => given.run(program, screen),
         })
     }
+}
+
+/// Does something with a server, signed in for as long as that takes where somebody is to be.
+async fn linked(
+    server: &ServerArguments,
+    act: impl AsyncFnOnce(&Link) -> Result<Exit, Trouble>,
+) -> Result<Exit, Trouble> {
+    let link = Link::signed_in(server).await?;
+    let done = act(&link).await;
+    link.leave().await;
+    done
 }
 
 /// Does something whose answer goes to standard output, and says on standard error what went wrong.

@@ -3,12 +3,13 @@
 use lockkeeper_model::words::{duration, shown};
 use lockkeeper_model::{After, AfterState, Outcome, PreviewedLock, ReleaseResult, Strength, Time, Told};
 
+use super::action::Deed;
 use super::exit::Exit;
 use super::screen::{Look, Tone};
 use super::words::{self, sentence, whole};
 
 /// What would happen to one lock, with everything that should give pause.
-pub(super) fn of_lock(lock: &PreviewedLock, now: Time, look: Look) -> String {
+pub(super) fn of_lock(lock: &PreviewedLock, deed: Deed, now: Time, look: Look) -> String {
     let holder = &lock.holder;
     let verdict = holder.verdict.word();
     let evidence = holder.evidence.iter().map(|line| whole(line)).collect::<Vec<_>>().join("; ");
@@ -32,7 +33,7 @@ pub(super) fn of_lock(lock: &PreviewedLock, now: Time, look: Look) -> String {
         (false, false) => format!("{items}; maybe more"),
     };
     let mut facts = vec![
-        ("Held by", format!("{}, for {}", words::holder(holder), words::held_for(&holder.held_since, now))),
+        (deed.whom(), format!("{}, for {}", words::holder(holder), words::held_for(&holder.held_since, now))),
         ("Alive?", if evidence.is_empty() { verdict.to_owned() } else { format!("{verdict}: {evidence}") }),
         ("What happens", format!("{} ({strength})", whole(&lock.plan))),
         ("The old holder", if told_because.is_empty() { told.to_owned() } else { format!("{told}: {told_because}") }),
@@ -104,6 +105,21 @@ fn after_said(after: &After) -> String {
     }
 }
 
+/// How what was done can be taken back, for as long as that is possible.
+pub(super) fn way_back(locks: &[PreviewedLock], results: &[ReleaseResult]) -> String {
+    let of = |result: &ReleaseResult| {
+        let until = result.put_back_until?;
+        let lock = locks.iter().find(|lock| (&lock.source, &lock.id) == (&result.source, &result.id))?;
+        let place = format!("{}/{}", shown(&lock.source), shown(lock.id.as_str()));
+        let generation = shown(&lock.generation);
+        Some(format!(
+            "Until {until} it can be given back, if nobody takes it: \
+             lockkeeper release --action put-back --generation {generation} '{place}'"
+        ))
+    };
+    results.iter().filter_map(of).collect::<Vec<_>>().join("\n")
+}
+
 /// What the outcomes of all locks come to. Done only where each of them is; in doubt where some of them may be.
 pub(super) fn exit(outcomes: &[Outcome]) -> Exit {
     use Outcome::{Extended, Held, PutBack, Raised, Released, WouldRelease};
@@ -147,7 +163,7 @@ mod tests {
             actions: Vec::new(),
             warnings: vec![warning("it is alive"), warning("evil\u{1b}[0m")],
         };
-        let said = of_lock(&previewed, Time(61_000), Look::PLAIN);
+        let said = of_lock(&previewed, Deed::Release, Time(61_000), Look::PLAIN);
         for part in [
             "Held by         0f8e41…0003 (worker-3, process 42), for 1 m 01 s\n",
             "Alive?          alive: renewed 1.0 s ago, every 10.0 s\n",

@@ -1,20 +1,23 @@
-//! `lockkeeper release`: says what would happen, has it confirmed, and then what became of it.
+//! `lockkeeper release`: says what would happen, has it confirmed, and then what became of it. Whatever else can be done with
+//! a lock goes the same way.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use clap::Args;
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{
-    Action, ApprovalState, Holder, Lock, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, Problem, ReleaseAnswer,
-    ReleaseRequest, Time,
+    Approval, ApprovalRequest, ApprovalState, Holder, Lock, LockId, Outcome, PreviewAnswer, PreviewRequest,
+    PreviewTarget, Problem, ReleaseAnswer, ReleaseRequest, Time,
 };
 
+use super::action::{Deed, hold_ms};
+use super::approvals;
 use super::exit::{Exit, Trouble};
-use super::find::{Found, find};
+use super::find::{Found, Named, find};
 use super::link::{ANSWER_TIMEOUT, Answer, Link, NoAnswer, ServerArguments};
 use super::plan;
 use super::screen::{Look, Screen, Tone, aside};
-use super::words::whole;
+use super::words::{self, whole};
 
 /// The longest line that is read from a person: the server takes reasons of 500 characters.
 const MAX_LINE_BYTES: u64 = 4 * 1024;
@@ -28,6 +31,14 @@ pub struct ReleaseArguments {
     /// The locks: an id, `source/id`, or the end of a name where no other lock has the same.
     #[arg(required = true, value_name = "LOCK")]
     locks: Vec<String>,
+
+    /// What to do with them.
+    #[arg(long, value_enum, default_value_t)]
+    action: Deed,
+
+    /// How long to keep others out: `90s`, `5m` or `1h`, an hour at most; without it five minutes.
+    #[arg(long = "for", value_name = "DURATION", value_parser = hold_ms)]
+    hold_ms: Option<i64>,
 
     /// Whose hold is to end, where several hold one lock: the token, or its beginning.
     #[arg(long, value_name = "TOKEN")]
@@ -47,8 +58,20 @@ pub struct ReleaseArguments {
     reason: Option<String>,
 
     /// Says what would happen and does nothing.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["ask", "break_glass"])]
     dry_run: bool,
+
+    /// Asks another person to approve it, and does nothing else. Needs a sign-in: see `--user`.
+    #[arg(long, conflicts_with = "break_glass")]
+    ask: bool,
+
+    /// Goes without the approval that is needed. Needs a sign-in, and everybody who sees the locks is told.
+    #[arg(long)]
+    break_glass: bool,
+
+    /// One after the other, and none any more after the first that is not released.
+    #[arg(long)]
+    stop_at_first_failure: bool,
 
     /// Prints the server's answer as JSON, and what it says before to standard error.
     #[arg(long)]
@@ -62,22 +85,23 @@ impl ReleaseArguments {
     pub(super) async fn run(&self, link: &Link, screen: &mut Screen<'_>) -> Result<Exit, Trouble> {
         let is_attended = !self.json && io::stdin().is_terminal() && io::stdout().is_terminal();
         self.check(is_attended)?;
-        let mut found = Vec::with_capacity(self.locks.len());
+        let mut targets = Vec::with_capacity(self.locks.len());
+        let mut now = Time(0);
         for text in &self.locks {
-            let one = find(link, text, None).await?.held()?;
-            if one.by_its_end && !one.coverage.complete {
-                return Err(not_certain(text, &one.lock));
-            }
-            found.push(one);
+            let (target, seen_at) = self.meant(link, text).await?;
+            targets.push(target);
+            now = now.max(seen_at);
         }
-        let targets = found.iter().map(|one| self.target(&one.lock)).collect::<Result<_, _>>()?;
-        let request = PreviewRequest { locks: targets, action: Action::Release, hold_ms: None };
+        let request = PreviewRequest { locks: targets, action: self.action.action(), hold_ms: self.hold_ms };
         let answer = link.post(&["releases", "preview"], &request, ANSWER_TIMEOUT).await?;
         let answer = link.granted(answer)?;
         let preview: PreviewAnswer = link.read(&answer)?;
-        self.say_plan(&preview, &found, screen)?;
+        self.say_plan(&preview, now, screen)?;
         if self.dry_run {
             return self.leave_it(&answer, &preview, screen);
+        }
+        if self.ask {
+            return self.ask_another(link, preview.ticket, screen).await;
         }
 
         if preview.dry_run_required {
@@ -94,9 +118,17 @@ impl ReleaseArguments {
             Some(reason) => reason.clone(),
             None => asked("Why (for the audit): ")?,
         };
-        let request = ReleaseRequest { ticket: preview.ticket, confirm, reason, ..ReleaseRequest::default() };
+        let request = ReleaseRequest {
+            ticket: preview.ticket,
+            confirm,
+            reason,
+            dry_run: false,
+            stop_at_first_failure: self.stop_at_first_failure,
+            break_glass: self.break_glass,
+        };
         let (answer, results) = execute(link, &request).await?;
         let outcomes: Vec<Outcome> = results.results.iter().map(|result| result.outcome).collect();
+        let way_back = plan::way_back(&preview.locks, &results.results);
         // It has happened, whether or not anybody reads what.
         let _ = match self.json {
             true => screen.json(&answer.body),
@@ -105,6 +137,9 @@ impl ReleaseArguments {
                 screen.say(&results.results.iter().map(|result| plan::became(result, look)).collect::<String>())
             }
         };
+        if !way_back.is_empty() {
+            aside(&way_back);
+        }
         Ok(plan::exit(&outcomes))
     }
 
@@ -114,7 +149,14 @@ impl ReleaseArguments {
             let text = "`--holder` and `--generation` are about one lock, and several are named";
             return Err(Trouble::new(Exit::Usage, text).hint("release them one by one"));
         }
-        if !self.dry_run && !is_attended && (self.confirm.is_none() || self.reason.is_none()) {
+        if self.hold_ms.is_some() && !self.action.action().holds() {
+            let text = "`--for` is about keeping others out, which this action does not";
+            return Err(Trouble::new(Exit::Usage, text).hint("`--action hold` or `--action extend`"));
+        }
+        if self.ask && !is_attended && self.reason.is_none() {
+            return Err(Trouble::new(Exit::Usage, "nobody can be asked here: `--reason` is needed"));
+        }
+        if !self.dry_run && !self.ask && !is_attended && (self.confirm.is_none() || self.reason.is_none()) {
             let text = "nobody can be asked here: `--confirm` and `--reason` are both needed";
             return Err(
                 Trouble::new(Exit::Usage, text).hint("`--dry-run` says what would happen, and which text confirms it")
@@ -123,8 +165,45 @@ impl ReleaseArguments {
         Ok(())
     }
 
-    /// The hold that is meant, bound to what was seen of it.
+    /// What is meant by a text, and when that was seen. A lock that is to be put back is held by nobody.
+    async fn meant(&self, link: &Link, text: &str) -> Result<(PreviewTarget, Time), Trouble> {
+        let found = match find(link, text, None).await? {
+            Named::Held(found) => *found,
+            Named::NotHeld { said, .. } if self.action != Deed::PutBack => return Err(said),
+            Named::NotHeld { places, .. } => {
+                let is_whole = |(source, id): &(String, LockId)| format!("{source}/{}", id.as_str()) == text;
+                let Some((source, id)) = places.into_iter().find(is_whole) else {
+                    let text = format!("nobody has `{}`, so its end names no lock", shown(text));
+                    return Err(Trouble::new(Exit::Usage, text).hint("give the lock whole, as `source/id`"));
+                };
+                return Ok((self.former(source, id)?, Time(0)));
+            }
+        };
+        let Found { lock, by_its_end, coverage, now, .. } = found;
+        if by_its_end && !coverage.complete {
+            return Err(not_certain(text, &lock));
+        }
+        self.action.check(&lock)?;
+        Ok((self.target(&lock)?, now))
+    }
+
+    /// The hold that is to be given back: the one that the release named, which ended with it.
+    fn former(&self, source: String, id: LockId) -> Result<PreviewTarget, Trouble> {
+        let Some(generation) = self.generation.clone() else {
+            let text = "`--generation` is needed: it says which hold is to be given back";
+            return Err(Trouble::new(Exit::Usage, text).hint("a release says it, and so does the audit"));
+        };
+        Ok(PreviewTarget { source, id, generation, holder: None })
+    }
+
+    /// The hold that is meant, or the waiter, bound to what was seen of it.
     fn target(&self, lock: &Lock) -> Result<PreviewTarget, Trouble> {
+        if self.action == Deed::PutBack {
+            return self.former(lock.source.clone(), lock.id.clone());
+        }
+        if self.action == Deed::Evict {
+            return self.head(lock);
+        }
         let holder = chosen(lock, self.holder.as_deref())?;
         Ok(PreviewTarget {
             source: lock.source.clone(),
@@ -134,22 +213,54 @@ impl ReleaseArguments {
         })
     }
 
+    /// The waiter at the head of the queue of a lock that nobody holds, as far as the server knows it.
+    fn head(&self, lock: &Lock) -> Result<PreviewTarget, Trouble> {
+        let name = format!("{}/{}", shown(&lock.source), shown(lock.id.as_str()));
+        if let Some(holder) = lock.holders.first() {
+            let text = format!("`{name}` is held by {}: nobody is taken out of its queue", words::holder(holder));
+            return Err(Trouble::new(Exit::NothingReleased, text));
+        }
+        let head = lock.waiters.list.first().filter(|_| lock.waiters.ordered).and_then(|head| head.token_b64.clone());
+        let Some(holder) = head.or_else(|| self.holder.clone()) else {
+            return Err(Trouble::new(Exit::NothingReleased, format!("`{name}` has no queue that is known")));
+        };
+        let generation = self.generation.clone().unwrap_or_else(|| lock.generation.clone());
+        Ok(PreviewTarget { source: lock.source.clone(), id: lock.id.clone(), generation, holder: Some(holder) })
+    }
+
+    /// Asks another person, who sees it in their dashboard and by `lockkeeper approvals`.
+    async fn ask_another(&self, link: &Link, ticket: String, screen: &mut Screen<'_>) -> Result<Exit, Trouble> {
+        let reason = match &self.reason {
+            Some(reason) => reason.clone(),
+            None => asked("Why (for whoever is to approve, and for the audit): ")?,
+        };
+        let answer = link.post(&["approvals"], &ApprovalRequest { ticket, reason }, ANSWER_TIMEOUT).await?;
+        let answer = link.granted(answer)?;
+        if self.json {
+            screen.json(&answer.body)?;
+        } else {
+            let approval: Approval = link.read(&answer)?;
+            screen.say(&approvals::said(&approval, screen.look))?;
+        }
+        Ok(Exit::Done)
+    }
+
     /// What would happen, where a person sees it.
-    fn say_plan(&self, preview: &PreviewAnswer, found: &[Found], screen: &mut Screen<'_>) -> Result<(), Trouble> {
-        let now = found.iter().map(|one| one.now).max().unwrap_or(Time(0));
+    fn say_plan(&self, preview: &PreviewAnswer, now: Time, screen: &mut Screen<'_>) -> Result<(), Trouble> {
         let look = if self.json { Look::PLAIN } else { screen.look };
         let mut said = String::new();
         for lock in &preview.locks {
-            let title = format!("Release {} ({}/{})?", shown(&lock.name), shown(&lock.source), shown(lock.id.as_str()));
+            let title = self.action.question(lock);
             said.push_str(&look.paint(look.wrapped(&title, 2).trim_end(), Tone::Strong));
             said.push('\n');
-            said.push_str(&plan::of_lock(lock, now, look));
+            said.push_str(&plan::of_lock(lock, self.action, now, look));
         }
         if let Some(pattern) = &preview.reason_pattern {
             said.push_str(&look.wrapped(&format!("The reason has to contain `{}`.", shown(pattern)), 2));
         }
         if preview.approval.as_ref().is_some_and(|need| need.required && need.state != ApprovalState::Approved) {
-            said.push_str(&look.wrapped("Another person has to approve this first.", 2));
+            let hint = "Another person has to approve this first: `--ask` asks for that, `--break-glass` goes without.";
+            said.push_str(&look.wrapped(hint, 2));
         }
         self.tell(&said, screen)
     }
@@ -273,21 +384,26 @@ fn asked(question: &str) -> Result<String, Trouble> {
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper_model::Mode;
+    use lockkeeper_model::{Identity, Mode, Waiter};
 
     use super::super::fixtures::lock;
     use super::*;
     use crate::terminal::IdentityArguments;
 
     fn arguments(locks: &[&str]) -> ReleaseArguments {
-        let identity = IdentityArguments { token_file: None, ca: None };
+        let identity = IdentityArguments { token_file: None, user: None, password_file: None, ca: None };
         ReleaseArguments {
             locks: locks.iter().map(|&lock| lock.to_owned()).collect(),
+            action: Deed::Release,
+            hold_ms: None,
             holder: None,
             generation: None,
             confirm: None,
             reason: None,
             dry_run: false,
+            ask: false,
+            break_glass: false,
+            stop_at_first_failure: false,
             json: false,
             server: ServerArguments { server: String::new(), identity },
         }
@@ -303,6 +419,49 @@ mod tests {
         let both = ReleaseArguments { reason: Some("b".to_owned()), ..half };
         assert!(both.check(false).is_ok());
         assert!(ReleaseArguments { dry_run: true, ..arguments(&["a"]) }.check(false).is_ok());
+    }
+
+    #[test]
+    fn a_time_is_for_what_keeps_others_out_and_asking_takes_a_reason_alone() {
+        let timed = |action| ReleaseArguments { action, hold_ms: Some(60_000), ..arguments(&["a"]) };
+        assert_eq!(timed(Deed::Release).check(true).unwrap_err().exit(), Exit::Usage);
+        assert!(timed(Deed::Hold).check(true).is_ok() && timed(Deed::Extend).check(true).is_ok());
+        let asking = ReleaseArguments { ask: true, ..arguments(&["a"]) };
+        assert_eq!(asking.check(false).unwrap_err().exit(), Exit::Usage);
+        assert!(ReleaseArguments { reason: Some("b".to_owned()), ..asking }.check(false).is_ok());
+    }
+
+    #[test]
+    fn what_is_given_back_is_named_by_the_release() {
+        let back = ReleaseArguments { action: Deed::PutBack, ..arguments(&["a"]) };
+        assert_eq!(back.target(&lock()).unwrap_err().exit(), Exit::Usage);
+        let named = ReleaseArguments { generation: Some("h1".to_owned()), ..back };
+        let target = named.target(&lock()).unwrap();
+        assert_eq!((target.generation.as_str(), target.holder), ("h1", None));
+    }
+
+    #[test]
+    fn the_head_of_a_queue_is_taken_out_where_nobody_holds_the_lock() {
+        let evicting = ReleaseArguments { action: Deed::Evict, ..arguments(&["a"]) };
+        assert_eq!(evicting.target(&lock()).unwrap_err().exit(), Exit::NothingReleased);
+        let mut free = lock();
+        free.holders.clear();
+        free.waiters.ordered = true;
+        assert_eq!(evicting.target(&free).unwrap_err().exit(), Exit::NothingReleased, "nobody is in it");
+        free.waiters.list = ["MQ==", "Mg=="].map(waiter).into();
+        let target = evicting.target(&free).unwrap();
+        assert_eq!((target.holder.as_deref(), target.generation), (Some("MQ=="), free.generation));
+    }
+
+    fn waiter(token_b64: &str) -> Waiter {
+        Waiter {
+            token: None,
+            token_b64: Some(token_b64.to_owned()),
+            identity: Identity::default(),
+            expires_at: None,
+            abandoned: None,
+            reported: None,
+        }
     }
 
     #[test]

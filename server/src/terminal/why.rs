@@ -4,6 +4,7 @@ use clap::Args;
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{Action, Lock, LockId, PreviewAnswer, PreviewRequest, PreviewTarget, Time};
 
+use super::action::Deed;
 use super::answers::{EventsAnswer, SessionAnswer, SourcesAnswer};
 use super::exit::{Exit, Trouble};
 use super::find::{Found, Named, find};
@@ -106,5 +107,5 @@ async fn release(link: &Link, lock: &Lock, now: Time, screen: &Screen<'_>) -> Re
         return said(&whole(&link.problem(&answer)?.detail));
     }
     let preview: PreviewAnswer = link.read(&answer)?;
-    Ok(preview.locks.iter().map(|lock| plan::of_lock(lock, now, screen.look)).collect())
+    Ok(preview.locks.iter().map(|lock| plan::of_lock(lock, Deed::Release, now, screen.look)).collect())
 }

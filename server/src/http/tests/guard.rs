@@ -1,7 +1,11 @@
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 
 use super::{Rim, ask, json};
+use crate::access::{Door, Policy, Settings};
+use crate::watched::Watched;
 
 #[tokio::test]
 async fn only_names_of_this_machine_are_answered() {
@@ -165,6 +169,21 @@ async fn nothing_may_be_framed() {
         for directive in ["default-src 'none'", "base-uri 'none'", "frame-ancestors 'none'"] {
             assert!(policy.contains(directive), "{path}: {policy}");
         }
+    }
+}
+
+#[tokio::test]
+async fn where_browsers_come_over_tls_they_are_told_to_come_so_for_a_year() {
+    let mut rim = Rim::new();
+    let answer = rim.send(ask(Method::GET, "/healthz", Body::empty())).await;
+    assert!(!answer.headers().contains_key("strict-transport-security"), "without TLS nobody could come again");
+    let settings = Settings { secure: true, ..Settings::default() };
+    let policy = Watched::fixed(Policy::default());
+    rim.state.door = Arc::new(Door::new(settings, policy, &rim.state.closing).unwrap());
+    for path in ["/", "/sign-in", "/api/v1/locks", "/healthz", "/nothing"] {
+        let answer = rim.send(ask(Method::GET, path, Body::empty())).await;
+        let told = answer.headers()["strict-transport-security"].to_str().unwrap();
+        assert_eq!(told, "max-age=31536000; includeSubDomains", "{path}");
     }
 }
 

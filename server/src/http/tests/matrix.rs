@@ -127,7 +127,11 @@ const ROWS: &[Row] = &[
     ("GET", "/api/v1/session", "/api/v1/session", "", KNOWN),
     ("POST", "/api/v1/session", "/api/v1/session", "stranger", [404; ALL.len()]),
     ("DELETE", "/api/v1/session", "/api/v1/session", "", [401, 204, 204, 204, 204, 204, 204, 204, 204, 204]),
+    ("POST", "/api/v1/session/password", "/api/v1/session/password", "password", [401, 409, 409, 409, 409, 409, 409, 409, 409, 409]),
+    ("GET", "/api/v1/sessions", "/api/v1/sessions", "", KNOWN),
+    ("GET", "/api/v1/sessions", "/api/v1/sessions?all=true", "", [401, 403, 403, 403, 403, 403, 403, 200, 403, 200]),
     ("DELETE", "/api/v1/sessions", "/api/v1/sessions", "", KNOWN),
+    ("DELETE", "/api/v1/sessions/{id}", "/api/v1/sessions/00000000000000ff", "", [401, 404, 404, 404, 404, 404, 404, 404, 404, 404]),
     ("GET", "/api/v1/openapi.json", "/api/v1/openapi.json", "", ANYBODY),
     ("GET", "/healthz", "/healthz", "", ANYBODY),
     ("GET", "/readyz", "/readyz", "", [503; ALL.len()]),
@@ -284,12 +288,8 @@ impl Scene {
         // Answers are compared byte for byte, and each would have an id of its own.
         request.headers_mut().insert("x-request-id", "the-same".parse().unwrap());
         request.headers_mut().insert("content-type", "application/json".parse().unwrap());
-        // The audit is written by a thread that the paused clock does not wait for: it would run into every timeout.
-        let (answered, wait) = std::sync::mpsc::channel::<()>();
-        let clock_stands = tokio::task::spawn_blocking(move || wait.recv());
-        let response = self.rim.send(request).await;
-        drop(answered);
-        let _ = clock_stands.await;
+        // The history is written by a thread as well, and whatever is asked here is answered at once.
+        let response = clock::standing(self.rim.send(request)).await;
         let status = response.status();
         let mut said = format!("{:?}\n", response.headers());
         let mut chunks = response.into_body().into_data_stream();
@@ -313,6 +313,9 @@ impl Scene {
     async fn body(&self, who: &str, path: &str, kind: &str) -> String {
         match (path, kind) {
             (_, "") => String::new(),
+            ("/api/v1/session/password", _) => {
+                json!({"old": "whatever it is", "new": "whatever it will be"}).to_string()
+            }
             ("/api/v1/session", name) => json!({"name": name, "password": "whatever it is"}).to_string(),
             ("/api/v1/traces", source) => {
                 self.rim.fake.with(|world| world.traces.push_back(Ok(report(source))));

@@ -76,7 +76,7 @@ impl Rim {
     }
 
     /// On a real socket; ends with the state's `closing`.
-    async fn listen(&self) -> (SocketAddr, tokio::task::JoinHandle<std::io::Result<()>>) {
+    async fn listen(&self) -> (SocketAddr, tokio::task::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         (address, tokio::spawn(super::serve(listener, self.state.clone())))

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use lockkeeper_model::TransitionKind;
 use lockkeeper_model::wire::{ClientFrame, MAX_CLIENT_FRAME_BYTES};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -104,7 +105,7 @@ async fn the_end_of_the_server_ends_streams_first_and_says_so() {
     let (mut socket, _) = connect_async(format!("ws://{address}/api/v1/stream")).await.unwrap();
     rim.state.closing.cancel();
     assert_eq!(close_code(&mut socket).await, CloseCode::Away);
-    server.await.unwrap().unwrap();
+    server.await.unwrap();
 }
 
 #[tokio::test]
@@ -118,6 +119,22 @@ async fn a_viewer_that_stops_reading_is_let_go() {
     while frames.send(frame.clone()).await.is_ok() {}
     while rim.state.open_streams()[0].1 > 0 {
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn the_head_of_a_request_is_not_waited_for_without_end() {
+    let rim = Rim::new();
+    let (address, _) = rim.listen().await;
+    for begun in ["", "GET /healthz HTTP/1.1\r\nhost: localho", "GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: "] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        tokio::time::pause();
+        let mut answer = Vec::new();
+        // It ends, whether as a close or as a reset.
+        let _ = stream.read_to_end(&mut answer).await;
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{begun}");
+        tokio::time::resume();
     }
 }
 

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use lockkeeper_model::{AuditChain, AuditEntry, AuditKind, AuditPage, Outcome};
+use lockkeeper_model::{Actor, AuditChain, AuditEntry, AuditKind, AuditPage, Outcome};
 use tokio::sync::{mpsc, oneshot};
 use tracing::Span;
 
@@ -220,6 +220,19 @@ impl Audit {
         self.append(drafts.collect(), Urgency::Before).await.map(drop)
     }
 
+    /// Writes down that somebody signed in or out, or could not. That stands whether it can be written or not: whoever could
+    /// fill the disk could otherwise keep everybody out.
+    pub async fn accessed(&self, actor: &Actor, outcome: &str, detail: &str) {
+        let mut draft = Deed::by(actor).entry(AuditKind::Access, None, detail);
+        draft.outcome = Some(outcome.to_owned());
+        if self.is_kept() {
+            // What cannot be written is counted and logged where that is noticed.
+            let _ = self.append(vec![draft], Urgency::Access).await;
+        } else {
+            writer::log(&draft);
+        }
+    }
+
     /// Attempts of earlier runs that may have done something and of which nobody saw what came after; the first of them.
     ///
     /// # Errors
@@ -269,7 +282,7 @@ impl Audit {
     }
 
     /// Entries written since the start, by kind.
-    pub fn written(&self) -> [(AuditKind, u64); 6] {
+    pub fn written(&self) -> [(AuditKind, u64); 7] {
         let counts = &self.0.counts;
         [
             (AuditKind::Intention, &counts.intentions),
@@ -278,6 +291,7 @@ impl Audit {
             (AuditKind::Refusal, &counts.refusals),
             (AuditKind::DryRun, &counts.dry_runs),
             (AuditKind::Approval, &counts.approvals),
+            (AuditKind::Access, &counts.accesses),
         ]
         .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
     }
@@ -288,7 +302,7 @@ impl Audit {
         self.0.counts.not_written.load(Ordering::Relaxed)
     }
 
-    /// Refusals that were counted rather than written, because too many came at once.
+    /// Refusals and sign-ins that were counted rather than written, because too many came at once.
     #[must_use]
     pub fn left_out(&self) -> u64 {
         self.0.counts.left_out.load(Ordering::Relaxed)
@@ -348,7 +362,7 @@ impl Audit {
         let (done, written) = oneshot::channel();
         let ask = Ask::Append { drafts, urgency, span: Span::current(), done };
         self.kept()?.writer.send(ask).await.map_err(|_| gone())?;
-        written.await.map_err(|_| gone())?
+        answer(written).await?
     }
 
     async fn read<T: Send + 'static>(
@@ -367,7 +381,7 @@ impl Audit {
         // Whoever asked may have left.
         let look = Box::new(move |store: &Store| drop(done.send(look(store))));
         at.send(Ask::Read(look)).await.map_err(|_| gone())?;
-        found.await.map_err(|_| gone())?
+        answer(found).await?
     }
 
     fn kept(&self) -> Result<&Kept, AuditError> {
@@ -420,6 +434,13 @@ impl Attempt {
             .next()
             .map(|intention| Unresolved { intention, outcome: outcome_word(outcome).to_owned() }))
     }
+}
+
+/// What the thread says.
+async fn answer<T>(said: oneshot::Receiver<T>) -> Result<T, AuditError> {
+    #[cfg(test)]
+    let said = crate::clock::standing(said);
+    said.await.map_err(|_| gone())
 }
 
 fn gone() -> AuditError {

@@ -3,7 +3,7 @@
 use lockkeeper_model::{Action, Actor, Outcome, Time};
 use tempfile::TempDir;
 
-use super::writer::MAX_REFUSALS;
+use super::writer::{MAX_ACCESSES, MAX_REFUSALS};
 use super::*;
 
 fn deed(lock: &str) -> Deed {
@@ -64,7 +64,7 @@ async fn an_attempt_is_an_intention_a_completion_and_what_was_seen() {
     let verdict = verify(&beside, Some(&entries[2].hash)).unwrap();
     assert!(verdict.is_intact(), "{verdict:?}");
     assert_eq!((verdict.chain.length, verdict.noted_at), (3, Some(3)));
-    assert_eq!(audit.written().map(|(_, count)| count), [1, 1, 1, 0, 0, 0]);
+    assert_eq!(audit.written().map(|(_, count)| count), [1, 1, 1, 0, 0, 0, 0]);
 }
 
 #[tokio::test]
@@ -253,6 +253,22 @@ async fn a_flood_of_refusals_does_not_fill_the_disk_and_is_told_of() {
     assert!(page.entries[1].detail.starts_with("25 refused requests since "), "{:?}", page.entries[1]);
     audit.close().await;
     assert_eq!(audit.chain().await.unwrap().length, MAX_REFUSALS + 2, "told once");
+}
+
+#[tokio::test]
+async fn a_flood_of_sign_ins_does_not_fill_the_disk_nor_hide_refusals() {
+    let audit = Audit::in_memory().unwrap();
+    let mallory = Actor { name: "unknown".to_owned(), via: "password".to_owned(), address: None };
+    for _ in 0..MAX_ACCESSES + 3 {
+        audit.accessed(&mallory, "not_signed_in", "wrong name, password or code").await;
+    }
+    assert_eq!((audit.chain().await.unwrap().length, audit.left_out()), (MAX_ACCESSES, 3));
+    audit.refused(vec![by("mallory")], "forged", "no").await;
+    let page = audit.page(Filter::default(), None, 2).await.unwrap();
+    assert_eq!(page.entries[0].kind, AuditKind::Refusal);
+    let told = &page.entries[1];
+    assert_eq!((told.kind, told.outcome.as_deref()), (AuditKind::Access, Some("left_out")));
+    assert!(told.detail.starts_with("3 sign-ins, sign-outs and failed ones since "), "{told:?}");
 }
 
 #[tokio::test]

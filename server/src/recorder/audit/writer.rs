@@ -20,6 +20,10 @@ const WAITING_ASKS: usize = 64;
 /// Refusals that are written one by one within [`FLOOD_WINDOW`]. Nobody mistypes so often: beyond this, somebody tries to
 /// fill the disk, after which nothing could be released.
 pub(super) const MAX_REFUSALS: u64 = 600;
+
+/// Sign-ins, sign-outs and failed ones that are written one by one within [`FLOOD_WINDOW`]: on a bad morning a whole
+/// organisation signs in. Counted apart, so that a guesser does not keep refused releases from being written.
+pub(super) const MAX_ACCESSES: u64 = 600;
 const FLOOD_WINDOW: Duration = Duration::from_secs(60);
 
 /// Ends of attempts that wait for a disk that has no room. More attempts than this cannot end without being written: none
@@ -49,6 +53,8 @@ pub(super) enum Urgency {
     After,
     /// Nothing happened: it is counted.
     Refusal,
+    /// Nothing happened to a lock: it is counted.
+    Access,
 }
 
 /// What became of entries, since the start.
@@ -60,6 +66,7 @@ pub(super) struct Counts {
     pub(super) refusals: AtomicU64,
     pub(super) dry_runs: AtomicU64,
     pub(super) approvals: AtomicU64,
+    pub(super) accesses: AtomicU64,
     pub(super) not_written: AtomicU64,
     pub(super) left_out: AtomicU64,
     pub(super) delivered: AtomicU64,
@@ -75,6 +82,7 @@ impl Counts {
             AuditKind::Refusal => &self.refusals,
             AuditKind::DryRun => &self.dry_runs,
             AuditKind::Approval => &self.approvals,
+            AuditKind::Access => &self.accesses,
         }
     }
 }
@@ -82,7 +90,8 @@ impl Counts {
 /// Starts the thread. It ends when nobody can ask it any more.
 pub(super) fn start(store: Store, counts: Arc<Counts>, hook: Option<Queue>) -> Result<mpsc::Sender<Ask>, AuditError> {
     let (asks, mut asked) = mpsc::channel(WAITING_ASKS);
-    let mut writer = Writer { store, counts, hook, owed: VecDeque::new(), flood: Flood::new() };
+    let mut writer =
+        Writer { store, counts, hook, owed: VecDeque::new(), refusals: REFUSALS.flood(), accesses: ACCESSES.flood() };
     let work = move || {
         while let Some(ask) = asked.blocking_recv() {
             writer.answer(ask);
@@ -99,19 +108,21 @@ struct Writer {
     counts: Arc<Counts>,
     hook: Option<Queue>,
     owed: VecDeque<AuditEntry>,
-    flood: Flood,
+    refusals: Flood,
+    accesses: Flood,
 }
 
 impl Writer {
     fn answer(&mut self, ask: Ask) {
         match ask {
             Ask::Read(look) => look(&self.store),
-            Ask::Append { drafts, urgency: Urgency::Refusal, span, done } => {
+            Ask::Append { drafts, urgency: urgency @ (Urgency::Refusal | Urgency::Access), span, done } => {
                 let _about = span.entered();
                 let count = drafts.len() as u64;
-                if !self.flood.admits(count) {
+                let flood = if urgency == Urgency::Refusal { &mut self.refusals } else { &mut self.accesses };
+                if !flood.admits(count) {
                     self.counts.left_out.fetch_add(count, Ordering::Relaxed);
-                    // Nobody is told: the refusal itself is what its asker gets.
+                    // Nobody is told: what was answered is what its asker gets.
                     let _ = done.send(Ok(Vec::new()));
                     return;
                 }
@@ -133,8 +144,7 @@ impl Writer {
     fn append(&mut self, drafts: Vec<AuditEntry>) -> Result<Vec<AuditEntry>, AuditError> {
         let owed = self.owed.len();
         let mut all: Vec<AuditEntry> = self.owed.iter().cloned().collect();
-        let left_out = self.flood.report();
-        all.extend(left_out.clone());
+        all.extend(self.refusals.report().into_iter().chain(self.accesses.report()));
         let own = all.len();
         all.extend(drafts);
         if all.is_empty() {
@@ -143,9 +153,8 @@ impl Writer {
         match self.store.append(&all) {
             Ok(mut written) => {
                 self.owed.drain(..owed);
-                if left_out.is_some() {
-                    self.flood.was_reported();
-                }
+                self.refusals.was_reported();
+                self.accesses.was_reported();
                 for entry in &written {
                     self.publish(entry);
                 }
@@ -190,8 +199,33 @@ pub(super) fn log(entry: &AuditEntry) {
     );
 }
 
-/// Keeps refusals from filling the disk, and remembers how many were left out for that.
+/// What may come in a flood.
+#[derive(Clone, Copy)]
+struct Kind {
+    kind: AuditKind,
+    what: &'static str,
+    most: u64,
+    outcome: &'static str,
+}
+
+const REFUSALS: Kind =
+    Kind { kind: AuditKind::Refusal, what: "refused requests", most: MAX_REFUSALS, outcome: "refused" };
+const ACCESSES: Kind = Kind {
+    kind: AuditKind::Access,
+    what: "sign-ins, sign-outs and failed ones",
+    most: MAX_ACCESSES,
+    outcome: "left_out",
+};
+
+impl Kind {
+    fn flood(self) -> Flood {
+        Flood { of: self, window_began: Instant::now(), written: 0, left_out: 0, since: clock::now() }
+    }
+}
+
+/// Keeps what strangers can cause from filling the disk, and remembers how much was left out for that.
 struct Flood {
+    of: Kind,
     window_began: Instant,
     written: u64,
     left_out: u64,
@@ -199,15 +233,11 @@ struct Flood {
 }
 
 impl Flood {
-    fn new() -> Flood {
-        Flood { window_began: Instant::now(), written: 0, left_out: 0, since: clock::now() }
-    }
-
     fn admits(&mut self, count: u64) -> bool {
         if self.window_began.elapsed() >= FLOOD_WINDOW {
             (self.window_began, self.written) = (Instant::now(), 0);
         }
-        if self.written + count > MAX_REFUSALS {
+        if self.written + count > self.of.most {
             if self.left_out == 0 {
                 self.since = clock::now();
             }
@@ -223,12 +253,14 @@ impl Flood {
             return None;
         }
         let detail = format!(
-            "{} refused requests since {} were not written one by one: more than {MAX_REFUSALS} came within a minute",
+            "{} {} since {} were not written one by one: more than {} came within a minute",
             words::count(self.left_out),
-            self.since
+            self.of.what,
+            self.since,
+            self.of.most
         );
-        let mut entry = Deed::by(&Actor::server()).entry(AuditKind::Refusal, None, &detail);
-        entry.outcome = Some("refused".to_owned());
+        let mut entry = Deed::by(&Actor::server()).entry(self.of.kind, None, &detail);
+        entry.outcome = Some(self.of.outcome.to_owned());
         Some(entry)
     }
 

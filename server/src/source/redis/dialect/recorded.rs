@@ -62,6 +62,28 @@ fn families_whose_unlock_does_not_compare_or_that_come_back_say_so() {
     assert_eq!(Vec::from_iter(returning).join(" "), "pottery redsync rq-scheduler spring");
 }
 
+/// The end-to-end test that races releases against what the clients of a dialect do goes through a table of them. Only what
+/// is never released, in no recorded situation, may be missing there.
+#[test]
+fn every_dialect_that_is_ever_released_is_raced() {
+    const TABLE: &str = include_str!("../../../../../tests/src/contender.rs");
+    let situations = FILES.iter().flat_map(|(_, text)| text.lines().filter(|line| !line.is_empty()));
+    let (mut kept, mut released) = (BTreeSet::new(), BTreeSet::new());
+    for line in situations {
+        for seen in read(&serde_json::from_str(line).unwrap()).into_values() {
+            for recognition in seen.locks.iter().map(|lock| lock.form.recognition) {
+                let of_kind = if recognition.traits.no_release.is_some() { &mut kept } else { &mut released };
+                of_kind.insert(recognition.dialect);
+            }
+        }
+    }
+    let is_raced = |name: &str| TABLE.contains(&format!("\"{name}\""));
+    let is_never_released = |name: &str| kept.contains(name) && !released.contains(name);
+    let names = ALL.iter().flat_map(|dialect| dialect.names()).copied();
+    let missing: Vec<&str> = names.filter(|name| !is_raced(name) && !is_never_released(name)).collect();
+    assert_eq!(missing, Vec::<&str>::new(), "not raced");
+}
+
 /// A lock as it was found: its keys, and what it is.
 struct Seen {
     keys: BTreeSet<Bytes>,
