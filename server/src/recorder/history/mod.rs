@@ -20,7 +20,7 @@ mod rewind;
 mod schema;
 mod stats;
 mod store;
-mod tally;
+pub(crate) mod tally;
 mod tape;
 #[cfg(test)]
 mod tests;
