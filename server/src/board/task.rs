@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockkeeper_model::wire::{ClientFrame, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
-use lockkeeper_model::{Event, FeedKind, LockId, MAX_LIMIT, SourceState, Time, TransitionKind};
+use lockkeeper_model::{Event, FeedKind, LockId, MAX_LIMIT, Severity, SourceState, Time, TransitionKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +75,7 @@ pub fn spawn(
         meter: Meter::new(sources.len()),
         watch: Watch::new(names, rules, remembered, clock::now()),
         told_warnings: 0,
+        shown_warnings: Vec::new(),
         changes: Changes::default(),
         conditions: vec![Condition::default(); sources.len()],
         unsent_looks: vec![VecDeque::new(); sources.len()],
@@ -129,8 +130,9 @@ struct Task {
     views: Views,
     meter: Meter,
     watch: Watch,
-    /// The version of the warnings that viewers were told of.
+    /// The version of the warnings that viewers were told of, and what of it each reach was.
     told_warnings: u64,
+    shown_warnings: Vec<(Reach, (u64, Option<Severity>))>,
     changes: Changes,
     sources: Vec<SourceHandle>,
     conditions: Vec<Condition>,
@@ -326,6 +328,7 @@ impl Task {
             Ask::Announce { what } => self.announce(&what, now),
             Ask::Warnings(ask) => {
                 self.watch.answer(&self.registry, *ask, now);
+                self.watch.tick(&self.registry, now);
                 self.tell_warnings();
             }
             Ask::Releasing { source, key, token, audit } => {
@@ -608,9 +611,15 @@ impl Task {
             return;
         }
         self.told_warnings = self.watch.version();
+        // No frame is sent because of a lock that somebody does not see.
+        let before = std::mem::take(&mut self.shown_warnings);
         for reach in self.views.reaches() {
-            let frame = self.warnings_frame(&reach, now);
-            self.views.tell_all(&reach, &frame);
+            let shown = self.watch.to_look_at(&reach);
+            if !before.iter().any(|(known, told)| *known == reach && *told == shown) {
+                let frame = self.warnings_frame(&reach, now);
+                self.views.tell_all(&reach, &frame);
+            }
+            self.shown_warnings.push((reach, shown));
         }
     }
 

@@ -31,6 +31,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod traces;
+mod warnings;
 
 pub use caller::Identify;
 pub use error::ApiError;

@@ -12,7 +12,7 @@ use super::rules::Rules;
 use super::watch::Watch;
 use crate::access::Reach;
 use crate::board::{Ask, Board, BoardClosed};
-use crate::recorder::history::tally::Durations;
+use crate::recorder::history::Durations;
 use crate::registry::Registry;
 
 /// Which warnings.
@@ -127,7 +127,7 @@ impl Watch {
             warnings: found.into_iter().skip(offset).take(limit).cloned().collect(),
             // How many of these are hidden is nobody's business.
             not_listed: if reach.is_all() { self.not_listed() } else { 0 },
-            rules: self.rules().in_force(),
+            rules: self.rules().in_force().into_iter().filter(|rule| is_told(rule, reach)).collect(),
         }
     }
 
@@ -148,6 +148,12 @@ impl Watch {
         counts.sort_by(|a, b| (&a.source, a.rule, a.severity).cmp(&(&b.source, b.rule, b.severity)));
         counts
     }
+}
+
+/// Whether a rule is told to whoever has this reach: its patterns may name locks and sources that they do not see.
+fn is_told(rule: &RuleInForce, reach: &Reach) -> bool {
+    let of_source = rule.source.as_ref().is_none_or(|source| reach.has_all_of(source));
+    reach.is_all() || rule.pattern.is_none() && of_source
 }
 
 impl Filter {

@@ -60,11 +60,6 @@ impl Parties {
         }
     }
 
-    /// How many locks somebody has.
-    pub(super) fn locks_of(&self, party: u64) -> u32 {
-        self.by_party.get(&party).copied().unwrap_or(0)
-    }
-
     /// Those who have more than a limit, leaving out those for whom `is_over` says that it is so no more.
     pub(super) fn over(&mut self, mut is_over: impl FnMut(u64, &Over, u32) -> bool) {
         let by_party = &self.by_party;

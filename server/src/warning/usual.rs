@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use lockkeeper_model::TransitionKind;
 
-use crate::recorder::history::tally::Durations;
+use crate::recorder::history::Durations;
 use crate::registry::LoggedEvent;
 use crate::source::SourceId;
 

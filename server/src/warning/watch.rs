@@ -18,12 +18,12 @@ use super::store::Remembered;
 use super::usual::Usual;
 use crate::access::Reach;
 use crate::glob;
-use crate::recorder::history::tally::Durations;
+use crate::recorder::history::Durations;
 use crate::registry::{LoggedEvent, Record, Registry, Slot};
 use crate::source::SourceId;
 
 /// Warnings that are open at once: of more, nobody reads one by one. Others are counted.
-pub const MAX_OPEN: usize = 10_000;
+pub(super) const MAX_OPEN: usize = 10_000;
 
 /// Warnings that were resolved and are still listed.
 const MAX_RESOLVED: usize = 2_000;

@@ -12,7 +12,7 @@ pub(super) const AT_ONCE_MS: i64 = 1_000;
 
 /// Durations in buckets that grow with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Durations {
+pub struct Durations {
     /// The bucket and how many are in it, in the order of the buckets.
     buckets: Vec<(u16, u64)>,
 }
