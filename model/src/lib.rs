@@ -19,6 +19,7 @@ mod time;
 mod trace;
 mod transition;
 mod verdict;
+mod warning;
 pub mod wire;
 pub mod words;
 
@@ -52,6 +53,10 @@ pub use trace::{
 };
 pub use transition::{Event, TransitionKind};
 pub use verdict::{Connection, Signs, Verdict, judge, missed_beats};
+pub use warning::{
+    AcknowledgeRequest, Acknowledgement, Delivery, LockWarning, MAX_NOTE_CHARS, MUTE_MS, Mute, MuteRequest, MutedBy,
+    RuleInForce, Severity, WarningPage, WarningRule, WarningState,
+};
 
 use serde::{Deserialize, Serialize};
 

@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Basis, Certainty, Connection, Event, Flag, Lock, LockId, LockState, Mode, Question, Renewals, Signs, SourceStatus,
-    Time, TransitionKind, Verdict, WaitersBasis,
+    Basis, Certainty, Connection, Event, Flag, Lock, LockId, LockState, Mode, Question, Renewals, Severity, Signs,
+    SourceStatus, Time, TransitionKind, Verdict, WaitersBasis,
 };
 
 /// The version of these frames. A viewer that meets another one asks for a reload.
@@ -138,6 +138,16 @@ pub enum ServerFrame {
         reason: String,
         /// Those of the locks that this viewer sees.
         locks: Vec<(String, LockId)>,
+    },
+    /// How many warnings there are for this viewer: with every `Sources`, and on every change.
+    Warnings {
+        /// The server's clock.
+        now: i64,
+        /// Those that are so, and that nobody has acknowledged or muted.
+        open: u64,
+        /// The worst of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        worst: Option<Severity>,
     },
     /// A frame of the viewer's was not understood.
     Refused {

@@ -18,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Numbers, Subscription, Viewer, Waits};
 use crate::recorder::history::Tape;
+use crate::registry::Registry;
 use crate::registry::past::Piece;
 use crate::source::{
     Act, Batch, Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, TraceRefusal,
 };
+use crate::warning::{Remembered, Rules, Watch};
 
 /// The moment at which everything in this world is true.
 pub(crate) fn now() -> Time {
@@ -303,6 +305,8 @@ async fn store(
 }
 
 async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: mpsc::Sender<Ask>) {
+    let registry = Registry::new([], 0);
+    let mut warnings = Watch::new([], Rules::default(), Remembered::default(), now());
     while let Some(ask) = asked.recv().await {
         let mut world = world.lock().unwrap();
         match ask {
@@ -341,6 +345,7 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
             }
             Ask::Viewer { frame, .. } => world.frames.push(frame),
             Ask::Leave { viewer } => world.asked.push(format!("leave {viewer}")),
+            Ask::Warnings(ask) => warnings.answer(&registry, *ask, now()),
             Ask::Announce { what } => world.asked.push(format!("announce {what:?}")),
             Ask::Releasing { key, .. } => world.asked.push(format!("releasing {}", text(&key))),
             Ask::PuttingBack { key, token, .. } => {

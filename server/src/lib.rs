@@ -29,4 +29,6 @@ pub mod telemetry;
 pub mod terminal;
 pub mod tls;
 pub mod view;
+pub mod warning;
 pub mod watched;
+pub mod webhook;

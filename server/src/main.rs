@@ -16,8 +16,10 @@ use lockkeeper::reload::{LastRead, Reload};
 use lockkeeper::source::{SourceId, redis, redlock};
 use lockkeeper::telemetry::Telemetry;
 use lockkeeper::tls::Identity;
+use lockkeeper::warning::{self, NotKept, Remembered, Store, Warnings};
 use lockkeeper::watched::Watched;
-use lockkeeper::{demo, http};
+use lockkeeper::webhook::Pace;
+use lockkeeper::{clock, demo, http};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::error::TrySendError;
@@ -137,16 +139,27 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
         });
     }
     let history = history(&config, is_demo);
-    let options = BoardOptions { release_enabled: config.release.enabled, demo: is_demo, tape: history.tape() };
+    let (store, remembered) = warnings_store(&config, is_demo);
+    let (opened, heard) = mpsc::channel(warning::WAITING);
+    let options = BoardOptions {
+        release_enabled: config.release.enabled,
+        demo: is_demo,
+        tape: history.tape(),
+        rules: config.warnings.clone(),
+        remembered,
+        told: Some(opened),
+    };
+    let board = board::spawn(handles.clone(), board_reports, options, stop.clone());
+    let warnings = Warnings::start(board.clone(), heard, store, at_start.access.url.clone(), Pace::default());
+    warnings.tell(&config.webhooks).map_err(|error| anyhow::anyhow!("could not set up the webhooks: {error}"))?;
     let last_read = match told {
         Some((settings, log_format)) => {
-            let (reload, last) = Reload::new(settings, log_format, at_start, set_policy, handles.clone());
+            let (reload, last) = Reload::new(settings, log_format, at_start, set_policy, handles, warnings.clone());
             tokio::spawn(reload.run(hangups()?));
             last
         }
         None => watch::channel(LastRead::at_start()).1,
     };
-    let board = board::spawn(handles, board_reports, options, stop.clone());
     let state = AppState::new(
         board.clone(),
         audit.clone(),
@@ -157,7 +170,8 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     )
     .behind(door, policy)
     .telling(config.charted.into(), last_read)
-    .remembering(history.clone());
+    .remembering(history.clone())
+    .warning(warnings);
     tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
     tokio::spawn(lockkeeper::release::resume(board, audit));
@@ -224,6 +238,26 @@ fn history(config: &Config, is_demo: bool) -> History {
         tracing::warn!("no history is written down: {error}");
         History::not_kept(&error.to_string())
     })
+}
+
+/// Where acknowledgements and mutes are kept, and what an earlier run left there. A server that cannot keep them goes on
+/// without, and says so where they are made.
+fn warnings_store(config: &Config, is_demo: bool) -> (Result<Store, NotKept>, Remembered) {
+    if is_demo {
+        return (Err(NotKept("nothing of the demo is written down".to_owned())), Remembered::default());
+    }
+    let Some(dir) = config.data_dir.clone().or_else(config::default_data_dir) else {
+        let because = "there is no folder for them: name one with `--data-dir`".to_owned();
+        return (Err(NotKept(because)), Remembered::default());
+    };
+    let opened = Store::open(&dir).and_then(|mut store| store.remembered(clock::now()).map(|known| (store, known)));
+    match opened {
+        Ok((store, remembered)) => (Ok(store), remembered),
+        Err(error) => {
+            tracing::warn!("acknowledgements and mutes of warnings will not survive a restart: {error}");
+            (Err(NotKept(error.to_string())), Remembered::default())
+        }
+    }
 }
 
 /// SIGXFSZ, on Linux and on macOS.

@@ -1,5 +1,5 @@
-//! Reading the configuration again while the server runs. What can follow it does: roles, formats, and the patterns of
-//! sources. What cannot is said by name and stays as it was at the start; a file that cannot be used changes nothing.
+//! Reading the configuration again while the server runs. What can follow it does: roles, formats, the patterns of
+//! sources, rules of warnings and webhooks. What cannot is said by name and stays as it was at the start; a file that cannot be used changes nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::clock;
 use crate::config::{Config, Given, LogFormat, Settings, SourceConfig};
 use crate::source::redis::{self, Format};
 use crate::source::{Command, Rules, SourceHandle};
+use crate::warning::Warnings;
 
 /// How long a source may take to stop reading by the former rules: it gives its connections up, which waits for nobody.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,12 +48,13 @@ pub struct Reload {
     now: Config,
     policy: watch::Sender<Arc<Policy>>,
     sources: Vec<SourceHandle>,
+    warnings: Warnings,
     last: watch::Sender<LastRead>,
 }
 
 impl Reload {
-    /// With what the server was started: the command line's part of it, the whole, the sources in its order, and where
-    /// its policy is put. The other end tells what came of reading it last.
+    /// With what the server was started: the command line's part of it, the whole, the sources in its order, where its
+    /// policy is put, and who follows its rules of warnings and its webhooks. The other end tells what came of reading it last.
     #[must_use]
     pub fn new(
         settings: Settings,
@@ -60,9 +62,10 @@ impl Reload {
         now: Config,
         policy: watch::Sender<Arc<Policy>>,
         sources: Vec<SourceHandle>,
+        warnings: Warnings,
     ) -> (Reload, watch::Receiver<LastRead>) {
         let (last, told) = watch::channel(LastRead::at_start());
-        (Reload { settings, log_format, now, policy, sources, last }, told)
+        (Reload { settings, log_format, now, policy, sources, warnings, last }, told)
     }
 
     /// Reads it again whenever it is asked to.
@@ -106,6 +109,7 @@ impl Reload {
             formats.clear();
         }
         self.follow(&new, formats).await?;
+        self.warnings.follow(new.warnings, &new.webhooks).await?;
         self.now.policy = new.policy.clone();
         self.policy.send_replace(Arc::new(new.policy));
         Ok(waiting)
@@ -170,6 +174,8 @@ fn waiting(now: &Config, new: &Config) -> Vec<String> {
         tls,
         charted,
         otlp,
+        warnings: _,
+        webhooks: _,
     } = now;
     let settings = [
         ("`listen`", *listen != new.listen),

@@ -21,6 +21,7 @@ pub use crate::registry::Whose;
 use crate::registry::past::Piece;
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
 use crate::view::Asked;
+use crate::warning::WarningAsk;
 
 /// Frames that may wait for one viewer. A viewer that lets more pile up gets a whole window once it has read these.
 pub const VIEWER_FRAMES: usize = 4;
@@ -77,6 +78,8 @@ pub enum Ask {
     Released { source: SourceId, key: Bytes, freed: bool },
     /// A release is carried out without the second person that is needed.
     Announce { what: BreakGlass },
+    /// Something about warnings.
+    Warnings(Box<WarningAsk>),
 }
 
 /// A release that is carried out without the second person that is needed.
@@ -362,7 +365,11 @@ impl Board {
         self.asks.send(Ask::Announce { what }).await.map_err(|_| BoardClosed)
     }
 
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, BoardClosed> {
+    pub(crate) async fn tell(&self, ask: Ask) -> Result<(), BoardClosed> {
+        self.asks.send(ask).await.map_err(|_| BoardClosed)
+    }
+
+    pub(crate) async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, BoardClosed> {
         let (answer, answered) = oneshot::channel();
         self.asks.send(ask(answer)).await.map_err(|_| BoardClosed)?;
         answered.await.map_err(|_| BoardClosed)

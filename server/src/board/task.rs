@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lockkeeper_model::wire::{ClientFrame, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
-use lockkeeper_model::{Event, FeedKind, LockId, MAX_LIMIT, SourceState, Time, TransitionKind};
+use lockkeeper_model::{Event, FeedKind, LockId, MAX_LIMIT, Severity, SourceState, Time, TransitionKind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::recorder::history::Tape;
 use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Registry};
 use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
 use crate::view::{Asked, FRAME_MS, Views};
+use crate::warning::{self, Remembered, Rules, Told, Watch};
 
 /// Asks that may wait. Each is answered in microseconds; more waiting than this means that the machine is overloaded,
 /// and then those who ask should wait, too.
@@ -46,25 +47,35 @@ pub struct BoardOptions {
     pub demo: bool,
     /// Where to leave what happens; `None`: it is not written down.
     pub tape: Option<Tape>,
+    /// What to warn of.
+    pub rules: Rules,
+    /// What was so when the server ended last.
+    pub remembered: Remembered,
+    /// Where to say what opens and what is over; `None`: nobody is told.
+    pub told: Option<mpsc::Sender<Told>>,
 }
 
 /// Starts the task. It ends with `stop`.
 pub fn spawn(
     sources: Vec<SourceHandle>,
     reports: mpsc::Receiver<Batch>,
-    options: BoardOptions,
+    mut options: BoardOptions,
     stop: CancellationToken,
 ) -> Board {
     let (asks, asked) = mpsc::channel(WAITING_ASKS);
     let names: Vec<String> = sources.iter().map(|source| source.name.to_string()).collect();
     let registry = Registry::new(names.clone(), rand::random());
-    if let Some(tape) = &options.tape {
-        tape.begin(registry.run(), names, clock::now());
+    if let Some(tape) = &mut options.tape {
+        tape.begin(registry.run(), names.clone(), clock::now());
     }
+    let (rules, remembered) = (std::mem::take(&mut options.rules), std::mem::take(&mut options.remembered));
     let task = Task {
         registry,
         views: Views::default(),
         meter: Meter::new(sources.len()),
+        watch: Watch::new(names, rules, remembered, clock::now()),
+        told_warnings: 0,
+        shown_warnings: Vec::new(),
         changes: Changes::default(),
         conditions: vec![Condition::default(); sources.len()],
         unsent_looks: vec![VecDeque::new(); sources.len()],
@@ -93,6 +104,13 @@ struct Condition {
     around: Surroundings,
 }
 
+impl Condition {
+    fn for_warnings(&self) -> warning::Condition {
+        let Surroundings { down, evicts_all, evicts_volatile, .. } = self.around;
+        warning::Condition { current: self.complete && !down, evicts: evicts_all || evicts_volatile }
+    }
+}
+
 struct Subscriber {
     reach: Reach,
     source: Option<SourceId>,
@@ -111,6 +129,10 @@ struct Task {
     registry: Registry,
     views: Views,
     meter: Meter,
+    watch: Watch,
+    /// The version of the warnings that viewers were told of, and what of it each reach was.
+    told_warnings: u64,
+    shown_warnings: Vec<(Reach, (u64, Option<Severity>))>,
     changes: Changes,
     sources: Vec<SourceHandle>,
     conditions: Vec<Condition>,
@@ -154,7 +176,8 @@ impl Task {
         let mut examining = false;
         loop {
             let flush_at = self.unflushed.then(|| instant_of(self.flushed_at.plus(FRAME_MS)));
-            let deadline = self.registry.next_deadline().map(instant_of);
+            let deadline =
+                self.registry.next_deadline().into_iter().chain(self.watch.next_moment()).min().map(instant_of);
             // Asks come first: a person waits for them. A first answer goes on only while nothing else is to do.
             let wake = tokio::select! {
                 biased;
@@ -176,7 +199,7 @@ impl Task {
                 Wake::Reports => {
                     for batch in batches.drain(..) {
                         self.registry.apply(batch.source, batch.report, &mut self.changes);
-                        self.took_note();
+                        self.took_note(now);
                         self.count_locks(batch.source);
                         if let Some(folded) = batch.folded {
                             // Whoever wanted to know may have given up.
@@ -185,12 +208,16 @@ impl Task {
                     }
                     // Also here: reports can come without a pause.
                     self.registry.tick(now, &mut self.changes);
-                    self.took_note();
+                    self.took_note(now);
+                    self.watch.tick(&self.registry, now);
+                    self.tell_warnings();
                     self.registry.forget_ended(now);
                 }
                 Wake::Deadline => {
                     self.registry.tick(now, &mut self.changes);
-                    self.took_note();
+                    self.took_note(now);
+                    self.watch.tick(&self.registry, now);
+                    self.tell_warnings();
                 }
                 Wake::Flush => {}
                 Wake::Condition => self.conditions(now),
@@ -210,10 +237,11 @@ impl Task {
     }
 
     /// Passes on what the registry changed.
-    fn took_note(&mut self) {
+    fn took_note(&mut self, now: Time) {
         let changes = std::mem::take(&mut self.changes);
         for &slot in &changes.dirty {
             self.views.change(&self.registry, slot);
+            self.watch.change(&self.registry, slot, now);
         }
         if changes.repaint {
             self.views.repaint();
@@ -225,6 +253,7 @@ impl Task {
         for logged in &changes.events {
             self.publish(logged);
             self.meter.happened(logged);
+            self.watch.happened(&self.registry, logged, now);
             if self.log.len() == LOG_EVENTS {
                 self.log.pop_front();
             }
@@ -297,13 +326,18 @@ impl Task {
             Ask::Viewer { viewer, frame } => self.viewer_said(viewer, frame, now),
             Ask::Leave { viewer } => self.views.leave(viewer),
             Ask::Announce { what } => self.announce(&what, now),
+            Ask::Warnings(ask) => {
+                self.watch.answer(&self.registry, *ask, now);
+                self.watch.tick(&self.registry, now);
+                self.tell_warnings();
+            }
             Ask::Releasing { source, key, token, audit } => {
                 self.registry.releasing(source, &key, &token, audit, now);
             }
             Ask::PuttingBack { source, key, token } => self.registry.putting_back(source, &key, token.as_deref()),
             Ask::Raised { source, key, token, value } => {
                 self.registry.raised(source, &key, &token, &value, &mut self.changes);
-                self.took_note();
+                self.took_note(now);
             }
             Ask::Others { holders, reach, answer } => drop(answer.send(self.registry.others(&holders, &reach))),
             Ask::Connection { holder, answer } => {
@@ -313,7 +347,7 @@ impl Task {
             }
             Ask::Released { source, key, freed } => {
                 self.registry.released(source, &key, freed, now, &mut self.changes);
-                self.took_note();
+                self.took_note(now);
             }
         }
     }
@@ -463,6 +497,7 @@ impl Task {
         self.views.tell(id, &hello);
         let sources = self.sources_frame(scope.seen(), now);
         self.views.tell(id, &sources);
+        self.views.tell(id, &self.warnings_frame(scope.seen(), now));
         Viewer::new(id, received, self.asks.clone())
     }
 
@@ -527,10 +562,17 @@ impl Task {
             for reach in self.views.reaches() {
                 let frame = self.sources_frame(&reach, now);
                 self.views.tell_all(&reach, &frame);
+                // Whoever had no room for it when it changed hears of it now.
+                let frame = self.warnings_frame(&reach, now);
+                self.views.tell_all(&reach, &frame);
             }
             self.views.forget_unused(now);
             self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
         }
+        let current: Vec<warning::Condition> = self.conditions.iter().map(Condition::for_warnings).collect();
+        self.watch.conditions(&self.registry, &current, now);
+        self.tell_warnings();
+        self.show_warnings(now);
         self.views.grow_older(now);
         self.send_looks();
         if let Some(tape) = &mut self.options.tape {
@@ -547,6 +589,43 @@ impl Task {
             sources: sources.filter_map(|(source, locks)| reach.narrow(source.status_now(), locks)).collect(),
             dialects: self.views.dialects(&self.registry, reach, now),
         }
+    }
+
+    /// Passes on what opened and what is over.
+    fn tell_warnings(&mut self) {
+        for told in self.watch.take_told() {
+            if let Some(to) = &self.options.told
+                && let Err(mpsc::error::TrySendError::Full(told)) = to.try_send(told)
+            {
+                tracing::warn!(
+                    warning.id = told.warning.id,
+                    "too many warnings at once: one is neither written nor told"
+                );
+            }
+        }
+    }
+
+    /// Tells viewers how many warnings there are, if that may be another number than before.
+    fn show_warnings(&mut self, now: Time) {
+        if self.watch.version() == self.told_warnings {
+            return;
+        }
+        self.told_warnings = self.watch.version();
+        // No frame is sent because of a lock that somebody does not see.
+        let before = std::mem::take(&mut self.shown_warnings);
+        for reach in self.views.reaches() {
+            let shown = self.watch.to_look_at(&reach);
+            if !before.iter().any(|(known, told)| *known == reach && *told == shown) {
+                let frame = self.warnings_frame(&reach, now);
+                self.views.tell_all(&reach, &frame);
+            }
+            self.shown_warnings.push((reach, shown));
+        }
+    }
+
+    fn warnings_frame(&self, reach: &Reach, now: Time) -> ServerFrame {
+        let (open, worst) = self.watch.to_look_at(reach);
+        ServerFrame::Warnings { now: now.0, open, worst }
     }
 
     fn flush(&mut self, now: Time) {

@@ -18,9 +18,12 @@ use super::history;
 use super::operating;
 use super::release::{self, ReleaseTable};
 use super::role::{self, RoleTable};
+use super::warning::{self, WarningTable};
+use super::webhook;
 use crate::recorder::audit::Webhook;
 use crate::recorder::history::Limits;
 use crate::source::redis::{Credentials, Format};
+use crate::warning::Hook;
 
 const KEYS: &[&str] = &[
     "listen",
@@ -37,6 +40,8 @@ const KEYS: &[&str] = &[
     "history",
     "metrics",
     "telemetry",
+    "warning",
+    "webhook",
 ];
 const SOURCE_KEYS: &[&str] = &[
     "name",
@@ -78,6 +83,8 @@ pub(super) struct File {
     pub(super) roles: Vec<RoleTable>,
     pub(super) charted: Vec<LockId>,
     pub(super) otlp: Option<Url>,
+    pub(super) warnings: Vec<WarningTable>,
+    pub(super) webhooks: Vec<Hook>,
 }
 
 /// One `[[source]]`.
@@ -146,6 +153,16 @@ impl File {
             let one = role::role(table.nested(place, value, "a table begun by `[[role]]`")?, &roles)?;
             roles.push(one);
         }
+        let mut warnings = Vec::new();
+        for (place, value) in table.list("warning", "tables, each begun by `[[warning]]`")? {
+            let nested = table.nested(place, value, "a table begun by `[[warning]]`")?;
+            warnings.push(warning::warning(nested, warnings.len())?);
+        }
+        let mut webhooks = Vec::new();
+        for (place, value) in table.list("webhook", "tables, each begun by `[[webhook]]`")? {
+            let nested = table.nested(place, value, "a table begun by `[[webhook]]`")?;
+            webhooks.push(webhook::webhook(nested, &webhooks)?);
+        }
         let mut release = ReleaseTable::default();
         if let Some((place, value)) = table.take("release") {
             release = release::release(table.nested(place, value, "a table begun by `[release]`")?)?;
@@ -186,6 +203,8 @@ impl File {
             roles,
             charted,
             otlp,
+            warnings,
+            webhooks,
         };
         table.finish(KEYS)?;
         Ok(file)

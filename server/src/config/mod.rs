@@ -17,6 +17,8 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod url;
+mod warning;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -36,6 +38,7 @@ use crate::recorder::history::Limits;
 use crate::release::Rules;
 use crate::source::redis::Format;
 use crate::tls::Identity;
+use crate::warning::{self as warnings, Hook};
 
 /// The file that is read without being named, if it is in the working directory.
 pub const DEFAULT_FILE: &str = "lockkeeper.toml";
@@ -88,6 +91,10 @@ pub struct Config {
     /// Key `metrics.locks`: locks that have series of their own among the metrics, in whichever source they are. Default:
     /// none.
     pub charted: Vec<LockId>,
+    /// Key `[[warning]]`: how rules of warnings are applied where the defaults do not fit. Default: the defaults.
+    pub warnings: warnings::Rules,
+    /// Key `[[webhook]]`: whom to tell of warnings. Default: nobody.
+    pub webhooks: Vec<Hook>,
     /// Key `telemetry.otlp`: where traces of requests are sent, without `/v1/traces`. Default: nowhere.
     pub otlp: Option<Url>,
 }
@@ -161,6 +168,8 @@ impl Config {
             access: crate::access::Settings::default(),
             tls: None,
             charted: Vec::new(),
+            warnings: warnings::Rules::default(),
+            webhooks: Vec::new(),
             otlp: None,
             policy: Policy::default(),
         })
@@ -182,6 +191,7 @@ impl Config {
             source::from_urls(urls, &patterns)
         };
         let policy = role::policy(file.roles, &sources, file.access.is_some())?;
+        let warnings = warning::rules(file.warnings, &sources)?;
         let tls = access::identity(file.tls)?;
         let access = access::settings(file.access, &policy, tls.is_some())?;
         Ok(Config {
@@ -200,6 +210,8 @@ impl Config {
             access,
             tls,
             charted: file.charted,
+            warnings,
+            webhooks: file.webhooks,
             otlp: file.otlp,
             policy,
         })

@@ -574,3 +574,83 @@ fn what_is_charted_and_where_traces_go_is_checked() {
         assert!(said.contains(wrong) && !said.contains("hunter2"), "{said}");
     }
 }
+
+#[test]
+fn rules_of_warnings_are_checked_with_their_line() {
+    use lockkeeper_model::{Severity, WarningRule};
+
+    use crate::warning::{Limit, Setting};
+
+    let text = "[[warning]]\nrule = 'held-long'\npattern = 'lock:batch:*'\nfor = '2h'\nseverity = 'critical'\n\
+                [[warning]]\nrule = 'no-expiry'\nenabled = false\n\
+                [[warning]]\nrule = 'held-unusually'\ntimes = 5";
+    let rules = config(Settings::default(), text).unwrap().warnings;
+    let of = |rule, key: &str| rules.of(rule, "localhost:6379", Some(key.as_bytes()));
+    let held = of(WarningRule::HeldLong, "lock:batch:1").unwrap();
+    let expected = Setting {
+        severity: Severity::Critical,
+        for_ms: 7_200_000,
+        limit: Limit::Renewed(true),
+        ..Setting::default_of(WarningRule::HeldLong)
+    };
+    assert_eq!(held, expected);
+    assert_eq!(of(WarningRule::HeldLong, "lock:other"), Some(Setting::default_of(WarningRule::HeldLong)));
+    assert_eq!(of(WarningRule::NoExpiry, "x"), None);
+    assert_eq!(of(WarningRule::HeldUnusually, "x").unwrap().limit, Limit::Times(5));
+    for (text, wrong) in [
+        ("[[warning]]\nrule = 'held'", "lockkeeper.toml:2:8: `warning.rule` is `held`, expected one of `held-long`, "),
+        ("[[warning]]\nfor = '1m'", "lockkeeper.toml:1:1: `warning.rule` is missing, expected the name of a rule"),
+        ("[[warning]]\nrule = 'no-expiry'\nfor = '2d'", "lockkeeper.toml:3:7: `warning.for` is `2d`, expected seconds"),
+        ("[[warning]]\nrule = 'no-expiry'\ntimes = 3", "`warning.times` belongs to the rule `held-unusually`"),
+        ("[[warning]]\nrule = 'no-expiry'\nlocks = 3", "`warning.locks` belongs to the rule `many-locks`"),
+        ("[[warning]]\nrule = 'evictable'\npattern = 'x'", "`warning.pattern` means nothing here"),
+        (
+            "[[warning]]\nrule = 'no-expiry'\nsource = 'nope'",
+            "`warning.source` is `nope`, expected a pattern, or one of",
+        ),
+        ("[[warning]]\nrule = 'no-expiry'\nseverity = 'bad'", "expected one of `info`, `warning`, `critical`"),
+        (
+            "[[warning]]\nrule = 'no-expiry'\nuntil = 1",
+            "`warning.until` is not a key here, expected one of rule, source",
+        ),
+    ] {
+        let said = config(Settings::default(), text).unwrap_err().to_string();
+        assert!(said.contains(wrong), "{said}\n{wrong}");
+    }
+}
+
+#[test]
+fn webhooks_are_checked_and_never_shown() {
+    use crate::warning::Form;
+
+    let dir = tempfile::TempDir::new().unwrap();
+    let file = dir.path().join("secret");
+    std::fs::write(&file, "hunter2 hunter2 hunter2\n").unwrap();
+    let file = file.display();
+    let text = format!(
+        "[[webhook]]\nname = 'own'\nurl = 'https://hooks.example/hunter2'\nsecret_file = '{file}'\nrules = ['lapsed']\n\
+         [[webhook]]\nname = 'pages'\nform = 'pagerduty'\nsecret_file = '{file}'\nseverity = 'critical'\nsources = ['a*']"
+    );
+    let config_of = |text: &str| config(Settings::default(), text);
+    let good = config_of(&text).unwrap();
+    assert!(!format!("{good:?}").contains("hunter2"));
+    assert_eq!(good.webhooks.iter().map(|hook| hook.form).collect::<Vec<_>>(), [Form::Json, Form::PagerDuty]);
+    assert_eq!(good.webhooks[1].url.as_str(), "https://events.pagerduty.com/v2/enqueue");
+    assert_eq!(good.webhooks[0].secret.as_deref(), Some(&b"hunter2 hunter2 hunter2"[..]));
+    for (text, wrong) in [
+        ("[[webhook]]\nname = 'a'", "lockkeeper.toml:1:1: `webhook.url` is missing"),
+        ("[[webhook]]\nurl = 'https://h/hunter2'", "`webhook.name` is missing"),
+        (
+            "[[webhook]]\nname = 'a'\nurl = 'http://h/hunter2'",
+            "`webhook.url` begins with `http://`, expected `https://`",
+        ),
+        ("[[webhook]]\nname = 'a'\nurl = 'https://h/'\nform = 'mail'", "expected one of `json`, `slack`, `pagerduty`"),
+        ("[[webhook]]\nname = 'a'\nform = 'pagerduty'", "`webhook.secret_file` is missing"),
+        ("[[webhook]]\nname = 'a'\nurl = 'https://h/'\nsecret_env = 'LK_NOT_SET'", "has no variable `LK_NOT_SET`"),
+        ("[[webhook]]\nname = 'a'\nurl = 'https://h/'\nrules = ['x']", "`webhook.rules` is `x`, expected one of"),
+        ("[[webhook]]\nname = 'a'\nurl = 'https://h/'\nsecret = 'hunter2'", "`webhook.secret` is not a key here"),
+    ] {
+        let said = config_of(text).unwrap_err().to_string();
+        assert!(said.contains(wrong) && !said.contains("hunter2"), "{said}\n{wrong}");
+    }
+}

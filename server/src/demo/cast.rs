@@ -1,5 +1,6 @@
 //! Who is in the demo. Read it as a playbill: each line is a service, its lock, and what it does with it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use fred::clients::Client;
@@ -7,6 +8,7 @@ use fred::error::Error;
 use fred::interfaces::HashesInterface as _;
 
 use super::libraries::{Lockkeeper, PythonRedisLock, RedisPy, Redisson, connect, reporting};
+use super::playbill::{self, Family, Part};
 use super::transfer::transfers;
 use super::worker::{About, End, Habit, Life, live};
 
@@ -22,8 +24,7 @@ pub(super) async fn assemble(port: u16) -> Result<Vec<Life>, Error> {
     cast.trouble().await?;
     cast.crowd().await?;
     cast.reporting().await?;
-    cast.steady().await?;
-    cast.quick().await?;
+    cast.healthy().await?;
     cast.bystanders().await?;
     Ok(cast.lives)
 }
@@ -90,67 +91,29 @@ impl Cast {
         Ok(())
     }
 
-    /// Locks that are held for a while, renewed and handed over.
-    async fn steady(&mut self) -> Result<(), Error> {
-        let shift = |begins_after, from, to| Habit {
-            begins_after: s(begins_after),
-            pause: About::s(2, 5),
-            end: End::LetsGo(About::s(from, to)),
-        };
-        for instance in 1..=2 {
-            let import = self.connect(&format!("orders-{instance}")).await?;
-            let orders =
-                |name, lease, every| RedisPy::new(import.clone(), name, Some(s(lease))).renewed_every(s(every));
-            self.add(orders("lock:orders:import", 30, 10), shift(instance - 1, 60, 150));
-            self.add(orders("lock:orders:export", 15, 5), shift(2 - instance, 20, 45));
-            // A long lease that nobody renews.
-            self.add(RedisPy::new(import, "lock:reports:daily", Some(s(600))), shift(instance - 1, 90, 200));
-        }
-        for instance in 1..=3 {
-            let client = self.connect(&format!("newsletter-{instance}")).await?;
-            self.add(PythonRedisLock::new(client, "mail:newsletter", 12), shift(instance - 1, 25, 50));
-        }
-        for instance in 1..=2 {
-            let client = self.connect(&format!("search-index-{instance}")).await?;
-            self.add(PythonRedisLock::new(client, "search:reindex", 30), shift(instance - 1, 50, 120));
-        }
-        // Entered twice by the same thread.
-        let client = self.connect("catalog-1").await?;
-        self.add(Redisson::new(client, "catalog:rebuild").entered(2), shift(0, 180, 400));
-        for instance in 1..=2 {
-            let client = self.connect(&format!("shipping-{instance}")).await?;
-            let labels = Redisson::new(client.clone(), "shipping:labels").with_lease(s(20));
-            self.add(labels, shift(instance - 1, 8, 16));
-            self.add(Redisson::new(client, "shipping:manifest"), shift(2 - instance, 30, 60));
-        }
-        Ok(())
-    }
-
-    /// Locks that come and go.
-    async fn quick(&mut self) -> Result<(), Error> {
-        let brisk = |from, to| Habit {
-            begins_after: Duration::ZERO,
-            pause: About::ms(300, 1_500),
-            end: End::LetsGo(About::ms(from, to)),
-        };
-        for instance in 1..=3 {
-            let client = self.connect(&format!("stock-{instance}")).await?;
-            for article in [4711, 4712, 5120, 6003, 7788, 9001] {
-                let stock = RedisPy::new(client.clone(), &format!("lock:stock:{article}"), Some(s(5)));
-                self.add(stock, brisk(400, 2_000));
+    /// Those who are well: see [`playbill`].
+    async fn healthy(&mut self) -> Result<(), Error> {
+        let mut clients: HashMap<String, Client> = HashMap::new();
+        for Part { process, lock, family, habit } in [playbill::steady(), playbill::quick()].concat() {
+            let client = match clients.get(&process) {
+                Some(client) => client.clone(),
+                None => self.connect(&process).await?,
+            };
+            clients.insert(process, client.clone());
+            match family {
+                Family::RedisPy { lease, every: Some(every) } => {
+                    self.add(RedisPy::new(client, &lock, Some(lease)).renewed_every(every), habit);
+                }
+                Family::RedisPy { lease, every: None } => self.add(RedisPy::new(client, &lock, Some(lease)), habit),
+                Family::PythonRedisLock { lease_s } => self.add(PythonRedisLock::new(client, &lock, lease_s), habit),
+                Family::Redisson { lease, entries } => {
+                    let redisson = Redisson::new(client, &lock).entered(entries);
+                    match lease {
+                        Some(lease) => self.add(redisson.with_lease(lease), habit),
+                        None => self.add(redisson, habit),
+                    }
+                }
             }
-        }
-        for instance in 1..=2 {
-            let client = self.connect(&format!("thumbnails-{instance}")).await?;
-            for shard in [instance, instance + 2] {
-                let thumbnails = PythonRedisLock::new(client.clone(), &format!("thumbnails:{shard}"), 5);
-                self.add(thumbnails, brisk(600, 2_500));
-            }
-        }
-        for instance in 1..=3 {
-            let client = self.connect(&format!("invoices-{instance}")).await?;
-            self.add(Redisson::new(client.clone(), "invoices:numbering"), brisk(500, 1_200));
-            self.add(Redisson::new(client, &format!("customers:merge:{instance}")), brisk(800, 3_000));
         }
         Ok(())
     }

@@ -7,9 +7,10 @@
 
 mod cast;
 mod libraries;
+pub(crate) mod playbill;
 pub(crate) mod redis_process;
 mod transfer;
-mod worker;
+pub(crate) mod worker;
 
 use fred::error::Error as RedisError;
 use tokio::task::JoinHandle;

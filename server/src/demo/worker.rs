@@ -15,7 +15,7 @@ const AFTER_LOSS: Duration = Duration::from_secs(25);
 
 /// A span of time that is never twice the same.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct About {
+pub(crate) struct About {
     from: Duration,
     to: Duration,
 }
@@ -30,13 +30,18 @@ impl About {
     }
 
     pub(super) fn pick(self) -> Duration {
-        rand::random_range(self.from..=self.to)
+        self.pick_with(&mut rand::rng())
+    }
+
+    /// The same from these numbers.
+    pub(crate) fn pick_with(self, numbers: &mut impl rand::Rng) -> Duration {
+        numbers.random_range(self.from..=self.to)
     }
 }
 
 /// How a hold ends.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum End {
+pub(crate) enum End {
     /// The work is done, and the lock is let go.
     LetsGo(About),
     /// The process dies with the lock in its hands, and is started again this long after.
@@ -47,13 +52,13 @@ pub(super) enum End {
 
 /// A process's day.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Habit {
+pub(crate) struct Habit {
     /// Before it wants the lock for the first time.
-    pub(super) begins_after: Duration,
+    pub(crate) begins_after: Duration,
     /// Between one hold and the next.
-    pub(super) pause: About,
+    pub(crate) pause: About,
     /// How a hold ends.
-    pub(super) end: End,
+    pub(crate) end: End,
 }
 
 /// One process and its lock.

@@ -35,6 +35,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod traces;
+mod warnings;
 
 pub use caller::Identify;
 pub use error::ApiError;

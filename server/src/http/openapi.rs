@@ -2,8 +2,7 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::{
-    approvals, audit, events, graph, health, history, incidents, locks, metrics, password, releases, session, sessions,
-    sources, stream, traces,
+    approvals, audit, events, graph, health, history, incidents, locks, metrics, password, releases, session, sessions, sources, stream, traces, warnings,
 };
 
 /// Where it is. It says what there could be, and nothing of what there is.
@@ -39,6 +38,13 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         approvals::show,
         approvals::decide,
         audit::list,
+        warnings::list,
+        warnings::acknowledge,
+        warnings::mutes,
+        warnings::mute,
+        warnings::unmute,
+        warnings::deliveries,
+        warnings::test,
         traces::run,
         traces::last,
         session::show,
@@ -57,6 +63,7 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         (name = "watching", description = "Nothing here changes anything."),
         (name = "remembering", description = "What was written down of what happened, as far back as it is kept."),
         (name = "releasing", description = "Preview, then release exactly what was previewed."),
+        (name = "warning", description = "What somebody should know before customers notice, and who looks into it."),
         (name = "tracing", description = "Looking at every command for some seconds. It costs the store something."),
         (name = "access", description = "Who asks, and what they may do."),
         (name = "operating", description = "For the people who run the server."),

@@ -16,7 +16,7 @@ use tower_http::trace::TraceLayer;
 use super::extract::MAX_BODY_BYTES;
 use super::{
     ApiError, AppState, app, approvals, audit, caller, events, graph, guard, health, history, incidents, locks,
-    metrics, oidc, openapi, password, releases, session, sessions, sign_in, sources, stream, traces,
+    metrics, oidc, openapi, password, releases, session, sessions, sign_in, sources, stream, traces, warnings,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -30,7 +30,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 26] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 32] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -53,6 +53,13 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 26] {
         ("/api/v1/approvals/{id}", get(approvals::show).post(approvals::decide)),
         // What was done and refused
         ("/api/v1/audit", get(audit::list)),
+        // What somebody should know
+        ("/api/v1/warnings", get(warnings::list)),
+        ("/api/v1/warnings/{id}/acknowledge", post(warnings::acknowledge)),
+        ("/api/v1/mutes", get(warnings::mutes).post(warnings::mute)),
+        ("/api/v1/mutes/{id}", delete(warnings::unmute)),
+        ("/api/v1/deliveries", get(warnings::deliveries)),
+        ("/api/v1/webhooks/test", post(warnings::test)),
         // What only a trace shows
         ("/api/v1/traces", post(traces::run)),
         ("/api/v1/sources/{source}/trace", get(traces::last)),
@@ -78,6 +85,7 @@ pub fn router(state: AppState) -> Router {
     let dashboard = Router::new()
         .route("/", get(app::page))
         .route("/audit", get(app::page))
+        .route("/warnings", get(app::page))
         .route("/index.html", get(app::page))
         .route(sign_in::PATH, get(sign_in::page).post(sign_in::submit))
         .route(sign_in::OUT, post(sign_in::out))

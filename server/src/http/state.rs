@@ -12,6 +12,7 @@ use crate::recorder::audit::Audit;
 use crate::recorder::history::History;
 use crate::release::{ReleaseDesk, Rules};
 use crate::reload::LastRead;
+use crate::warning::Warnings;
 use crate::watched::Watched;
 
 /// Browser tabs on the WebSocket at once: a large team on a bad day, with a bound on what each tab may cost together.
@@ -34,6 +35,8 @@ pub struct AppState {
     pub audit: Audit,
     /// What happened before.
     pub history: History,
+    /// Answers warnings, and tells webhooks of them.
+    pub warnings: Warnings,
     /// Whether tracing is switched on.
     pub trace_enabled: bool,
     /// Where the server listens: a `Host` that names it is its own.
@@ -69,6 +72,7 @@ impl AppState {
     ) -> AppState {
         let door = Arc::new(Door::open());
         AppState {
+            warnings: Warnings::idle(board.clone()),
             desk: Arc::new(ReleaseDesk::new(board.clone(), release, audit.clone())),
             board,
             audit,
@@ -97,6 +101,12 @@ impl AppState {
     #[must_use]
     pub fn remembering(self, history: History) -> AppState {
         AppState { history, ..self }
+    }
+
+    /// The same server, whose warnings are answered by this one.
+    #[must_use]
+    pub fn warning(self, warnings: Warnings) -> AppState {
+        AppState { warnings, ..self }
     }
 
     /// The same server, which charts these locks one by one and says what came of reading its configuration.

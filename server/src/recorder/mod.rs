@@ -1,5 +1,5 @@
 //! What outlives a run of the server, on disk.
 
 pub mod audit;
-mod folder;
+pub(crate) mod folder;
 pub mod history;

@@ -9,6 +9,7 @@
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
 //! - [`reported`]: what clients say of themselves. [`sampled`]: what traces showed. [`graph`]: who waits for whom.
 //! - [`flags`]: what is dangerous, and what to do about it. [`others`]: what else a holder has.
+//! - [`trouble`]: since when something is so that somebody should be told of.
 //! - [`show`]: a record in the words of the contract and of the app. [`story`]: what happened to it.
 
 mod clients;
@@ -28,6 +29,7 @@ mod show;
 mod story;
 #[cfg(test)]
 pub(crate) mod tests;
+mod trouble;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -44,6 +46,7 @@ pub use others::Whose;
 use record::{Failover, Releasing, UNCOUNTED};
 pub use record::{Hold, Record, Slot};
 pub(crate) use story::event;
+pub use trouble::Unserved;
 
 use crate::source::{Among, DialectTraits, Report, SourceId, WaitersSeen};
 

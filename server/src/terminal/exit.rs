@@ -78,6 +78,7 @@ impl Exit {
                 | "/problems/dry-run-needed",
                 _,
             ) => Exit::Unconfirmed,
+            ("/problems/warning-resolved", _) => Exit::NotFound,
             // Another trace is under way.
             ("/problems/tracing", _) => Exit::CouldNot,
             ("/problems/unknown-source", _) | (_, 404) => Exit::NotFound,
@@ -203,6 +204,9 @@ mod tests {
             ("bad-parameter", 400, Exit::Usage),
             ("trace-seconds", 422, Exit::Usage),
             ("tracing", 409, Exit::CouldNot),
+            ("warning-resolved", 409, Exit::NotFound),
+            ("no-such-mute", 404, Exit::NotFound),
+            ("bad-note", 422, Exit::Usage),
             ("changed-hands", 409, Exit::NothingReleased),
             ("ticket-expired", 410, Exit::CouldNot),
             ("unconfirmed", 422, Exit::Unconfirmed),

@@ -232,6 +232,11 @@ impl Link {
         self.send(request, within).await
     }
 
+    /// Has something taken away, and reads what comes back, whatever it is.
+    pub(super) async fn delete(&self, segments: &[&str]) -> Result<Answer, NoAnswer> {
+        self.send(self.request(Method::DELETE, segments, &[]), ANSWER_TIMEOUT).await
+    }
+
     async fn send(&self, request: RequestBuilder, within: Duration) -> Result<Answer, NoAnswer> {
         let response = request.timeout(within).send().await.map_err(|error| self.unanswered(error))?;
         let status = response.status().as_u16();

@@ -14,6 +14,7 @@ mod explain;
 mod find;
 #[cfg(test)]
 mod fixtures;
+mod incident;
 mod link;
 mod locks;
 mod plan;
@@ -22,9 +23,11 @@ mod screen;
 mod shell;
 mod sign_in;
 mod sources;
+mod span;
 mod sse;
 mod table;
 mod trace;
+mod warnings;
 mod watch;
 mod why;
 mod words;
@@ -37,12 +40,14 @@ use clap::{Command, Subcommand};
 pub use approvals::ApprovalsArguments;
 pub use audit::{AskedServer, export as export_audit, list as list_audit};
 pub use exit::Exit;
+pub use incident::IncidentArguments;
 pub use link::{IdentityArguments, ServerArguments};
 pub use locks::LocksArguments;
 pub use release::ReleaseArguments;
 pub use shell::{CompletionsArguments, ManArguments};
 pub use sources::SourcesArguments;
 pub use trace::TraceArguments;
+pub use warnings::WarningsArguments;
 pub use watch::WatchArguments;
 pub use why::WhyArguments;
 
@@ -77,6 +82,12 @@ pub enum TerminalCommand {
     /// Lists the watched stores and says how well each is watched.
     #[command(after_help = Exit::help())]
     Sources(SourcesArguments),
+    /// Lists what somebody should know before customers notice, says that one looks into it, or mutes it for a while.
+    #[command(after_help = Exit::help())]
+    Warnings(WarningsArguments),
+    /// Freezes what is known of some locks in some time, and shows what was frozen.
+    #[command(after_help = Exit::help())]
+    Incident(IncidentArguments),
     /// Prints a script that teaches a shell to complete this command line.
     Completions(CompletionsArguments),
     /// Prints a page for `man`.
@@ -98,6 +109,8 @@ impl TerminalCommand {
                 linked(&given.server, async |link| given.run(link, screen).await).await
             }
             TerminalCommand::Sources(given) => linked(&given.server, async |link| given.run(link, screen).await).await,
+            TerminalCommand::Warnings(given) => linked(given.server(), async |link| given.run(link, screen).await).await,
+            TerminalCommand::Incident(given) => linked(given.server(), async |link| given.run(link, screen).await).await,
             TerminalCommand::Completions(given) => given.run(program, screen),
             TerminalCommand::Man(given) => given.run(program, screen),
         })

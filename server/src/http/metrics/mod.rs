@@ -16,6 +16,7 @@ use super::caller::Caller;
 use super::{ApiError, AppState};
 use crate::access::Right;
 use crate::clock;
+use crate::warning::WarningAsk;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -31,11 +32,13 @@ pub(super) async fn scrape(State(state): State<AppState>, caller: Caller) -> Res
         caller.needs(Right::View)?;
     }
     let numbers = state.board.numbers(state.charted.clone()).await?;
+    let counts = state.board.warnings(|answer| WarningAsk::Counts { answer }).await?;
     let whole = state.board.sources().iter().zip(numbers).filter(|(source, _)| scope.seen().has_all_of(&source.name));
     let whole = whole.map(|(source, numbers)| (source.status_now(), numbers)).collect::<Vec<_>>();
 
     let mut registry = Registry::with_prefix("lockkeeper");
     sources::describe(&mut registry, &whole, clock::now());
+    sources::warnings(&mut registry, &whole, &counts);
     if scope.sees_all() || scope.may_anywhere(Right::Admin) {
         server::describe(&mut registry, &state);
     }

@@ -16,6 +16,10 @@ pub(super) fn describe(registry: &mut Registry, state: &AppState) {
     let releases = state.desk.outcomes().map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], count));
     let releases = releases.map(|(labels, count)| (labels, Value::Count(count)));
     add(registry, "releases", "Locks that a release was carried out for, by outcome", releases);
+    if let Some(results) = state.warnings.delivered() {
+        let results = results.map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], Value::Count(count)));
+        add(registry, "webhook_deliveries", "Messages about warnings to webhooks, by what became of them", results);
+    }
     audit(registry, &state.audit);
     history(registry, &state.history);
     let last = state.reloads.borrow();

@@ -4,6 +4,7 @@ use prometheus_client::registry::Registry;
 use super::family::{Labels, Value, add};
 use crate::board::Numbers;
 use crate::view::AGE_BOUNDS_S;
+use crate::warning::Count;
 
 type Source = (SourceStatus, Numbers);
 
@@ -139,6 +140,21 @@ fn watching(registry: &mut Registry, sources: &[Source], now: Time) {
     each("missing_permissions", "What the store's credential may not do", &|status| {
         Some(Value::now(status.missing_permissions.len() as u64))
     });
+}
+
+/// Adds how many warnings there are.
+pub(super) fn warnings(registry: &mut Registry, sources: &[Source], counts: &[Count]) {
+    let mut kind = |name, help, read: fn(&Count) -> u64| {
+        several(registry, sources, name, help, |(status, _)| {
+            let here = counts.iter().filter(|count| count.source == status.name);
+            let labels = |count: &Count| {
+                vec![("rule", count.rule.word().to_owned()), ("severity", count.severity.word().to_owned())]
+            };
+            here.map(|count| (labels(count), Value::now(read(count)))).collect()
+        });
+    };
+    kind("warnings", "Warnings that are not resolved, whoever looks into them", |count| count.all);
+    kind("warnings_open", "Warnings that nobody has acknowledged or muted", |count| count.open);
 }
 
 /// The locks that the operator named, in sources that were seen whole: elsewhere nobody can say that one is free.

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use lockkeeper_model::wire::ServerFrame;
-use lockkeeper_model::{Certainty, LockId, SourceState, Time, TraceEnd, TraceReport};
+use lockkeeper_model::{Certainty, LockId, SourceState, Time, TraceEnd, TraceReport, WarningRule};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,6 +30,7 @@ use crate::reload::LastRead;
 use crate::source::{
     Batch, DialectTraits, Form, Hint, Recognition, ReleaseReply, Report, Seen, Sight, SourceId, WaitersSeen,
 };
+use crate::warning::{self, Limit, Override, Setting, WarningAsk};
 use crate::watched::Watched;
 
 /// Says in a test who asks. The product has nothing like it.
@@ -117,6 +118,20 @@ const ROWS: &[Row] = &[
     ("GET", "/api/v1/approvals/{id}", "/api/v1/approvals/unknown", "", [401, 403, 404, 404, 404, 404, 404, 403, 404, 404]),
     ("POST", "/api/v1/approvals/{id}", "/api/v1/approvals/ID-OF-seen", "approve", [401, 403, 404, 404, 404, 404, 200, 403, 404, 403]),
     ("POST", "/api/v1/approvals/{id}", "/api/v1/approvals/ID-OF-hidden", "approve", [401, 403, 404, 404, 404, 404, 200, 403, 404, 403]),
+    ("GET", "/api/v1/warnings", "/api/v1/warnings", "", WATCHING),
+    ("GET", "/api/v1/warnings", "/api/v1/warnings?state=open,resolved&rule=held-long&limit=1", "", WATCHING),
+    ("GET", "/api/v1/warnings", "/api/v1/warnings?lock=lock:payroll:run", "", WATCHING),
+    ("GET", "/api/v1/warnings", "/api/v1/warnings?source=vault", "", [401, 403, 200, 400, 400, 400, 200, 403, 200, 200]),
+    ("POST", "/api/v1/warnings/{id}/acknowledge", "/api/v1/warnings/ID-OF-seen/acknowledge", "note", [401, 403, 403, 403, 403, 403, 403, 403, 403, 200]),
+    ("POST", "/api/v1/warnings/{id}/acknowledge", "/api/v1/warnings/ID-OF-hidden/acknowledge", "note", [401, 403, 403, 403, 403, 403, 403, 403, 403, 200]),
+    ("POST", "/api/v1/warnings/{id}/acknowledge", "/api/v1/warnings/unknown/acknowledge", "note", [401, 403, 403, 403, 403, 403, 403, 403, 403, 404]),
+    ("GET", "/api/v1/mutes", "/api/v1/mutes", "", WATCHING),
+    ("POST", "/api/v1/mutes", "/api/v1/mutes", "seen", [401, 403, 403, 403, 403, 403, 403, 403, 403, 201]),
+    ("POST", "/api/v1/mutes", "/api/v1/mutes", "elsewhere", [401, 403, 403, 403, 403, 403, 403, 403, 403, 201]),
+    ("DELETE", "/api/v1/mutes/{id}", "/api/v1/mutes/MUTE-OF-hidden", "", [401, 403, 403, 403, 403, 403, 403, 403, 403, 204]),
+    ("DELETE", "/api/v1/mutes/{id}", "/api/v1/mutes/unknown", "", [401, 403, 403, 403, 403, 403, 403, 403, 403, 404]),
+    ("GET", "/api/v1/deliveries", "/api/v1/deliveries", "", [401, 403, 403, 403, 403, 403, 403, 200, 403, 200]),
+    ("POST", "/api/v1/webhooks/test", "/api/v1/webhooks/test", "any", [401, 403, 403, 403, 403, 403, 403, 404, 403, 404]),
     ("GET", "/api/v1/audit", "/api/v1/audit", "", AUDITING),
     ("GET", "/api/v1/audit", "/api/v1/audit?format=jsonl", "", AUDITING),
     ("GET", "/api/v1/audit", "/api/v1/audit?source=vault&limit=1", "", AUDITING),
@@ -164,6 +179,7 @@ fn policy() -> Policy {
         role("operator", &[Right::Release], &["orders"], &["lock:stock:*"]),
         role("approver", &[Right::Approve], &["*"], &["*"]),
         role("admin", &[Right::Admin], &[], &[]),
+        role("noter", &[Right::Annotate], &["orders"], &["lock:stock:*"]),
         role("boss", &Right::ALL, &[], &[]),
     ])
 }
@@ -322,6 +338,10 @@ impl Scene {
                 json!({"source": source, "seconds": 1}).to_string()
             }
             ("/api/v1/incidents", _) => incident(&[("orders", SEEN)], "a stuck order"),
+            ("/api/v1/warnings/{id}/acknowledge", _) => json!({"note": "a test"}).to_string(),
+            ("/api/v1/mutes", "seen") => mute("orders", SEEN),
+            ("/api/v1/mutes", _) => mute("vault", ELSEWHERE),
+            ("/api/v1/webhooks/test", _) => json!({}).to_string(),
             ("/api/v1/approvals/{id}", _) => json!({"decision": "approve", "reason": "a test"}).to_string(),
             ("/api/v1/releases" | "/api/v1/approvals", kind) => {
                 let request = self.preview(kind).await;
@@ -359,6 +379,28 @@ impl Scene {
         path
     }
 
+    /// Something is warned of at every lock, and each of them is muted for another rule. Returns the path with the id of the
+    /// one that it names.
+    async fn warn(&self, path: &str) -> String {
+        let setting = Setting { for_ms: 0, limit: Limit::Renewed(true), ..Setting::default_of(WarningRule::HeldLong) };
+        let always = Override { rule: WarningRule::HeldLong, source: None, pattern: None, setting: Some(setting) };
+        let rules = warning::Rules::new(vec![always]);
+        self.rim.fake.board.tell_warnings(WarningAsk::Follow { rules }).await.unwrap();
+        let mut path = path.to_owned();
+        for (kind, source, id) in
+            [("seen", "orders", SEEN), ("hidden", "orders", HIDDEN), ("elsewhere", "vault", ELSEWHERE)]
+        {
+            let page = self.json("loopback", &format!("/api/v1/warnings?source={source}&lock={id}")).await;
+            assert_eq!((page["total"].as_u64(), page["warnings"][0]["lock"].as_str()), (Some(1), Some(id)), "{page}");
+            path = path.replace(&format!("ID-OF-{kind}"), page["warnings"][0]["id"].as_str().unwrap());
+            let (status, said) = self.ask("loopback", "POST", "/api/v1/mutes", mute(source, id)).await;
+            assert_eq!(status, StatusCode::CREATED, "{said}");
+            let muted: Value = serde_json::from_str(said.split_once('\n').unwrap().1).unwrap();
+            path = path.replace(&format!("MUTE-OF-{kind}"), muted["id"].as_str().unwrap());
+        }
+        path
+    }
+
     /// Entries about every lock, about several at once and about none.
     async fn fill_audit(&self) {
         for kind in ["seen", "hidden", "elsewhere", "both"] {
@@ -391,6 +433,16 @@ impl Scene {
         let action = if kind == "hold" { "release_and_hold" } else { "release" };
         json!({"locks": targets, "action": action}).to_string()
     }
+}
+
+/// Asks for a lock to be muted.
+fn mute(source: &str, id: &str) -> String {
+    let reason = format!("{id} is being looked at");
+    json!({"source": source, "lock": id, "rule": "no-expiry", "for_ms": 60_000, "reason": reason}).to_string()
+}
+
+fn is_about_warnings(route: &str) -> bool {
+    route.starts_with("/api/v1/warnings") || route.starts_with("/api/v1/mutes")
 }
 
 /// Asks for these locks to be frozen.
@@ -472,6 +524,9 @@ async fn everybody_may_do_what_their_roles_grant_and_is_told_of_nothing_else() {
             let mut path = (*path).to_owned();
             if route.starts_with("/api/v1/approvals") {
                 path = scene.ask_approvals(&path).await;
+            }
+            if is_about_warnings(route) {
+                path = scene.warn(&path).await;
             }
             let body = scene.body(who, route, body).await;
             let (answered, said) = scene.ask(who, method, &path, body.clone()).await;
@@ -654,6 +709,7 @@ async fn the_socket_tells_a_viewer_of_nothing_beyond_the_scope() {
                 assert_eq!((found, all, facets.waiting, facets.no_expiry, rows.len()), (1, 1, 1, 1, 1));
                 total = found;
             }
+            ServerFrame::Warnings { open, .. } => assert_eq!(open, 0),
             ServerFrame::Delta { .. } | ServerFrame::Notice { .. } => {}
         }
         heard.push_str(&text);
@@ -671,4 +727,32 @@ async fn the_socket_tells_a_viewer_of_nothing_beyond_the_scope() {
     for secret in hidden_from("part") {
         assert!(!heard.contains(secret), "{secret} in {heard}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn warnings_are_seen_acknowledged_and_muted_within_the_scope() {
+    let scene = Scene::new().await;
+    let paths = scene.warn("ID-OF-seen ID-OF-hidden MUTE-OF-seen MUTE-OF-hidden").await;
+    let ids: Vec<&str> = paths.split(' ').collect();
+    let page = scene.json("noter", "/api/v1/warnings").await;
+    assert_eq!((page["total"].as_u64(), page["warnings"][0]["lock"].as_str()), (Some(1), Some(SEEN)), "{page}");
+    let status = async |method: &str, path: String, body: String| scene.ask("noter", method, &path, body).await.0;
+    let acknowledge = |id: &str| format!("/api/v1/warnings/{id}/acknowledge");
+    assert_eq!(status("POST", acknowledge(ids[0]), "{}".to_owned()).await, StatusCode::OK);
+    assert_eq!(status("POST", acknowledge(ids[1]), "{}".to_owned()).await, StatusCode::NOT_FOUND);
+    let page = scene.json("noter", "/api/v1/warnings?state=acknowledged").await;
+    assert_eq!(page["warnings"][0]["acknowledged"]["by"], "noter", "{page}");
+
+    let mutes = "/api/v1/mutes".to_owned();
+    let all = json!({"source": "orders", "pattern": "*", "for_ms": 60_000, "reason": "too loud"}).to_string();
+    assert_eq!(status("POST", mutes.clone(), all).await, StatusCode::FORBIDDEN, "a pattern needs the whole source");
+    assert_eq!(status("POST", mutes.clone(), mute("orders", HIDDEN)).await, StatusCode::FORBIDDEN);
+    assert_eq!(status("POST", mutes.clone(), mute("vault", ELSEWHERE)).await, StatusCode::NOT_FOUND);
+    assert_eq!(scene.json("noter", "/api/v1/mutes").await["mutes"].as_array().unwrap().len(), 1);
+    assert_eq!(status("DELETE", format!("{mutes}/{}", ids[3]), String::new()).await, StatusCode::NOT_FOUND);
+    assert_eq!(status("DELETE", format!("{mutes}/{}", ids[2]), String::new()).await, StatusCode::NO_CONTENT);
+    let long =
+        json!({"source": "orders", "lock": SEEN, "for_ms": 31 * 86_400_000_i64, "reason": "for ever"}).to_string();
+    assert_eq!(status("POST", mutes, long).await, StatusCode::UNPROCESSABLE_ENTITY, "a mute ends");
+    assert_eq!(status("GET", "/api/v1/warnings?state=unread".to_owned(), String::new()).await, StatusCode::BAD_REQUEST);
 }

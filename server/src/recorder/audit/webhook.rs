@@ -8,25 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hmac::{Hmac, Mac as _};
 use lockkeeper_model::AuditEntry;
-use sha2::Sha256;
 use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
 use super::writer::Counts;
+use crate::webhook::{End, Pace, Sender, sign};
 
 /// Entries that may wait for the receiver: two minutes of the busiest minute that hands can make.
 const MAX_WAITING: usize = 1_024;
-
-/// How long the receiver may take for one entry.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How often one entry is sent at most. With the waits between, a receiver may be away for some two minutes.
-const MAX_TRIES: u32 = 8;
-
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How long the end of the server waits for entries that were not delivered yet.
 pub(super) const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -99,15 +89,7 @@ impl Queue {
 /// # Errors
 /// When TLS cannot be set up, with the reason.
 pub(super) fn start(webhook: Webhook, counts: Arc<Counts>) -> Result<Queue, String> {
-    let tls = crate::tls::TlsFiles::default().load().map_err(|error| error.to_string())?;
-    let http = reqwest::Client::builder()
-        .use_preconfigured_tls(tls)
-        .timeout(ANSWER_TIMEOUT)
-        // Who is told is configured, not chosen by whoever answers there.
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent(concat!("lockkeeper/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| error.to_string())?;
+    let sender = Sender::new(Pace::default())?;
     let (letters, mut queue) = mpsc::channel(MAX_WAITING);
     let waiting = Arc::new(AtomicU64::new(0));
     let left = Arc::clone(&waiting);
@@ -115,13 +97,16 @@ pub(super) fn start(webhook: Webhook, counts: Arc<Counts>) -> Result<Queue, Stri
         while let Some(letter) = queue.recv().await {
             match letter {
                 Letter::Entry { seq, body } => {
-                    match deliver(&http, &webhook, &body).await {
-                        Ok(()) => counts.delivered.fetch_add(1, Ordering::Relaxed),
-                        Err(because) => {
+                    let sent = sender.deliver(&webhook.url, &body, || signed(&webhook, &body), |_, _| {}).await;
+                    match sent.end {
+                        End::Taken => counts.delivered.fetch_add(1, Ordering::Relaxed),
+                        End::Refused | End::GivenUp => {
                             tracing::warn!(
                                 audit.seq = seq,
                                 host = webhook.url.host_str(),
-                                "the audit's webhook did not take an entry: {because}"
+                                tries = sent.tries,
+                                "the audit's webhook did not take an entry: {}",
+                                sent.says
                             );
                             counts.undelivered.fetch_add(1, Ordering::Relaxed)
                         }
@@ -135,57 +120,9 @@ pub(super) fn start(webhook: Webhook, counts: Arc<Counts>) -> Result<Queue, Stri
     Ok(Queue { letters, waiting })
 }
 
-/// Sends one entry until it is taken, or cannot be.
-async fn deliver(http: &reqwest::Client, webhook: &Webhook, body: &str) -> Result<(), String> {
-    let mut wait = FIRST_WAIT;
-    let mut tries = 1;
-    loop {
-        let because = match send(http, webhook, body).await {
-            Ok(status) if status.is_success() => return Ok(()),
-            // Asked again it would say the same.
-            Ok(status) if !may_pass(status) => return Err(format!("it answered {status}")),
-            Ok(status) => format!("it answered {status}"),
-            Err(error) => words_of(error),
-        };
-        if tries == MAX_TRIES {
-            return Err(format!("{because}, {tries} times"));
-        }
-        tokio::time::sleep(wait).await;
-        (tries, wait) = (tries + 1, (wait * 2).min(LONGEST_WAIT));
-    }
-}
-
-async fn send(http: &reqwest::Client, webhook: &Webhook, body: &str) -> Result<reqwest::StatusCode, reqwest::Error> {
-    let mut request = http.post(webhook.url.clone()).header("content-type", "application/json").body(body.to_owned());
-    if let Some(signature) = webhook.secret.as_deref().and_then(|secret| sign(secret, body)) {
-        request = request.header(SIGNATURE, signature);
-    }
-    Ok(request.send().await?.status())
-}
-
-/// `None` is impossible: an HMAC takes keys of every length.
-fn sign(secret: &[u8], body: &str) -> Option<String> {
-    let mac = <Hmac<Sha256> as hmac::digest::KeyInit>::new_from_slice(secret).ok()?.chain_update(body).finalize();
-    Some(mac.into_bytes().iter().fold("sha256=".to_owned(), |text, byte| text + &format!("{byte:02x}")))
-}
-
-fn may_pass(status: reqwest::StatusCode) -> bool {
-    use reqwest::StatusCode;
-
-    status.is_server_error()
-        || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS].contains(&status)
-}
-
-/// The error with its causes, without the URL, whose path may be a password.
-fn words_of(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(deeper) = cause {
-        text.push_str(&format!(": {deeper}"));
-        cause = deeper.source();
-    }
-    text
+fn signed(webhook: &Webhook, body: &str) -> Vec<(&'static str, String)> {
+    let signature = webhook.secret.as_deref().and_then(|secret| sign(secret, &[body.as_bytes()]));
+    signature.into_iter().map(|signature| (SIGNATURE, format!("sha256={signature}"))).collect()
 }
 
 #[cfg(test)]
@@ -193,32 +130,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signatures_are_those_that_other_programs_compute() {
-        // RFC 4231, test case 2.
-        assert_eq!(
-            sign(b"Jefe", "what do ya want for nothing?").unwrap(),
-            "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
-        );
-    }
-
-    #[test]
     fn neither_path_nor_secret_is_shown() {
         let url = Url::parse("https://user:hunter2@hooks.example/services/hunter2").unwrap();
         let webhook = Webhook { url, secret: Some(b"hunter2".to_vec()) };
         let shown = format!("{webhook:?}");
         assert!(shown.contains("hooks.example") && !shown.contains("hunter2"), "{shown}");
-    }
-
-    #[test]
-    fn only_what_may_pass_is_tried_again() {
-        use reqwest::StatusCode;
-        for (status, again) in [
-            (StatusCode::BAD_GATEWAY, true),
-            (StatusCode::TOO_MANY_REQUESTS, true),
-            (StatusCode::NOT_FOUND, false),
-            (StatusCode::MOVED_PERMANENTLY, false),
-        ] {
-            assert_eq!(may_pass(status), again, "{status}");
-        }
     }
 }

@@ -44,6 +44,7 @@ pub use read::{Filter, Page};
 pub use rewind::{Then, Unavailable};
 pub use schema::{FILE, HistoryError};
 use store::Store;
+pub use tally::Durations;
 pub use tape::Tape;
 use writer::{Counts, Note};
 

@@ -12,14 +12,14 @@ pub(super) const AT_ONCE_MS: i64 = 1_000;
 
 /// Durations in buckets that grow with them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Durations {
+pub struct Durations {
     /// The bucket and how many are in it, in the order of the buckets.
     buckets: Vec<(u16, u64)>,
 }
 
 impl Durations {
     /// One more.
-    pub(super) fn add(&mut self, ms: i64) {
+    pub(crate) fn add(&mut self, ms: i64) {
         self.add_to(bucket(ms), 1);
     }
 
@@ -30,19 +30,19 @@ impl Durations {
         }
     }
 
-    fn merge(&mut self, other: &Durations) {
+    pub(crate) fn merge(&mut self, other: &Durations) {
         for &(bucket, count) in &other.buckets {
             self.add_to(bucket, count);
         }
     }
 
     /// How many.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().map(|(_, count)| count).sum()
     }
 
     /// What this share of them does not exceed, as the upper end of its bucket, in milliseconds; `None` without any.
-    pub(super) fn quantile(&self, share: f64) -> Option<i64> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<i64> {
         let wanted = (self.count() as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;
         self.buckets.iter().find_map(|&(bucket, count)| {

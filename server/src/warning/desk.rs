@@ -1,0 +1,229 @@
+//! What is done about warnings outside the board: written down, told to others, answered by people.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lockkeeper_model::{Acknowledgement, Delivery, LockWarning, Mute};
+use tokio::sync::mpsc;
+use url::Url;
+
+use super::asks::WarningAsk;
+use super::hooks::{Hook, Log, Running};
+use super::rules::Rules;
+use super::store::{Store, StoreError};
+use super::watch::Told;
+use crate::board::{Board, BoardClosed};
+use crate::clock;
+use crate::webhook::Pace;
+
+/// What may wait to be written and told: more than can be open at once.
+pub const WAITING: usize = 16_384;
+
+/// Written in one step.
+const AT_ONCE: usize = 256;
+
+/// Why acknowledgements and mutes do not survive a restart.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotKept(pub String);
+
+/// Why something was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WarningsError {
+    /// The server is shutting down.
+    #[error(transparent)]
+    Closed(#[from] BoardClosed),
+    /// It could not be written down, so that it was not done.
+    #[error("{0}")]
+    NotWritten(String),
+    /// There are too many mutes.
+    #[error("there are {0} mutes already, which is as many as there may be")]
+    TooManyMutes(usize),
+}
+
+impl From<StoreError> for WarningsError {
+    fn from(error: StoreError) -> WarningsError {
+        WarningsError::NotWritten(error.to_string())
+    }
+}
+
+/// Whoever answers warnings. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Warnings(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    board: Board,
+    store: Result<Arc<Mutex<Store>>, NotKept>,
+    hooks: Mutex<Vec<Running>>,
+    log: Log,
+    /// Where people find the dashboard.
+    base: Option<Url>,
+    pace: Pace,
+}
+
+impl Warnings {
+    /// One who has no webhooks and writes nothing down.
+    #[must_use]
+    pub fn idle(board: Board) -> Warnings {
+        Warnings::new(board, Err(NotKept("nothing is written down".to_owned())), None, Pace::default())
+    }
+
+    /// One who writes down and tells what the board says on `told`, until the board ends.
+    #[must_use]
+    pub fn start(
+        board: Board,
+        told: mpsc::Receiver<Told>,
+        store: Result<Store, NotKept>,
+        base: Option<Url>,
+        pace: Pace,
+    ) -> Warnings {
+        let warnings = Warnings::new(board, store, base, pace);
+        tokio::spawn(warnings.clone().keep(told));
+        warnings
+    }
+
+    fn new(board: Board, store: Result<Store, NotKept>, base: Option<Url>, pace: Pace) -> Warnings {
+        let store = store.map(|store| Arc::new(Mutex::new(store)));
+        Warnings(Arc::new(Inner { board, store, hooks: Mutex::default(), log: Log::default(), base, pace }))
+    }
+
+    /// Other rules and webhooks are in force. What waits for a webhook that is gone is still delivered.
+    ///
+    /// # Errors
+    /// When the server is shutting down or TLS cannot be set up, with the reason.
+    pub async fn follow(&self, rules: Rules, hooks: &[Hook]) -> Result<(), String> {
+        self.tell(hooks)?;
+        self.0.board.tell_warnings(WarningAsk::Follow { rules }).await.map_err(|error| error.to_string())
+    }
+
+    /// These are told from now on.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up, with the reason.
+    pub fn tell(&self, hooks: &[Hook]) -> Result<(), String> {
+        let mut running = self.hooks();
+        let mut kept: Vec<Running> = std::mem::take(&mut *running);
+        for hook in hooks {
+            match kept.iter().position(|known| known.hook == *hook) {
+                Some(at) => running.push(kept.swap_remove(at)),
+                None => {
+                    let (base, log) = (self.0.base.clone(), self.0.log.clone());
+                    running.push(Running::start(hook.clone(), base, log, self.0.pace)?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why acknowledgements and mutes do not survive a restart; `None`: they do.
+    #[must_use]
+    pub fn not_kept(&self) -> Option<String> {
+        self.0.store.as_ref().err().map(ToString::to_string)
+    }
+
+    /// Takes note that somebody looks into a warning; `None`: it is so no more. It is written down first.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the server is shutting down.
+    pub async fn acknowledge(
+        &self,
+        warning: LockWarning,
+        by: String,
+        note: Option<String>,
+    ) -> Result<Option<LockWarning>, WarningsError> {
+        let what = Acknowledgement { by, at: clock::now(), note };
+        let id = warning.id.clone();
+        let noted = LockWarning { acknowledged: Some(what.clone()), ..warning };
+        self.with_store(move |store| store.keep(&[noted], clock::now())).await?;
+        Ok(self.0.board.warnings(|answer| WarningAsk::Acknowledge { id, what, answer }).await?)
+    }
+
+    /// The mutes that are in force.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn mutes(&self) -> Result<Vec<Mute>, BoardClosed> {
+        self.0.board.warnings(|answer| WarningAsk::Mutes { answer }).await
+    }
+
+    /// Has nobody told of what this mute is about.
+    ///
+    /// # Errors
+    /// When it cannot be written, there are too many, or the server is shutting down.
+    pub async fn mute(&self, mute: Mute) -> Result<(), WarningsError> {
+        let written = mute.clone();
+        self.with_store(move |store| store.mute(&written)).await?;
+        let id = mute.id.clone();
+        if self.0.board.warnings(|answer| WarningAsk::Mute { mute, answer }).await? {
+            return Ok(());
+        }
+        self.with_store(move |store| store.unmute(&id)).await?;
+        Err(WarningsError::TooManyMutes(super::watch::MAX_MUTES))
+    }
+
+    /// Takes a mute away; `None`: there is no such mute.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the server is shutting down.
+    pub async fn unmute(&self, id: String) -> Result<Option<Mute>, WarningsError> {
+        let gone = id.clone();
+        self.with_store(move |store| store.unmute(&gone)).await?;
+        Ok(self.0.board.warnings(|answer| WarningAsk::Unmute { id, answer }).await?)
+    }
+
+    /// What became of the last messages to webhooks, newest first.
+    #[must_use]
+    pub fn deliveries(&self) -> Vec<Delivery> {
+        self.0.log.list()
+    }
+
+    /// Messages to webhooks since the start, by what became of them; `None` without webhooks.
+    #[must_use]
+    pub fn delivered(&self) -> Option<[(&'static str, u64); 4]> {
+        (!self.hooks().is_empty()).then(|| self.0.log.counts())
+    }
+
+    /// The names of the webhooks.
+    #[must_use]
+    pub fn hook_names(&self) -> Vec<String> {
+        self.hooks().iter().map(|running| running.hook.name.clone()).collect()
+    }
+
+    /// Sends each of the webhooks, or the one of this name, something that is no warning. Says under which names that is
+    /// delivered; nothing, where there is no such webhook.
+    #[must_use]
+    pub fn test(&self, name: Option<&str>) -> Vec<String> {
+        let hooks = self.hooks();
+        let meant = hooks.iter().filter(|running| name.is_none_or(|name| running.hook.name == name));
+        meant.map(Running::test).collect()
+    }
+
+    async fn keep(self, mut told: mpsc::Receiver<Told>) {
+        let mut some = Vec::with_capacity(AT_ONCE);
+        while told.recv_many(&mut some, AT_ONCE).await > 0 {
+            let warnings: Vec<LockWarning> = some.iter().map(|told| told.warning.clone()).collect();
+            for Told { warning, event, .. } in some.drain(..) {
+                let Some(event) = event else { continue };
+                self.hooks().iter().for_each(|running| running.offer(event, &warning));
+            }
+            if let Err(error) = self.with_store(move |store| store.keep(&warnings, clock::now())).await {
+                tracing::warn!("warnings could not be written down: {error}");
+            }
+        }
+    }
+
+    /// Does something with the file, if there is one.
+    async fn with_store(
+        &self,
+        work: impl FnOnce(&mut Store) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), WarningsError> {
+        let Ok(store) = self.0.store.clone() else { return Ok(()) };
+        let done = tokio::task::spawn_blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner)));
+        done.await.map_err(|error| WarningsError::NotWritten(error.to_string()))??;
+        Ok(())
+    }
+
+    fn hooks(&self) -> MutexGuard<'_, Vec<Running>> {
+        self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,304 @@
+//! Webhooks: whom to tell of what, one after the other, and what became of it.
+//!
+//! Each webhook has a queue of its own, so that one that is away holds up no other. What waits there for too long is not
+//! news any more and is dropped; every message ends up in the log of deliveries.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lockkeeper_model::{Delivery, LockWarning, Severity, WarningRule, WarningState};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use url::Url;
+
+use super::message::Message;
+use crate::webhook::{End, Pace, Sender, sign};
+use crate::{clock, glob};
+
+/// Messages that wait for one receiver.
+const MAX_WAITING: usize = 1_024;
+
+/// A message that waited for so long is dropped: it is not news any more, and what is open is on the screen.
+const MAX_AGE: Duration = Duration::from_secs(15 * 60);
+
+/// Deliveries that are remembered, of all webhooks together.
+pub const MAX_DELIVERIES: usize = 1_000;
+
+/// Names the delivery: the same with every attempt, so that a receiver can leave out what it has.
+const DELIVERY: &str = "x-lockkeeper-delivery";
+
+/// When this attempt was made, in seconds since 1970. A receiver refuses what is too old, so that a message that somebody
+/// recorded cannot be sent again.
+const TIMESTAMP: &str = "x-lockkeeper-timestamp";
+
+/// Carries `v1=` and the hexadecimal HMAC-SHA-256 of the timestamp, a full stop and the body.
+const SIGNATURE: &str = "x-lockkeeper-signature";
+
+/// How a receiver reads messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Lockkeeper's own, with everything that is known.
+    Json,
+    /// A message for a channel of Slack, by an incoming webhook.
+    Slack,
+    /// PagerDuty's Events API v2.
+    PagerDuty,
+}
+
+impl Form {
+    /// Every form.
+    pub const ALL: [Form; 3] = [Form::Json, Form::Slack, Form::PagerDuty];
+
+    /// The word in the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Form::Json => "json",
+            Form::Slack => "slack",
+            Form::PagerDuty => "pagerduty",
+        }
+    }
+}
+
+/// Of which warnings a webhook is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// Only of these rules; empty: of all.
+    pub rules: Vec<WarningRule>,
+    /// Only of at least this severity.
+    pub severity: Severity,
+    /// Only of sources whose names match one of these Redis globs; empty: of all.
+    pub sources: Vec<String>,
+}
+
+impl Pick {
+    fn has(&self, warning: &LockWarning) -> bool {
+        let is_source = |glob: &String| glob::matches(glob.as_bytes(), warning.source.as_bytes());
+        (self.rules.is_empty() || self.rules.contains(&warning.rule))
+            && warning.severity >= self.severity
+            && (self.sources.is_empty() || self.sources.iter().any(is_source))
+    }
+}
+
+/// Whom to tell. `Debug` shows neither the path, which is a password with many receivers, nor the secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// What it is called in the log of deliveries.
+    pub name: String,
+    /// Where to.
+    pub url: Url,
+    /// Signs each message; for PagerDuty the routing key.
+    pub secret: Option<Vec<u8>>,
+    /// How it reads.
+    pub form: Form,
+    /// Of what.
+    pub pick: Pick,
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook")
+            .field("name", &self.name)
+            .field("host", &self.url.host_str())
+            .field("form", &self.form)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of every message, the newest last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Log(Arc<Mutex<Deliveries>>);
+
+#[derive(Debug, Default)]
+struct Deliveries {
+    last: VecDeque<Delivery>,
+    /// Those that were decided, by outcome, since the start.
+    counts: [u64; OUTCOMES.len()],
+}
+
+/// How a delivery can end.
+const OUTCOMES: [&str; 4] = ["delivered", "refused", "failed", "dropped"];
+
+impl Log {
+    fn lock(&self) -> MutexGuard<'_, Deliveries> {
+        // What is in it is whole after every step.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, hook: &str, message: &Message) {
+        let mut log = self.lock();
+        if log.last.len() >= MAX_DELIVERIES {
+            log.last.pop_front();
+        }
+        log.last.push_back(Delivery {
+            id: message.id.clone(),
+            at: message.at,
+            webhook: hook.to_owned(),
+            warning: (message.event != "test").then(|| message.warning.id.clone()),
+            event: message.event.to_owned(),
+            outcome: "waiting".to_owned(),
+            tries: 0,
+            done_at: None,
+            detail: None,
+        });
+    }
+
+    fn change(&self, id: &str, change: impl FnOnce(&mut Delivery)) {
+        if let Some(delivery) = self.lock().last.iter_mut().rev().find(|delivery| delivery.id == id) {
+            change(delivery);
+        }
+    }
+
+    fn end(&self, id: &str, outcome: &'static str, tries: u32, detail: String) {
+        if let Some(at) = OUTCOMES.iter().position(|known| *known == outcome) {
+            self.lock().counts[at] += 1;
+        }
+        self.change(id, |delivery| {
+            delivery.outcome = outcome.to_owned();
+            delivery.tries = tries;
+            delivery.done_at = Some(clock::now());
+            delivery.detail = Some(detail);
+        });
+    }
+
+    /// Newest first.
+    pub(super) fn list(&self) -> Vec<Delivery> {
+        self.lock().last.iter().rev().cloned().collect()
+    }
+
+    /// Those that were decided, by outcome, since the start.
+    pub(super) fn counts(&self) -> [(&'static str, u64); OUTCOMES.len()] {
+        let counts = self.lock().counts;
+        std::array::from_fn(|at| (OUTCOMES[at], counts[at]))
+    }
+}
+
+/// A webhook and what waits for it.
+#[derive(Debug)]
+pub(super) struct Running {
+    pub(super) hook: Hook,
+    letters: mpsc::Sender<(Instant, Message)>,
+    log: Log,
+}
+
+impl Running {
+    /// Starts the task that delivers. It ends when what waits was dealt with and nobody can offer anything any more.
+    pub(super) fn start(hook: Hook, base: Option<Url>, log: Log, pace: Pace) -> Result<Running, String> {
+        let sender = Sender::new(pace)?;
+        let (letters, queue) = mpsc::channel(MAX_WAITING);
+        tokio::spawn(deliver_all(hook.clone(), base, sender, queue, log.clone()));
+        Ok(Running { hook, letters, log })
+    }
+
+    /// Has the receiver told, if it wants to be, without waiting.
+    pub(super) fn offer(&self, event: &'static str, warning: &LockWarning) {
+        if self.hook.pick.has(warning) {
+            self.send(event, warning.clone());
+        }
+    }
+
+    /// Sends something that is no warning, to find out whether it arrives. Says under which name it is delivered.
+    pub(super) fn test(&self) -> String {
+        let now = clock::now();
+        let warning = LockWarning {
+            id: format!("test-{}", uuid::Uuid::new_v4().simple()),
+            rule: WarningRule::ReleasedByForce,
+            severity: Severity::Info,
+            state: WarningState::Open,
+            source: "lockkeeper".to_owned(),
+            lock: None,
+            about: "a test".to_owned(),
+            since: now,
+            opened_at: now,
+            says: "Somebody tests whether warnings of Lockkeeper arrive here.".to_owned(),
+            why: "Nothing is wrong.".to_owned(),
+            todo: "Nothing.".to_owned(),
+            times: 1,
+            acknowledged: None,
+            muted: None,
+            resolved_at: None,
+            resolved: None,
+            stale: false,
+        };
+        let id = self.send("test", warning.clone());
+        if self.hook.form == Form::PagerDuty {
+            // Or the test would stay open there.
+            self.send("resolved", warning);
+        }
+        id
+    }
+
+    fn send(&self, event: &'static str, warning: LockWarning) -> String {
+        let id = uuid::Uuid::new_v4().to_string();
+        let message = Message { id: id.clone(), at: clock::now(), event, warning };
+        self.log.begin(&self.hook.name, &message);
+        if self.letters.try_send((Instant::now(), message)).is_err() {
+            tracing::warn!(webhook = self.hook.name, "a webhook is too slow: a message was dropped");
+            self.log.end(&id, "dropped", 0, format!("{MAX_WAITING} others were waiting for it"));
+        }
+        id
+    }
+}
+
+async fn deliver_all(
+    hook: Hook,
+    base: Option<Url>,
+    sender: Sender,
+    mut queue: mpsc::Receiver<(Instant, Message)>,
+    log: Log,
+) {
+    while let Some((offered, message)) = queue.recv().await {
+        let Some(left) = MAX_AGE.checked_sub(offered.elapsed()) else {
+            log.end(&message.id, "dropped", 0, too_old());
+            continue;
+        };
+        let key = hook.secret.as_deref().filter(|_| hook.form == Form::PagerDuty);
+        let key = key.map(|key| String::from_utf8_lossy(key).into_owned());
+        let body = message.body(hook.form, base.as_ref(), key.as_deref()).to_string();
+        let headers = || headers(&hook, &message.id, &body);
+        let tried = |tries: u32, says: &str| {
+            log.change(&message.id, |delivery| {
+                delivery.tries = tries;
+                delivery.detail = Some(says.to_owned());
+            });
+        };
+        match tokio::time::timeout(left, sender.deliver(&hook.url, &body, headers, tried)).await {
+            Err(_) => log.end(&message.id, "dropped", 0, too_old()),
+            Ok(sent) => {
+                let outcome = match sent.end {
+                    End::Taken => "delivered",
+                    End::Refused => "refused",
+                    End::GivenUp => "failed",
+                };
+                if sent.end != End::Taken {
+                    tracing::warn!(
+                        webhook = hook.name,
+                        host = hook.url.host_str(),
+                        tries = sent.tries,
+                        "a webhook did not take a message: {}",
+                        sent.says
+                    );
+                }
+                log.end(&message.id, outcome, sent.tries, sent.says);
+            }
+        }
+    }
+}
+
+fn too_old() -> String {
+    format!("it could not be delivered within {} min", MAX_AGE.as_secs() / 60)
+}
+
+fn headers(hook: &Hook, id: &str, body: &str) -> Vec<(&'static str, String)> {
+    let mut headers = vec![(DELIVERY, id.to_owned())];
+    // PagerDuty's secret is in the body, and is no key to sign with.
+    let secret = hook.secret.as_deref().filter(|_| hook.form != Form::PagerDuty);
+    let timestamp = (clock::now().0 / 1_000).to_string();
+    if let Some(signature) = secret.and_then(|secret| sign(secret, &[timestamp.as_bytes(), b".", body.as_bytes()])) {
+        headers.push((SIGNATURE, format!("v1={signature}")));
+        headers.push((TIMESTAMP, timestamp));
+    }
+    headers
+}
