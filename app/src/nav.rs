@@ -33,6 +33,13 @@ impl Nav {
         self.route.set(route);
     }
 
+    /// Changes the address in place: nobody wants to go back through every moment of a drag.
+    pub(crate) fn replace(self, change: impl FnOnce(&mut Route)) {
+        let mut route = self.route.get_untracked();
+        change(&mut route);
+        self.put(route);
+    }
+
     /// Opens a lock, or closes the open one.
     pub(crate) fn open(self, lock: Option<(String, LockId)>) {
         self.go(self.route.with_untracked(|route| route.with_lock(lock)));
@@ -47,8 +54,10 @@ impl Nav {
 
     /// Changes the question in place: nobody wants to go back through the letters of a word.
     pub(crate) fn ask_in_place(self, change: impl FnOnce(&mut Question)) {
-        let mut route = self.route.get_untracked();
-        change(&mut route.question);
+        self.replace(|route| change(&mut route.question));
+    }
+
+    fn put(self, route: Route) {
         if let Ok(history) = window().history() {
             let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&route.href()));
         }

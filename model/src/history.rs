@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{LockId, Time};
+use crate::{Event, LockId, Time};
 
 /// Whether what happens is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -89,6 +89,25 @@ pub struct LockStats {
     pub held: DurationStats,
     /// How long a lock was free in hand-overs that were watched in two steps.
     pub hand_over: DurationStats,
+}
+
+/// How much happened when, and what was missed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Activity {
+    /// From this moment on, on a whole minute.
+    pub from: Time,
+    /// Up to this one.
+    pub to: Time,
+    /// How long a step is, in milliseconds: whole minutes. The last one may be cut by `to`.
+    pub step_ms: i64,
+    /// Transitions in each step, oldest first, without gaps. Null: not known, because it is not kept any more, or because
+    /// locks out of your scope are counted with it.
+    pub counts: Vec<Option<u64>>,
+    /// Gaps in that time, oldest first. `first_at` is from when on something was missed, where that is known.
+    pub gaps: Vec<Event>,
+    /// Older gaps that are not among them.
+    pub more_gaps: u64,
 }
 
 /// What to freeze.

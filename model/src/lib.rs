@@ -29,7 +29,9 @@ pub use approval::{
 };
 pub use audit::{Actor, AuditChain, AuditEntry, AuditKind, AuditPage};
 pub use graph::{ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, LinkBasis, Party, WaitGraph};
-pub use history::{DurationStats, DurationStep, IncidentLock, IncidentRequest, LockStats, Recording, RecordingState};
+pub use history::{
+    Activity, DurationStats, DurationStep, IncidentLock, IncidentRequest, LockStats, Recording, RecordingState,
+};
 pub use id::{LockId, LockIdError, encode_token};
 pub use lock::{
     Basis, Bounds, Certainty, Contention, DialectInfo, FencingToken, Flag, FlagNote, Holder, Identity, Lease,

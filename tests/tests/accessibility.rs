@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 const LEASE: Duration = Duration::from_secs(300);
 
 /// What is violated on the page as it is now, in a line each.
-async fn violations(browser: &Browser, axe: &str) -> Vec<String> {
+pub(crate) async fn violations(browser: &Browser, axe: &str) -> Vec<String> {
     browser.client.execute(axe, Vec::new()).await.unwrap();
     let script = "const done = arguments[arguments.length - 1]; \
                   axe.run(document, { resultTypes: ['violations'] }).then( \

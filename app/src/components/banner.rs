@@ -53,7 +53,7 @@ fn LinkBanner() -> impl IntoView {
         LinkState::Incompatible => Some(
             "This page and the server are of different versions: what it says cannot be shown truthfully.".to_owned(),
         ),
-        LinkState::Connecting | LinkState::Live => None,
+        LinkState::Connecting | LinkState::Live | LinkState::Past => None,
     });
     let waiting = Memo::new(move |_| matches!(live.link.get(), LinkState::Lost { retry_at: Some(_), .. }));
     let incompatible = Memo::new(move |_| live.link.get() == LinkState::Incompatible);

@@ -3,7 +3,7 @@ use lockkeeper_model::words::{count, duration, short_token, shown};
 use lockkeeper_model::{Event, TransitionKind};
 
 use crate::live::Live;
-use crate::ui::{Moment, When, flag, hms};
+use crate::ui::{Moment, When, day, flag, hms};
 
 /// What happened to the lock, newest first, with what was not seen.
 #[component]
@@ -14,22 +14,36 @@ pub(crate) fn History() -> impl IntoView {
     let cut = Memo::new(move |_| live.detail.with(|detail| detail.as_ref().is_some_and(|detail| detail.events_cut)));
     view! {
         <h3>"Timeline"</h3>
+        <Lines events=Signal::derive(events) />
+        <When holds=cut>
+            <p class="timeline-cut">"Older events were let go of to bound memory."</p>
+        </When>
+        <When holds=flag(move || events().is_empty())>
+            <p class="timeline-cut">"Nothing was seen yet."</p>
+        </When>
+    }
+}
+
+/// What happened to a lock, newest first.
+#[component]
+pub(crate) fn Lines(
+    /// That.
+    events: Signal<Vec<Event>>,
+    /// It goes back further than a day: each line has its date.
+    #[prop(default = false)]
+    dated: bool,
+) -> impl IntoView {
+    view! {
         <ol class="timeline">
-            <For each=move || events() key=|event| (event.id.clone(), event.at.0, event.count) let(event)>
-                <Line event />
+            <For each=move || events.get() key=|event| (event.id.clone(), event.at.0, event.count) let(event)>
+                <Line event dated />
             </For>
-            <When holds=cut>
-                <li class="gap">"Older events were let go of to bound memory."</li>
-            </When>
-            <When holds=flag(move || events().is_empty())>
-                <li class="gap">"Nothing was seen yet."</li>
-            </When>
         </ol>
     }
 }
 
 #[component]
-fn Line(event: Event) -> impl IntoView {
+fn Line(event: Event, dated: bool) -> impl IntoView {
     let why =
         [&event.cause, &event.evidence].into_iter().flatten().map(|text| shown(text)).collect::<Vec<_>>().join(": ");
     let class = if event.transition == TransitionKind::Gap { "gap" } else { "" };
@@ -37,6 +51,7 @@ fn Line(event: Event) -> impl IntoView {
         <li class=class>
             <Moment at=event.at />
             <span>
+                {dated.then(|| view! { <small class="date">{day(event.at)}</small> })}
                 {event_said(&event)}
                 {(!why.is_empty()).then(|| view! { <small>{why}</small> })}
             </span>

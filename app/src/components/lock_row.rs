@@ -6,8 +6,8 @@ use lockkeeper_model::{Basis, Order, SortKey, Time};
 
 use super::say::{self, Judgement};
 use super::verdict::{VerdictMark, verdict_class};
-use crate::live::Live;
 use crate::live::board::{Condition, RowView};
+use crate::live::{LinkState, Live};
 use crate::nav::Nav;
 use crate::ui::{Drain, DrainBar, When, each, flag, hms, text};
 
@@ -92,6 +92,8 @@ struct Cells {
     view: RwSignal<RowView>,
     /// The time that its cells speak of; it stands still for a row that is old.
     at: Memo<i64>,
+    /// That time where it stands still.
+    stopped: Memo<Option<i64>>,
     /// It is not kept up to date, though nobody said that it ended.
     old: Memo<bool>,
     ended: Memo<bool>,
@@ -126,7 +128,8 @@ pub(crate) fn LockRow(
         live,
         view,
         at: Memo::new(move |_| stopped.get().unwrap_or_else(|| live.now.get())),
-        old: Memo::new(move |_| stopped.get().is_some()),
+        stopped,
+        old: Memo::new(move |_| stopped.get().is_some() && live.link.get() != LinkState::Past),
         ended: Memo::new(move |_| view.with(|view| matches!(view.condition, Condition::Ended(_)))),
     };
     let target = move || view.with(|view| (view.row.source.clone(), view.row.id.clone()));
@@ -298,7 +301,7 @@ fn lease_cell(cells: Cells) -> impl IntoView {
         let at = cells.at.get();
         drain().is_some_and(|drain| drain.share_left(at) < SHORT)
     });
-    let stopped_at = Memo::new(move |_| if cells.old.get() { Some(cells.at.get()) } else { None });
+    let stopped_at = cells.stopped;
     let left = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
     view! {
             <When holds=flag(move || !cells.ended.get() && cells.view.with(|view| view.row.holders > 0))>

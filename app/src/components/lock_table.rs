@@ -174,7 +174,7 @@ pub(crate) fn LockTable() -> impl IntoView {
     let body_padding =
         text(move || px((drawn.with(|drawn| drawn.offset) as f64 * row_px() + runway.with(Runway::shift)).max(0.0)));
     let skeleton_shift = text(move || px(runway.with(Runway::shift) % row_px()));
-    let old = flag(move || !live.link.get().is_live() && live.counts.with(Option::is_some));
+    let old = flag(move || live.link.get().is_old() && live.counts.with(Option::is_some));
     let active = maybe(move || {
         let (id, _) = keys.pointed.get()?;
         drawn.with(|drawn| drawn.ids.contains(&id)).then(|| format!("row-{id}"))
@@ -283,7 +283,7 @@ fn measure(element: NodeRef<html::Div>, width: RwSignal<i64>, height: RwSignal<i
         let measured = element.clone();
         let read = move || {
             for (known, now) in [(width, measured.client_width()), (height, measured.client_height())] {
-                if known.get_untracked() != i64::from(now) {
+                if known.try_get_untracked().is_some_and(|known| known != i64::from(now)) {
                     known.set(i64::from(now));
                 }
             }

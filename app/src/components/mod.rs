@@ -1,5 +1,6 @@
 //! Pieces that know locks.
 
+mod activity;
 mod approvals;
 mod attempted;
 mod banner;
@@ -8,13 +9,16 @@ mod drawer;
 mod empty;
 mod facts;
 mod facts_list;
+mod freeze;
 mod history;
+mod lock_past;
 mod lock_row;
 mod lock_table;
 mod nav_link;
 mod picture;
 mod release;
-mod say;
+pub(crate) mod say;
+mod scrubber;
 mod sentence;
 mod strip;
 mod toolbar;
@@ -25,7 +29,10 @@ pub(crate) use attempted::Attempted;
 pub(crate) use banner::Banners;
 pub(crate) use chrome::TopBar;
 pub(crate) use drawer::Drawer;
+pub(crate) use history::Lines;
+pub(crate) use lock_past::Added;
 pub(crate) use lock_table::{LockTable, TableKeys};
 pub(crate) use nav_link::NavLink;
+pub(crate) use scrubber::Scrubber;
 pub(crate) use strip::Strip;
 pub(crate) use toolbar::Toolbar;

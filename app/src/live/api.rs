@@ -90,7 +90,7 @@ pub(crate) async fn audit(lock: Option<(String, LockId)>, before: Option<u64>) -
     AuditPage::read(status, &body)
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<(u16, String), JsValue>>>>;
+pub(super) type Answer = Pin<Box<dyn Future<Output = Result<(u16, String), JsValue>>>>;
 
 fn post(path: &'static str, body: serde_json::Result<String>) -> Answer {
     match body {
@@ -99,12 +99,12 @@ fn post(path: &'static str, body: serde_json::Result<String>) -> Answer {
     }
 }
 
-fn get(path: String) -> Answer {
+pub(super) fn get(path: String) -> Answer {
     send(path, None)
 }
 
 /// Boxed, so that it is compiled once and not into each of those who wait for it.
-fn send(path: String, body: Option<String>) -> Answer {
+pub(super) fn send(path: String, body: Option<String>) -> Answer {
     Box::pin(async move {
         let init = RequestInit::new();
         if let Some(body) = &body {

@@ -52,6 +52,11 @@ pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
     T::deserialize(Json(parse(text).ok_or(Unreadable)?))
 }
 
+/// Reads a part of an answer.
+pub(super) fn read_value<T: DeserializeOwned>(value: &Value) -> Result<T, Unreadable> {
+    T::deserialize(Json(value.clone()))
+}
+
 /// Reads a frame.
 pub(crate) fn read_frame(text: &str) -> Result<ServerFrame, Unreadable> {
     Frame::deserialize(Json(parse(text).ok_or(Unreadable)?))

@@ -15,6 +15,8 @@ pub(crate) enum LinkState {
         /// When the next attempt begins; `None` while one is under way.
         retry_at: Option<f64>,
     },
+    /// What is on the page is of the past, and meant to be.
+    Past,
     /// The server speaks another version than this page: only a reload helps.
     Incompatible,
 }
@@ -23,6 +25,11 @@ impl LinkState {
     /// Whether what is shown is what is.
     pub(crate) fn is_live(self) -> bool {
         self == LinkState::Live
+    }
+
+    /// Whether what is shown was so once, and somebody could take it for what is.
+    pub(crate) fn is_old(self) -> bool {
+        !matches!(self, LinkState::Live | LinkState::Past)
     }
 
     /// The part of the banner that counts: how long ago, and when the next attempt is.
@@ -39,7 +46,7 @@ impl LinkState {
                     None => format!("Lost {} ago; trying now.", lost.replace(".0", "")),
                 }
             }
-            LinkState::Connecting | LinkState::Live | LinkState::Incompatible => String::new(),
+            LinkState::Connecting | LinkState::Live | LinkState::Past | LinkState::Incompatible => String::new(),
         }
     }
 }

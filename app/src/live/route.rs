@@ -1,6 +1,6 @@
 //! The page's address: which page, the question, the order and the open lock, so that a link shows a colleague the same.
 
-use lockkeeper_model::{Flag, LockId, MAX_TEXT_BYTES, Order, Question, SortKey};
+use lockkeeper_model::{Flag, LockId, MAX_TEXT_BYTES, Order, Question, SortKey, Time};
 
 /// One of the pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,17 +10,23 @@ pub(crate) enum Page {
     Locks,
     /// Who released what, when and why.
     Audit,
+    /// The board of a moment of the past.
+    History,
+    /// What was frozen of an incident.
+    Incidents,
 }
 
 impl Page {
     /// Every page, in the order in which they are offered.
-    pub(crate) const ALL: [Page; 2] = [Page::Locks, Page::Audit];
+    pub(crate) const ALL: [Page; 4] = [Page::Locks, Page::History, Page::Incidents, Page::Audit];
 
     /// Its path.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Page::Locks => "/",
             Page::Audit => "/audit",
+            Page::History => "/history",
+            Page::Incidents => "/incidents",
         }
     }
 
@@ -29,6 +35,8 @@ impl Page {
         match self {
             Page::Locks => "Locks",
             Page::Audit => "Audit",
+            Page::History => "History",
+            Page::Incidents => "Incidents",
         }
     }
 }
@@ -42,7 +50,35 @@ pub(crate) struct Route {
     pub(crate) question: Question,
     /// The lock that is open, or that the page is about.
     pub(crate) lock: Option<(String, LockId)>,
+    /// The moment that is looked back at.
+    pub(crate) at: Option<Time>,
+    /// How much time around it is offered, as one of [`SPANS`]; `None`: the first.
+    pub(crate) span: Option<&'static Span>,
+    /// The incident that is open, by its id.
+    pub(crate) incident: Option<String>,
 }
+
+/// A stretch of time that can be chosen.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// What stands for it in an address.
+    pub(crate) word: &'static str,
+    /// What it is called.
+    pub(crate) name: &'static str,
+    /// How long it is, in milliseconds.
+    pub(crate) ms: i64,
+    /// How far a key moves within it, in milliseconds.
+    pub(crate) step_ms: i64,
+}
+
+/// Stretches of time that can be chosen.
+pub(crate) static SPANS: [Span; 5] = [
+    Span { word: "1h", name: "an hour", ms: 3_600_000, step_ms: 1_000 },
+    Span { word: "6h", name: "6 hours", ms: 21_600_000, step_ms: 10_000 },
+    Span { word: "1d", name: "a day", ms: 86_400_000, step_ms: 60_000 },
+    Span { word: "7d", name: "7 days", ms: 604_800_000, step_ms: 600_000 },
+    Span { word: "30d", name: "30 days", ms: 2_592_000_000, step_ms: 3_600_000 },
+];
 
 /// The states that can be filtered by, with what they are called.
 pub(crate) const STATES: [(&str, &str); 5] = [
@@ -57,8 +93,10 @@ impl Route {
     /// Reads the path of an address, and its query with or without the `?`. What is not understood is left out: an old
     /// link must still open a page.
     pub(crate) fn parse(path: &str, query: &str) -> Route {
-        let page = Page::ALL.into_iter().find(|page| page.path() == path).unwrap_or_default();
-        let mut route = Route { page, ..Route::default() };
+        let incident = path.strip_prefix("/incidents/").filter(|id| !id.is_empty()).map(decode);
+        let page = Page::ALL.into_iter().find(|page| page.path() == path);
+        let page = page.unwrap_or(if incident.is_some() { Page::Incidents } else { Page::Locks });
+        let mut route = Route { page, incident, ..Route::default() };
         for (name, raw) in query.trim_start_matches('?').split('&').filter_map(|pair| pair.split_once('=')) {
             let value = decode(raw);
             let text = || (!value.is_empty() && value.len() <= MAX_TEXT_BYTES).then(|| value.clone());
@@ -74,6 +112,8 @@ impl Route {
                 "order" => {
                     route.question.order = [Order::Asc, Order::Desc].into_iter().find(|order| order.word() == value);
                 }
+                "at" => route.at = value.parse().ok(),
+                "span" => route.span = SPANS.iter().find(|span| span.word == value),
                 // The slash is looked for before decoding: a source's name may have an encoded one.
                 "lock" => {
                     route.lock = raw
@@ -114,11 +154,20 @@ impl Route {
                 add(name, value);
             }
         }
+        if let Some(at) = self.at {
+            pairs.push(format!("at={at}"));
+        }
+        if let Some(span) = self.span {
+            pairs.push(format!("span={}", span.word));
+        }
         if let Some((source, id)) = &self.lock {
             pairs.push(format!("lock={}/{}", encode(source), encode(id.as_str())));
         }
-        let path = self.page.path();
-        if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+        let mut href = self.page.path().to_owned();
+        if let Some(id) = &self.incident {
+            href = format!("{href}/{}", encode(id));
+        }
+        if pairs.is_empty() { href } else { format!("{href}?{}", pairs.join("&")) }
     }
 
     /// The same list with another lock open, or none.
@@ -188,9 +237,13 @@ mod tests {
                     order: Some(Order::Desc),
                 },
                 lock: Some(("a/b".to_owned(), LockId::of_key(b"lock:{x}/?&=#+ \xc3\xa4<b>"))),
+                ..Route::default()
             },
             Route { lock: Some(("s".to_owned(), LockId::of_key(&[0xff, 0, 7]))), ..Route::default() },
             Route { page: Page::Audit, ..Route::default() },
+            Route { page: Page::Incidents, ..Route::default() },
+            Route { page: Page::Incidents, incident: Some("a/b?".to_owned()), ..Route::default() },
+            Route { page: Page::History, at: Some(Time(1_767_235_633_250)), span: Some(&SPANS[2]), ..Route::default() },
             Route {
                 page: Page::Audit,
                 lock: Some(("orders".to_owned(), LockId::of_key(b"lock:stock:4711"))),

@@ -11,6 +11,7 @@ use super::backoff::Backoff;
 use super::board::{Board, Counts, Delta, RowView, Stretch, Touched, Window};
 use super::clock::ServerClock;
 use super::decode::read_frame;
+use super::rewind::Rewind;
 use super::socket::Socket;
 
 const STREAM: &str = "/api/v1/stream";
@@ -88,6 +89,8 @@ pub(crate) struct Live {
     pub(crate) notices: RwSignal<Vec<Notice>>,
     /// Why the server did not understand the last question.
     pub(crate) refused: RwSignal<Option<String>>,
+    /// The board of a moment of the past is shown instead of the one of now.
+    pub(crate) rewind: Option<Rewind>,
     /// The sources that are down, each with the moment until which its rows were true.
     down: Memo<Vec<(String, i64)>>,
     core: StoredValue<Core, LocalStorage>,
@@ -119,8 +122,16 @@ struct Core {
 impl Live {
     /// Connects, and keeps trying for as long as the page is open.
     pub(crate) fn start() -> Live {
+        let live = Live::idle(None);
+        live.connect();
+        set_interval(move || live.tick(), TICK);
+        live
+    }
+
+    /// Without a connection: nothing is known and nothing comes in.
+    pub(super) fn idle(rewind: Option<Rewind>) -> Live {
         let sources = RwSignal::new(Vec::<SourceStatus>::new());
-        let live = Live {
+        Live {
             link: RwSignal::new(LinkState::Connecting),
             version: RwSignal::new(None),
             release_enabled: RwSignal::new(false),
@@ -138,23 +149,28 @@ impl Live {
             dialects: RwSignal::new(Vec::new()),
             notices: RwSignal::new(Vec::new()),
             refused: RwSignal::new(None),
+            rewind,
             down: Memo::new(move |_| sources.with(|sources| down(sources))),
             core: StoredValue::new_local(Core::default()),
-        };
-        live.connect();
-        set_interval(move || live.tick(), TICK);
-        live
+        }
     }
 
     /// Asks for a part of the answers to a question, as soon as the one before is answered.
     pub(crate) fn want(self, question: Question, offset: u64, limit: u32) {
-        self.core.update_value(|core| core.asker.want(Want { question, offset, limit }));
+        let want = Want { question, offset, limit };
+        if let Some(rewind) = self.rewind {
+            return rewind.want(self, want);
+        }
+        self.core.update_value(|core| core.asker.want(want));
         self.ask();
     }
 
     /// Follows every detail of one lock, or none.
     pub(crate) fn follow(self, lock: Option<(String, LockId)>) {
         self.detail.set(None);
+        if let Some(rewind) = self.rewind {
+            return rewind.follow(self, lock);
+        }
         self.core.update_value(|core| {
             core.followed = lock;
             core.send(&ClientFrame::Follow { lock: core.followed.clone() });
@@ -175,6 +191,14 @@ impl Live {
     /// The server's time to the millisecond, for what is not redrawn by the tick. Not followed.
     pub(crate) fn exact_now(self) -> i64 {
         self.core.with_value(|core| core.server_clock.at(monotonic())).unwrap_or_default()
+    }
+
+    /// The server's time; before its first word the reader's own clock, which is the next best. Not followed.
+    pub(crate) fn time(self) -> i64 {
+        match self.exact_now() {
+            0 => js_sys::Date::now() as i64,
+            now => now,
+        }
     }
 
     /// Until when the rows of a source were true, if it is down.
@@ -237,7 +261,7 @@ impl Live {
         });
         let since = match self.link.get_untracked() {
             LinkState::Lost { since, .. } => since,
-            LinkState::Connecting | LinkState::Live | LinkState::Incompatible => heard,
+            LinkState::Connecting | LinkState::Live | LinkState::Past | LinkState::Incompatible => heard,
         };
         self.link.set(LinkState::Lost { since, retry_at: Some(at + wait) });
         wasm_bindgen_futures::spawn_local(async {
@@ -263,7 +287,7 @@ impl Live {
                     self.connect();
                 }
             }
-            LinkState::Incompatible => {}
+            LinkState::Past | LinkState::Incompatible => {}
         }
         let Some(now) = self.core.with_value(|core| core.server_clock.at(at)) else { return };
         self.running_now.set(now);
@@ -398,6 +422,11 @@ impl Live {
         if self.behind.get_untracked() != behind {
             self.behind.set(behind);
         }
+    }
+
+    /// Shows these rows of a board on which nothing moves.
+    pub(super) fn show(self, now: i64, window: Window) {
+        self.fold(|core| core.board.window(now, window));
     }
 
     /// Runs one step of the fold and passes on what it touched, and nothing else.

@@ -36,7 +36,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
 }
 
 /// `/` searches, arrows choose, Enter opens, Escape closes, `p` holds still. While somebody types, keys are letters.
-fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::Input>) {
+pub(super) fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::Input>) {
     let listening = window_event_listener(ev::keydown, move |event| {
         if event.default_prevented() || event.ctrl_key() || event.meta_key() || event.alt_key() || dialog_is_open() {
             return;

@@ -1,9 +1,13 @@
 //! The pages, and the frame around them.
 
 mod audit;
+mod history;
+mod incidents;
 mod locks;
 
 use audit::AuditPage;
+use history::HistoryPage;
+use incidents::IncidentsPage;
 use leptos::prelude::*;
 use locks::LocksPage;
 
@@ -29,6 +33,8 @@ pub(crate) fn App() -> impl IntoView {
         {move || match page.get() {
             Page::Locks => view! { <LocksPage /> }.into_any(),
             Page::Audit => view! { <AuditPage /> }.into_any(),
+            Page::History => view! { <HistoryPage /> }.into_any(),
+            Page::Incidents => view! { <IncidentsPage /> }.into_any(),
         }}
     }
 }

@@ -1,7 +1,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use lockkeeper_model::{Event, LockId, LockStats, MAX_TEXT_BYTES, Recording, Time, TransitionKind, words};
+use lockkeeper_model::{Activity, Event, LockId, LockStats, MAX_TEXT_BYTES, Recording, Time, TransitionKind, words};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -9,11 +9,23 @@ use super::caller::Caller;
 use super::events::MAX_EVENT_ID_BYTES;
 use super::extract::Query;
 use super::{ApiError, AppState};
-use crate::recorder::history::{Filter, HistoryError, Unavailable};
+use crate::clock;
+use crate::recorder::history::{Filter, HistoryError, Span, Unavailable};
 
 const PARAMETERS: &[&str] = &["source", "lock", "pattern", "holder", "transition", "from", "to", "limit", "cursor"];
 
 const STATS_PARAMETERS: &[&str] = &["source", "lock", "pattern", "from", "to"];
+
+const ACTIVITY_PARAMETERS: &[&str] = &["source", "from", "to", "steps"];
+
+/// The time that is told of unless told otherwise, up to its end: an incident and what led to it.
+const DEFAULT_SPAN_MS: i64 = 60 * 60 * 1_000;
+
+/// Steps unless told otherwise: a minute each in an hour.
+const DEFAULT_STEPS: u32 = 60;
+
+/// The most steps: a screen has no room for more.
+const MAX_STEPS: u64 = 500;
 
 /// Transitions on a page unless told otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -44,6 +56,16 @@ pub(super) struct StatsAnswer {
     to: Option<Time>,
     /// That.
     stats: LockStats,
+    /// Whether what happens is written down, and since when.
+    recording: Recording,
+}
+
+/// How much happened when.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ActivityAnswer {
+    /// That.
+    #[serde(flatten)]
+    activity: Activity,
     /// Whether what happens is written down, and since when.
     recording: Recording,
 }
@@ -118,6 +140,48 @@ pub(super) async fn stats(
     })?;
     let recording = state.history.recording().await;
     Ok(Json(StatsAnswer { from, to, stats, recording }))
+}
+
+/// How much happened when, and the gaps in it.
+#[utoipa::path(
+    get, path = "/api/v1/activity", tag = "remembering",
+    params(
+        ("source" = Option<String>, Query, description = "only of this source"),
+        ("from" = Option<Time>, Query, description = "not from before this moment; default: an hour before `to`"),
+        ("to" = Option<Time>, Query, description = "from before this moment; default: now"),
+        ("steps" = Option<u32>, Query, description = "steps of that time at most, 1 to 500; default 60. A step is a minute or several"),
+    ),
+    responses(
+        (status = 200, body = ActivityAnswer),
+        (status = 503, description = "nothing is written down, or it cannot be read", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn activity(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<ActivityAnswer>, ApiError> {
+    let reach = caller.seen()?.clone();
+    let source = query.take("source");
+    let (from, to) = (query.take_time("from")?, query.take_time("to")?);
+    let steps = query.take_number("steps", MAX_STEPS)?;
+    query.finish(ACTIVITY_PARAMETERS)?;
+    if steps == Some(0) {
+        let detail = format!("`steps` is `0`, expected a whole number from 1 to {MAX_STEPS}");
+        return Err(ApiError::bad_request("bad-parameter", detail));
+    }
+    let now = clock::now();
+    let to = to.map_or(now, |to| to.min(now));
+    let from = from.unwrap_or_else(|| to.plus(-DEFAULT_SPAN_MS));
+    if from >= to {
+        let detail = format!("`from` is {from}, expected a moment before `to` and before now, {to}");
+        return Err(ApiError::bad_request("bad-parameter", detail));
+    }
+    let steps = steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(DEFAULT_STEPS);
+    let activity = state.history.activity(Span { reach, source, from, to, steps }).await?;
+    let recording = state.history.recording().await;
+    Ok(Json(ActivityAnswer { activity, recording }))
 }
 
 /// What both have in common. A source that is not watched any more may be asked about; one out of scope has no history,

@@ -28,6 +28,7 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         stream::open,
         history::list,
         history::stats,
+        history::activity,
         incidents::list,
         incidents::freeze,
         incidents::show,

@@ -30,7 +30,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 32] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 33] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -44,6 +44,7 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 32] {
         // What happened
         ("/api/v1/history", get(history::list)),
         ("/api/v1/stats", get(history::stats)),
+        ("/api/v1/activity", get(history::activity)),
         ("/api/v1/incidents", get(incidents::list).post(incidents::freeze)),
         ("/api/v1/incidents/{id}", get(incidents::show)),
         // What can be done about it
@@ -86,6 +87,9 @@ pub fn router(state: AppState) -> Router {
         .route("/", get(app::page))
         .route("/audit", get(app::page))
         .route("/warnings", get(app::page))
+        .route("/history", get(app::page))
+        .route("/incidents", get(app::page))
+        .route("/incidents/{id}", get(app::page))
         .route("/index.html", get(app::page))
         .route(sign_in::PATH, get(sign_in::page).post(sign_in::submit))
         .route(sign_in::OUT, post(sign_in::out))

@@ -18,6 +18,7 @@ use lockkeeper_model::{Action, Lock, LockId, Mode, PreviewRequest, Time};
 use super::facts::{self, Facts};
 use super::facts_list::Section;
 use super::history::History;
+use super::lock_past::LockPast;
 use super::picture::Picture;
 use super::release::ReleaseDialog;
 use super::sentence::{Sentence, Tone, sentence};
@@ -76,6 +77,7 @@ pub(crate) fn Drawer(
         format!("{origin}{}", nav.route.with(|route| route.href()))
     });
     let audit = Route { page: Page::Audit, lock: Some((source.clone(), id.clone())), ..Route::default() };
+    let past = (source.clone(), id.clone());
     let heading = NodeRef::<html::H2>::new();
     Effect::new(move |_| {
         if take_focus && let Some(heading) = heading.get() {
@@ -89,7 +91,7 @@ pub(crate) fn Drawer(
     let releasing = RwSignal::new(None::<PreviewRequest>);
     let old = {
         let source = source.clone();
-        flag(move || !live.link.get().is_live() || live.true_until(&source).is_some())
+        flag(move || live.link.get().is_old() || live.true_until(&source).is_some())
     };
     let holder_count = Memo::new(move |_| lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.holders.len() as i64)));
     let offered = flag(move || lock.with(|lock| lock.as_ref().is_some_and(|lock| lock.no_release.is_none())));
@@ -128,11 +130,14 @@ pub(crate) fn Drawer(
                     <Waiting lock releasing />
                     <Flags lock />
                     <Section title=over facts=contention />
-                    <Trace />
+                    <When holds=flag(move || live.rewind.is_none())>
+                        <Trace />
+                    </When>
                     <Section title=text(|| "Why this dialect") facts=dialect />
                     <Section title=text(|| "Form") facts=form />
                     <StoredForm lock />
                     <History />
+                    <LockPast source=past.0.clone() id=past.1.clone() />
                     <p>
                         <NavLink route=audit.clone()>"Who released it from here, or tried to"</NavLink>
                     </p>

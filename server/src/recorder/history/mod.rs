@@ -9,15 +9,19 @@
 //! out of them are this server's own types, so that another store can stand there. [`tally`] and [`postings`] are what a
 //! segment keeps added up and looked up. [`incident`] freezes a part of it.
 
+mod activity;
 mod checkpoint;
 mod codes;
 mod forms;
 mod incident;
+mod minutes;
 mod names;
+mod past;
 mod postings;
 mod read;
 mod rewind;
 mod schema;
+mod segment;
 mod stats;
 mod store;
 mod tally;
@@ -37,6 +41,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::folder::{create_private, lock, make_private};
 use crate::board::Board;
 use crate::clock;
+pub use activity::Span;
 pub use checkpoint::keep_checkpoints;
 pub use incident::{FrozenLock, Listed, Packet};
 use read::{Direction, Reader};

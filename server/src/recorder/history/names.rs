@@ -14,8 +14,8 @@ use crate::source::Recognition;
 /// forgotten at the next checkpoint.
 const SOFT_LIMIT: usize = 400_000;
 
-/// …and at once beyond this, some hundred megabytes: with as many new names between two checkpoints, the board can be
-/// rebuilt only from the next one on.
+/// …and at once beyond this, some hundred megabytes: who rebuilds the board across that moment looks up tokens by their
+/// texts.
 const HARD_LIMIT: usize = 4_000_000;
 
 /// What a name takes in the file, about, in bytes.
@@ -103,16 +103,24 @@ impl Names {
             return Ok(id);
         }
         let (source, form) = match kind {
-            Kind::Lock { source, form } => (Some(source), Some(form)),
-            Kind::Source { source } => (Some(source), None),
-            Kind::Token => (None, None),
+            Kind::Lock { source, form } => (source, Some(form)),
+            Kind::Source { source } => (source, None),
+            Kind::Token => {
+                let mut insert = transaction.prepare_cached("INSERT INTO tokens (id, name) VALUES (?, ?)")?;
+                insert.execute((self.next, name))?;
+                return Ok(self.given(key));
+            }
         };
         let mut insert =
-            transaction.prepare_cached("INSERT INTO names (id, source, form, name) VALUES (?, ?, ?, ?)")?;
+            transaction.prepare_cached("INSERT INTO locks (id, source, form, name) VALUES (?, ?, ?, ?)")?;
         insert.execute((self.next, source, form, name))?;
+        Ok(self.given(key))
+    }
+
+    fn given(&mut self, key: (u64, u64)) -> i64 {
         self.known.insert(key, self.next);
         self.next += 1;
-        Ok(self.next - 1)
+        self.next - 1
     }
 
     /// The number of a form.

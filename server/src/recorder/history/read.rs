@@ -1,10 +1,10 @@
 //! The file as those see it who ask: pages of transitions, by lock, holder, pattern, kind and time.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::rc::Rc;
 
+use hashbrown::HashMap;
 use lockkeeper_model::{Event, LockId, Time, TransitionKind, words};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
@@ -24,6 +24,9 @@ const FETCHED_AT_ONCE: u64 = 1_024;
 
 /// Names that one question remembers, some ten megabytes.
 const MAX_REMEMBERED: usize = 100_000;
+
+/// Numbers that are no further apart are looked up in one pass: passing a name takes a fortieth of looking one up.
+const NEAR: i64 = 32;
 
 /// What there is in every row.
 pub(super) const COLUMNS: &str = "row, at, lock, what, holder, previous, held, lease, number";
@@ -99,12 +102,30 @@ impl Stretch {
 }
 
 /// What a number stands for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Name {
     /// Of a lock or a source; 0 is every source.
     pub(super) source: Option<i64>,
-    pub(super) form: Option<i64>,
     pub(super) bytes: Vec<u8>,
+}
+
+/// In which table the meaning of a number is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Table {
+    /// Locks, and sources as a whole.
+    Locks,
+    /// Tokens, and texts.
+    Tokens,
+}
+
+impl Table {
+    /// Number, source, form and bytes of those of which `condition` holds.
+    pub(super) fn select(self, condition: &str) -> String {
+        match self {
+            Table::Locks => format!("SELECT id, source, form, name FROM locks WHERE {condition}"),
+            Table::Tokens => format!("SELECT id, NULL, NULL, name FROM tokens WHERE {condition}"),
+        }
+    }
 }
 
 /// A row as it is.
@@ -223,22 +244,57 @@ impl Reader {
         Ok(stretches)
     }
 
-    /// What a number stands for; nothing where that was cut off.
-    pub(super) fn name(&mut self, id: i64) -> Result<Rc<Name>, HistoryError> {
+    /// The lock or source of that number; nothing where that was cut off.
+    pub(super) fn lock(&mut self, id: i64) -> Result<Rc<Name>, HistoryError> {
+        self.name(id, Table::Locks)
+    }
+
+    /// The token or text of that number; nothing where that was cut off.
+    pub(super) fn token(&mut self, id: i64) -> Result<Rc<Name>, HistoryError> {
+        self.name(id, Table::Tokens)
+    }
+
+    fn name(&mut self, id: i64, table: Table) -> Result<Rc<Name>, HistoryError> {
         if let Some(name) = self.names.get(&id) {
             return Ok(Rc::clone(name));
         }
-        let mut find = self.connection.prepare_cached("SELECT source, form, name FROM names WHERE id = ?")?;
+        let mut find = self.connection.prepare_cached(&table.select("id = ?"))?;
         let name = find
-            .query_row([id], |row| Ok(Name { source: row.get(0)?, form: row.get(1)?, bytes: row.get(2)? }))
+            .query_row([id], |row| Ok(Name { source: row.get(1)?, bytes: row.get(3)? }))
             .optional()?
-            .unwrap_or(Name { source: None, form: None, bytes: Vec::new() });
+            .unwrap_or_default();
         let name = Rc::new(name);
         if self.names.len() >= MAX_REMEMBERED {
             self.names.clear();
         }
         self.names.insert(id, Rc::clone(&name));
         Ok(name)
+    }
+
+    /// Looks at what these numbers stand for, once each, in their order: numbers that are near each other in one pass.
+    /// What was cut off is left out.
+    pub(super) fn each_name(
+        &self,
+        table: Table,
+        mut ids: Vec<i64>,
+        mut look: impl FnMut(i64, &Row<'_>) -> Result<(), HistoryError>,
+    ) -> Result<(), HistoryError> {
+        ids.sort_unstable();
+        ids.dedup();
+        let mut find = self.connection.prepare_cached(&table.select("id BETWEEN ? AND ?"))?;
+        for near in ids.chunk_by(|one, next| next - one <= NEAR) {
+            let (&[first, ..], &[.., last]) = (near, near) else { continue };
+            let mut rows = find.query((first, last))?;
+            let mut wanted = near.iter().copied().peekable();
+            while let Some(row) = rows.next()? {
+                let id = row.get(0)?;
+                while wanted.next_if(|wanted| *wanted < id).is_some() {}
+                if wanted.next_if_eq(&id).is_some() {
+                    look(id, row)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A page. With `fold`, renewals in a row are one line, as a timeline has them.
@@ -301,7 +357,7 @@ impl Reader {
     }
 
     /// Rows of a segment that are about the wanted lock or holder, and the gaps of its source.
-    fn posted(
+    pub(super) fn posted(
         &mut self,
         segment: i64,
         stretch: &Stretch,
@@ -310,8 +366,12 @@ impl Reader {
     ) -> Result<Vec<i64>, HistoryError> {
         let mut found = Vec::new();
         // The rarer first: where there is a holder, it decides.
-        let wanted = filter.holder.as_ref().or(filter.key.as_ref()).map_or(&[][..], Vec::as_slice);
-        for text in [wanted, &[]] {
+        let wanted = match (&filter.holder, &filter.key) {
+            (Some(holder), _) => (Table::Tokens, holder.as_slice()),
+            (None, Some(key)) => (Table::Locks, key.as_slice()),
+            (None, None) => (Table::Locks, &[][..]),
+        };
+        for (table, text) in [wanted, (Table::Locks, &[])] {
             let mut find =
                 self.connection.prepare_cached("SELECT name, rows FROM postings WHERE segment = ? AND hash = ?")?;
             let posted: Vec<(i64, Vec<u8>)> = find
@@ -319,7 +379,7 @@ impl Reader {
                 .collect::<rusqlite::Result<_>>()?;
             drop(find);
             for (name, bytes) in posted {
-                if self.name(name)?.bytes == text {
+                if self.is_called(name, table, text)? {
                     found.extend(rows(stretch.first_row, &bytes));
                 }
             }
@@ -331,6 +391,13 @@ impl Reader {
             found.reverse();
         }
         Ok(found)
+    }
+
+    /// Whether that is the name of this lock or token. Names of the other kind may share its hash.
+    fn is_called(&self, id: i64, table: Table, text: &[u8]) -> Result<bool, HistoryError> {
+        let mut find = self.connection.prepare_cached(&table.select("id = ?"))?;
+        let is_it = find.query_row([id], |row| Ok(row.get_ref(3)?.as_blob().is_ok_and(|name| name == text)));
+        Ok(is_it.optional()?.unwrap_or(false))
     }
 
     /// The next rows, in the order that is wanted; none: there are no more.
@@ -372,12 +439,12 @@ impl Reader {
     }
 
     /// The event, if it passes the filter.
-    fn told(&mut self, raw: &Raw, filter: &Filter) -> Result<Option<Event>, HistoryError> {
+    pub(super) fn told(&mut self, raw: &Raw, filter: &Filter) -> Result<Option<Event>, HistoryError> {
         let in_time = filter.from.is_none_or(|from| raw.at >= from.0) && filter.to.is_none_or(|to| raw.at < to.0);
         if !in_time || filter.kind.is_some_and(|kind| kind != raw.kind()) {
             return Ok(None);
         }
-        let lock = self.name(raw.lock)?;
+        let lock = self.lock(raw.lock)?;
         let source = self.source(&lock);
         let is_everywhere = lock.source == Some(0);
         if !is_everywhere && filter.source.as_deref().is_some_and(|wanted| wanted != &*source) {
@@ -397,7 +464,7 @@ impl Reader {
         if let Some(holder) = &filter.holder {
             let mut is_theirs = false;
             for name in [raw.holder, raw.previous].into_iter().flatten() {
-                is_theirs |= self.name(name)?.bytes == *holder;
+                is_theirs |= self.token(name)?.bytes == *holder;
             }
             if !is_theirs {
                 return Ok(None);
@@ -413,7 +480,7 @@ impl Reader {
 
     /// A row in the words of the contract.
     pub(super) fn event(&mut self, raw: &Raw) -> Result<Event, HistoryError> {
-        let lock = self.name(raw.lock)?;
+        let lock = self.lock(raw.lock)?;
         let source = self.source(&lock);
         let (kind, cause) = codes::meaning(raw.what);
         let name = self.id_of(raw.row);
@@ -421,7 +488,7 @@ impl Reader {
             return self.gap(raw, name, if lock.source == Some(0) { "*" } else { &source });
         }
         let token = |reader: &mut Reader, id: Option<i64>| -> Result<Option<Box<[u8]>>, HistoryError> {
-            id.map(|id| Ok(reader.name(id)?.bytes.clone().into())).transpose()
+            id.map(|id| Ok(reader.token(id)?.bytes.clone().into())).transpose()
         };
         let entry = Entry {
             seq: 0,
@@ -440,7 +507,7 @@ impl Reader {
 
     fn gap(&mut self, raw: &Raw, id: String, source: &str) -> Result<Event, HistoryError> {
         let text = match raw.holder {
-            Some(text) => String::from_utf8_lossy(&self.name(text)?.bytes).into_owned(),
+            Some(text) => String::from_utf8_lossy(&self.token(text)?.bytes).into_owned(),
             None => String::new(),
         };
         let count = raw.number.and_then(|number| u64::try_from(number).ok()).unwrap_or(1);

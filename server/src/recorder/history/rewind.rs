@@ -1,19 +1,19 @@
 //! The board at a moment of the past: the last checkpoint before it, and what happened since.
 
-use std::collections::HashMap;
-
+use hashbrown::HashMap;
 use lockkeeper_model::{IncidentLock, Lock, LockState, Time, TransitionKind};
 use rusqlite::OptionalExtension as _;
 
 use super::names::MODES;
-use super::read::{COLUMNS, Name, Raw, Reader};
+use super::past::{FormThen, Loaded, Past};
+use super::read::{COLUMNS, Raw, Reader};
 use super::schema::HistoryError;
 use super::store::basis;
 use super::{History, forms, is_future};
 use crate::access::Reach;
-use crate::registry::past::{HeldThen, SourceThen};
+use crate::registry::past::SourceThen;
 use crate::registry::{Hold, Record, Registry};
-use crate::source::{Recognition, SourceId, Surroundings};
+use crate::source::{SourceId, Surroundings};
 use crate::view::{self, Asked};
 
 /// The board at a moment of the past.
@@ -94,21 +94,13 @@ struct Checkpoint {
     last_held: i64,
 }
 
-/// One lock, while it is gone through what happened to it.
-struct LockThen {
-    name: std::rc::Rc<Name>,
-    /// What happened up to this row is in it already.
-    valid_from: i64,
-    holds: Vec<(i64, Hold)>,
-}
-
 impl Reader {
     fn rebuild(&mut self, at: Time) -> Result<Result<Then, Unavailable>, HistoryError> {
         let checkpoint = match self.checkpoint_before(at)? {
             Ok(checkpoint) => checkpoint,
             Err(because) => return Ok(Err(Unavailable::NotRecorded(because))),
         };
-        let mut past = Past { locks: Vec::new(), by_name: HashMap::new(), by_key: HashMap::new() };
+        let mut past = Past::new(self.later_numbers(&checkpoint)?);
         self.load(&checkpoint, &mut past)?;
         let mut missed = self.missed(checkpoint.id)?;
         for stretch in self.stretches()? {
@@ -119,20 +111,18 @@ impl Reader {
                 "SELECT {COLUMNS} FROM transitions WHERE row > ? AND row BETWEEN ? AND ? AND at <= ? ORDER BY row"
             ))?;
             let (first, last) = (*stretch.rows().start(), *stretch.rows().end());
-            let rows: Vec<Raw> = wanted
+            let mut rows: Vec<Raw> = wanted
                 .query_map((checkpoint.first_row, first, last, at.0), Raw::of)?
                 .collect::<rusqlite::Result<_>>()?;
             drop(wanted);
-            for raw in rows {
-                if raw.kind() == TransitionKind::Gap {
-                    let source = self.name(raw.lock)?.source.unwrap_or(0);
-                    for (_, missed_at) in missed.iter_mut().filter(|(id, _)| source == 0 || *id == source) {
-                        *missed_at = Some(missed_at.map_or(raw.at, |known: i64| known.max(raw.at)));
-                    }
-                } else {
-                    past.apply(self, &raw)?;
+            for gap in rows.iter().filter(|raw| raw.kind() == TransitionKind::Gap) {
+                let source = self.lock(gap.lock)?.source.unwrap_or(0);
+                for (_, missed_at) in missed.iter_mut().filter(|(id, _)| source == 0 || *id == source) {
+                    *missed_at = Some(missed_at.map_or(gap.at, |known: i64| known.max(gap.at)));
                 }
             }
+            rows.retain(|raw| raw.kind() != TransitionKind::Gap);
+            past.apply(self, &rows)?;
         }
         let sources: Vec<SourceThen> = missed
             .iter()
@@ -146,7 +136,7 @@ impl Reader {
             .enumerate()
             .map(|(place, (id, _))| (*id, SourceId(u16::try_from(place).unwrap_or(u16::MAX))))
             .collect();
-        let held = past.held(self, &places)?;
+        let held = past.held(self, &places, &self.forms()?)?;
         let registry = Registry::of_the_past(&sources, held, at, rand::random());
         Ok(Ok(Then { as_of: at, sources, checkpoint_at: Time(checkpoint.ended), registry }))
     }
@@ -186,17 +176,13 @@ impl Reader {
                  is{next}"
             )));
         }
-        // From then on locks have other numbers than in the checkpoint.
-        let sql = "SELECT (SELECT at FROM transitions WHERE row >= eras.first_row ORDER BY row LIMIT 1) FROM eras
-                   WHERE first_row > ? AND first_name > ? ORDER BY first_row LIMIT 1";
-        let forgot: Option<Option<i64>> = self
-            .connection()
-            .query_row(sql, (checkpoint.first_row, checkpoint.first_name), |row| row.get(0))
-            .optional()?;
-        if forgot.flatten().is_some_and(|since| since <= at.0) {
-            return Ok(Err(format!("what was held at {at} was not recorded whole: more happened than was kept{next}")));
-        }
         Ok(Ok(checkpoint))
+    }
+
+    /// The row from which on locks and tokens may have other numbers than in the checkpoint; `None`: all have the same.
+    fn later_numbers(&self, checkpoint: &Checkpoint) -> Result<Option<i64>, HistoryError> {
+        let sql = "SELECT min(first_row) FROM eras WHERE first_row > ? AND first_name > ?";
+        Ok(self.connection().query_row(sql, (checkpoint.first_row, checkpoint.first_name), |row| row.get(0))?)
     }
 
     /// For each source of a checkpoint, when something of it was missed that was not made up for by then.
@@ -209,11 +195,11 @@ impl Reader {
 
     fn load(&mut self, checkpoint: &Checkpoint, past: &mut Past) -> Result<(), HistoryError> {
         let mut find = self.connection().prepare(
-            "SELECT h.row, h.lock, h.holder, h.count, h.basis, h.since, h.width, h.expires, h.early, h.lease, h.renewals,
-             h.renewed, h.period, n.source, n.form, n.name
-             FROM held h JOIN names n ON n.id = h.lock WHERE h.id BETWEEN ? AND ? ORDER BY h.id",
+            "SELECT row, lock, holder, count, basis, since, width, expires, early, lease, renewals, renewed, period
+             FROM held WHERE id BETWEEN ? AND ? ORDER BY id",
         )?;
         let mut rows = find.query((checkpoint.first_held, checkpoint.last_held))?;
+        let mut held = Vec::new();
         while let Some(row) = rows.next()? {
             let number =
                 |column: usize| -> rusqlite::Result<u32> { Ok(row.get::<_, Option<u32>>(column)?.unwrap_or(0)) };
@@ -232,12 +218,9 @@ impl Reader {
                 generation: 0,
                 extra: None,
             };
-            let name = Name { source: row.get(13)?, form: row.get(14)?, bytes: row.get(15)? };
-            let place = past.place(row.get(1)?, || Ok(name.into()))?;
-            past.locks[place].valid_from = row.get(0)?;
-            past.locks[place].holds.push((row.get(2)?, hold));
+            held.push(Loaded { valid_from: row.get(0)?, lock: row.get(1)?, holder: row.get(2)?, hold });
         }
-        Ok(())
+        past.load(self, held)
     }
 
     /// What a form was. Families that this server knows are as they are now; of others only what is written is known.
@@ -258,115 +241,5 @@ impl Reader {
             Ok((row.get(0)?, form))
         })?;
         Ok(forms.into_iter().collect())
-    }
-}
-
-#[derive(Clone, Copy)]
-struct FormThen {
-    recognition: &'static Recognition,
-    mode: lockkeeper_model::Mode,
-    state: LockState,
-}
-
-/// Every lock that is met on the way to a moment.
-struct Past {
-    locks: Vec<LockThen>,
-    by_name: HashMap<i64, usize>,
-    /// One lock has several names where its form changed.
-    by_key: HashMap<(i64, Vec<u8>), usize>,
-}
-
-impl Past {
-    fn place(
-        &mut self,
-        id: i64,
-        name: impl FnOnce() -> Result<std::rc::Rc<Name>, HistoryError>,
-    ) -> Result<usize, HistoryError> {
-        if let Some(&place) = self.by_name.get(&id) {
-            return Ok(place);
-        }
-        let name = name()?;
-        let key = (name.source.unwrap_or(0), name.bytes.clone());
-        let place = *self.by_key.entry(key).or_insert(self.locks.len());
-        if place == self.locks.len() {
-            self.locks.push(LockThen { name, valid_from: i64::MIN, holds: Vec::new() });
-        }
-        self.by_name.insert(id, place);
-        Ok(place)
-    }
-
-    fn apply(&mut self, reader: &mut Reader, raw: &Raw) -> Result<(), HistoryError> {
-        let place = self.place(raw.lock, || reader.name(raw.lock))?;
-        let lock = &mut self.locks[place];
-        if raw.row <= lock.valid_from {
-            return Ok(());
-        }
-        let kind = raw.kind();
-        let holder = raw.holder.unwrap_or(0);
-        if kind.ends() {
-            lock.holds.retain(|(known, _)| *known != holder);
-            return Ok(());
-        }
-        let expires = raw.lease.map_or(i64::MAX, |lease| raw.at.saturating_add(lease));
-        let count = raw.number.and_then(|count| u32::try_from(count).ok()).unwrap_or(1);
-        match kind {
-            TransitionKind::Acquired | TransitionKind::HandedOver | TransitionKind::TakenOver => {
-                if kind != TransitionKind::Acquired {
-                    lock.holds.retain(|(known, _)| Some(*known) != raw.previous);
-                }
-                // As it is recognised from now on.
-                lock.name = reader.name(raw.lock)?;
-                lock.holds.retain(|(known, _)| *known != holder);
-                lock.holds.push((holder, taken(raw, count, expires)));
-            }
-            _ => {
-                let Some((_, hold)) = lock.holds.iter_mut().find(|(known, _)| *known == holder) else { return Ok(()) };
-                (hold.count, hold.expires, hold.expires_before_ms) = (count, expires, 0);
-                if kind == TransitionKind::Renewed {
-                    hold.was_renewed(Time(raw.at));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn held(self, reader: &mut Reader, places: &HashMap<i64, SourceId>) -> Result<Vec<HeldThen>, HistoryError> {
-        let forms = reader.forms()?;
-        let mut held = Vec::new();
-        for lock in self.locks {
-            let Some(&source) = lock.name.source.and_then(|source| places.get(&source)) else { continue };
-            let Some(form) = lock.name.form.and_then(|form| forms.get(&form)) else { continue };
-            for (holder, hold) in lock.holds {
-                let token = reader.name(holder)?.bytes.clone().into();
-                held.push(HeldThen {
-                    source,
-                    key: bytes::Bytes::copy_from_slice(&lock.name.bytes),
-                    recognition: form.recognition,
-                    mode: form.mode,
-                    state: form.state,
-                    hold: Hold { token, ..hold },
-                });
-            }
-        }
-        Ok(held)
-    }
-}
-
-/// A hold as the transition by which it began tells of it.
-fn taken(raw: &Raw, count: u32, expires: i64) -> Hold {
-    Hold {
-        token: Box::default(),
-        count,
-        basis: lockkeeper_model::Basis::Observed,
-        since: raw.at,
-        since_before_ms: u32::MAX,
-        expires,
-        expires_before_ms: 0,
-        lease_ms: raw.lease.and_then(|lease| u32::try_from(lease).ok()).unwrap_or(0),
-        renewals: 0,
-        renewed_at: 0,
-        period_ms: 0,
-        generation: 0,
-        extra: None,
     }
 }

@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 pub const FILE: &str = "history.db";
 
 /// The version of what is stored.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// "LKhi": what `file` and others tell the file by.
 const APPLICATION: i64 = 0x4c4b_6869;
@@ -31,10 +31,13 @@ const MAX_LOG_BYTES: i64 = 64 * 1024 * 1024;
 ///   run's `base`: so events keep their names, and what was not written is a hole in the numbers.
 /// - `runs`: runs of the server. `eras`: from which row on a lock has one number only (a new one begins with every run,
 ///   and when too many names are known).
-/// - `sources`, `forms`, `names`: what the numbers in other tables stand for. `names` are locks (with source and form),
-///   sources (with source alone) and tokens (with neither).
-/// - `segments`: runs of transitions that are complete and have their `postings`: where each name occurs in them, and
-///   what went on at each lock added up. The newest rows have none yet and are read as they are.
+/// - `sources`, `forms`, `locks`, `tokens`: what the numbers in other tables stand for. `locks` are locks (with source and
+///   form) and sources as a whole (with source alone). Locks and tokens are numbered together; there are far more tokens,
+///   and who goes through all locks should not have to pass them.
+/// - `segments`: runs of transitions that are complete. `minutes` is how much happened when. The newest rows have no
+///   segment yet and are read as they are.
+/// - `postings`: where each name occurs in a segment. `tallies`: what went on at each lock in it, added up; some hundred
+///   locks together, in the order of their numbers, of which `name` is the first.
 /// - `checkpoints`, `held`: the whole board, now and then. `missed`: when each source was last known to be incomplete.
 /// - `incidents`: what somebody froze. It is not cut off.
 const SCHEMA: &str = "
@@ -45,18 +48,22 @@ CREATE TABLE forms (
     id INTEGER PRIMARY KEY, dialect TEXT NOT NULL, certainty TEXT NOT NULL, because TEXT NOT NULL,
     mode TEXT NOT NULL, state TEXT NOT NULL
 ) STRICT;
-CREATE TABLE names (id INTEGER PRIMARY KEY, source INTEGER, form INTEGER, name BLOB NOT NULL) STRICT;
+CREATE TABLE locks (id INTEGER PRIMARY KEY, source INTEGER NOT NULL, form INTEGER, name BLOB NOT NULL) STRICT;
+CREATE TABLE tokens (id INTEGER PRIMARY KEY, name BLOB NOT NULL) STRICT;
 CREATE TABLE transitions (
     row INTEGER PRIMARY KEY, at INTEGER NOT NULL, lock INTEGER NOT NULL, what INTEGER NOT NULL, holder INTEGER,
     previous INTEGER, held INTEGER, lease INTEGER, number INTEGER
 ) STRICT;
 CREATE TABLE segments (
     id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, last_row INTEGER NOT NULL, first_at INTEGER NOT NULL,
-    last_at INTEGER NOT NULL, first_name INTEGER NOT NULL
+    last_at INTEGER NOT NULL, first_name INTEGER NOT NULL, minutes BLOB NOT NULL
 ) STRICT;
 CREATE TABLE postings (
-    segment INTEGER NOT NULL, hash INTEGER NOT NULL, name INTEGER NOT NULL, rows BLOB NOT NULL, tally BLOB,
+    segment INTEGER NOT NULL, hash INTEGER NOT NULL, name INTEGER NOT NULL, rows BLOB NOT NULL,
     PRIMARY KEY (segment, hash, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE tallies (
+    segment INTEGER NOT NULL, name INTEGER NOT NULL, sums BLOB NOT NULL, PRIMARY KEY (segment, name)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE checkpoints (
     id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL, last_row INTEGER NOT NULL, began INTEGER NOT NULL,
@@ -119,9 +126,10 @@ pub(super) fn open_to_write(path: &Path) -> Result<Connection, HistoryError> {
             transaction.pragma_update(None, "user_version", VERSION)?;
             transaction.commit()?;
         }
-        newer => {
+        other => {
             return Err(HistoryError(format!(
-                "the history's file has version {newer}, and this Lockkeeper knows version {VERSION}"
+                "the history's file has version {other}, and this Lockkeeper knows version {VERSION}: move `{FILE}` away \
+                 to begin another"
             )));
         }
     }

@@ -1,18 +1,20 @@
 //! What went on at one lock, or at all that match a pattern, over any time: whole segments were added up when they were
 //! closed, and only their edges are gone through row by row.
 
-use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 
+use hashbrown::{HashMap, HashSet};
 use lockkeeper_model::{DurationStats, DurationStep, LockStats, TransitionKind};
+use rusqlite::Row;
 
-use super::History;
-use super::postings::{hash, rows};
-use super::read::{COLUMNS, Filter, Raw, Reader, Stretch};
+use super::postings::{hash, rows, take};
+use super::read::{Filter, Reader, Stretch, Table};
 use super::schema::HistoryError;
-use super::tally::{Durations, Tally};
+use super::tally::{self, Counts, Spread, Sum, Tally};
+use super::{History, codes};
 use crate::glob;
 
-/// What was added up for so many locks in so many segments is gone through: about a second's work.
+/// What was added up for so many locks in so many segments is gone through: about half a second's work.
 const MAX_TALLIES: usize = 2_000_000;
 
 impl History {
@@ -27,18 +29,28 @@ impl History {
 }
 
 /// What is added up so far.
-#[derive(Default)]
-struct Sum {
-    tally: Tally,
-    /// Names that passed the filter or did not.
+struct Adding<'a> {
+    filter: &'a Filter,
+    sum: Sum,
+    /// Numbers of locks that pass the filter or do not.
     known: HashMap<i64, bool>,
-    locks: HashSet<(i64, Vec<u8>)>,
+    /// Locks that pass, by two keyed hashes of which no two share both: one lock has several numbers where its form
+    /// changed.
+    locks: HashSet<(u64, u64)>,
+    hashers: [RandomState; 2],
     looked_at: usize,
 }
 
 impl Reader {
     fn stats(&mut self, filter: &Filter) -> Result<Option<LockStats>, HistoryError> {
-        let mut sum = Sum::default();
+        let mut adding = Adding {
+            filter,
+            sum: Sum::default(),
+            known: HashMap::new(),
+            locks: HashSet::new(),
+            hashers: [RandomState::new(), RandomState::new()],
+            looked_at: 0,
+        };
         for stretch in self.stretches()? {
             if !stretch.touches(filter.from, filter.to) {
                 continue;
@@ -46,103 +58,145 @@ impl Reader {
             let is_whole = filter.from.is_none_or(|from| stretch.first_at >= from.0)
                 && filter.to.is_none_or(|to| stretch.last_at < to.0);
             match stretch.segment {
-                Some(segment) if is_whole => self.add_tallies(segment, filter, &mut sum)?,
-                _ => self.add_rows(&stretch, filter, &mut sum)?,
+                Some(segment) if is_whole => self.add_tallies(segment, &mut adding)?,
+                _ => self.add_rows(&stretch, &mut adding)?,
             }
-            if sum.looked_at > MAX_TALLIES {
+            if adding.looked_at > MAX_TALLIES {
                 return Ok(None);
             }
         }
-        Ok(Some(sum.shown()))
+        Ok(Some(adding.shown()))
     }
 
     /// Those of a whole segment.
-    fn add_tallies(&mut self, segment: i64, filter: &Filter, sum: &mut Sum) -> Result<(), HistoryError> {
-        let only = filter.key.as_ref().map(|key| hash(key));
-        let sql = match only {
-            Some(_) => "SELECT name, tally FROM postings WHERE segment = ?1 AND hash = ?2 AND tally IS NOT NULL",
-            None => "SELECT name, tally FROM postings WHERE segment = ?1 AND ?2 IS NULL AND tally IS NOT NULL",
+    fn add_tallies(&mut self, segment: i64, adding: &mut Adding<'_>) -> Result<(), HistoryError> {
+        let parts: Vec<(i64, Vec<u8>)> = match &adding.filter.key {
+            None => {
+                let mut find = self.connection().prepare_cached("SELECT name, sums FROM tallies WHERE segment = ?")?;
+                find.query_map([segment], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?
+            }
+            Some(key) => {
+                // Only the parts in which a lock of that name can be.
+                let mut find = self.connection().prepare_cached(
+                    "SELECT DISTINCT t.name, t.sums FROM postings p JOIN tallies t ON t.segment = p.segment AND t.name =
+                     (SELECT max(name) FROM tallies WHERE segment = p.segment AND name <= p.name)
+                     WHERE p.segment = ? AND p.hash = ?",
+                )?;
+                find.query_map((segment, hash(key)), |row| Ok((row.get(0)?, row.get(1)?)))?
+                    .collect::<rusqlite::Result<_>>()?
+            }
         };
-        let left = MAX_TALLIES - sum.looked_at.min(MAX_TALLIES) + 1;
-        let mut find = self.connection().prepare(sql)?;
-        let mut found = find.query((segment, only))?;
-        let mut tallies: Vec<(i64, Tally)> = Vec::new();
-        while let Some(row) = found.next()?
-            && tallies.len() < left
-        {
-            let name = row.get(0)?;
-            tallies.extend(row.get_ref(1)?.as_blob().ok().and_then(Tally::of_bytes).map(|tally| (name, tally)));
+        // Locks that were not met before, with their tallies. Later segments have few of them.
+        let mut unknown: Vec<(i64, &[u8])> = Vec::new();
+        let Adding { sum, known, looked_at, .. } = &mut *adding;
+        for (first, part) in &parts {
+            each_tally(*first, part, |id, bytes| {
+                *looked_at += 1;
+                match known.get(&id) {
+                    Some(true) => return sum.add_bytes(bytes),
+                    Some(false) => {}
+                    None => unknown.push((id, bytes)),
+                }
+                tally::skip(bytes)
+            });
         }
-        drop(found);
-        drop(find);
-        sum.looked_at += tallies.len();
-        for (name, tally) in tallies {
-            if self.is_counted(name, filter, sum)? {
-                sum.tally.merge(&tally);
+        self.judge(unknown.iter().map(|(id, _)| *id).collect(), adding)?;
+        for (id, mut bytes) in unknown {
+            if adding.known.get(&id) == Some(&true) {
+                // What cannot be read is damage to a file that SQLite has read: nothing better is known.
+                let _ = adding.sum.add_bytes(&mut bytes);
             }
         }
         Ok(())
     }
 
     /// Those rows of a stretch that are in time.
-    fn add_rows(&mut self, stretch: &Stretch, filter: &Filter, sum: &mut Sum) -> Result<(), HistoryError> {
+    fn add_rows(&mut self, stretch: &Stretch, adding: &mut Adding<'_>) -> Result<(), HistoryError> {
+        let filter = adding.filter;
         let (first, last) = (*stretch.rows().start(), *stretch.rows().end());
         let (from, to) = (filter.from.map_or(i64::MIN, |at| at.0), filter.to.map_or(i64::MAX, |at| at.0));
-        let mut raws: Vec<Raw> = Vec::new();
+        let mut steps: Vec<Step> = Vec::new();
         match (stretch.segment, &filter.key) {
             (Some(segment), Some(key)) => {
                 let mut find = self.connection().prepare("SELECT rows FROM postings WHERE segment = ? AND hash = ?")?;
                 let posted: Vec<Vec<u8>> =
                     find.query_map((segment, hash(key)), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-                let mut find = self
-                    .connection()
-                    .prepare(&format!("SELECT {COLUMNS} FROM transitions WHERE row = ? AND at >= ? AND at < ?"))?;
+                let mut find = self.connection().prepare(&step("row = ?"))?;
                 for row in posted.iter().flat_map(|bytes| rows(first, bytes)) {
-                    raws.extend(find.query_map((row, from, to), Raw::of)?.collect::<rusqlite::Result<Vec<_>>>()?);
+                    steps.extend(find.query_map((row, from, to), Step::of)?.collect::<rusqlite::Result<Vec<_>>>()?);
                 }
             }
             _ => {
-                let mut find = self.connection().prepare(&format!(
-                    "SELECT {COLUMNS} FROM transitions WHERE row BETWEEN ? AND ? AND at >= ? AND at < ? ORDER BY row"
-                ))?;
-                raws = find.query_map((first, last, from, to), Raw::of)?.collect::<rusqlite::Result<_>>()?;
+                let mut find = self.connection().prepare(&step("row BETWEEN ? AND ?"))?;
+                steps = find.query_map((first, last, from, to), Step::of)?.collect::<rusqlite::Result<_>>()?;
             }
         }
-        sum.looked_at += raws.len();
+        steps.retain(|step| step.kind != TransitionKind::Gap);
+        adding.looked_at += steps.len();
+        self.judge(steps.iter().map(|step| step.lock).collect(), adding)?;
         let mut tallies: HashMap<i64, Tally> = HashMap::new();
-        for raw in raws {
-            if raw.kind() != TransitionKind::Gap && self.is_counted(raw.lock, filter, sum)? {
-                tallies.entry(raw.lock).or_default().add(raw.kind(), raw.at, raw.holder.unwrap_or(0), raw.held);
+        for Step { at, lock, kind, holder, held } in steps {
+            if adding.known.get(&lock) == Some(&true) {
+                tallies.entry(lock).or_default().add(kind, at, holder, held);
             }
         }
-        tallies.values().for_each(|tally| sum.tally.merge(tally));
+        tallies.values().for_each(|tally| adding.sum.add(tally));
         Ok(())
     }
 
-    fn is_counted(&mut self, name: i64, filter: &Filter, sum: &mut Sum) -> Result<bool, HistoryError> {
-        if let Some(&known) = sum.known.get(&name) {
-            return Ok(known);
-        }
-        let lock = self.name(name)?;
-        let source = self.source(&lock);
-        let passes = lock.form.is_some()
-            && filter.source.as_deref().is_none_or(|wanted| wanted == &*source)
-            && filter.key.as_ref().is_none_or(|key| *key == lock.bytes)
-            && filter.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern.as_bytes(), &lock.bytes))
-            && filter.reach.has(&source, &lock.bytes);
-        if passes {
-            sum.locks.insert((lock.source.unwrap_or(0), lock.bytes.clone()));
-        }
-        sum.known.insert(name, passes);
-        Ok(passes)
+    /// Finds out of these locks which ones pass the filter, as far as that is not known yet.
+    fn judge(&self, mut ids: Vec<i64>, adding: &mut Adding<'_>) -> Result<(), HistoryError> {
+        ids.retain(|id| !adding.known.contains_key(id));
+        self.each_name(Table::Locks, ids, |id, row| adding.judge(id, row, self))
     }
 }
 
-impl Sum {
+/// As much of a row as is added up.
+struct Step {
+    at: i64,
+    lock: i64,
+    kind: TransitionKind,
+    holder: i64,
+    held: Option<i64>,
+}
+
+impl Step {
+    fn of(row: &Row<'_>) -> rusqlite::Result<Step> {
+        let holder: Option<i64> = row.get(3)?;
+        let kind = codes::meaning(row.get(2)?).0;
+        Ok(Step { at: row.get(0)?, lock: row.get(1)?, kind, holder: holder.unwrap_or(0), held: row.get(4)? })
+    }
+}
+
+/// Those of which a condition holds, and whose moment is within two that follow its parameters.
+fn step(condition: &str) -> String {
+    format!(
+        "SELECT at, lock, what, holder, held FROM transitions WHERE {condition} AND at >= ? AND at < ? ORDER BY row"
+    )
+}
+
+impl Adding<'_> {
+    fn judge(&mut self, id: i64, row: &Row<'_>, reader: &Reader) -> Result<(), HistoryError> {
+        let (number, form): (i64, Option<i64>) = (row.get(1)?, row.get(2)?);
+        let key = row.get_ref(3)?.as_blob().unwrap_or_default();
+        let source = reader.sources.get(&number).map_or("", |name| &**name);
+        let filter = self.filter;
+        let passes = form.is_some()
+            && filter.source.as_deref().is_none_or(|wanted| wanted == source)
+            && filter.key.as_ref().is_none_or(|wanted| wanted == key)
+            && filter.pattern.as_ref().is_none_or(|pattern| glob::matches(pattern.as_bytes(), key))
+            && filter.reach.has(source, key);
+        if passes {
+            let [one, other] = &self.hashers;
+            self.locks.insert((one.hash_one((number, key)), other.hash_one((number, key))));
+        }
+        self.known.insert(id, passes);
+        Ok(())
+    }
+
     fn shown(self) -> LockStats {
-        let Tally {
-            taken, released, lapsed, evicted, forced, lost, renewed, handed_over, ref held, ref delays, ..
-        } = self.tally;
+        let Sum { counts, held, delays } = self.sum;
+        let Counts { taken, released, lapsed, evicted, forced, lost, renewed, handed_over } = counts;
         LockStats {
             locks: self.locks.len() as u64,
             taken,
@@ -153,13 +207,24 @@ impl Sum {
             lost,
             renewed,
             handed_over,
-            held: shown(held),
-            hand_over: shown(delays),
+            held: shown(&held),
+            hand_over: shown(&delays),
         }
     }
 }
 
-fn shown(durations: &Durations) -> DurationStats {
+/// Every lock whose tally is in this part, of which the first has the number `first`; `use_up` takes the tally off.
+fn each_tally<'a>(first: i64, mut part: &'a [u8], mut use_up: impl FnMut(i64, &mut &'a [u8]) -> Option<()>) {
+    let mut id = first;
+    while let Some(further) = take(&mut part) {
+        id = id.saturating_add_unsigned(further);
+        if use_up(id, &mut part).is_none() {
+            return;
+        }
+    }
+}
+
+fn shown(durations: &Spread) -> DurationStats {
     let [p50_ms, p95_ms, p99_ms] = [0.5, 0.95, 0.99].map(|share| durations.quantile(share));
     let histogram = durations.steps().into_iter().map(|(up_to_ms, count)| DurationStep { up_to_ms, count }).collect();
     DurationStats { count: durations.count(), p50_ms, p95_ms, p99_ms, histogram }

@@ -1,6 +1,5 @@
 //! The file as its one writer sees it: appends, closes segments, cuts off the oldest.
 
-use std::collections::HashMap;
 use std::path::Path;
 
 use lockkeeper_model::{Basis, Time, TransitionKind};
@@ -9,15 +8,22 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use super::Limits;
 use super::codes;
 use super::names::{Kind, Names};
-use super::postings::{Rows, hash};
+use super::postings::hash;
 use super::schema::{self, HistoryError};
-use super::tally::Tally;
+use super::segment::{Closing, Mark, Tail, clear_unfinished};
 use crate::registry::past::Piece;
 use crate::registry::{Cause, Hold, LoggedEvent};
 use crate::source::SourceId;
 
-/// Transitions in a segment: closing one takes a tenth of a second, and a week of a busy store has a few thousand.
+/// Transitions in a segment: a week of a busy store has a few thousand segments.
 const SEGMENT_ROWS: u64 = 65_536;
+
+/// Names in a row at most: the lock, its holder, and the one before. When so many postings of a segment are written for
+/// each row, it is there before the next one is full.
+const NAMES_PER_ROW: usize = 3;
+
+/// Postings that are written at once when nothing else is to be: some five milliseconds.
+const CLOSED_AT_ONCE: usize = 2_048;
 
 /// The file may be this many segments long at least: with fewer the oldest would be nearly everything.
 const LEAST_SEGMENTS: u64 = 16;
@@ -69,35 +75,6 @@ struct Run {
     is_written: bool,
 }
 
-/// The rows after the last segment.
-#[derive(Debug, Default)]
-struct Tail {
-    count: u64,
-    first_row: i64,
-    last_row: i64,
-    first_at: i64,
-    last_at: i64,
-    first_name: i64,
-    names: HashMap<i64, Posting>,
-}
-
-#[derive(Debug, Default)]
-struct Posting {
-    hash: u32,
-    rows: Rows,
-    tally: Option<Box<Tally>>,
-}
-
-/// What a committed row says of a name.
-struct Mark {
-    row: i64,
-    at: i64,
-    name: i64,
-    hash: u32,
-    /// For a lock: what happened, to whom, and how long that one had had it.
-    what: Option<(TransitionKind, i64, Option<i64>)>,
-}
-
 /// A checkpoint that is being written.
 #[derive(Debug)]
 struct Checkpoint {
@@ -120,6 +97,7 @@ pub(super) struct Store {
     era_name: i64,
     era: u64,
     tail: Tail,
+    closing: Option<Closing>,
     next_held: i64,
     checkpoint: Option<Checkpoint>,
 }
@@ -134,7 +112,8 @@ impl Store {
             .max(number("SELECT max(last_row) FROM segments")?)
             .max(number("SELECT max(last_row) FROM checkpoints")?)
             .unwrap_or(0);
-        let next_name = number("SELECT max(id) FROM names")?.unwrap_or(0) + 1;
+        let last_name = number("SELECT max(id) FROM locks")?.max(number("SELECT max(id) FROM tokens")?);
+        let next_name = last_name.unwrap_or(0) + 1;
         let last_held = number("SELECT max(last_held) FROM checkpoints")?.unwrap_or(0);
         // Of a checkpoint that was not finished.
         connection.execute("DELETE FROM held WHERE id > ?", [last_held])?;
@@ -150,6 +129,7 @@ impl Store {
             era_name: next_name,
             era: 0,
             tail: Tail::default(),
+            closing: None,
             next_held: last_held + 1,
             checkpoint: None,
         };
@@ -173,9 +153,9 @@ impl Store {
         for mark in marks {
             self.tail.take(&mark, self.era_name);
         }
-        if (self.tail.count >= SEGMENT_ROWS || self.is_tail_large())
-            && let Err(error) = self.close_segment()
-        {
+        let is_full = self.tail.count >= SEGMENT_ROWS || self.is_tail_large();
+        let begun = if is_full { self.begin_closing() } else { Ok(()) };
+        if let Err(error) = begun.and_then(|()| self.close(lines.len() * NAMES_PER_ROW)) {
             // The rows are written all the same; it is tried again with the next ones.
             tracing::debug!("a segment of the history could not be closed: {error}");
         }
@@ -238,7 +218,8 @@ impl Store {
         Ok(marks)
     }
 
-    fn forget_names(&mut self) {
+    /// Begins another era: names are numbered anew.
+    pub(super) fn forget_names(&mut self) {
         self.names.forget();
         self.era_name = self.names.next();
         self.era += 1;
@@ -246,9 +227,10 @@ impl Store {
 
     /// Rows of an earlier run that no segment has yet.
     fn adopt_tail(&mut self) -> Result<(), HistoryError> {
-        let sql = "SELECT t.row, t.at, t.lock, t.what, t.holder, t.previous, t.held, l.name, h.name, p.name, t.lock
-             FROM transitions t JOIN names l ON l.id = t.lock LEFT JOIN names h ON h.id = t.holder
-             LEFT JOIN names p ON p.id = t.previous
+        clear_unfinished(&self.connection)?;
+        let sql = "SELECT t.row, t.at, t.lock, t.what, t.holder, t.previous, t.held, l.name, h.name, p.name, l.source
+             FROM transitions t JOIN locks l ON l.id = t.lock LEFT JOIN tokens h ON h.id = t.holder
+             LEFT JOIN tokens p ON p.id = t.previous
              WHERE t.row > (SELECT coalesce(max(last_row), 0) FROM segments) ORDER BY t.row";
         let first_name =
             "SELECT min(min(lock), coalesce(min(holder), lock), coalesce(min(previous), lock)) FROM transitions
@@ -265,41 +247,40 @@ impl Store {
                 let what = (kind != TransitionKind::Gap).then_some((kind, holder.unwrap_or(0), row.get(6)?));
                 let hash_of =
                     |column: usize| -> rusqlite::Result<u32> { Ok(row.get_ref(column)?.as_blob().map_or(0, hash)) };
-                let lock = Mark { row: number, at, name: row.get(2)?, hash: hash_of(7)?, what };
+                let source = row.get(10)?;
+                let lock = Mark { row: number, at, source, name: row.get(2)?, hash: hash_of(7)?, what };
                 tail.take(&lock, first_name.unwrap_or(0));
                 for (name, column) in [(holder, 8), (row.get(5)?, 9)] {
                     if let Some(name) = name {
-                        tail.take(&Mark { row: number, at, name, hash: hash_of(column)?, what: None }, 0);
+                        let hash = hash_of(column)?;
+                        tail.take(&Mark { row: number, at, source, name, hash, what: None }, 0);
                     }
                 }
             }
         }
         self.tail = tail;
-        self.close_segment()
+        self.begin_closing()?;
+        self.close(usize::MAX)
     }
 
-    /// Gives the rows since the last segment their postings.
-    fn close_segment(&mut self) -> Result<(), HistoryError> {
-        if self.tail.count == 0 {
-            return Ok(());
+    /// Makes the newest rows a segment that is to be written. The one before is there then.
+    fn begin_closing(&mut self) -> Result<(), HistoryError> {
+        self.close(usize::MAX)?;
+        if self.tail.count > 0 {
+            let sql = "SELECT coalesce(max(id), 0) + 1 FROM segments";
+            let id = self.connection.query_row(sql, (), |row| row.get(0))?;
+            self.closing = Some(Closing::of(std::mem::take(&mut self.tail), id));
         }
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let Tail { first_row, last_row, first_at, last_at, first_name, names, .. } = &self.tail;
-        let insert = "INSERT INTO segments (first_row, last_row, first_at, last_at, first_name) VALUES (?, ?, ?, ?, ?)";
-        transaction.execute(insert, (first_row, last_row, first_at, last_at, first_name))?;
-        let segment = transaction.last_insert_rowid();
-        let mut sorted: Vec<(u32, i64, &Posting)> =
-            names.iter().map(|(name, posting)| (posting.hash, *name, posting)).collect();
-        sorted.sort_unstable_by_key(|(hash, name, _)| (*hash, *name));
+        Ok(())
+    }
+
+    /// Writes so many postings of the segment that is to be written, if there is one.
+    fn close(&mut self, portion: usize) -> Result<(), HistoryError> {
+        if let Some(closing) = &mut self.closing
+            && closing.write(&mut self.connection, portion)?
         {
-            let mut insert = transaction.prepare_cached("INSERT INTO postings VALUES (?, ?, ?, ?, ?)")?;
-            for (hash, name, posting) in sorted {
-                let tally = posting.tally.as_ref().map(|tally| tally.to_bytes());
-                insert.execute((segment, hash, name, posting.rows.bytes(), tally))?;
-            }
+            self.closing = None;
         }
-        transaction.commit()?;
-        self.tail = Tail::default();
         Ok(())
     }
 
@@ -310,11 +291,17 @@ impl Store {
         self.tail.count * ROW_BYTES > self.limits.max_bytes / LEAST_SEGMENTS
     }
 
-    /// Cuts off a part of what is too old or too much. Says whether there is more of it.
+    /// Goes on with what may wait: closing a segment, then cutting off a part of what is too old or too much. Says whether
+    /// there is more of it.
     pub(super) fn trim(&mut self, now: Time) -> Result<bool, HistoryError> {
-        if self.tail.count > 0 && now.0.saturating_sub(self.tail.first_at) > self.limits.keep_ms / LEAST_SEGMENTS as i64
-        {
-            self.close_segment()?;
+        // Where there is no room for it, the oldest has to go first.
+        if self.closing.is_some() && self.close(CLOSED_AT_ONCE).is_ok() {
+            return Ok(true);
+        }
+        let is_tail_old = now.0.saturating_sub(self.tail.first_at) > self.limits.keep_ms / LEAST_SEGMENTS as i64;
+        if self.tail.count > 0 && is_tail_old && self.closing.is_none() {
+            self.begin_closing()?;
+            return Ok(true);
         }
         let oldest = "SELECT id, last_row, last_at FROM segments ORDER BY id LIMIT 1";
         let oldest = self
@@ -343,15 +330,26 @@ impl Store {
              (SELECT segment, hash, name FROM postings WHERE segment <= ?1 LIMIT ?2)",
             segment,
         )?;
+        delete(
+            "DELETE FROM tallies WHERE (segment, name) IN
+             (SELECT segment, name FROM tallies WHERE segment <= ?1 LIMIT ?2)",
+            segment,
+        )?;
         let gone = "SELECT coalesce(max(last_held), 0) FROM checkpoints WHERE first_row <= ?";
         let held: i64 = transaction.query_row(gone, [last_row], |row| row.get(0))?;
         delete("DELETE FROM held WHERE id IN (SELECT id FROM held WHERE id <= ?1 ORDER BY id LIMIT ?2)", held)?;
         let first_name = "SELECT min(first_name) FROM
              (SELECT first_name FROM segments WHERE id > ?1
               UNION ALL SELECT first_name FROM checkpoints WHERE first_row > ?2 UNION ALL SELECT ?3)";
-        let open = if self.tail.count == 0 { self.era_name } else { self.tail.first_name.min(self.era_name) };
+        let tail = (self.tail.count > 0).then_some(self.tail.first_name);
+        let closing = self.closing.as_ref().map(|closing| closing.first_name);
+        let open = [tail, closing].into_iter().flatten().fold(self.era_name, i64::min);
         let first_name: i64 = transaction.query_row(first_name, (segment, last_row, open), |row| row.get(0))?;
-        delete("DELETE FROM names WHERE id IN (SELECT id FROM names WHERE id < ?1 ORDER BY id LIMIT ?2)", first_name)?;
+        delete("DELETE FROM locks WHERE id IN (SELECT id FROM locks WHERE id < ?1 ORDER BY id LIMIT ?2)", first_name)?;
+        delete(
+            "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE id < ?1 ORDER BY id LIMIT ?2)",
+            first_name,
+        )?;
         if left > 0 {
             transaction.execute(
                 "DELETE FROM missed WHERE checkpoint IN (SELECT id FROM checkpoints WHERE first_row <= ?)",
@@ -526,7 +524,7 @@ impl Writing<'_> {
         let mut insert =
             self.transaction.prepare_cached("INSERT INTO transitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
         insert.execute((row, entry.at.0, lock, what, holder, previous, entry.held_ms, lease, number))?;
-        let mark = |name, hash, what| Mark { row, at: entry.at.0, name, hash, what };
+        let mark = |name, hash, what| Mark { row, at: entry.at.0, source, name, hash, what };
         self.marks.push(mark(lock, hash(key), Some((entry.kind, holder, entry.held_ms))));
         self.marks.push(mark(holder, hash(&entry.token), None));
         if let (Some(previous), Some(token)) = (previous, &entry.previous) {
@@ -554,33 +552,12 @@ impl Writing<'_> {
         let mut insert =
             self.transaction.prepare_cached("INSERT INTO transitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
         insert.execute((row, at.0, lock, what, text, None::<i64>, lasted, None::<i64>, count))?;
-        self.marks.push(Mark { row, at: at.0, name: lock, hash: hash(&[]), what: None });
+        self.marks.push(Mark { row, at: at.0, source, name: lock, hash: hash(&[]), what: None });
         Ok(())
     }
 
     fn last_alive(&self) -> Result<Option<i64>, HistoryError> {
         Ok(self.transaction.query_row("SELECT max(alive) FROM runs", (), |row| row.get(0))?)
-    }
-}
-
-impl Tail {
-    fn take(&mut self, mark: &Mark, first_name: i64) {
-        if self.count == 0 {
-            *self = Tail { first_row: mark.row, first_at: i64::MAX, last_at: i64::MIN, first_name, ..Tail::default() };
-        }
-        if mark.row > self.last_row || self.count == 0 {
-            self.count += 1;
-        }
-        self.last_row = self.last_row.max(mark.row);
-        self.first_at = self.first_at.min(mark.at);
-        self.last_at = self.last_at.max(mark.at);
-        let first_row = self.first_row;
-        let posting = self.names.entry(mark.name).or_default();
-        posting.hash = mark.hash;
-        posting.rows.push(first_row, mark.row);
-        if let Some((kind, holder, held)) = mark.what {
-            posting.tally.get_or_insert_default().add(kind, mark.at, holder, held);
-        }
     }
 }
 

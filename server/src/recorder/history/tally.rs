@@ -10,7 +10,7 @@ const STEPS: u32 = 8;
 /// A lock that is taken within this time after it was let go was waited for, in milliseconds: the rule of the board.
 pub(super) const AT_ONCE_MS: i64 = 1_000;
 
-/// Durations in buckets that grow with them.
+/// Durations in buckets that grow with them, of one lock: few buckets are in use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Durations {
     /// The bucket and how many are in it, in the order of the buckets.
@@ -51,11 +51,6 @@ impl Durations {
         })
     }
 
-    /// How many are at most so many milliseconds long and longer than the one before.
-    pub(super) fn steps(&self) -> Vec<(i64, u64)> {
-        self.buckets.iter().map(|&(bucket, count)| (upper(bucket), count)).collect()
-    }
-
     fn write(&self, out: &mut Vec<u8>) {
         put(out, self.buckets.len() as u64);
         for &(bucket, count) in &self.buckets {
@@ -63,14 +58,53 @@ impl Durations {
             put(out, count);
         }
     }
+}
 
-    fn read(bytes: &mut &[u8]) -> Option<Durations> {
-        let mut durations = Durations::default();
+/// The same of any number of locks: a place for every bucket, so that adding looks for nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spread(Vec<u64>);
+
+impl Spread {
+    fn add(&mut self, bucket: u16, count: u64) {
+        let place = usize::from(bucket);
+        if self.0.len() <= place {
+            self.0.resize(place + 1, 0);
+        }
+        self.0[place] = self.0[place].saturating_add(count);
+    }
+
+    /// Adds what [`Durations::write`] wrote, and takes it off the front.
+    fn add_bytes(&mut self, bytes: &mut &[u8]) -> Option<()> {
         for _ in 0..take(bytes)? {
             let (bucket, count) = (u16::try_from(take(bytes)?).ok()?, take(bytes)?);
-            durations.add_to(bucket, count);
+            self.add(bucket, count);
         }
-        Some(durations)
+        Some(())
+    }
+
+    fn used(&self) -> impl Iterator<Item = (i64, u64)> {
+        let counted = self.0.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.map(|(bucket, count)| (upper(u16::try_from(bucket).unwrap_or(u16::MAX)), *count))
+    }
+
+    /// How many.
+    pub(super) fn count(&self) -> u64 {
+        self.0.iter().fold(0, |sum: u64, count| sum.saturating_add(*count))
+    }
+
+    /// What this share of them does not exceed, as the upper end of its bucket, in milliseconds; `None` without any.
+    pub(super) fn quantile(&self, share: f64) -> Option<i64> {
+        let wanted = (self.count() as f64 * share).ceil().max(1.0) as u64;
+        let mut seen = 0;
+        self.used().find_map(|(upper, count)| {
+            seen += count;
+            (seen >= wanted).then_some(upper)
+        })
+    }
+
+    /// How many are at most so many milliseconds long and longer than the one before.
+    pub(super) fn steps(&self) -> Vec<(i64, u64)> {
+        self.used().collect()
     }
 }
 
@@ -96,9 +130,9 @@ fn upper(bucket: u16) -> i64 {
     i64::try_from(next - 1).unwrap_or(i64::MAX)
 }
 
-/// What went on at one lock, or at several together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+/// How often what happened, in the order in which it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
     /// How often it was taken, hand-overs included.
     pub(super) taken: u64,
     /// How often it was let go or deleted.
@@ -115,11 +149,24 @@ pub(super) struct Tally {
     pub(super) renewed: u64,
     /// How often it went to another at once: in one step between two looks, or within [`AT_ONCE_MS`].
     pub(super) handed_over: u64,
+}
+
+impl Counts {
+    fn all(&mut self) -> [&mut u64; 8] {
+        let Counts { taken, released, lapsed, evicted, forced, lost, renewed, handed_over } = self;
+        [taken, released, lapsed, evicted, forced, lost, renewed, handed_over]
+    }
+}
+
+/// What went on at one lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    counts: Counts,
     /// How long holds lasted, at least.
-    pub(super) held: Durations,
+    held: Durations,
     /// How long hand-overs took that were watched in two steps.
-    pub(super) delays: Durations,
-    /// When it was last let go, by whom; of one lock only, and not kept.
+    delays: Durations,
+    /// When it was last let go, by whom; not kept.
     ended: Option<(i64, i64)>,
 }
 
@@ -129,27 +176,28 @@ impl Tally {
         if let Some(ms) = held_ms.filter(|_| kind.ends() || kind == TransitionKind::HandedOver) {
             self.held.add(ms);
         }
+        let counts = &mut self.counts;
         match kind {
             TransitionKind::Acquired | TransitionKind::TakenOver => {
-                self.taken += 1;
+                counts.taken += 1;
                 if let Some((ended, by)) = self.ended.take()
                     && by != holder
                     && (0..=AT_ONCE_MS).contains(&(at - ended))
                 {
-                    self.handed_over += 1;
+                    counts.handed_over += 1;
                     self.delays.add(at - ended);
                 }
             }
             TransitionKind::HandedOver => {
-                self.taken += 1;
-                self.handed_over += 1;
+                counts.taken += 1;
+                counts.handed_over += 1;
             }
-            TransitionKind::Released => self.released += 1,
-            TransitionKind::Expired => self.lapsed += 1,
-            TransitionKind::Evicted => self.evicted += 1,
-            TransitionKind::Forced => self.forced += 1,
-            TransitionKind::Lost => self.lost += 1,
-            TransitionKind::Renewed => self.renewed += 1,
+            TransitionKind::Released => counts.released += 1,
+            TransitionKind::Expired => counts.lapsed += 1,
+            TransitionKind::Evicted => counts.evicted += 1,
+            TransitionKind::Forced => counts.forced += 1,
+            TransitionKind::Lost => counts.lost += 1,
+            TransitionKind::Renewed => counts.renewed += 1,
             TransitionKind::FirstSeen
             | TransitionKind::ReEntered
             | TransitionKind::LeaseChanged
@@ -160,40 +208,60 @@ impl Tally {
         }
     }
 
-    /// Adds what went on elsewhere, or at another time.
-    pub(super) fn merge(&mut self, other: &Tally) {
-        for (mine, other) in self.counts().into_iter().zip(other.clone().counts()) {
-            *mine += *other;
+    /// Appends what is kept of it.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let mut counts = self.counts;
+        for count in counts.all() {
+            put(out, *count);
         }
-        self.held.merge(&other.held);
-        self.delays.merge(&other.delays);
-        self.ended = None;
+        self.held.write(out);
+        self.delays.write(out);
+    }
+}
+
+/// What went on at any number of locks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) counts: Counts,
+    /// How long holds lasted, at least.
+    pub(super) held: Spread,
+    /// How long hand-overs took that were watched in two steps.
+    pub(super) delays: Spread,
+}
+
+impl Sum {
+    /// Adds what [`Tally::write`] wrote, and takes it off the front; `None` where that is not one.
+    pub(super) fn add_bytes(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        for count in self.counts.all() {
+            *count = count.saturating_add(take(bytes)?);
+        }
+        self.held.add_bytes(bytes)?;
+        self.delays.add_bytes(bytes)
     }
 
-    fn counts(&mut self) -> [&mut u64; 8] {
-        let Tally { taken, released, lapsed, evicted, forced, lost, renewed, handed_over, .. } = self;
-        [taken, released, lapsed, evicted, forced, lost, renewed, handed_over]
-    }
-
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        for count in self.clone().counts() {
-            put(&mut out, *count);
+    /// Adds what went on at a lock.
+    pub(super) fn add(&mut self, tally: &Tally) {
+        let mut theirs = tally.counts;
+        for (mine, theirs) in self.counts.all().into_iter().zip(theirs.all()) {
+            *mine += *theirs;
         }
-        self.held.write(&mut out);
-        self.delays.write(&mut out);
-        out
-    }
-
-    pub(super) fn of_bytes(mut bytes: &[u8]) -> Option<Tally> {
-        let mut tally = Tally::default();
-        for count in tally.counts() {
-            *count = take(&mut bytes)?;
+        for (mine, theirs) in [(&mut self.held, &tally.held), (&mut self.delays, &tally.delays)] {
+            theirs.buckets.iter().for_each(|&(bucket, count)| mine.add(bucket, count));
         }
-        tally.held = Durations::read(&mut bytes)?;
-        tally.delays = Durations::read(&mut bytes)?;
-        Some(tally)
     }
+}
+
+/// Takes a tally off the front without adding it to anything.
+pub(super) fn skip(bytes: &mut &[u8]) -> Option<()> {
+    for _ in 0..8 {
+        take(bytes)?;
+    }
+    for _ in 0..2 {
+        for _ in 0..take(bytes)?.checked_mul(2)? {
+            take(bytes)?;
+        }
+    }
+    Some(())
 }
 
 #[cfg(test)]
@@ -213,18 +281,18 @@ mod tests {
 
         #[test]
         fn a_quantile_is_not_below_the_exact_one_and_little_above(mut all in proptest::collection::vec(0_i64..10_000_000, 1..200)) {
-            let mut durations = Durations::default();
-            all.iter().for_each(|&ms| durations.add(ms));
+            let mut spread = Spread::default();
+            all.iter().for_each(|&ms| spread.add(bucket(ms), 1));
             all.sort_unstable();
             for share in [0.5, 0.95, 0.99] {
                 let exact = all[((all.len() as f64 * share).ceil() as usize).max(1) - 1];
-                let told = durations.quantile(share).unwrap();
+                let told = spread.quantile(share).unwrap();
                 prop_assert!(exact <= told && told as f64 <= exact as f64 * 1.125 + 1.0, "{} for {}", told, exact);
             }
         }
 
         #[test]
-        fn a_tally_comes_back_and_the_parts_make_the_whole(
+        fn what_is_written_adds_up_to_the_same_and_the_parts_make_the_whole(
             what in proptest::collection::vec((0_usize..6, 0_i64..100_000), 0..100), cut in 0_usize..100,
         ) {
             let kinds = [TransitionKind::Renewed, TransitionKind::Released, TransitionKind::Expired,
@@ -235,16 +303,27 @@ mod tests {
                 tally
             };
             let cut = cut.min(what.len());
-            let mut parts = of(&what[..cut]);
-            parts.merge(&of(&what[cut..]));
-            let whole = Tally { ended: None, ..of(&what) };
-            prop_assert_eq!(Tally::of_bytes(&whole.to_bytes()).unwrap(), whole.clone());
-            prop_assert_eq!(parts, whole);
+            let (mut parts, mut whole, mut written) = (Sum::default(), Sum::default(), Sum::default());
+            whole.add(&of(&what));
+            let mut bytes = Vec::new();
+            for part in [&what[..cut], &what[cut..]] {
+                parts.add(&of(part));
+                of(part).write(&mut bytes);
+            }
+            let (mut added, mut skipped) = (&bytes[..], &bytes[..]);
+            for _ in 0..2 {
+                prop_assert!(written.add_bytes(&mut added).is_some() && skip(&mut skipped).is_some());
+                prop_assert_eq!(added.len(), skipped.len());
+            }
+            prop_assert!(added.is_empty());
+            prop_assert_eq!(&parts, &whole);
+            prop_assert_eq!(&written, &whole);
         }
 
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let _ = Tally::of_bytes(&bytes);
+            let _ = Sum::default().add_bytes(&mut &bytes[..]);
+            let _ = skip(&mut &bytes[..]);
         }
     }
 
@@ -262,8 +341,10 @@ mod tests {
         ] {
             tally.add(kind, at, holder, Some(1_000));
         }
-        assert_eq!((tally.taken, tally.handed_over, tally.lapsed), (4, 1, 1));
-        assert_eq!(tally.delays.steps(), [(upper(bucket(40)), 1)]);
-        assert_eq!(tally.held.count(), 3);
+        let mut sum = Sum::default();
+        sum.add(&tally);
+        assert_eq!((sum.counts.taken, sum.counts.handed_over, sum.counts.lapsed), (4, 1, 1));
+        assert_eq!(sum.delays.steps(), [(upper(bucket(40)), 1)]);
+        assert_eq!(sum.held.count(), 3);
     }
 }

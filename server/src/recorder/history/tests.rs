@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::store::{Line, Store};
 use super::{Filter, History, Limits, Page, schema};
-use crate::access::Reach;
+use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::clock;
 use crate::registry::past::{HeldThen, Piece};
 use crate::registry::{Cause, Entry, Hold, LoggedEvent, Stood};
@@ -268,10 +268,12 @@ fn piece(seq: u64, at: i64, story: &[LoggedEvent]) -> Piece {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Locks are taken and let go at random, a checkpoint is written somewhere in between, and the server restarts.
+    /// Locks are taken and let go at random, a checkpoint is written somewhere in between, names are forgotten, and the
+    /// server restarts.
     #[test]
     fn the_board_of_any_moment_is_what_had_happened_by_then(
         steps in proptest::collection::vec((0_usize..5, 0_i64..3), 1..60), cut in 0_usize..60, ask in 0_usize..61,
+        forgets in proptest::collection::vec(0_usize..60, 0..3),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -315,7 +317,16 @@ proptest! {
                 let whole = [(SourceId(0), None), (SourceId(1), None)];
                 assert!(store.end_checkpoint(piece.seq, piece.at, &whole).unwrap());
             }).await.unwrap();
-            scene.tape.leave(&story[later..]);
+            // Names are numbered anew, maybe several times, while locks are held.
+            let mut forgets: Vec<usize> = forgets.into_iter().map(|at| at.clamp(later, story.len())).collect();
+            forgets.sort_unstable();
+            let mut from = later;
+            for upto in forgets {
+                scene.tape.leave(&story[from..upto]);
+                from = upto;
+                scene.history.with_store(Store::forget_names).await.unwrap();
+            }
+            scene.tape.leave(&story[from..]);
             // When they are a segment, and when they are not.
             for run in ["bbbb", "cccc"] {
                 let at = story.get(ask.max(cut).min(story.len() - 1)).unwrap().entry.at.0.max(middle);
@@ -354,6 +365,48 @@ proptest! {
     }
 }
 
+#[tokio::test]
+async fn how_much_happened_is_the_same_when_it_is_counted_and_when_it_was_summed_up() {
+    const MINUTE: i64 = 60_000;
+    let mut scene = Scene::new();
+    let mut other = happened(4, 3 * MINUTE, TransitionKind::Acquired, "c", "w3");
+    other.source = SourceId(1);
+    scene.tape.leave(&[
+        happened(1, MINUTE + 1, TransitionKind::Acquired, "a", "w1"),
+        happened(2, MINUTE + 2, TransitionKind::Renewed, "a", "w1"),
+        gap(3, 2 * MINUTE),
+        other,
+        happened(5, 4 * MINUTE - 1, TransitionKind::Released, "a", "w1"),
+    ]);
+    let span = |source: Option<&str>| super::Span {
+        reach: Reach::ALL,
+        source: source.map(str::to_owned),
+        from: Time(MINUTE),
+        to: Time(5 * MINUTE),
+        steps: 10,
+    };
+    for run in ["bbbb", "cccc"] {
+        let all = scene.history.activity(span(None)).await.unwrap();
+        assert_eq!((all.from, all.step_ms), (Time(MINUTE), MINUTE));
+        assert_eq!(all.counts, [Some(2), Some(0), Some(2), Some(0)]);
+        assert_eq!(all.gaps.iter().map(|gap| &*gap.id).collect::<Vec<_>>(), ["aaaa-3"]);
+        let one = scene.history.activity(span(Some("vault"))).await.unwrap();
+        assert_eq!((one.counts, one.gaps.len()), (vec![Some(0), Some(0), Some(1), Some(0)], 0));
+        let coarse = scene.history.activity(super::Span { steps: 2, ..span(None) }).await.unwrap();
+        assert_eq!((coarse.step_ms, coarse.counts), (2 * MINUTE, vec![Some(2), Some(2)]));
+        scene = scene.again(run);
+        scene.history.flush().await;
+    }
+    // A part of a source is not counted in what was summed up, and is not told as the whole.
+    let grant = Grant::new([Right::View], &["orders".to_owned()], &["a".to_owned()]);
+    let policy = Policy::new(vec![Role { name: "some".into(), groups: Vec::new(), grant }]);
+    let person = Person { via: Via::Oidc, roles: vec!["some".into()], ..Person::loopback() };
+    let reach = policy.scope(&person).seen().clone();
+    let part = scene.history.activity(super::Span { reach, ..span(None) }).await.unwrap();
+    assert_eq!(part.counts, [None, Some(0), None, Some(0)]);
+    assert_eq!(part.gaps.len(), 1);
+}
+
 #[test]
 fn what_is_too_much_is_cut_off_from_its_beginning_and_the_rest_stays_readable() {
     let dir = TempDir::new().unwrap();
@@ -377,8 +430,8 @@ fn what_is_too_much_is_cut_off_from_its_beginning_and_the_rest_stays_readable() 
     let number = |sql: &str| store.connection().query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
     assert!(number("SELECT min(row) FROM transitions") > 10_000);
     assert!(number("SELECT count(*) FROM transitions") > 10_000, "and not more than that");
-    let dangling = "SELECT count(*) FROM transitions t WHERE NOT EXISTS (SELECT 1 FROM names WHERE id = t.lock)
-                    OR NOT EXISTS (SELECT 1 FROM names WHERE id = t.holder)";
+    let dangling = "SELECT count(*) FROM transitions t WHERE NOT EXISTS (SELECT 1 FROM locks WHERE id = t.lock)
+                    OR NOT EXISTS (SELECT 1 FROM tokens WHERE id = t.holder)";
     assert_eq!(number(dangling), 0, "what is left lost none of its names");
 
     let limits = Limits { keep_ms: 1_000, ..limits };
@@ -399,8 +452,8 @@ fn a_file_of_another_kind_or_a_later_version_is_left_alone() {
 
     let dir = TempDir::new().unwrap();
     let store = Store::open(&dir.path().join(schema::FILE), Limits::default()).unwrap();
-    store.connection().pragma_update(None, "user_version", 2).unwrap();
+    store.connection().pragma_update(None, "user_version", 3).unwrap();
     drop(store);
     let error = History::open(dir.path(), Limits::default()).unwrap_err().to_string();
-    assert!(error.contains("has version 2, and this Lockkeeper knows version 1"), "{error}");
+    assert!(error.contains("has version 3, and this Lockkeeper knows version 2"), "{error}");
 }

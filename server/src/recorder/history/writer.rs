@@ -152,7 +152,7 @@ impl Writer {
             if let Some(work) = errand {
                 work(&mut self.store);
             }
-            self.keep_house();
+            self.keep_house(gathering.is_none());
         }
     }
 
@@ -214,7 +214,9 @@ impl Writer {
         self.counts.not_written.fetch_add(lost, Ordering::Relaxed);
     }
 
-    fn keep_house(&mut self) {
+    /// Sees to what is due; to what may wait only if nothing is being gathered, or each of many small notes would wait
+    /// for it.
+    fn keep_house(&mut self, has_time: bool) {
         if self.beat_at.elapsed() >= BEAT
             || (self.lost.is_some() && self.retry_at.is_some_and(|at| Instant::now() >= at))
         {
@@ -229,7 +231,7 @@ impl Writer {
                 self.counts.set_problem(None);
             }
         }
-        if self.has_more || self.trim_at.elapsed() >= TRIM {
+        if has_time && self.has_more || self.trim_at.elapsed() >= TRIM {
             self.trim_at = Instant::now();
             self.has_more = self.store.trim(clock::now()).unwrap_or_else(|error| {
                 tracing::debug!("the history could not be cut: {error}");

@@ -1,0 +1,174 @@
+use leptos::prelude::*;
+use lockkeeper_model::words::shown;
+use wasm_bindgen_futures::spawn_local;
+
+use crate::components::{Added, Lines, NavLink};
+use crate::live::answers::Refusal;
+use crate::live::incidents::{Frozen, Packet};
+use crate::live::moment::utc;
+use crate::live::recall;
+use crate::live::route::{Page, Route};
+use crate::nav::Nav;
+use crate::ui::{CopyButton, When, flag, maybe, text};
+
+/// What was frozen of incidents, and one packet where one is open.
+#[component]
+pub(crate) fn IncidentsPage() -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let open = Memo::new(move |_| nav.route.with(|route| route.incident.clone()));
+    let packets = RwSignal::new(None::<Result<Vec<Packet>, Refusal>>);
+    let markdown = RwSignal::new(String::new());
+    Effect::new(move |_| {
+        let wanted = open.get();
+        packets.set(None);
+        markdown.set(String::new());
+        spawn_local(async move {
+            let (answer, text) = match &wanted {
+                None => (recall::incidents().await, String::new()),
+                Some(id) => {
+                    let packet = recall::incident(id).await.map(|packet| vec![packet]);
+                    (packet, recall::incident_markdown(id).await)
+                }
+            };
+            // Another one may have been opened, or the page left, meanwhile.
+            if open.try_get_untracked() == Some(wanted) {
+                packets.set(Some(answer));
+                markdown.set(text);
+            }
+        });
+    });
+    let refused = maybe(move || {
+        packets.with(|packets| match packets {
+            Some(Err(refusal)) => Some(match &refusal.hint {
+                Some(hint) => format!("{} Try: {}.", shown(&refusal.detail), shown(hint)),
+                None => shown(&refusal.detail),
+            }),
+            _ => None,
+        })
+    });
+    let count = move || packets.with(|packets| packets.as_ref().and_then(|known| known.as_ref().ok()).map(Vec::len));
+    let is_open = flag(move || open.with(Option::is_some));
+    let title = text(move || {
+        let first = packets.with(|packets| packets.as_ref()?.as_ref().ok()?.first().map(|packet| shown(&packet.title)));
+        first.filter(|_| is_open.get()).unwrap_or_else(|| "Incidents".to_owned())
+    });
+    view! {
+        <main class="incidents-page">
+            <header>
+                <h1>{title}</h1>
+                <When holds=is_open>
+                    <NavLink route=Route { page: Page::Incidents, ..Route::default() }>"all incidents"</NavLink>
+                </When>
+                <span class="spread"></span>
+                <When holds=flag(move || markdown.with(|text| !text.is_empty()))>
+                    <CopyButton text=markdown word="copy as Markdown" what="this incident" />
+                </When>
+                {move || {
+                    open.get().map(|id| view! { <a class="plain" href=recall::incident_path(&id) download="">"JSON"</a> })
+                }}
+            </header>
+            <When holds=flag(move || refused.with(Option::is_some))>
+                <p class="say bad" role="alert">{refused}</p>
+            </When>
+            <When holds=flag(move || packets.with(Option::is_none))>
+                <p class="say calm">"Asking…"</p>
+            </When>
+            <When holds=flag(move || count() == Some(0))>
+                <p class="say calm">
+                    "Nothing was frozen yet. Open a lock, then “What was written down of it”, and freeze it there."
+                </p>
+            </When>
+            {move || {
+                packets
+                    .with(|packets| {
+                        let packets = packets.as_ref()?.as_ref().ok()?;
+                        Some(match open.get().and(packets.first()) {
+                            Some(packet) => whole(packet).into_any(),
+                            None => list(packets).into_any(),
+                        })
+                    })
+            }}
+        </main>
+    }
+}
+
+fn list(packets: &[Packet]) -> impl IntoView + use<> {
+    let line = |packet: &Packet| -> AnyView {
+        let route = Route { page: Page::Incidents, incident: Some(packet.id.clone()), ..Route::default() };
+        let (title, names, head) = (shown(&packet.title), names(packet), head(packet));
+        view! {
+            <li>
+                <NavLink route>{title}</NavLink>
+                <span>{names}</span>
+                <small>{head}</small>
+            </li>
+        }
+        .into_any()
+    };
+    view! { <ol class="incidents">{packets.iter().map(line).collect_view()}</ol> }
+}
+
+fn whole(packet: &Packet) -> impl IntoView + use<> {
+    let sentences = |sentences: Vec<String>| sentences.into_iter().map(|said| view! { <li>{said}</li> }).collect_view();
+    let missing: Vec<String> = packet.missing.iter().map(|said| format!("Missing: {}", shown(said))).collect();
+    let waits: Vec<String> = packet.waits.iter().map(|said| shown(said)).collect();
+    let done: Vec<String> = packet.done.iter().map(|(at, said)| format!("{} UTC: {}", utc(*at), shown(said))).collect();
+    let waits_at = packet.waits_at.map_or_else(String::new, |at| format!(", at {} UTC", utc(at)));
+    view! {
+        <p class="incident-head">{head(packet)}</p>
+        {(!missing.is_empty()).then(|| view! { <ul class="say warn">{sentences(missing)}</ul> })}
+        {packet.locks.iter().map(lock).collect_view()}
+        <h2>{format!("Who waited for whom{waits_at}")}</h2>
+        <ul>{sentences(some(waits, "Nobody waited for any of them."))}</ul>
+        <h2>"What was done from here"</h2>
+        <ul>{sentences(some(done, "Nothing."))}</ul>
+    }
+}
+
+fn lock(frozen: &Frozen) -> impl IntoView + use<> {
+    let stats = Signal::stored(frozen.stats.clone());
+    let events = Signal::stored(frozen.events.clone());
+    let link = frozen.id.clone().map(|id| {
+        let name = shown(id.as_str());
+        let route = Route { lock: Some((frozen.source.clone(), id)), ..Route::default() };
+        view! { <NavLink route>{name}</NavLink> }
+    });
+    let held_by = match &frozen.held_by {
+        None => "Not known to be held at the beginning.".to_owned(),
+        Some(tokens) => {
+            let tokens: Vec<String> = tokens.iter().map(|token| shown(token)).collect();
+            format!("Held at the beginning by {}.", tokens.join(", "))
+        }
+    };
+    view! {
+        <section class="frozen">
+            <h2>{link} <small>{format!(" in {}", shown(&frozen.source))}</small></h2>
+            <p>{held_by}</p>
+            <Added stats age=Signal::stored(None) />
+            <Lines events dated=true />
+            {frozen.events.is_empty().then_some("Nothing is recorded of it in this time.")}
+        </section>
+    }
+}
+
+/// The time that it is about, and who froze it when.
+fn head(packet: &Packet) -> String {
+    let moment = |at: Option<lockkeeper_model::Time>| at.map_or_else(|| "unknown".to_owned(), utc);
+    format!(
+        "{} to {} UTC; frozen by {} at {}",
+        moment(packet.from),
+        moment(packet.to),
+        shown(&packet.by),
+        moment(packet.at)
+    )
+}
+
+fn names(packet: &Packet) -> String {
+    let name = |lock: &Frozen| lock.id.as_ref().map_or_else(|| "unknown".to_owned(), |id| shown(id.as_str()));
+    packet.locks.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// These, or that there is none.
+fn some(sentences: Vec<String>, none: &str) -> Vec<String> {
+    if sentences.is_empty() { vec![none.to_owned()] } else { sentences }
+}
