@@ -45,6 +45,8 @@ pub enum AuditKind {
     DryRun,
     /// A second person was asked for their approval, gave or denied it, it was used, or was done without.
     Approval,
+    /// Somebody wrote a note on a lock; `reason` has it.
+    Note,
 }
 
 impl AuditKind {
@@ -58,6 +60,7 @@ impl AuditKind {
             AuditKind::Refusal => "refusal",
             AuditKind::DryRun => "dry_run",
             AuditKind::Approval => "approval",
+            AuditKind::Note => "note",
         }
     }
 }

@@ -3,3 +3,4 @@
 pub mod audit;
 mod folder;
 pub mod history;
+pub mod notes;

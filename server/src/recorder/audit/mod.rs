@@ -269,7 +269,7 @@ impl Audit {
     }
 
     /// Entries written since the start, by kind.
-    pub fn written(&self) -> [(AuditKind, u64); 6] {
+    pub fn written(&self) -> [(AuditKind, u64); 7] {
         let counts = &self.0.counts;
         [
             (AuditKind::Intention, &counts.intentions),
@@ -278,6 +278,7 @@ impl Audit {
             (AuditKind::Refusal, &counts.refusals),
             (AuditKind::DryRun, &counts.dry_runs),
             (AuditKind::Approval, &counts.approvals),
+            (AuditKind::Note, &counts.notes),
         ]
         .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
     }

@@ -60,6 +60,7 @@ pub(super) struct Counts {
     pub(super) refusals: AtomicU64,
     pub(super) dry_runs: AtomicU64,
     pub(super) approvals: AtomicU64,
+    pub(super) notes: AtomicU64,
     pub(super) not_written: AtomicU64,
     pub(super) left_out: AtomicU64,
     pub(super) delivered: AtomicU64,
@@ -75,6 +76,7 @@ impl Counts {
             AuditKind::Refusal => &self.refusals,
             AuditKind::DryRun => &self.dry_runs,
             AuditKind::Approval => &self.approvals,
+            AuditKind::Note => &self.notes,
         }
     }
 }
