@@ -2,8 +2,8 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::{
-    approvals, audit, events, graph, health, history, incidents, locks, metrics, releases, session, sources, stream,
-    traces,
+    approvals, audit, contention, events, graph, health, history, holders, incidents, locks, metrics, notes, releases,
+    session, settings, sources, stream, traces,
 };
 
 /// Where it is. It says what there could be, and nothing of what there is.
@@ -24,7 +24,11 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         locks::list,
         locks::show,
         locks::events,
+        notes::list,
+        notes::write,
         graph::show,
+        contention::show,
+        holders::list,
         events::follow,
         stream::open,
         history::list,
@@ -45,6 +49,7 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         session::begin,
         session::end,
         session::end_all,
+        settings::show,
         health::live,
         health::ready,
         metrics::scrape,

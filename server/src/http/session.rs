@@ -120,7 +120,7 @@ pub(super) async fn end_all(State(state): State<AppState>, caller: Caller) -> Re
     ([(SET_COOKIE, state.door.cookie(None))], Json(SignedOut { ended })).into_response()
 }
 
-fn answer(state: &AppState, person: &Person, scope: &Scope, ends_at: Option<Instant>) -> SessionAnswer {
+pub(super) fn answer(state: &AppState, person: &Person, scope: &Scope, ends_at: Option<Instant>) -> SessionAnswer {
     let left = |end: Instant| i64::try_from(end.saturating_duration_since(Instant::now()).as_millis());
     SessionAnswer {
         access: if state.door.is_open() { "none" } else { "required" },
