@@ -13,11 +13,16 @@ mod clock;
 mod decode;
 pub(crate) mod json;
 mod link;
+mod poll;
 pub(crate) mod route;
 pub(crate) mod runway;
 mod session;
 mod socket;
+pub(crate) mod waits;
 
 pub(crate) use asker::part_for;
 pub(crate) use link::LinkState;
+pub(crate) use poll::{Polled, poll};
+#[cfg(feature = "gallery")]
+pub(crate) use session::Detail;
 pub(crate) use session::{Live, Notice};

@@ -10,17 +10,52 @@ pub(crate) enum Page {
     Locks,
     /// Who released what, when and why.
     Audit,
+    /// Everything about one lock.
+    Lock,
+    /// Who waits for whom.
+    Contention,
+    /// Who holds how much.
+    Holders,
+    /// How the stores are watched.
+    Sources,
+    /// Who one is here, and how the server is set up.
+    Settings,
+    /// Every piece in every state.
+    #[cfg(feature = "gallery")]
+    Gallery,
 }
 
 impl Page {
     /// Every page, in the order in which they are offered.
-    pub(crate) const ALL: [Page; 2] = [Page::Locks, Page::Audit];
+    pub(crate) const ALL: &'static [Page] = &[
+        Page::Locks,
+        Page::Contention,
+        Page::Holders,
+        Page::Audit,
+        Page::Sources,
+        Page::Settings,
+        Page::Lock,
+        #[cfg(feature = "gallery")]
+        Page::Gallery,
+    ];
+
+    /// Whether one gets there from anywhere.
+    pub(crate) fn is_offered(self) -> bool {
+        self != Page::Lock
+    }
 
     /// Its path.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Page::Locks => "/",
             Page::Audit => "/audit",
+            Page::Lock => "/lock",
+            Page::Contention => "/contention",
+            Page::Holders => "/holders",
+            Page::Sources => "/sources",
+            Page::Settings => "/settings",
+            #[cfg(feature = "gallery")]
+            Page::Gallery => "/gallery",
         }
     }
 
@@ -29,6 +64,13 @@ impl Page {
         match self {
             Page::Locks => "Locks",
             Page::Audit => "Audit",
+            Page::Lock => "Lock",
+            Page::Contention => "Contention",
+            Page::Holders => "Holders",
+            Page::Sources => "Sources",
+            Page::Settings => "Settings",
+            #[cfg(feature = "gallery")]
+            Page::Gallery => "Gallery",
         }
     }
 }
@@ -42,7 +84,12 @@ pub(crate) struct Route {
     pub(crate) question: Question,
     /// The lock that is open, or that the page is about.
     pub(crate) lock: Option<(String, LockId)>,
+    /// The holder that the page is about.
+    pub(crate) holder: Option<String>,
 }
+
+/// The longest name of a holder in an address, in bytes, as the server takes it.
+const MAX_HOLDER_BYTES: usize = 4_096;
 
 /// The states that can be filtered by, with what they are called.
 pub(crate) const STATES: [(&str, &str); 5] = [
@@ -57,7 +104,7 @@ impl Route {
     /// Reads the path of an address, and its query with or without the `?`. What is not understood is left out: an old
     /// link must still open a page.
     pub(crate) fn parse(path: &str, query: &str) -> Route {
-        let page = Page::ALL.into_iter().find(|page| page.path() == path).unwrap_or_default();
+        let page = Page::ALL.iter().copied().find(|page| page.path() == path).unwrap_or_default();
         let mut route = Route { page, ..Route::default() };
         for (name, raw) in query.trim_start_matches('?').split('&').filter_map(|pair| pair.split_once('=')) {
             let value = decode(raw);
@@ -73,6 +120,9 @@ impl Route {
                 }
                 "order" => {
                     route.question.order = [Order::Asc, Order::Desc].into_iter().find(|order| order.word() == value);
+                }
+                "holder" => {
+                    route.holder = Some(value).filter(|value| (1..=MAX_HOLDER_BYTES).contains(&value.len()));
                 }
                 // The slash is looked for before decoding: a source's name may have an encoded one.
                 "lock" => {
@@ -113,6 +163,9 @@ impl Route {
             if let Some(value) = value {
                 add(name, value);
             }
+        }
+        if let Some(holder) = &self.holder {
+            pairs.push(format!("holder={}", encode(holder)));
         }
         if let Some((source, id)) = &self.lock {
             pairs.push(format!("lock={}/{}", encode(source), encode(id.as_str())));
@@ -188,6 +241,13 @@ mod tests {
                     order: Some(Order::Desc),
                 },
                 lock: Some(("a/b".to_owned(), LockId::of_key(b"lock:{x}/?&=#+ \xc3\xa4<b>"))),
+                ..Route::default()
+            },
+            Route { page: Page::Holders, holder: Some("thread:web%2D1:7:t%3A1".to_owned()), ..Route::default() },
+            Route {
+                page: Page::Lock,
+                lock: Some(("orders".to_owned(), LockId::of_key(b"lock:1"))),
+                ..Route::default()
             },
             Route { lock: Some(("s".to_owned(), LockId::of_key(&[0xff, 0, 7]))), ..Route::default() },
             Route { page: Page::Audit, ..Route::default() },

@@ -1,11 +1,23 @@
 //! The pages, and the frame around them.
 
 mod audit;
+mod contention;
+#[cfg(feature = "gallery")]
+mod gallery;
+mod holders;
+mod lock;
 mod locks;
+mod settings;
+mod sources;
 
 use audit::AuditPage;
+use contention::ContentionPage;
+use holders::HoldersPage;
 use leptos::prelude::*;
+use lock::LockPage;
 use locks::LocksPage;
+use settings::SettingsPage;
+use sources::SourcesPage;
 
 use crate::components::{Banners, Requests, Strip, TopBar};
 use crate::live::Live;
@@ -29,6 +41,13 @@ pub(crate) fn App() -> impl IntoView {
         {move || match page.get() {
             Page::Locks => view! { <LocksPage /> }.into_any(),
             Page::Audit => view! { <AuditPage /> }.into_any(),
+            Page::Lock => view! { <LockPage /> }.into_any(),
+            Page::Contention => view! { <ContentionPage /> }.into_any(),
+            Page::Holders => view! { <HoldersPage /> }.into_any(),
+            Page::Sources => view! { <SourcesPage /> }.into_any(),
+            Page::Settings => view! { <SettingsPage /> }.into_any(),
+            #[cfg(feature = "gallery")]
+            Page::Gallery => view! { <gallery::GalleryPage /> }.into_any(),
         }}
     }
 }
