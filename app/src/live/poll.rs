@@ -43,7 +43,10 @@ pub(crate) fn poll(path: Signal<Option<String>>, every_s: i64) -> Polled {
         held: RwSignal::new(false),
     };
     let path = Memo::new(move |_| path.get());
-    let turn = Memo::new(move |_| if polled.held.get() { 0 } else { live.clock.get() / (every_s * 1_000) });
+    let turn = Memo::new(move |before: Option<&i64>| match before {
+        Some(before) if polled.held.get() => *before,
+        _ => live.clock.get() / (every_s * 1_000),
+    });
     // What is on its way; a question of before does not keep the next from being asked.
     let asking = StoredValue::new(None::<String>);
     Effect::new(move |before: Option<Option<String>>| {
