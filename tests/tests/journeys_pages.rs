@@ -222,3 +222,25 @@ async fn on_a_phone_no_page_is_wider_than_the_screen() {
         assert_eq!(over, 0, "{path}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_version_asks_for_a_reload() {
+    let redis = RedisServer::start().await;
+    let server = with_links(&redis).await;
+    let browser = Browser::start().await;
+    // From the second connection on the server says that it is another version, as after an update.
+    let script = "const Real = WebSocket; \
+                  window.WebSocket = class extends Real { \
+                    constructor(...all) { super(...all); (window.sockets ??= []).push(this); this.at = sockets.length; } \
+                    set onmessage(hear) { super.onmessage = hear && (event => hear(this.at < 2 ? event : \
+                      new MessageEvent('message', { data: event.data.replace(/\"version\":\"[^\"]+\"/, '\"version\":\"99.9.9\"') }))); } \
+                  };";
+    browser.cdp("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    browser.open(&format!("{}settings", server.url())).await;
+    browser.until_text("Listens on").await;
+    assert!(!browser.text().await.contains("The server was updated"));
+    browser.run("sockets[0].close()").await;
+    browser.until_text("The server was updated to version 99.9.9; this page is of the one before.").await;
+    browser.click("button", "Reload to update").await;
+    browser.until_no_text("The server was updated").await;
+}
