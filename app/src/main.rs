@@ -7,7 +7,7 @@
 #![expect(unreachable_pub, reason = "the component macro makes the props of a crate-visible component public")]
 
 mod components;
-#[cfg(test)]
+#[cfg(any(test, feature = "gallery"))]
 mod fixtures;
 mod live;
 mod nav;

@@ -47,6 +47,8 @@ pub enum AuditKind {
     Approval,
     /// Somebody signed in or out, could not, or changed their password.
     Access,
+    /// Somebody wrote a note on a lock; `reason` has it.
+    Note,
 }
 
 impl AuditKind {
@@ -61,6 +63,7 @@ impl AuditKind {
             AuditKind::DryRun => "dry_run",
             AuditKind::Approval => "approval",
             AuditKind::Access => "access",
+            AuditKind::Note => "note",
         }
     }
 }

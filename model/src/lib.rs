@@ -46,7 +46,7 @@ pub use release::{
 };
 pub use source::{
     Budget, Coverage, FeedKind, MissingPermission, NodeStatus, NotALock, ReportsRead, SlotRange, SourceState,
-    SourceStatus,
+    SourceStatus, Traffic,
 };
 pub use time::{Time, TimeError};
 pub use trace::{

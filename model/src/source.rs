@@ -54,6 +54,10 @@ pub struct SourceStatus {
     pub own_commands_per_second: u64,
     /// Commands a second of everybody else; null where the store does not say.
     pub other_commands_per_second: Option<u64>,
+    /// Bytes a second that watching sends to and gets from the store, over the last seconds; null before that was
+    /// counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_bytes_per_second: Option<Traffic>,
     /// The limit on the former, and when it applies.
     pub budget: Budget,
     /// What the credential may not do, and what that costs.
@@ -82,6 +86,25 @@ pub struct SourceStatus {
     pub nodes: Vec<NodeStatus>,
     /// When this was true.
     pub as_of: Time,
+}
+
+/// Bytes a second in the store's protocol, before TLS and TCP add to them. Counted on the connections that are open for
+/// watching; what a release, a trace and looking for nodes send besides is not in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Traffic {
+    /// To the store.
+    pub sent: u64,
+    /// From it, notices included.
+    pub received: u64,
+}
+
+impl std::ops::Add for Traffic {
+    type Output = Traffic;
+
+    fn add(self, other: Traffic) -> Traffic {
+        Traffic { sent: self.sent + other.sent, received: self.received + other.received }
+    }
 }
 
 /// What is read of the reports that lock clients write about themselves.

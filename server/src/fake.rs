@@ -11,7 +11,7 @@ use lockkeeper_model::wire::ClientFrame;
 use lockkeeper_model::{
     Basis, Bounds, Budget, Certainty, Connection, Coverage, DialectInfo, Event, Holder, Identity, Lease, LeaseKind,
     Lock, LockId, LockState, Mode, NotALock, OtherLocks, Renewals, SourceState, SourceStatus, Time, Told, TraceReport,
-    TransitionKind, Verdict, WaitGraph, Waiters, WaitersBasis, encode_token,
+    Traffic, TransitionKind, Verdict, WaitGraph, Waiters, WaitersBasis, encode_token,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Numbers, Subscription, Viewer, Waits};
 use crate::recorder::history::Tape;
 use crate::registry::Registry;
+use crate::registry::holders::Holders;
+use crate::registry::minutes::LostTime;
 use crate::registry::past::Piece;
 use crate::source::{
     Act, Batch, Command, DialectTraits, ReleaseOrder, ReleaseReply, SourceHandle, SourceId, TraceRefusal,
@@ -331,6 +333,11 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 world.asked.push(format!("graph {source:?}"));
                 let _ = answer.send(Waits { as_of: now(), graph: WaitGraph::default() });
             }
+            Ask::Holders { looking, answer } => {
+                world.asked.push(format!("holders {looking:?}"));
+                let _ = answer.send((looking, Some(Holders { complete: true, ..Holders::default() })));
+            }
+            Ask::LostTime { answer, .. } => drop(answer.send((now(), LostTime::default()))),
             Ask::Subscribe { filter, after, answer } => {
                 world.asked.push(format!("subscribe {filter:?} {after:?}"));
                 let backlog = if after.is_some() { world.events.iter().rev().cloned().collect() } else { Vec::new() };
@@ -493,6 +500,7 @@ pub(crate) fn status(name: &str) -> SourceStatus {
         last_gap: None,
         own_commands_per_second: 5,
         other_commands_per_second: None,
+        own_bytes_per_second: Some(Traffic { sent: 700, received: 9_000 }),
         budget: Budget { commands_per_second: 50_000 },
         missing_permissions: Vec::new(),
         not_locks: NotALock::default(),

@@ -9,9 +9,10 @@ use anyhow::Context as _;
 use lockkeeper::access::Door;
 use lockkeeper::board::{self, BoardOptions};
 use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, Given, LogFormat, Settings, SourceConfig};
-use lockkeeper::http::{AppState, Incoming};
+use lockkeeper::http::{AppState, Configured, Incoming};
 use lockkeeper::recorder::audit::Audit;
 use lockkeeper::recorder::history::{History, keep_checkpoints};
+use lockkeeper::recorder::notes::Notes;
 use lockkeeper::reload::{LastRead, Reload};
 use lockkeeper::source::{SourceId, redis, redlock};
 use lockkeeper::telemetry::Telemetry;
@@ -139,6 +140,8 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
         });
     }
     let history = history(&config, is_demo);
+    let notes = notes(&config, is_demo)?;
+    let configured = Configured::of(&at_start, is_demo);
     let (store, remembered) = warnings_store(&config, is_demo);
     let (opened, heard) = mpsc::channel(warning::WAITING);
     let options = BoardOptions {
@@ -168,7 +171,9 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
         listen,
         closing.clone(),
     )
+    .context("could not start")?
     .behind(door, policy)
+    .showing(configured, notes)
     .telling(config.charted.into(), last_read)
     .remembering(history.clone())
     .warning(warnings);
@@ -258,6 +263,17 @@ fn warnings_store(config: &Config, is_demo: bool) -> (Result<Store, NotKept>, Re
             (Err(NotKept(error.to_string())), Remembered::default())
         }
     }
+}
+
+/// What people wrote about locks. Where it cannot be kept on disk it is kept in memory, and whoever writes is told so.
+fn notes(config: &Config, is_demo: bool) -> anyhow::Result<Notes> {
+    let dir = config.data_dir.clone().or_else(config::default_data_dir).filter(|_| !is_demo);
+    match dir.map(|dir| Notes::open(&dir)) {
+        Some(Ok(notes)) => return Ok(notes),
+        Some(Err(error)) => tracing::warn!("notes are kept in memory alone: {error}"),
+        None => {}
+    }
+    Notes::in_memory().context("could not make room for notes")
 }
 
 /// SIGXFSZ, on Linux and on macOS.

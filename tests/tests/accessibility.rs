@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fred::interfaces::PubsubInterface as _;
 use lockkeeper_tests::{Browser, Family, RedisServer, Server};
 use serde_json::{Value, json};
 
@@ -65,4 +66,45 @@ async fn table_drawer_and_dialog_pass_an_audit_in_light_and_dark() {
     redis.freeze();
     browser.until_text("is down").await;
     assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "a lost store");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_other_page_passes_an_audit_in_light_and_dark() {
+    let Some(path) = std::env::var_os("LOCKKEEPER_AXE") else {
+        println!("skipped: `LOCKKEEPER_AXE` does not name axe-core's script; `cargo xtask test` sets it where npm is");
+        return;
+    };
+    let axe = std::fs::read_to_string(path).unwrap();
+    let redis = RedisServer::start().await;
+    let config = format!(
+        "[[source]]\nname = \"s\"\nurl = \"{}\"\n\n[[link]]\nname = \"logs\"\ntemplate = \"https://logs.example.org/{{lock}}\"\n",
+        redis.url()
+    );
+    let server = Server::serve().config(&config).arg("--allow-release").start().await;
+    server.ready().await;
+    let client = redis.client().await;
+    let held = Family::Redisson.client(&client, "stock:4711", Some(LEASE));
+    assert!(held.take().await);
+    // Its library subscribes to this channel while it waits, and that is counted.
+    let waiter = redis.client().await;
+    waiter.subscribe(held.signal()).await.unwrap();
+    server.api().until_lock("one who waits", "stock:4711", |lock| lock.waiters.count == Some(1)).await;
+
+    let browser = Browser::start().await;
+    for theme in ["light", "dark"] {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
+        browser.cdp("Emulation.setEmulatedMedia", media).await;
+        for (path, words) in [
+            ("lock?lock=s/stock:4711", "Nobody wrote anything"),
+            ("lock", "The address names no lock"),
+            ("contention", "who cannot be told apart"),
+            ("holders", "Longest held"),
+            ("sources", "Bytes"),
+            ("settings", "Listens on"),
+        ] {
+            browser.open(&format!("{}{path}", server.url())).await;
+            browser.until_text(words).await;
+            assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, {path}");
+        }
+    }
 }

@@ -27,6 +27,7 @@ pub(crate) fn Banners() -> impl IntoView {
     view! {
         <section class="banners" aria-label="Problems">
             <LinkBanner />
+            <VersionBanner />
             <For each=move || troubles() key=Clone::clone let(trouble)>
                 <SourceBanner trouble />
             </For>
@@ -58,9 +59,6 @@ fn LinkBanner() -> impl IntoView {
     let waiting = Memo::new(move |_| matches!(live.link.get(), LinkState::Lost { retry_at: Some(_), .. }));
     let incompatible = Memo::new(move |_| live.link.get() == LinkState::Incompatible);
     let counting = text(move || live.link.get().count(live.clock.get()));
-    let reload = |_| {
-        let _ = window().location().reload();
-    };
     view! {
         <When holds=flag(move || said.get().is_some())>
             <div class="banner bad">
@@ -79,6 +77,30 @@ fn LinkBanner() -> impl IntoView {
             </div>
         </When>
     }
+}
+
+/// The server was replaced by another version while the page was open: what is new there is not here.
+#[component]
+fn VersionBanner() -> impl IntoView {
+    let live = expect_context::<Live>();
+    let said = maybe(move || {
+        let version = live.version.get().filter(|_| live.outdated.get())?;
+        Some(format!("The server was updated to version {}; this page is of the one before.", shown(&version)))
+    });
+    view! {
+        <When holds=live.outdated>
+            <div class="banner warn">
+                <p role="status">{said}</p>
+                <button type="button" class="plain" on:click=reload>
+                    "Reload to update"
+                </button>
+            </div>
+        </When>
+    }
+}
+
+fn reload(_: leptos::ev::MouseEvent) {
+    let _ = window().location().reload();
 }
 
 #[component]

@@ -40,7 +40,9 @@ pub(crate) fn TopBar() -> impl IntoView {
             </a>
             <nav aria-label="Pages">
                 {Page::ALL
-                    .into_iter()
+                    .iter()
+                    .copied()
+                    .filter(|page| page.is_offered())
                     .map(|page| {
                         let current = maybe(move || {
                             nav.route.with(|route| (route.page == page).then(|| "page".to_owned()))

@@ -14,6 +14,7 @@ use web_sys::{RequestInit, Response};
 
 use super::answers::{Refusal, read_answer, read_release};
 use super::audit::AuditPage;
+use super::json::{Value, parse};
 use super::route::encode;
 
 /// Entries that are asked for at once: some screens full.
@@ -52,7 +53,7 @@ pub(crate) async fn approval(id: &str) -> Result<ShownApproval, Refusal> {
 pub(crate) async fn decide(id: &str, decision: Decision, reason: String) -> Result<Approval, Refusal> {
     let body = serde_json::to_string(&DecisionRequest { decision, reason }).map_err(|_| Refusal::unreachable(false))?;
     let path = format!("/api/v1/approvals/{}", encode(id));
-    let (status, body) = send(path, Some(body)).await.map_err(|_| Refusal::unreachable(true))?;
+    let (status, body) = send("POST", path, Some(body)).await.map_err(|_| Refusal::unreachable(true))?;
     read_answer(status, &body)
 }
 
@@ -90,25 +91,46 @@ pub(crate) async fn audit(lock: Option<(String, LockId)>, before: Option<u64>) -
     AuditPage::read(status, &body)
 }
 
+/// What is at a path, for whoever reads it field by field.
+pub(crate) async fn ask(path: String) -> Result<Value, Refusal> {
+    let (status, body) = get(path).await.map_err(|_| Refusal::unreachable(false))?;
+    parse(&body).filter(|_| status == 200).ok_or_else(|| Refusal::read(status, &body))
+}
+
+/// Writes a note on a lock, about the hold with this generation.
+pub(crate) async fn write_note(path: String, text: &str, generation: &str) -> Result<(), Refusal> {
+    let json = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let body = format!(r#"{{"text":{},"generation":{}}}"#, json(text), json(generation));
+    let (status, body) = send("POST", path, Some(body)).await.map_err(|_| Refusal::unreachable(true))?;
+    if status == 201 { Ok(()) } else { Err(Refusal::read(status, &body)) }
+}
+
+/// Ends every session of whoever asks.
+pub(crate) async fn sign_out_everywhere() -> Result<(), Refusal> {
+    let path = "/api/v1/sessions".to_owned();
+    let (status, body) = send("DELETE", path, None).await.map_err(|_| Refusal::unreachable(true))?;
+    if status == 200 { Ok(()) } else { Err(Refusal::read(status, &body)) }
+}
+
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<(u16, String), JsValue>>>>;
 
 fn post(path: &'static str, body: serde_json::Result<String>) -> Answer {
     match body {
-        Ok(body) => send(path.to_owned(), Some(body)),
+        Ok(body) => send("POST", path.to_owned(), Some(body)),
         Err(_) => Box::pin(async { Err(JsValue::NULL) }),
     }
 }
 
 pub(super) fn get(path: String) -> Answer {
-    send(path, None)
+    send("GET", path, None)
 }
 
 /// Boxed, so that it is compiled once and not into each of those who wait for it.
-pub(super) fn send(path: String, body: Option<String>) -> Answer {
+pub(super) fn send(method: &'static str, path: String, body: Option<String>) -> Answer {
     Box::pin(async move {
         let init = RequestInit::new();
+        init.set_method(method);
         if let Some(body) = &body {
-            init.set_method("POST");
             init.set_body(&JsValue::from_str(body));
         }
         let request = web_sys::Request::new_with_str_and_init(&path, &init)?;

@@ -3,6 +3,8 @@
 //! The customary one reads any float to its last digit: its tables and the code around them were a twentieth of the
 //! whole download, for frames in which every number is whole.
 
+use lockkeeper_model::Time;
+
 /// Deeper nesting than any frame has; a bound on the recursion.
 const MAX_DEPTH: u32 = 64;
 
@@ -44,6 +46,24 @@ impl Value {
             Value::Unsigned(number) => Some(*number),
             _ => None,
         }
+    }
+
+    /// A moment in an object, as milliseconds; `None` where there is none.
+    pub(crate) fn time(&self, name: &str) -> Option<Time> {
+        self.text(name).parse().ok()
+    }
+
+    /// Whether something in an object holds; not where nothing says so.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        *self.field(name) == Value::Bool(true)
+    }
+
+    /// The texts of a list in an object.
+    pub(crate) fn texts(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.items(name).iter().filter_map(|item| match item {
+            Value::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
     }
 
     /// A list in an object; empty where there is none.

@@ -16,14 +16,19 @@ pub(crate) mod json;
 mod link;
 pub(crate) mod moment;
 pub(crate) mod past;
+mod poll;
 pub(crate) mod recall;
 mod rewind;
 pub(crate) mod route;
 pub(crate) mod runway;
 mod session;
 mod socket;
+pub(crate) mod waits;
 
 pub(crate) use asker::part_for;
 pub(crate) use link::LinkState;
+pub(crate) use poll::{Polled, poll};
 pub(crate) use rewind::Rewind;
+#[cfg(feature = "gallery")]
+pub(crate) use session::Detail;
 pub(crate) use session::{Live, Notice};

@@ -99,7 +99,7 @@ pub(crate) async fn freeze(title: &str, source: &str, id: &LockId, from: Time, t
     let (title, source, id) = (json(title), json(source), json(id.as_str()));
     let lock = format!(r#"{{"source":{source},"id":{id}}}"#);
     let body = format!(r#"{{"title":{title},"locks":[{lock}],"from":"{from}","to":"{to}"}}"#);
-    let answer = send("/api/v1/incidents".to_owned(), Some(body)).await;
+    let answer = send("POST", "/api/v1/incidents".to_owned(), Some(body)).await;
     let (status, body) = answer.map_err(|_| Refusal::unreachable(true))?;
     read_packet(status, &body)
 }

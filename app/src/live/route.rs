@@ -14,11 +14,41 @@ pub(crate) enum Page {
     History,
     /// What was frozen of an incident.
     Incidents,
+    /// Everything about one lock.
+    Lock,
+    /// Who waits for whom.
+    Contention,
+    /// Who holds how much.
+    Holders,
+    /// How the stores are watched.
+    Sources,
+    /// Who one is here, and how the server is set up.
+    Settings,
+    /// Every piece in every state.
+    #[cfg(feature = "gallery")]
+    Gallery,
 }
 
 impl Page {
     /// Every page, in the order in which they are offered.
-    pub(crate) const ALL: [Page; 4] = [Page::Locks, Page::History, Page::Incidents, Page::Audit];
+    pub(crate) const ALL: &'static [Page] = &[
+        Page::Locks,
+        Page::Contention,
+        Page::Holders,
+        Page::History,
+        Page::Incidents,
+        Page::Audit,
+        Page::Sources,
+        Page::Settings,
+        Page::Lock,
+        #[cfg(feature = "gallery")]
+        Page::Gallery,
+    ];
+
+    /// Whether one gets there from anywhere.
+    pub(crate) fn is_offered(self) -> bool {
+        self != Page::Lock
+    }
 
     /// Its path.
     pub(crate) fn path(self) -> &'static str {
@@ -27,6 +57,13 @@ impl Page {
             Page::Audit => "/audit",
             Page::History => "/history",
             Page::Incidents => "/incidents",
+            Page::Lock => "/lock",
+            Page::Contention => "/contention",
+            Page::Holders => "/holders",
+            Page::Sources => "/sources",
+            Page::Settings => "/settings",
+            #[cfg(feature = "gallery")]
+            Page::Gallery => "/gallery",
         }
     }
 
@@ -37,6 +74,13 @@ impl Page {
             Page::Audit => "Audit",
             Page::History => "History",
             Page::Incidents => "Incidents",
+            Page::Lock => "Lock",
+            Page::Contention => "Contention",
+            Page::Holders => "Holders",
+            Page::Sources => "Sources",
+            Page::Settings => "Settings",
+            #[cfg(feature = "gallery")]
+            Page::Gallery => "Gallery",
         }
     }
 }
@@ -56,6 +100,8 @@ pub(crate) struct Route {
     pub(crate) span: Option<&'static Span>,
     /// The incident that is open, by its id.
     pub(crate) incident: Option<String>,
+    /// The holder that the page is about.
+    pub(crate) holder: Option<String>,
 }
 
 /// A stretch of time that can be chosen.
@@ -80,6 +126,9 @@ pub(crate) static SPANS: [Span; 5] = [
     Span { word: "30d", name: "30 days", ms: 2_592_000_000, step_ms: 3_600_000 },
 ];
 
+/// The longest name of a holder in an address, in bytes, as the server takes it.
+const MAX_HOLDER_BYTES: usize = 4_096;
+
 /// The states that can be filtered by, with what they are called.
 pub(crate) const STATES: [(&str, &str); 5] = [
     ("held", "held"),
@@ -94,7 +143,7 @@ impl Route {
     /// link must still open a page.
     pub(crate) fn parse(path: &str, query: &str) -> Route {
         let incident = path.strip_prefix("/incidents/").filter(|id| !id.is_empty()).map(decode);
-        let page = Page::ALL.into_iter().find(|page| page.path() == path);
+        let page = Page::ALL.iter().copied().find(|page| page.path() == path);
         let page = page.unwrap_or(if incident.is_some() { Page::Incidents } else { Page::Locks });
         let mut route = Route { page, incident, ..Route::default() };
         for (name, raw) in query.trim_start_matches('?').split('&').filter_map(|pair| pair.split_once('=')) {
@@ -114,6 +163,9 @@ impl Route {
                 }
                 "at" => route.at = value.parse().ok(),
                 "span" => route.span = SPANS.iter().find(|span| span.word == value),
+                "holder" => {
+                    route.holder = Some(value).filter(|value| (1..=MAX_HOLDER_BYTES).contains(&value.len()));
+                }
                 // The slash is looked for before decoding: a source's name may have an encoded one.
                 "lock" => {
                     route.lock = raw
@@ -159,6 +211,9 @@ impl Route {
         }
         if let Some(span) = self.span {
             pairs.push(format!("span={}", span.word));
+        }
+        if let Some(holder) = &self.holder {
+            pairs.push(format!("holder={}", encode(holder)));
         }
         if let Some((source, id)) = &self.lock {
             pairs.push(format!("lock={}/{}", encode(source), encode(id.as_str())));
@@ -237,6 +292,12 @@ mod tests {
                     order: Some(Order::Desc),
                 },
                 lock: Some(("a/b".to_owned(), LockId::of_key(b"lock:{x}/?&=#+ \xc3\xa4<b>"))),
+                ..Route::default()
+            },
+            Route { page: Page::Holders, holder: Some("thread:web%2D1:7:t%3A1".to_owned()), ..Route::default() },
+            Route {
+                page: Page::Lock,
+                lock: Some(("orders".to_owned(), LockId::of_key(b"lock:1"))),
                 ..Route::default()
             },
             Route { lock: Some(("s".to_owned(), LockId::of_key(&[0xff, 0, 7]))), ..Route::default() },

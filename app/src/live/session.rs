@@ -59,6 +59,8 @@ pub(crate) struct Live {
     pub(crate) link: RwSignal<LinkState>,
     /// The server's version; `None` before the first word.
     pub(crate) version: RwSignal<Option<String>>,
+    /// The server is of another version than when the page was loaded.
+    pub(crate) outdated: RwSignal<bool>,
     /// Whether releasing is switched on.
     pub(crate) release_enabled: RwSignal<bool>,
     /// Whether this is the demo.
@@ -134,6 +136,7 @@ impl Live {
         Live {
             link: RwSignal::new(LinkState::Connecting),
             version: RwSignal::new(None),
+            outdated: RwSignal::new(false),
             release_enabled: RwSignal::new(false),
             demo: RwSignal::new(false),
             sources,
@@ -322,6 +325,8 @@ impl Live {
         match frame {
             ServerFrame::Hello { version, run, release_enabled, demo, now, .. } => {
                 self.hear_time(now, at);
+                let known = self.version.get_untracked();
+                self.outdated.update(|outdated| *outdated |= known.is_some_and(|known| known != version));
                 self.version.set(Some(version));
                 self.release_enabled.set(release_enabled);
                 self.demo.set(demo);

@@ -1,15 +1,27 @@
 //! The pages, and the frame around them.
 
 mod audit;
+mod contention;
+#[cfg(feature = "gallery")]
+mod gallery;
 mod history;
+mod holders;
 mod incidents;
+mod lock;
 mod locks;
+mod settings;
+mod sources;
 
 use audit::AuditPage;
+use contention::ContentionPage;
 use history::HistoryPage;
+use holders::HoldersPage;
 use incidents::IncidentsPage;
 use leptos::prelude::*;
+use lock::LockPage;
 use locks::LocksPage;
+use settings::SettingsPage;
+use sources::SourcesPage;
 
 use crate::components::{Banners, Requests, Strip, TopBar};
 use crate::live::Live;
@@ -35,6 +47,13 @@ pub(crate) fn App() -> impl IntoView {
             Page::Audit => view! { <AuditPage /> }.into_any(),
             Page::History => view! { <HistoryPage /> }.into_any(),
             Page::Incidents => view! { <IncidentsPage /> }.into_any(),
+            Page::Lock => view! { <LockPage /> }.into_any(),
+            Page::Contention => view! { <ContentionPage /> }.into_any(),
+            Page::Holders => view! { <HoldersPage /> }.into_any(),
+            Page::Sources => view! { <SourcesPage /> }.into_any(),
+            Page::Settings => view! { <SettingsPage /> }.into_any(),
+            #[cfg(feature = "gallery")]
+            Page::Gallery => view! { <gallery::GalleryPage /> }.into_any(),
         }}
     }
 }

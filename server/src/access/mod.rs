@@ -35,7 +35,7 @@ pub use fetch::FetchError;
 pub use oidc::{OidcError, OidcSettings, Returned};
 pub use person::{Membership, Person, SessionId, Via};
 pub use proxy::ProxySettings;
-pub use rights::{Grant, Policy, Reach, Right, Rights, Role, Scope};
+pub use rights::{Grant, GrantInWords, Policy, Reach, Right, Rights, Role, Scope};
 pub use secret::Secret;
 pub use sessions::{Limits, Listed};
 pub use tenure::Tenure;

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::person::{Membership, Person, Via};
 use crate::glob;
 
@@ -124,6 +127,11 @@ impl Names {
         Names(Some(globs.into()))
     }
 
+    /// As they were configured, but for their order; none where it is all names.
+    fn in_words(&self) -> Vec<String> {
+        self.0.iter().flatten().map(|pattern| String::from_utf8_lossy(pattern).into_owned()).collect()
+    }
+
     fn has(&self, name: &[u8]) -> bool {
         self.0.as_ref().is_none_or(|globs| globs.iter().any(|pattern| glob::matches(pattern, name)))
     }
@@ -172,10 +180,35 @@ impl Grant {
         Grant { rights: rights.into_iter().collect(), area }
     }
 
+    /// What it grants, and where.
+    #[must_use]
+    pub fn in_words(&self) -> GrantInWords {
+        let (sources, keys) = (self.area.sources.in_words(), self.area.keys.in_words());
+        GrantInWords { sources: Some(sources), keys: Some(keys), ..self.rights_in_words() }
+    }
+
+    /// What it grants, without where.
+    #[must_use]
+    pub fn rights_in_words(&self) -> GrantInWords {
+        let rights = Right::ALL.into_iter().filter(|right| self.rights.has(*right)).map(Right::word);
+        GrantInWords { rights: rights.collect(), sources: None, keys: None }
+    }
+
     /// Every right on everything.
     fn everything() -> Grant {
         Grant { rights: Rights::ALL, area: Area { sources: Names(None), keys: Names(None) } }
     }
+}
+
+/// A grant as answers write it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct GrantInWords {
+    /// The rights.
+    pub rights: Vec<&'static str>,
+    /// In which sources, as patterns; empty: in all. Null where that is not for whoever asks.
+    pub sources: Option<Vec<String>>,
+    /// On which locks, as patterns; empty: on all. Null where that is not for whoever asks.
+    pub keys: Option<Vec<String>>,
 }
 
 /// What people are granted together.
@@ -212,6 +245,12 @@ impl Policy {
     #[must_use]
     pub fn has_role(&self, name: &str) -> bool {
         self.roles.iter().any(|role| &*role.name == name)
+    }
+
+    /// The roles, in the order of the configuration.
+    #[must_use]
+    pub fn roles(&self) -> &[Role] {
+        &self.roles
     }
 
     /// The names of all roles.
@@ -290,6 +329,12 @@ impl Scope {
     #[must_use]
     pub fn may_anywhere(&self, right: Right) -> bool {
         self.with(right).next().is_some()
+    }
+
+    /// What they are granted, grant by grant.
+    #[must_use]
+    pub fn in_words(&self) -> Vec<GrantInWords> {
+        self.grants.iter().map(Grant::in_words).collect()
     }
 
     /// Which locks they see.

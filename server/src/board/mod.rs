@@ -18,6 +18,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::access::{Reach, Scope};
 use crate::registry::Slot;
 pub use crate::registry::Whose;
+use crate::registry::holders::{Holders, HoldersAsked, Looking};
+use crate::registry::minutes::LostTime;
 use crate::registry::past::Piece;
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
 use crate::view::Asked;
@@ -50,6 +52,10 @@ pub enum Ask {
     Lock { source: SourceId, key: Bytes, answer: oneshot::Sender<Found> },
     /// Who waits for whom.
     Graph { source: Option<SourceId>, reach: Reach, answer: oneshot::Sender<Waits> },
+    /// One more step of looking for holders, and the answer after the last.
+    Holders { looking: Box<Looking>, answer: oneshot::Sender<(Box<Looking>, Option<Holders>)> },
+    /// Where time was lost to waiting.
+    LostTime { source: Option<SourceId>, reach: Reach, answer: oneshot::Sender<(Time, LostTime)> },
     /// How many locks of a reach each source has.
     Count { reach: Reach, answer: oneshot::Sender<Vec<u64>> },
     /// A piece of all that is held.
@@ -273,6 +279,31 @@ impl Board {
     /// When the server is shutting down.
     pub async fn graph(&self, source: Option<SourceId>, reach: Reach) -> Result<Waits, BoardClosed> {
         self.ask(|answer| Ask::Graph { source, reach, answer }).await
+    }
+
+    /// Who holds how much. The board looks through what there is in steps, so that the answer is of the time that they
+    /// took together.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn holders(&self, asked: HoldersAsked) -> Result<Holders, BoardClosed> {
+        let mut looking = Box::new(Looking::new(asked));
+        loop {
+            let (went_on, found) = self.ask(|answer| Ask::Holders { looking, answer }).await?;
+            match found {
+                Some(holders) => return Ok(holders),
+                None => looking = went_on,
+            }
+        }
+    }
+
+    /// Where time was lost to waiting in the last minutes, and when that was so; in one source or in all, as if there
+    /// were no other locks than those of the reach.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn lost_time(&self, source: Option<SourceId>, reach: Reach) -> Result<(Time, LostTime), BoardClosed> {
+        self.ask(|answer| Ask::LostTime { source, reach, answer }).await
     }
 
     /// A piece of all that is held, in whatever source; the first begins with slot 0.

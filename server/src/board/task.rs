@@ -310,6 +310,13 @@ impl Task {
             Ask::Graph { source, reach, answer } => {
                 drop(answer.send(Waits { as_of: now, graph: self.registry.wait_graph(source, &reach) }));
             }
+            Ask::Holders { mut looking, answer } => {
+                let found = self.registry.look_for_holders(&mut looking, now);
+                drop(answer.send((looking, found)));
+            }
+            Ask::LostTime { source, reach, answer } => {
+                drop(answer.send((now, self.registry.lost_time(source, &reach, now))));
+            }
             Ask::Count { reach, answer } => {
                 self.waiting_counts.push((reach, answer));
                 self.answer_waiting_counts(now);

@@ -15,6 +15,7 @@ use super::cli::LogFormat;
 use super::error::{ConfigError, Given, Place};
 use super::format;
 use super::history;
+use super::link::{self, Link};
 use super::operating;
 use super::release::{self, ReleaseTable};
 use super::role::{self, RoleTable};
@@ -31,6 +32,7 @@ const KEYS: &[&str] = &[
     "log_format",
     "source",
     "format",
+    "link",
     "access",
     "role",
     "tls",
@@ -78,6 +80,7 @@ pub(super) struct File {
     pub(super) history: Limits,
     pub(super) sources: Vec<SourceTable>,
     pub(super) formats: Vec<Format>,
+    pub(super) links: Vec<Link>,
     pub(super) access: Option<AccessTable>,
     pub(super) tls: Option<TlsTable>,
     pub(super) roles: Vec<RoleTable>,
@@ -148,6 +151,11 @@ impl File {
             let taught = format::format(table.nested(place, value, "a table begun by `[[format]]`")?, &formats)?;
             formats.push(taught);
         }
+        let mut links = Vec::new();
+        for (place, value) in table.list("link", "tables, each begun by `[[link]]`")? {
+            let one = link::link(table.nested(place, value, "a table begun by `[[link]]`")?, &links)?;
+            links.push(one);
+        }
         let mut roles = Vec::new();
         for (place, value) in table.list("role", "tables, each begun by `[[role]]`")? {
             let one = role::role(table.nested(place, value, "a table begun by `[[role]]`")?, &roles)?;
@@ -198,6 +206,7 @@ impl File {
             history,
             sources,
             formats,
+            links,
             access,
             tls,
             roles,

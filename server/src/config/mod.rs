@@ -9,6 +9,7 @@ mod error;
 mod file;
 mod format;
 mod history;
+mod link;
 mod listen;
 mod operating;
 mod release;
@@ -28,6 +29,7 @@ pub use cli::{Command, CommandLine, LogFormat, Settings, command_line, without_u
 pub use data_dir::default_data_dir;
 pub use error::{ConfigError, Given, Place};
 use file::File;
+pub use link::{Link, PLACES};
 use lockkeeper_model::LockId;
 pub use source::{DEFAULT_COMMANDS_PER_SECOND, DEFAULT_RECONCILE_MS, MAX_NAME_CHARS, MAX_PATTERN_BYTES, SourceConfig};
 pub use url::StoreUrl;
@@ -81,6 +83,8 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     /// Key `[[format]]`: ways of storing locks beyond the built-in ones. Default: none.
     pub formats: Vec<Format>,
+    /// Key `[[link]]`: where else there is something to read about a lock. Default: none.
+    pub links: Vec<Link>,
     /// Key `[[role]]`: who may see and do what. Default: no roles, so that whoever is known may do nothing. Means nothing
     /// to whoever reaches a server that asks nobody who they are.
     pub policy: Policy,
@@ -165,6 +169,7 @@ impl Config {
             log_format: log_format.map_or(LogFormat::Text, |format| format.value),
             sources: Vec::new(),
             formats: Vec::new(),
+            links: Vec::new(),
             access: crate::access::Settings::default(),
             tls: None,
             charted: Vec::new(),
@@ -207,6 +212,7 @@ impl Config {
             log_format: log_format.or(file.log_format).map_or(LogFormat::Text, |format| format.value),
             sources,
             formats: file.formats,
+            links: file.links,
             access,
             tls,
             charted: file.charted,

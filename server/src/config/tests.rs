@@ -654,3 +654,31 @@ fn webhooks_are_checked_and_never_shown() {
         assert!(said.contains(wrong) && !said.contains("hunter2"), "{said}\n{wrong}");
     }
 }
+
+#[test]
+fn links_lead_where_the_operator_says_and_a_value_cannot_choose_where() {
+    let link = |name: &str, template: &str| format!("[[link]]\nname = \"{name}\"\ntemplate = \"{template}\"\n");
+    let text = link("logs", "https://logs.example.org/?q={host}:{pid}&lock={lock}")
+        + &link("x", "http://h:1/{source}/{holder}");
+    let config = config(Settings::default(), &text).unwrap();
+    let names: Vec<&str> = config.links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!((names, config.links[1].template.as_str()), (vec!["logs", "x"], "http://h:1/{source}/{holder}"));
+    for (template, because) in [
+        ("javascript:alert(1)", "it does not begin with `https://` or `http://`"),
+        ("file:///etc/{host}", "it does not begin with `https://` or `http://`"),
+        ("https://{host}/", "what stands in braces may not be part of the host"),
+        ("https://x.org/{user}", "what stands in braces may be {source}, {lock}, {holder}, {host}, {pid}"),
+        ("https://me:hunter2@x.org/", "it names no host, or has credentials, which everybody would see"),
+    ] {
+        let place = "lockkeeper.toml:3:12: `link.template`";
+        complains(&link("a", template), &format!("{place} cannot be used: {because}"));
+    }
+    complains(
+        &link(" a", "https://x"),
+        "lockkeeper.toml:2:8: `link.name` is ` a`, expected 1 to 40 characters without spaces around them",
+    );
+    complains(
+        "[[link]]\nname = \"a\"\nurl = \"x\"",
+        "lockkeeper.toml:1:1: `link.template` is missing, expected an address such as `\"https://logs.example.org/?q={host}\"`",
+    );
+}

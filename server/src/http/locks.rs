@@ -188,7 +188,7 @@ pub(super) async fn show(State(state): State<AppState>, path: LockPath, query: Q
         true => None,
         false => state.board.lock(path.source.id, path.key.clone()).await?.held,
     };
-    held.map(|held| Json(held.lock)).ok_or_else(|| not_held(&path, &path.source.status.borrow()))
+    held.map(|held| Json(held.lock)).ok_or_else(|| not_held(&path))
 }
 
 /// What happened to one lock, held or not: what is in memory, and then what is written down.
@@ -308,7 +308,8 @@ pub(super) fn coverage(statuses: Vec<SourceStatus>, only: Option<&str>) -> Answe
 }
 
 /// Why there is no such lock, with what is known instead.
-fn not_held(path: &LockPath, status: &SourceStatus) -> ApiError {
+pub(super) fn not_held(path: &LockPath) -> ApiError {
+    let status = path.source.status.borrow();
     let (id, source) = (words::shown(path.id.as_str()), &status.name);
     let known = status.not_locks.sample.iter().find(|(other, _)| *other == path.id);
     if let Some((_, because)) = known.filter(|_| !path.is_hidden) {

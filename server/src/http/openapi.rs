@@ -2,7 +2,8 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::{
-    approvals, audit, events, graph, health, history, incidents, locks, metrics, password, releases, session, sessions, sources, stream, traces, warnings,
+    approvals, audit, contention, events, graph, health, history, holders, incidents, locks, metrics, notes, password,
+    releases, session, sessions, settings, sources, stream, traces, warnings,
 };
 
 /// Where it is. It says what there could be, and nothing of what there is.
@@ -23,7 +24,11 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         locks::list,
         locks::show,
         locks::events,
+        notes::list,
+        notes::write,
         graph::show,
+        contention::show,
+        holders::list,
         events::follow,
         stream::open,
         history::list,
@@ -55,6 +60,7 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         sessions::list,
         sessions::end_all,
         sessions::end,
+        settings::show,
         health::live,
         health::ready,
         metrics::scrape,

@@ -15,8 +15,9 @@ use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, app, approvals, audit, caller, events, graph, guard, health, history, incidents, locks,
-    metrics, oidc, openapi, password, releases, session, sessions, sign_in, sources, stream, traces, warnings,
+    ApiError, AppState, app, approvals, audit, caller, contention, events, graph, guard, health, history, holders,
+    incidents, locks, metrics, notes, oidc, openapi, password, releases, session, sessions, settings, sign_in, sources,
+    stream, traces, warnings,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -30,14 +31,17 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 33] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 37] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
         ("/api/v1/locks", get(locks::list)),
         ("/api/v1/locks/{source}/{id}", get(locks::show)),
         ("/api/v1/locks/{source}/{id}/events", get(locks::events)),
+        ("/api/v1/locks/{source}/{id}/notes", get(notes::list).post(notes::write)),
         ("/api/v1/graph", get(graph::show)),
+        ("/api/v1/contention", get(contention::show)),
+        ("/api/v1/holders", get(holders::list)),
         // What happens
         ("/api/v1/events", get(events::follow)),
         ("/api/v1/stream", get(stream::open)),
@@ -69,6 +73,7 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 33] {
         ("/api/v1/session/password", post(password::change)),
         ("/api/v1/sessions", get(sessions::list).delete(sessions::end_all)),
         ("/api/v1/sessions/{id}", delete(sessions::end)),
+        ("/api/v1/settings", get(settings::show)),
         // How the server is doing
         (openapi::PATH, get(openapi::show)),
         ("/healthz", get(health::live)),
@@ -90,6 +95,11 @@ pub fn router(state: AppState) -> Router {
         .route("/history", get(app::page))
         .route("/incidents", get(app::page))
         .route("/incidents/{id}", get(app::page))
+        .route("/lock", get(app::page))
+        .route("/contention", get(app::page))
+        .route("/holders", get(app::page))
+        .route("/sources", get(app::page))
+        .route("/settings", get(app::page))
         .route("/index.html", get(app::page))
         .route(sign_in::PATH, get(sign_in::page).post(sign_in::submit))
         .route(sign_in::OUT, post(sign_in::out))
@@ -97,6 +107,9 @@ pub fn router(state: AppState) -> Router {
         .route(oidc::CALLBACK, get(oidc::finish))
         .route("/{*path}", get(app::asset))
         .layer(CompressionLayer::new());
+    // Every piece of the app in every state, for whoever works on it.
+    #[cfg(debug_assertions)]
+    let dashboard = dashboard.route("/gallery", get(app::page));
 
     contract
         .merge(dashboard)

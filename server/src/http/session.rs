@@ -106,7 +106,7 @@ pub(super) async fn end(State(state): State<AppState>, headers: HeaderMap, exten
     (StatusCode::NO_CONTENT, [(SET_COOKIE, state.door.cookie(None))]).into_response()
 }
 
-fn answer(state: &AppState, person: &Person, scope: &Scope, ends_at: Option<Instant>) -> SessionAnswer {
+pub(super) fn answer(state: &AppState, person: &Person, scope: &Scope, ends_at: Option<Instant>) -> SessionAnswer {
     let left = |end: Instant| i64::try_from(end.saturating_duration_since(Instant::now()).as_millis());
     SessionAnswer {
         access: if state.door.is_open() { "none" } else { "required" },

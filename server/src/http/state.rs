@@ -5,11 +5,12 @@ use lockkeeper_model::LockId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{ApiError, Identify};
+use super::{ApiError, Configured, Identify};
 use crate::access::{Door, Person, Policy, Scope};
 use crate::board::Board;
 use crate::recorder::audit::Audit;
 use crate::recorder::history::History;
+use crate::recorder::notes::{Notes, NotesError};
 use crate::release::{ReleaseDesk, Rules};
 use crate::reload::LastRead;
 use crate::warning::Warnings;
@@ -37,6 +38,8 @@ pub struct AppState {
     pub history: History,
     /// Answers warnings, and tells webhooks of them.
     pub warnings: Warnings,
+    /// What people wrote about locks.
+    pub notes: Notes,
     /// Whether tracing is switched on.
     pub trace_enabled: bool,
     /// Where the server listens: a `Host` that names it is its own.
@@ -51,6 +54,8 @@ pub struct AppState {
     pub door: Arc<Door>,
     /// The locks that have series of their own among the metrics.
     pub charted: Arc<[LockId]>,
+    /// What the server was told, as far as it is shown.
+    pub configured: Arc<Configured>,
     /// What came of reading the configuration last.
     pub reloads: watch::Receiver<LastRead>,
     viewers: Slots,
@@ -61,7 +66,9 @@ pub struct AppState {
 impl AppState {
     /// The state of a server that listens on `listen`, ends its streams with `closing`, and lets whoever reaches it do
     /// everything.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the system has no room for notes.
     pub fn new(
         board: Board,
         audit: Audit,
@@ -69,14 +76,15 @@ impl AppState {
         trace_enabled: bool,
         listen: SocketAddr,
         closing: CancellationToken,
-    ) -> AppState {
+    ) -> Result<AppState, NotesError> {
         let door = Arc::new(Door::open());
-        AppState {
+        Ok(AppState {
             warnings: Warnings::idle(board.clone()),
             desk: Arc::new(ReleaseDesk::new(board.clone(), release, audit.clone())),
             board,
             audit,
             history: History::not_kept("nothing is written down"),
+            notes: Notes::in_memory()?,
             trace_enabled,
             listen,
             closing,
@@ -84,11 +92,12 @@ impl AppState {
             identify: door.clone(),
             door,
             charted: Arc::default(),
+            configured: Arc::default(),
             reloads: watch::channel(LastRead::at_start()).1,
             viewers: Slots::new("viewers", MAX_VIEWERS),
             event_streams: Slots::new("event streams", MAX_EVENT_STREAMS),
             exports: Slots::new("exports", MAX_EXPORTS),
-        }
+        })
     }
 
     /// The same server, which lets in whom this door lets in, and lets them do what the policy says.
@@ -107,6 +116,12 @@ impl AppState {
     #[must_use]
     pub fn warning(self, warnings: Warnings) -> AppState {
         AppState { warnings, ..self }
+    }
+
+    /// The same server, which keeps these notes and shows this of what it was told.
+    #[must_use]
+    pub fn showing(self, configured: Configured, notes: Notes) -> AppState {
+        AppState { configured: Arc::new(configured), notes, ..self }
     }
 
     /// The same server, which charts these locks one by one and says what came of reading its configuration.

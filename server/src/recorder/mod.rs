@@ -3,3 +3,4 @@
 pub mod audit;
 pub(crate) mod folder;
 pub mod history;
+pub mod notes;

@@ -119,6 +119,23 @@ impl Contention {
         self.buckets.iter().map(|bucket| bucket.blocked_ms).sum()
     }
 
+    /// The same by the minute as it is now, newest first.
+    pub(super) fn minutes(&self, now: i64) -> [u64; MINUTES] {
+        let passed = usize::try_from(now.div_euclid(MINUTE_MS) - self.minute).unwrap_or(0);
+        let bucket = |at: usize| Some(self.buckets.get(at.checked_sub(passed)?)?.blocked_ms);
+        std::array::from_fn(|at| bucket(at).unwrap_or(0))
+    }
+
+    /// Whether those who waited could be counted, if there were any.
+    pub(super) fn is_counted(&self) -> bool {
+        self.counted_until != 0 || self.buckets.iter().any(|bucket| bucket.basis.is_some())
+    }
+
+    /// How the time is known; the weakest way where there were several, `None` where nobody waited.
+    pub(super) fn basis(&self) -> Option<WaitersBasis> {
+        self.buckets.iter().filter_map(|bucket| bucket.basis).max_by_key(|basis| weakness(*basis))
+    }
+
     /// Leaves out what is too long ago. Says whether anything is left.
     pub(super) fn forget(&mut self, now: i64) -> bool {
         self.now(now);
@@ -132,7 +149,6 @@ impl Contention {
         let (attempts, refusals) = (sum(|bucket| bucket.tried().0.attempts), sum(|bucket| bucket.tried().0.refusals));
         let known = self.buckets.iter().map(Bucket::tried).filter(|(tried, _)| tried.attempts > 0);
         let attempts_basis = known.map(|(_, basis)| basis).max_by_key(|basis| weakness(*basis));
-        let weakest = self.buckets.iter().filter_map(|bucket| bucket.basis).max_by_key(|basis| weakness(*basis));
         let tried = attempts > 0;
         Shown {
             over_ms: MINUTES as i64 * MINUTE_MS,
@@ -141,7 +157,7 @@ impl Contention {
                 WaitersBasis::Unknown | WaitersBasis::Sampled if self.blocked_ms() == 0 => None,
                 _ => Some(i64::try_from(self.blocked_ms()).unwrap_or(i64::MAX)),
             },
-            blocked_basis: weakest.unwrap_or(waiters),
+            blocked_basis: self.basis().unwrap_or(waiters),
             hand_overs: sum(|bucket| bucket.hand_overs),
             attempts: tried.then_some(attempts),
             refusals: tried.then_some(refusals),

@@ -10,6 +10,7 @@ use lockkeeper_model::{
     ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, Identity, LinkBasis, LockId, Mode, Party, WaitGraph, Waiter,
     WaitersBasis, words,
 };
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::show::{name, who};
 use super::{Registry, Slot};
@@ -68,7 +69,29 @@ impl Key {
         }
     }
 
-    fn basis(&self) -> LinkBasis {
+    /// A text that names it from one answer to the next.
+    pub(super) fn id(&self) -> String {
+        let text = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        match self {
+            Key::Client(instance, thread) => format!("client:{}:{}", text(instance), text(thread)),
+            Key::Thread(host, pid, thread) => format!("thread:{}:{pid}:{}", text(host), text(thread)),
+            Key::Process(host, pid) => format!("process:{}:{pid}", text(host)),
+        }
+    }
+
+    /// Reads what [`Key::id`] made.
+    pub(super) fn parse(id: &str) -> Option<Key> {
+        let text = |text: &str| percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned);
+        match id.split(':').collect::<Vec<_>>()[..] {
+            ["client", instance, thread] => Some(Key::Client(text(instance)?, text(thread)?)),
+            ["thread", host, pid, thread] => Some(Key::Thread(text(host)?, pid.parse().ok()?, text(thread)?)),
+            ["process", host, pid] => Some(Key::Process(text(host)?, pid.parse().ok()?)),
+            _ => None,
+        }
+    }
+
+    /// Why places with this in common are those of one party.
+    pub(super) fn basis(&self) -> LinkBasis {
         match self {
             Key::Client(..) => LinkBasis::Token,
             Key::Thread(..) => LinkBasis::Thread,

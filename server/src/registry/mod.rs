@@ -8,7 +8,8 @@
 //!   was at some moment.
 //! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
 //! - [`reported`]: what clients say of themselves. [`sampled`]: what traces showed. [`graph`]: who waits for whom.
-//! - [`flags`]: what is dangerous, and what to do about it. [`others`]: what else a holder has.
+//! - [`flags`]: what is dangerous, and what to do about it. [`others`]: what else a holder has. [`holders`]: who has how
+//!   much. [`minutes`]: where time is lost to waiting.
 //! - [`trouble`]: since when something is so that somebody should be told of.
 //! - [`show`]: a record in the words of the contract and of the app. [`story`]: what happened to it.
 
@@ -20,6 +21,8 @@ mod gone;
 pub mod graph;
 mod history;
 mod hold;
+pub mod holders;
+pub mod minutes;
 mod others;
 pub mod past;
 mod record;

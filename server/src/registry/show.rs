@@ -243,7 +243,7 @@ impl Registry {
     }
 
     /// A holder as the contract describes it.
-    fn holder(&self, record: &Record, hold: &Hold, now: Time) -> Holder {
+    pub(super) fn holder(&self, record: &Record, hold: &Hold, now: Time) -> Holder {
         let (token, token_b64) = encode_token(&hold.token);
         let mut renewals = Renewals {
             count: hold.renewals,

@@ -91,6 +91,12 @@ pub struct ReleaseDesk {
 }
 
 impl ReleaseDesk {
+    /// What is asked of whoever releases.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// A desk with these rules, which writes down in `audit` what is done and what is refused. Tickets of an earlier desk
     /// are worth nothing here.
     #[must_use]

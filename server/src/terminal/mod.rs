@@ -109,8 +109,12 @@ impl TerminalCommand {
                 linked(&given.server, async |link| given.run(link, screen).await).await
             }
             TerminalCommand::Sources(given) => linked(&given.server, async |link| given.run(link, screen).await).await,
-            TerminalCommand::Warnings(given) => linked(given.server(), async |link| given.run(link, screen).await).await,
-            TerminalCommand::Incident(given) => linked(given.server(), async |link| given.run(link, screen).await).await,
+            TerminalCommand::Warnings(given) => {
+                linked(given.server(), async |link| given.run(link, screen).await).await
+            }
+            TerminalCommand::Incident(given) => {
+                linked(given.server(), async |link| given.run(link, screen).await).await
+            }
             TerminalCommand::Completions(given) => given.run(program, screen),
             TerminalCommand::Man(given) => given.run(program, screen),
         })

@@ -11,14 +11,17 @@ use crate::ui::{When, flag, maybe};
 pub(crate) fn StoredForm(
     /// The lock.
     lock: Memo<Option<Lock>>,
+    /// With the bytes of every value, and open.
+    whole: bool,
 ) -> impl IntoView {
     let stored = move || lock.with(|lock| lock.as_ref().and_then(|lock| lock.stored.clone()));
     let summary = maybe(move || stored().map(|stored| format!("As stored: {}", shown(&stored.kind))));
-    let facts: Memo<Facts> =
-        Memo::new(move |_| stored().map(|stored| stored.entries.iter().flat_map(lines).collect()).unwrap_or_default());
+    let facts: Memo<Facts> = Memo::new(move |_| {
+        stored().map(|stored| stored.entries.iter().flat_map(|entry| lines(entry, whole)).collect()).unwrap_or_default()
+    });
     view! {
         <When holds=flag(move || stored().is_some())>
-            <details class="stored">
+            <details class="stored" open=whole>
                 <summary>{summary}</summary>
                 <FactsList facts />
             </details>
@@ -26,8 +29,8 @@ pub(crate) fn StoredForm(
     }
 }
 
-/// One value: under which key, in which field, and what it is.
-fn lines(entry: &StoredEntry) -> Facts {
+/// One value: under which key, in which field, and what it is; with its bytes where those are wanted.
+fn lines(entry: &StoredEntry, whole: bool) -> Facts {
     let value = match &entry.value {
         Some(value) if value.is_empty() => "(empty)".to_owned(),
         Some(value) => shown(value),
@@ -37,6 +40,9 @@ fn lines(entry: &StoredEntry) -> Facts {
     lines.extend(entry.key.as_deref().map(|key| ("key", shown(key))));
     lines.extend(entry.field.as_deref().map(|field| ("field", shown(field))));
     lines.push(("value", value));
+    if whole && entry.value.is_some() {
+        lines.push(("base64", shown(&entry.value_b64)));
+    }
     lines
 }
 
@@ -53,7 +59,7 @@ mod tests {
             value_b64: "/wA=".to_owned(),
         };
         assert_eq!(
-            lines(&entry),
+            lines(&entry, true),
             [
                 ("key", "redisson_lock_queue:{a}".to_owned()),
                 ("field", "b64:/w==".to_owned()),
@@ -61,6 +67,8 @@ mod tests {
             ]
         );
         let plain = StoredEntry { key: None, field: None, value: Some(String::new()), value_b64: String::new() };
-        assert_eq!(lines(&plain), [("value", "(empty)".to_owned())]);
+        assert_eq!(lines(&plain, false), [("value", "(empty)".to_owned())]);
+        let text = StoredEntry { value: Some("ab".to_owned()), value_b64: "YWI=".to_owned(), ..plain };
+        assert_eq!(lines(&text, true), [("value", "ab".to_owned()), ("base64", "YWI=".to_owned())]);
     }
 }

@@ -131,6 +131,12 @@ fn watching(registry: &mut Registry, sources: &[Source], now: Time) {
     each("own_commands_per_second", "What watching costs the store", &|status| {
         Some(Value::now(status.own_commands_per_second))
     });
+    each("own_sent_bytes_per_second", "Bytes that watching sends to the store", &|status| {
+        status.own_bytes_per_second.map(|traffic| Value::now(traffic.sent))
+    });
+    each("own_received_bytes_per_second", "Bytes that watching gets from the store", &|status| {
+        status.own_bytes_per_second.map(|traffic| Value::now(traffic.received))
+    });
     each("other_commands_per_second", "What everybody else asks of the store", &|status| {
         status.other_commands_per_second.map(Value::now)
     });

@@ -78,6 +78,16 @@ const ROWS: &[Row] = &[
     ("GET", "/api/v1/locks/{source}/{id}/events", "/api/v1/locks/orders/lock:stock:4711/events", "", WATCHING),
     ("GET", "/api/v1/locks/{source}/{id}/events", "/api/v1/locks/orders/lock:payroll:run/events", "", WATCHING),
     ("GET", "/api/v1/locks/{source}/{id}/events", "/api/v1/locks/vault/lock:ledger:close/events", "", [401, 403, 200, 404, 404, 404, 200, 403, 200, 200]),
+    ("GET", "/api/v1/locks/{source}/{id}/notes", "/api/v1/locks/orders/lock:stock:4711/notes", "", WATCHING),
+    ("GET", "/api/v1/locks/{source}/{id}/notes", "/api/v1/locks/orders/lock:payroll:run/notes", "", WATCHING),
+    ("GET", "/api/v1/locks/{source}/{id}/notes", "/api/v1/locks/vault/lock:ledger:close/notes", "", [401, 403, 200, 404, 404, 404, 200, 403, 200, 200]),
+    ("POST", "/api/v1/locks/{source}/{id}/notes", "/api/v1/locks/orders/lock:stock:4711/notes", "seen", [401, 403, 403, 403, 403, 403, 403, 403, 403, 201]),
+    ("POST", "/api/v1/locks/{source}/{id}/notes", "/api/v1/locks/orders/lock:payroll:lst/notes", "seen", [401, 403, 403, 403, 403, 403, 403, 403, 403, 404]),
+    ("GET", "/api/v1/contention", "/api/v1/contention", "", WATCHING),
+    ("GET", "/api/v1/contention", "/api/v1/contention?source=vault", "", [401, 403, 200, 400, 400, 400, 200, 403, 200, 200]),
+    ("GET", "/api/v1/holders", "/api/v1/holders", "", WATCHING),
+    ("GET", "/api/v1/holders", "/api/v1/holders?holder=process:web-1:7", "", WATCHING),
+    ("GET", "/api/v1/holders", "/api/v1/holders?source=vault", "", [401, 403, 200, 400, 400, 400, 200, 403, 200, 200]),
     ("GET", "/api/v1/graph", "/api/v1/graph", "", WATCHING),
     ("GET", "/api/v1/graph", "/api/v1/graph?source=vault", "", [401, 403, 200, 400, 400, 400, 200, 403, 200, 200]),
     ("GET", "/api/v1/events", "/api/v1/events?last_event_id=x-1", "", WATCHING),
@@ -148,6 +158,7 @@ const ROWS: &[Row] = &[
     ("GET", "/api/v1/sessions", "/api/v1/sessions?all=true", "", [401, 403, 403, 403, 403, 403, 403, 200, 403, 200]),
     ("DELETE", "/api/v1/sessions", "/api/v1/sessions", "", KNOWN),
     ("DELETE", "/api/v1/sessions/{id}", "/api/v1/sessions/00000000000000ff", "", [401, 404, 404, 404, 404, 404, 404, 404, 404, 404]),
+    ("GET", "/api/v1/settings", "/api/v1/settings", "", KNOWN),
     ("GET", "/api/v1/openapi.json", "/api/v1/openapi.json", "", ANYBODY),
     ("GET", "/healthz", "/healthz", "", ANYBODY),
     ("GET", "/readyz", "/readyz", "", [503; ALL.len()]),
@@ -343,6 +354,10 @@ impl Scene {
             ("/api/v1/mutes", "seen") => mute("orders", SEEN),
             ("/api/v1/mutes", _) => mute("vault", ELSEWHERE),
             ("/api/v1/webhooks/test", _) => json!({}).to_string(),
+            ("/api/v1/locks/{source}/{id}/notes", _) => {
+                let lock = self.json("loopback", &format!("/api/v1/locks/orders/{SEEN}")).await;
+                json!({"text": "a test", "generation": lock["generation"]}).to_string()
+            }
             ("/api/v1/approvals/{id}", _) => json!({"decision": "approve", "reason": "a test"}).to_string(),
             ("/api/v1/releases" | "/api/v1/approvals", kind) => {
                 let request = self.preview(kind).await;

@@ -4,6 +4,7 @@ mod auditing;
 mod guard;
 mod matrix;
 mod metrics;
+mod pages;
 mod reading;
 mod releasing;
 mod remembering;
@@ -56,7 +57,8 @@ impl Rim {
             enabled,
             listen,
             CancellationToken::new(),
-        );
+        )
+        .unwrap();
         Rim { fake, state }
     }
 

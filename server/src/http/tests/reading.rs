@@ -181,6 +181,8 @@ async fn metrics_carry_the_numbers_of_the_screen_and_leave_the_unknown_out() {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     for line in [
         "lockkeeper_own_commands_per_second{source=\"orders\"} 5",
+        "lockkeeper_own_sent_bytes_per_second{source=\"orders\"} 700",
+        "lockkeeper_own_received_bytes_per_second{source=\"orders\"} 9000",
         "lockkeeper_source_state{source=\"orders\",state=\"live\"} 1",
         "lockkeeper_source_state{source=\"orders\",state=\"down\"} 0",
         "lockkeeper_gaps_total{source=\"orders\"} 1",

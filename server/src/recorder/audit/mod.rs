@@ -282,7 +282,7 @@ impl Audit {
     }
 
     /// Entries written since the start, by kind.
-    pub fn written(&self) -> [(AuditKind, u64); 7] {
+    pub fn written(&self) -> [(AuditKind, u64); 8] {
         let counts = &self.0.counts;
         [
             (AuditKind::Intention, &counts.intentions),
@@ -292,6 +292,7 @@ impl Audit {
             (AuditKind::DryRun, &counts.dry_runs),
             (AuditKind::Approval, &counts.approvals),
             (AuditKind::Access, &counts.accesses),
+            (AuditKind::Note, &counts.notes),
         ]
         .map(|(kind, count)| (kind, count.load(Ordering::Relaxed)))
     }

@@ -64,7 +64,7 @@ async fn an_attempt_is_an_intention_a_completion_and_what_was_seen() {
     let verdict = verify(&beside, Some(&entries[2].hash)).unwrap();
     assert!(verdict.is_intact(), "{verdict:?}");
     assert_eq!((verdict.chain.length, verdict.noted_at), (3, Some(3)));
-    assert_eq!(audit.written().map(|(_, count)| count), [1, 1, 1, 0, 0, 0, 0]);
+    assert_eq!(audit.written().map(|(_, count)| count), [1, 1, 1, 0, 0, 0, 0, 0]);
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ pub(super) struct Counts {
     pub(super) dry_runs: AtomicU64,
     pub(super) approvals: AtomicU64,
     pub(super) accesses: AtomicU64,
+    pub(super) notes: AtomicU64,
     pub(super) not_written: AtomicU64,
     pub(super) left_out: AtomicU64,
     pub(super) delivered: AtomicU64,
@@ -83,6 +84,7 @@ impl Counts {
             AuditKind::DryRun => &self.dry_runs,
             AuditKind::Approval => &self.approvals,
             AuditKind::Access => &self.accesses,
+            AuditKind::Note => &self.notes,
         }
     }
 }

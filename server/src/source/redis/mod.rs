@@ -74,7 +74,7 @@ pub use crate::tls::{BadTls, TlsFiles};
 use assemble::Memory;
 use connect::{Connection, For};
 pub use dialect::operator::{
-    Decode, Format, Holder, Lease, MAX_SIGNAL_BYTES, Signal, Target, TooManyFormats, is_built_in, teach,
+    Decode, Format, Holder, Lease, MAX_SIGNAL_BYTES, Signal, Target, TooManyFormats, formats, is_built_in, teach,
 };
 use elsewhere::Elsewhere;
 use endpoint::Endpoint;

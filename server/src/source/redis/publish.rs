@@ -158,6 +158,8 @@ fn combine(config: &RedisConfig, view: &View, past: &Past, nodes: &[Seen], is_wh
     (status.gaps, status.missed_events) = (all.gaps, all.missed_events);
     (status.last_gap_at, status.last_gap) = all.last_gap.unzip();
     status.own_commands_per_second = statuses().map(|status| status.own_commands_per_second).sum();
+    status.own_bytes_per_second =
+        statuses().filter_map(|status| status.own_bytes_per_second).reduce(std::ops::Add::add);
     status.other_commands_per_second =
         if nodes.is_empty() { None } else { statuses().map(|status| status.other_commands_per_second).sum() };
     status.eviction = statuses().find_map(|status| status.eviction.clone());

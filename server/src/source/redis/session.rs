@@ -214,8 +214,8 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     }
     {
         let (shared, client, dirty) = (shared.clone(), changes.clone(), dirty.clone());
-        let kind = chosen.kind;
-        tasks.spawn(async move { vital::run(&shared, &client, kind, &dirty).await });
+        let (kind, all) = (chosen.kind, connections.iter().map(connect::Connection::client).collect::<Vec<_>>());
+        tasks.spawn(async move { vital::run(&shared, &client, &all, kind, &dirty).await });
     }
     {
         // Once a second on the connection for what a person waits for, which nothing else keeps awake.

@@ -45,6 +45,7 @@ pub(super) fn unknown(config: &RedisConfig, address: String) -> SourceStatus {
         last_gap: None,
         own_commands_per_second: 0,
         other_commands_per_second: None,
+        own_bytes_per_second: None,
         budget: Budget { commands_per_second: config.commands_per_second },
         missing_permissions: Vec::new(),
         not_locks: NotALock::default(),

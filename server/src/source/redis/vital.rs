@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fred::clients::Client;
-use fred::interfaces::ServerInterface;
-use lockkeeper_model::FeedKind;
+use fred::interfaces::{MetricsInterface, ServerInterface};
+use lockkeeper_model::{FeedKind, Traffic};
 
 use super::dirty::Dirty;
 use super::feed::{self, Broken};
@@ -25,8 +25,8 @@ const VITAL_SIGNS_HELD_BACK: Duration = Duration::from_millis(100);
 const VANISHED_FOR: Duration = Duration::from_millis(500);
 
 /// Learns how busy the store is, and notices when its keys vanish without a word: clearing a whole database is
-/// announced by no notice that reaches us.
-pub(super) async fn run(shared: &Shared, client: &Client, kind: FeedKind, dirty: &Dirty) -> Broken {
+/// announced by no notice that reaches us. `all` are the connections that are open for watching.
+pub(super) async fn run(shared: &Shared, client: &Client, all: &[Client], kind: FeedKind, dirty: &Dirty) -> Broken {
     let mut last: Option<Sample> = None;
     let mut suspicious_since = None;
     let mut cleared_before: Option<u64> = None;
@@ -43,7 +43,7 @@ pub(super) async fn run(shared: &Shared, client: &Client, kind: FeedKind, dirty:
         tokio::time::sleep(if held_back { VITAL_SIGNS_HELD_BACK } else { VITAL_SIGNS }).await;
         shared.pacer.count(1);
         let before = shared.pacer.own();
-        let all = match info(client, "stats").await {
+        let processed = match info(client, "stats").await {
             Ok(stats) => field(&stats, "total_commands_processed").and_then(|all| all.parse().ok()),
             Err(error) if refused_command(&error).is_some() => None,
             Err(error) => return Broken::Error(error),
@@ -75,8 +75,9 @@ pub(super) async fn run(shared: &Shared, client: &Client, kind: FeedKind, dirty:
             }
         }
         let own = Own { answered: before.answered, sent: after.sent };
-        let now = Sample { at: tokio::time::Instant::now(), own, all, noticed: dirty.noticed_so_far() };
-        let Load { own, noticed, others, others_at_least } = load(last.as_ref(), &now);
+        let (at, noticed) = (tokio::time::Instant::now(), dirty.noticed_so_far());
+        let now = Sample { at, own, all: processed, noticed, traffic: traffic(all) };
+        let Load { own, noticed, others, others_at_least, traffic } = load(last.as_ref(), &now);
         if last.replace(now).is_some() {
             shared.pacer.learn(others_at_least);
             shared.pacer.learn_changes(noticed, dirty.len());
@@ -108,6 +109,7 @@ pub(super) async fn run(shared: &Shared, client: &Client, kind: FeedKind, dirty:
         }
         shared.status.update(|status| {
             status.own_commands_per_second = own as u64;
+            status.own_bytes_per_second = traffic;
             status.other_commands_per_second = others.map(|others| others as u64);
         });
         // For a while: at one moment it can be a burst of releases that is being read just now.
@@ -132,6 +134,17 @@ struct Sample {
     all: Option<u64>,
     /// Changes that were noticed so far.
     noticed: u64,
+    /// Bytes so far.
+    traffic: Traffic,
+}
+
+/// What went through these connections since they were made.
+fn traffic(connections: &[Client]) -> Traffic {
+    let whole = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+    connections.iter().fold(Traffic::default(), |sum, client| Traffic {
+        sent: sum.sent + whole(client.read_req_size_metrics().sum),
+        received: sum.received + whole(client.read_res_size_metrics().sum),
+    })
 }
 
 /// Commands a second.
@@ -142,22 +155,31 @@ struct Load {
     noticed: f64,
     others: Option<f64>,
     others_at_least: Option<f64>,
+    /// Bytes a second.
+    traffic: Option<Traffic>,
 }
 
 /// What happened between two samples. How many of our commands the store had processed at each is known up to those
 /// under way, so others are known by bounds.
 fn load(last: Option<&Sample>, now: &Sample) -> Load {
-    let Some(last) = last else { return Load { own: 0.0, noticed: 0.0, others: None, others_at_least: None } };
+    let Some(last) = last else {
+        return Load { own: 0.0, noticed: 0.0, others: None, others_at_least: None, traffic: None };
+    };
     let seconds = now.at.duration_since(last.at).as_secs_f64().max(0.001);
     let all = now.all.zip(last.all).map(|(now, last)| now.saturating_sub(last) as f64 / seconds);
     let own = now.own.answered.saturating_sub(last.own.answered) as f64 / seconds;
     let noticed = now.noticed.saturating_sub(last.noticed) as f64 / seconds;
     let own_at_most = now.own.sent.saturating_sub(last.own.answered) as f64 / seconds;
+    let a_second = |before: u64, after: u64| (after.saturating_sub(before) as f64 / seconds) as u64;
     Load {
         own,
         noticed,
         others: all.map(|all| (all - own).max(0.0)),
         others_at_least: all.map(|all| (all - own_at_most).max(0.0)),
+        traffic: Some(Traffic {
+            sent: a_second(last.traffic.sent, now.traffic.sent),
+            received: a_second(last.traffic.received, now.traffic.received),
+        }),
     }
 }
 

@@ -114,6 +114,7 @@ impl About {
             last_gap_at: whole.last_gap.as_ref().map(|(at, _)| *at),
             last_gap: whole.last_gap.as_ref().map(|(_, because)| because.clone()),
             own_commands_per_second: sum(|part| part.own_commands_per_second),
+            own_bytes_per_second: parts.iter().filter_map(|part| part.own_bytes_per_second).reduce(std::ops::Add::add),
             other_commands_per_second: all(|part| part.other_commands_per_second),
             budget: Budget { commands_per_second: sum(|part| part.budget.commands_per_second) },
             missing_permissions: permissions::merged(

@@ -138,6 +138,12 @@ pub fn teach(formats: Vec<Format>) -> Result<(), TooManyFormats> {
     Ok(())
 }
 
+/// The formats in force, in their order.
+#[must_use]
+pub fn formats() -> Vec<Format> {
+    TAUGHT.load().iter().flat_map(|rules| rules.iter()).map(|rule| rule.format.clone()).collect()
+}
+
 impl Format {
     /// Whether its pattern names a key.
     #[must_use]

@@ -1,0 +1,150 @@
+use leptos::{html, prelude::*};
+use lockkeeper_model::words::{MAX_SHOWN_CHARS, shown};
+use lockkeeper_model::{Lock, LockId};
+use wasm_bindgen_futures::spawn_local;
+
+use super::sheet::{Block, Cell, List, Sheet};
+use crate::live::json::Value;
+use crate::live::route::encode;
+use crate::live::{api, poll};
+use crate::ui::{When, day, flag, hms, maybe};
+
+/// How often notes are asked for again, in seconds: people write them, slowly.
+const EVERY_S: i64 = 10;
+
+/// What people wrote on a lock, and where to write more.
+#[component]
+pub(crate) fn Notes(
+    /// Its source.
+    source: String,
+    /// The lock.
+    id: LockId,
+    /// The same as it is now.
+    lock: Memo<Option<Lock>>,
+) -> impl IntoView {
+    let path = format!("/api/v1/locks/{}/{}/notes", encode(&source), encode(id.as_str()));
+    let notes = {
+        let path = path.clone();
+        poll(maybe(move || Some(path.clone())), EVERY_S)
+    };
+    let blocks = Memo::new(move |_| notes.answer.with(|answer| answer.as_ref().map(told).unwrap_or_default()));
+    let may_write = flag(move || notes.answer.with(|answer| answer.as_ref().is_some_and(|it| it.holds("may_write"))));
+    let is_held = flag(move || lock.with(Option::is_some));
+    let field = NodeRef::<html::Input>::new();
+    // The hold that was on the screen when somebody began to write: it is that one that they write about.
+    let about = StoredValue::new(None::<String>);
+    let began = move |_| {
+        about.update_value(|about| {
+            if about.is_none() {
+                *about = lock.with_untracked(|lock| lock.as_ref().map(|lock| lock.generation.clone()));
+            }
+        });
+    };
+    let said = RwSignal::new(None::<String>);
+    let write = move |event: leptos::ev::SubmitEvent| {
+        event.prevent_default();
+        let Some(field) = field.get_untracked() else { return };
+        let (text, generation) = (field.value(), about.get_value());
+        let Some(generation) = generation.filter(|_| !text.trim().is_empty()) else { return };
+        let path = path.clone();
+        spawn_local(async move {
+            let written = api::write_note(path, &text, &generation).await;
+            let words = match written {
+                Ok(()) => {
+                    field.set_value("");
+                    let _ = about.try_set_value(None);
+                    notes.again();
+                    "Written down.".to_owned()
+                }
+                Err(refusal) => {
+                    // What they write next is about what they see now.
+                    let _ = about.try_set_value(None);
+                    let hint = refusal.hint.map(|hint| format!(" ({})", shown(&hint))).unwrap_or_default();
+                    format!("Not written: {}{hint}.", shown(refusal.detail.trim_end_matches('.')))
+                }
+            };
+            // The page may have been left meanwhile.
+            let _ = said.try_set(Some(words));
+        });
+    };
+    view! {
+        <h3>"Notes"</h3>
+        <Sheet blocks />
+        <When holds=flag(move || may_write.get() && is_held.get())>
+            <form class="write-note" on:submit=write.clone()>
+                <input
+                    class="typed"
+                    maxlength="500"
+                    aria-label="A note about who holds it now"
+                    placeholder="About who holds it now"
+                    node_ref=field
+                    on:input=began
+                />
+                <button class="plain">"Write"</button>
+            </form>
+        </When>
+        <p class="said" role="status">
+            {maybe(move || said.get())}
+        </p>
+    }
+}
+
+fn told(answer: &Value) -> Vec<Block> {
+    let note = |note: &Value| {
+        let at = note.time("at").map(|at| format!("{} {}", day(at), hms(at))).unwrap_or_default();
+        let about = match note.text("about") {
+            "now" => "about who holds it now",
+            "earlier" => "about an earlier hold",
+            _ => "from before the server was started anew: about which hold is not known",
+        };
+        let under = format!("{}, {at}, {about}", shown(note.text("author")));
+        (
+            0,
+            Cell::of(all_shown(note.text("text"))).under(under).look(if note.text("about") == "now" {
+                ""
+            } else {
+                "past"
+            }),
+        )
+    };
+    let lines: Vec<(usize, Cell)> = answer.items("notes").iter().map(note).collect();
+    let mut blocks = Vec::new();
+    if lines.is_empty() {
+        blocks.push(Block::Say("calm", "Nobody wrote anything about this lock.".to_owned()));
+    } else {
+        blocks.push(Block::List(List { label: "Notes".to_owned(), lines }));
+    }
+    if !answer.holds("lasting") {
+        blocks.push(Block::Say("warn", "Notes are kept in memory alone: they go when the server ends.".to_owned()));
+    }
+    blocks
+}
+
+/// The whole of a bounded text: [`shown`] cuts what is longer than one piece.
+fn all_shown(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    chars.chunks(MAX_SHOWN_CHARS).map(|piece| shown(&piece.iter().collect::<String>())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::json::parse;
+
+    #[test]
+    fn a_note_says_by_whom_when_and_about_which_hold_it_is() {
+        let answer = parse(
+            r#"{"notes":[{"at":"1970-01-01T00:00:07.000Z","author":"ada","via":"password","text":"a\u202e","about":"now"},
+            {"at":"1970-01-01T00:00:06.000Z","author":"bob","via":"oidc","text":"b","about":"unknown"}],
+            "may_write":true,"lasting":true}"#,
+        );
+        let blocks = told(&answer.unwrap());
+        let [Block::List(list)] = &blocks[..] else { panic!("{blocks:?}") };
+        let first = &list.lines[0].1;
+        assert_eq!((first.says.as_str(), first.look), ("a\\u{202e}", ""));
+        assert_eq!(first.under, "ada, 1970-01-01 00:00:07, about who holds it now");
+        assert!(list.lines[1].1.under.contains("is not known") && list.lines[1].1.look == "past");
+        let none = told(&parse(r#"{"notes":[],"may_write":false,"lasting":false}"#).unwrap());
+        assert!(matches!(&none[..], [Block::Say("calm", _), Block::Say("warn", said)] if said.contains("in memory")));
+    }
+}

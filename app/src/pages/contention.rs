@@ -1,0 +1,165 @@
+use leptos::prelude::*;
+use lockkeeper_model::LockId;
+use lockkeeper_model::words::{count, duration, shown};
+
+use crate::components::sheet::{Block, Cell, List, Sheet, Table};
+use crate::components::{PageHead, WaitDrawing};
+use crate::live::json::Value;
+use crate::live::poll;
+use crate::live::route::{Page, Route, encode};
+use crate::live::waits::Waits;
+use crate::nav::Nav;
+use crate::ui::{maybe, text};
+
+/// How often it is asked who waits for whom, and where time is lost, in seconds: queues grow within seconds, and the
+/// answer is put together anew each time.
+const GRAPH_EVERY_S: i64 = 3;
+const MINUTES_EVERY_S: i64 = 10;
+
+/// The headings of the last minutes, newest first.
+const MINUTES: [&str; 5] = ["This minute", "1 min ago", "2 min ago", "3 min ago", "4 min ago"];
+
+/// Who waits for whom, who is at the head of it all, and where time was lost.
+#[component]
+pub(crate) fn ContentionPage() -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let path = move |what: &'static str| {
+        maybe(move || {
+            let source = nav.route.with(|route| route.question.source.clone());
+            let only = source.map(|source| format!("?source={}", encode(&source))).unwrap_or_default();
+            Some(format!("/api/v1/{what}{only}"))
+        })
+    };
+    let graph = poll(path("graph"), GRAPH_EVERY_S);
+    let lost = poll(path("contention"), MINUTES_EVERY_S);
+    let waits = Memo::new(move |_| graph.answer.with(|answer| answer.as_ref().map(Waits::read)));
+    let told = Memo::new(move |_| waits.with(|waits| waits.as_ref().map(tell).unwrap_or_default()));
+    let drawing = Memo::new(move |_| waits.with(|waits| waits.as_ref().map(Waits::drawing).unwrap_or_default()));
+    let minutes = Memo::new(move |_| lost.answer.with(|answer| answer.as_ref().map(minutes).unwrap_or_default()));
+    view! {
+        <main class="page">
+            <PageHead title=text(|| "Contention") polled=graph />
+            <Sheet blocks=told />
+            <WaitDrawing drawing />
+            <Sheet blocks=minutes />
+        </main>
+    }
+}
+
+fn tell(waits: &Waits) -> Vec<Block> {
+    if waits.is_empty() {
+        return vec![Block::Say("calm", "Nobody is known to wait for a lock.".to_owned())];
+    }
+    let mut blocks: Vec<Block> = waits
+        .circles
+        .iter()
+        .map(|(says, _)| Block::Say("bad", format!("They wait for each other in a circle: {says}")))
+        .collect();
+    let lines = waits.tree().into_iter().map(|line| {
+        let to = line.lock.map(|lock| Route { page: Page::Lock, lock: Some(lock), ..Route::default() });
+        (line.depth, Cell::of(line.says).under(line.basis).to(to))
+    });
+    blocks.push(Block::Heading("Who waits for whom".to_owned()));
+    let label = "Who keeps most others waiting first; under each what it holds and who waits for it".to_owned();
+    blocks.push(Block::List(List { label, lines: lines.collect() }));
+    let [locks, parties, circles] = waits.left_out;
+    for (number, what) in [(locks, "contended locks"), (parties, "holders and waiters"), (circles, "circles")] {
+        if number > 0 {
+            blocks
+                .push(Block::Say("warn", format!("{} more {what} are not shown: there are too many.", count(number))));
+        }
+    }
+    blocks
+}
+
+/// Time lost to waiting, lock by lock and minute by minute.
+fn minutes(answer: &Value) -> Vec<Block> {
+    let number = |name: &str| answer.number(name).unwrap_or_default();
+    let over = duration(number("over_ms") as i64);
+    let mut blocks = vec![Block::Heading(format!("Time lost in the last {over}"))];
+    blocks.push(Block::Say(
+        "calm",
+        format!("{}, all who waited added up, as far as they could be counted.", whole(number("blocked_ms"))),
+    ));
+    let locks = answer.items("locks");
+    let most = locks.iter().flat_map(of_minutes).max().unwrap_or(0).max(1);
+    let row = |lock: &Value| {
+        let place = LockId::parse(lock.text("id")).ok().map(|id| (lock.text("source").to_owned(), id));
+        let to = place.map(|lock| Route { page: Page::Lock, lock: Some(lock), ..Route::default() });
+        let mut row = vec![
+            Cell::of(shown(lock.text("name"))).under(shown(lock.text("source"))).to(to),
+            Cell::of(whole(lock.number("blocked_ms").unwrap_or_default())).under(shown(lock.text("basis"))),
+        ];
+        row.extend(
+            of_minutes(lock).map(|ms| Cell::of(if ms == 0 { "–".to_owned() } else { whole(ms) }).look(heat(ms, most))),
+        );
+        row
+    };
+    if !locks.is_empty() {
+        let heads = ["Lock", "Together"].into_iter().chain(MINUTES).collect();
+        let label = "Time lost to waiting, by lock and minute".to_owned();
+        blocks.push(Block::Table(Table { label, heads, rows: locks.iter().map(row).collect() }));
+    }
+    for (number, what) in [
+        (number("more_locks"), "more locks lost time and are not shown: there are too many."),
+        (
+            number("uncounted"),
+            "locks were handed over or tried for, and nobody could count who waited: their time is unknown.",
+        ),
+    ] {
+        if number > 0 {
+            blocks.push(Block::Say("warn", format!("{} {what}", count(number))));
+        }
+    }
+    blocks
+}
+
+fn of_minutes(lock: &Value) -> impl Iterator<Item = u64> {
+    let minutes = lock.items("minutes");
+    (0..MINUTES.len()).map(move |at| match minutes.get(at) {
+        Some(Value::Unsigned(ms)) => *ms,
+        _ => 0,
+    })
+}
+
+/// How much of the most, in four steps; the words beside it say how much it is.
+fn heat(ms: u64, most: u64) -> &'static str {
+    ["", "heat-1", "heat-2", "heat-3", "heat-4"][(ms * 4).div_ceil(most).min(4) as usize]
+}
+
+/// Whole seconds: it is added up once a second.
+fn whole(ms: u64) -> String {
+    let ms = i64::try_from(ms).unwrap_or(i64::MAX);
+    duration(if ms < 1_000 { ms } else { ms / 1_000 * 1_000 }).replace(".0 s", " s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::json::parse;
+
+    #[test]
+    fn lost_time_is_in_words_and_in_steps_of_the_most() {
+        let answer = parse(
+            r#"{"over_ms":300000,"blocked_ms":12400,"more_locks":0,"uncounted":2,"locks":[{"source":"s","id":"lock:a",
+            "name":"a","blocked_ms":12400,"minutes":[0,10000,2400,0,0],"basis":"inferred","waiters":1}]}"#,
+        );
+        let blocks = minutes(&answer.unwrap());
+        let [Block::Heading(_), Block::Say("calm", sum), Block::Table(table), Block::Say("warn", uncounted)] =
+            &blocks[..]
+        else {
+            panic!("{blocks:#?}")
+        };
+        assert!(sum.starts_with("12 s, all who waited"), "{sum}");
+        let row: Vec<(&str, &str)> = table.rows[0].iter().map(|cell| (cell.says.as_str(), cell.look)).collect();
+        assert_eq!(row[2..5], [("–", ""), ("10 s", "heat-4"), ("2 s", "heat-1")]);
+        assert_eq!((table.heads.len(), row.len()), (7, 7));
+        assert!(uncounted.contains("unknown"));
+    }
+
+    #[test]
+    fn without_waiters_it_says_that_none_are_known() {
+        let blocks = tell(&Waits::default());
+        assert_eq!(blocks, [Block::Say("calm", "Nobody is known to wait for a lock.".to_owned())]);
+    }
+}

@@ -1,0 +1,88 @@
+use leptos::prelude::*;
+use lockkeeper_model::{LockId, PreviewRequest};
+
+use crate::components::{
+    Acts, Background, Judgement, LeaseChart, Links, NavLink, Notes, ReleaseDialog, followed, kind_of, name_of,
+};
+use crate::live::Live;
+use crate::live::route::Route;
+use crate::nav::Nav;
+use crate::ui::{CopyButton, When, flag, text};
+
+/// Everything about one lock, on a page of its own.
+#[component]
+pub(crate) fn LockPage() -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let live = expect_context::<Live>();
+    let open = Memo::new(move |_| nav.route.with(|route| route.lock.clone()));
+    Effect::new(move |_| live.follow(open.get()));
+    on_cleanup(move || live.follow(None));
+    move || {
+        match open.get() {
+        Some((source, id)) => view! { <OneLock source id /> }.into_any(),
+        None => view! {
+            <main class="page">
+                <h1>"Lock"</h1>
+                <p class="say calm">
+                    "The address names no lock. " <NavLink route=Route::default()>"Choose one among all locks"</NavLink> "."
+                </p>
+            </main>
+        }
+        .into_any(),
+    }
+    }
+}
+
+#[component]
+fn OneLock(source: String, id: LockId) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let nav = expect_context::<Nav>();
+    let lock = followed();
+    let heard = Memo::new(move |_| live.detail.with(Option::is_some));
+    let (name, kind) = (name_of(&id, lock), kind_of(&source, lock));
+    let link = text(move || {
+        let origin = window().location().origin().unwrap_or_default();
+        format!("{origin}{}", nav.route.with(|route| route.href()))
+    });
+    let among = Route { lock: Some((source.clone(), id.clone())), ..Route::default() };
+    let releasing = RwSignal::new(None::<PreviewRequest>);
+    let old = {
+        let source = source.clone();
+        flag(move || !live.link.get().is_live() || live.true_until(&source).is_some())
+    };
+    let place = StoredValue::new((source, id));
+    view! {
+        <main class="page lock-page" class:out-of-date=old>
+            <header class="page-head">
+                <h1>{name}</h1>
+                <small>
+                    {kind} " · " <CopyButton text=link word="copy link" what="to this lock" /> " · "
+                    <NavLink route=among>"show among all locks"</NavLink>
+                </small>
+            </header>
+            <Links lock />
+            <When holds=flag(move || !heard.get())>
+                <p class="say calm">"Asking…"</p>
+            </When>
+            <When holds=heard>
+                <div class="lock-columns">
+                    <div class="account">
+                        <Judgement lock releasing />
+                        <LeaseChart lock />
+                    </div>
+                    <div class="account">
+                        {
+                            let (source, id) = place.get_value();
+                            view! { <Notes source id lock /> }
+                        }
+                        <Background lock place whole=true />
+                    </div>
+                </div>
+            </When>
+            <Acts lock releasing />
+            {move || {
+                releasing.get().map(|request| view! { <ReleaseDialog request name=name.get_untracked() releasing /> })
+            }}
+        </main>
+    }
+}
