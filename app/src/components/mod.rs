@@ -19,6 +19,7 @@ mod sentence;
 mod strip;
 mod toolbar;
 mod verdict;
+mod warnings;
 
 pub(crate) use approvals::Requests;
 pub(crate) use attempted::Attempted;
@@ -29,3 +30,4 @@ pub(crate) use lock_table::{LockTable, TableKeys};
 pub(crate) use nav_link::NavLink;
 pub(crate) use strip::Strip;
 pub(crate) use toolbar::Toolbar;
+pub(crate) use warnings::{MuteDialog, WarningCard};

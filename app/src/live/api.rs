@@ -15,6 +15,7 @@ use web_sys::{RequestInit, Response};
 use super::answers::{Refusal, read_answer, read_release};
 use super::audit::AuditPage;
 use super::route::encode;
+use super::warnings::{Warning, Warnings};
 
 /// Entries that are asked for at once: some screens full.
 const AUDIT_PAGE: u32 = 200;
@@ -52,7 +53,7 @@ pub(crate) async fn approval(id: &str) -> Result<ShownApproval, Refusal> {
 pub(crate) async fn decide(id: &str, decision: Decision, reason: String) -> Result<Approval, Refusal> {
     let body = serde_json::to_string(&DecisionRequest { decision, reason }).map_err(|_| Refusal::unreachable(false))?;
     let path = format!("/api/v1/approvals/{}", encode(id));
-    let (status, body) = send(path, Some(body)).await.map_err(|_| Refusal::unreachable(true))?;
+    let (status, body) = send("POST", path, Some(body)).await.map_err(|_| Refusal::unreachable(true))?;
     read_answer(status, &body)
 }
 
@@ -90,25 +91,72 @@ pub(crate) async fn audit(lock: Option<(String, LockId)>, before: Option<u64>) -
     AuditPage::read(status, &body)
 }
 
+/// What is so, and what was so within a day: of one lock or of all.
+pub(crate) async fn warnings(lock: Option<(String, LockId)>) -> Result<Warnings, Refusal> {
+    let mut path = "/api/v1/warnings".to_owned();
+    if let Some((source, id)) = lock {
+        path.push_str(&format!("?source={}&lock={}", encode(&source), encode(id.as_str())));
+    }
+    let (status, body) = get(path).await.map_err(|_| Refusal::unreachable(false))?;
+    Warnings::read(status, &body)
+}
+
+/// Says that one looks into a warning.
+pub(crate) async fn acknowledge(id: &str) -> Result<(), String> {
+    done(send("POST", format!("/api/v1/warnings/{}/acknowledge", encode(id)), Some("{}".to_owned())).await)
+}
+
+/// Has nobody told of a warning for so many milliseconds; of its lock, of every rule.
+pub(crate) async fn mute(warning: &Warning, every_rule: bool, ms: i64, reason: &str) -> Result<(), String> {
+    let json = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let what = match &warning.lock {
+        Some(id) => format!(r#""lock":{}"#, json(id.as_str())),
+        None => r#""pattern":"*""#.to_owned(),
+    };
+    // What is about the source itself is muted alone, or everything in it would be.
+    let rule = match every_rule && warning.lock.is_some() {
+        true => String::new(),
+        false => format!(r#""rule":{},"#, json(&warning.rule)),
+    };
+    let (source, reason) = (json(&warning.source), json(reason));
+    let body = format!(r#"{{"source":{source},{what},{rule}"for_ms":{ms},"reason":{reason}}}"#);
+    done(send("POST", "/api/v1/mutes".to_owned(), Some(body)).await)
+}
+
+/// Has people told again.
+pub(crate) async fn unmute(id: &str) -> Result<(), String> {
+    done(send("DELETE", format!("/api/v1/mutes/{}", encode(id)), None).await)
+}
+
+/// Whether it was done, or why not.
+fn done(answer: Result<(u16, String), JsValue>) -> Result<(), String> {
+    let refused = |refusal: Refusal| lockkeeper_model::words::shown(&refusal.detail);
+    match answer {
+        Ok((200..300, _)) => Ok(()),
+        Ok((status, body)) => Err(refused(Refusal::read(status, &body))),
+        Err(_) => Err(refused(Refusal::unreachable(true))),
+    }
+}
+
 type Answer = Pin<Box<dyn Future<Output = Result<(u16, String), JsValue>>>>;
 
 fn post(path: &'static str, body: serde_json::Result<String>) -> Answer {
     match body {
-        Ok(body) => send(path.to_owned(), Some(body)),
+        Ok(body) => send("POST", path.to_owned(), Some(body)),
         Err(_) => Box::pin(async { Err(JsValue::NULL) }),
     }
 }
 
 fn get(path: String) -> Answer {
-    send(path, None)
+    send("GET", path, None)
 }
 
 /// Boxed, so that it is compiled once and not into each of those who wait for it.
-fn send(path: String, body: Option<String>) -> Answer {
+fn send(method: &'static str, path: String, body: Option<String>) -> Answer {
     Box::pin(async move {
         let init = RequestInit::new();
+        init.set_method(method);
         if let Some(body) = &body {
-            init.set_method("POST");
             init.set_body(&JsValue::from_str(body));
         }
         let request = web_sys::Request::new_with_str_and_init(&path, &init)?;

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use lockkeeper_model::wire::{DialectCount, Ended, Facets, Row, ServerFrame};
-use lockkeeper_model::{Event, Lock, LockId, SourceStatus};
+use lockkeeper_model::{Event, Lock, LockId, Severity, SourceStatus};
 use serde::de::value::StringDeserializer;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer as _, MapAccess, SeqAccess,
@@ -111,6 +111,12 @@ enum Frame {
         by: String,
         reason: String,
         locks: Vec<(String, LockId)>,
+    },
+    Warnings {
+        now: i64,
+        open: u64,
+        #[serde(default)]
+        worst: Option<Severity>,
     },
     Refused {
         detail: String,
@@ -343,6 +349,8 @@ mod tests {
             },
             detail(None),
             detail(Some(Box::new(lock()))),
+            ServerFrame::Warnings { now: 1, open: 2, worst: Some(Severity::Critical) },
+            ServerFrame::Warnings { now: 1, open: 0, worst: None },
             ServerFrame::Refused { detail: "`flag`\n".to_owned() },
         ];
         for frame in frames {

@@ -17,6 +17,7 @@ pub(crate) mod route;
 pub(crate) mod runway;
 mod session;
 mod socket;
+pub(crate) mod warnings;
 
 pub(crate) use asker::part_for;
 pub(crate) use link::LinkState;

@@ -10,17 +10,20 @@ pub(crate) enum Page {
     Locks,
     /// Who released what, when and why.
     Audit,
+    /// What somebody should know.
+    Warnings,
 }
 
 impl Page {
     /// Every page, in the order in which they are offered.
-    pub(crate) const ALL: [Page; 2] = [Page::Locks, Page::Audit];
+    pub(crate) const ALL: [Page; 3] = [Page::Locks, Page::Warnings, Page::Audit];
 
     /// Its path.
     pub(crate) fn path(self) -> &'static str {
         match self {
             Page::Locks => "/",
             Page::Audit => "/audit",
+            Page::Warnings => "/warnings",
         }
     }
 
@@ -29,6 +32,7 @@ impl Page {
         match self {
             Page::Locks => "Locks",
             Page::Audit => "Audit",
+            Page::Warnings => "Warnings",
         }
     }
 }
@@ -42,6 +46,8 @@ pub(crate) struct Route {
     pub(crate) question: Question,
     /// The lock that is open, or that the page is about.
     pub(crate) lock: Option<(String, LockId)>,
+    /// The warning that is meant, of those on the page.
+    pub(crate) warning: Option<String>,
 }
 
 /// The states that can be filtered by, with what they are called.
@@ -74,6 +80,7 @@ impl Route {
                 "order" => {
                     route.question.order = [Order::Asc, Order::Desc].into_iter().find(|order| order.word() == value);
                 }
+                "warning" => route.warning = text(),
                 // The slash is looked for before decoding: a source's name may have an encoded one.
                 "lock" => {
                     route.lock = raw
@@ -116,6 +123,9 @@ impl Route {
         }
         if let Some((source, id)) = &self.lock {
             pairs.push(format!("lock={}/{}", encode(source), encode(id.as_str())));
+        }
+        if let Some(warning) = &self.warning {
+            pairs.push(format!("warning={}", encode(warning)));
         }
         let path = self.page.path();
         if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
@@ -188,9 +198,11 @@ mod tests {
                     order: Some(Order::Desc),
                 },
                 lock: Some(("a/b".to_owned(), LockId::of_key(b"lock:{x}/?&=#+ \xc3\xa4<b>"))),
+                warning: None,
             },
             Route { lock: Some(("s".to_owned(), LockId::of_key(&[0xff, 0, 7]))), ..Route::default() },
             Route { page: Page::Audit, ..Route::default() },
+            Route { page: Page::Warnings, warning: Some("0f3c".to_owned()), ..Route::default() },
             Route {
                 page: Page::Audit,
                 lock: Some(("orders".to_owned(), LockId::of_key(b"lock:stock:4711"))),

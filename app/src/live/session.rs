@@ -86,6 +86,9 @@ pub(crate) struct Live {
     pub(crate) dialects: RwSignal<Vec<DialectCount>>,
     /// What everybody is to know, the newest first.
     pub(crate) notices: RwSignal<Vec<Notice>>,
+    /// How many warnings nobody has acknowledged or muted, and how bad the worst of them is.
+    pub(crate) warnings: RwSignal<i64>,
+    pub(crate) worst: RwSignal<Option<String>>,
     /// Why the server did not understand the last question.
     pub(crate) refused: RwSignal<Option<String>>,
     /// The sources that are down, each with the moment until which its rows were true.
@@ -137,6 +140,8 @@ impl Live {
             detail: RwSignal::new(None),
             dialects: RwSignal::new(Vec::new()),
             notices: RwSignal::new(Vec::new()),
+            warnings: RwSignal::new(0),
+            worst: RwSignal::new(None),
             refused: RwSignal::new(None),
             down: Memo::new(move |_| sources.with(|sources| down(sources))),
             core: StoredValue::new_local(Core::default()),
@@ -360,6 +365,17 @@ impl Live {
                     notices.truncate(MAX_NOTICES - 1);
                     notices.insert(0, Notice { at, by, reason, locks });
                 });
+            }
+            ServerFrame::Warnings { now, open, worst } => {
+                self.hear_time(now, at);
+                let open = i64::try_from(open).unwrap_or(i64::MAX);
+                if self.warnings.get_untracked() != open {
+                    self.warnings.set(open);
+                }
+                let worst = worst.map(|worst| worst.word().to_owned());
+                if self.worst.with_untracked(|known| *known != worst) {
+                    self.worst.set(worst);
+                }
             }
             ServerFrame::Refused { detail } => {
                 self.core.update_value(|core| core.asker.refused());

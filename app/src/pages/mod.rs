@@ -2,10 +2,12 @@
 
 mod audit;
 mod locks;
+mod warnings;
 
 use audit::AuditPage;
 use leptos::prelude::*;
 use locks::LocksPage;
+use warnings::WarningsPage;
 
 use crate::components::{Banners, Requests, Strip, TopBar};
 use crate::live::Live;
@@ -29,6 +31,7 @@ pub(crate) fn App() -> impl IntoView {
         {move || match page.get() {
             Page::Locks => view! { <LocksPage /> }.into_any(),
             Page::Audit => view! { <AuditPage /> }.into_any(),
+            Page::Warnings => view! { <WarningsPage /> }.into_any(),
         }}
     }
 }

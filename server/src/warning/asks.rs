@@ -132,7 +132,7 @@ impl Watch {
     }
 
     fn counts(&self) -> Vec<Count> {
-        let mut counts: Vec<Count> = Vec::new();
+        let mut counts = self.none();
         for (warning, _) in self.seen(&Reach::ALL).filter(|(warning, _)| warning.state != WarningState::Resolved) {
             let (rule, severity) = (warning.rule, warning.severity);
             let is_same =
@@ -154,6 +154,20 @@ impl Watch {
 fn is_told(rule: &RuleInForce, reach: &Reach) -> bool {
     let of_source = rule.source.as_ref().is_none_or(|source| reach.has_all_of(source));
     reach.is_all() || rule.pattern.is_none() && of_source
+}
+
+impl Watch {
+    /// Of each rule that is looked for in a source, that there is nothing.
+    fn none(&self) -> Vec<Count> {
+        let of = |source: &str| {
+            let rules = WarningRule::ALL.into_iter();
+            let settings = rules.filter_map(|rule| Some((rule, self.rules().of(rule, source, None)?.severity)));
+            settings
+                .map(|(rule, severity)| Count { source: source.to_owned(), rule, severity, open: 0, all: 0 })
+                .collect::<Vec<_>>()
+        };
+        self.source_names().flat_map(of).collect()
+    }
 }
 
 impl Filter {

@@ -699,6 +699,11 @@ impl Watch {
         seen.fold((0, None), |(count, worst), open| (count + 1, worst.max(Some(open.warning.severity))))
     }
 
+    /// The sources that are watched.
+    pub fn source_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(|source| source.name.as_str())
+    }
+
     fn source_id(&self, name: &str) -> Option<SourceId> {
         let at = self.sources.iter().position(|source| source.name == name)?;
         u16::try_from(at).ok().map(SourceId)

@@ -9,6 +9,7 @@ mod sampled;
 mod stored;
 mod trace;
 mod waiters;
+mod warned;
 
 use leptos::html;
 use leptos::prelude::*;
@@ -30,6 +31,7 @@ pub(crate) use release_button::{head, may_evict};
 use stored::StoredForm;
 use trace::Trace;
 use waiters::Waiting;
+use warned::Warned;
 
 use crate::live::Live;
 use crate::live::route::{Page, Route};
@@ -75,6 +77,7 @@ pub(crate) fn Drawer(
         let origin = window().location().origin().unwrap_or_default();
         format!("{origin}{}", nav.route.with(|route| route.href()))
     });
+    let (of, which) = (source.clone(), id.clone());
     let audit = Route { page: Page::Audit, lock: Some((source.clone(), id.clone())), ..Route::default() };
     let heading = NodeRef::<html::H2>::new();
     Effect::new(move |_| {
@@ -122,6 +125,7 @@ pub(crate) fn Drawer(
                 </When>
                 <When holds=heard>
                     <FirstSentence lock />
+                    <Warned source=of.clone() id=which.clone() />
                     <Picture />
                     {each(move || holder_count.get() as usize, move |at| view! { <HolderBlock lock at several releasing /> })}
                     <Masters lock />
