@@ -80,6 +80,8 @@ struct Open {
     over_at: i64,
     /// Others were told that it opened.
     announced: bool,
+    /// It was open when an earlier run ended, and since when this run has seen it: it lasted long enough before that.
+    carried: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -175,7 +177,7 @@ impl Watch {
             self.carried.entry((source, key)).or_default().push(id);
         }
         let announced = warning.muted.is_none();
-        self.open.insert(id, Open { announced, ..Open::of(warning, key, clear_ms) });
+        self.open.insert(id, Open { announced, carried: Some(i64::MAX), ..Open::of(warning, key, clear_ms) });
         if happened {
             self.away(id, opened_at, judge::ended(WarningRule::ReleasedByForce, None));
         }
@@ -217,8 +219,7 @@ impl Watch {
                     }
                 }
                 let id = id_of_lock(rule, source, record);
-                // What was told of and is so again, or still is by the word of an earlier run, goes on.
-                if self.open.contains_key(&id) {
+                if self.goes_on(id, &found, is_due) {
                     self.back(id);
                     still.push(id);
                 } else if is_due && self.raise(id, rule, &setting, &found, registry, record, now) {
@@ -243,6 +244,23 @@ impl Watch {
         }
         if next != i64::MAX {
             self.wake(slot, next);
+        }
+    }
+
+    /// Whether one that is open is so again, or still: by what was seen now, or by that together with the word of an earlier
+    /// run, as long as nothing began anew since.
+    fn goes_on(&mut self, id: Id, found: &Found, is_due: bool) -> bool {
+        let Some(open) = self.open.get_mut(&id) else { return false };
+        match &mut open.carried {
+            carried if is_due => {
+                *carried = None;
+                true
+            }
+            Some(since) => {
+                *since = found.since.min(*since);
+                found.since <= *since
+            }
+            None => false,
         }
     }
 
@@ -712,7 +730,7 @@ impl Watch {
 
 impl Open {
     fn of(warning: LockWarning, key: Option<Bytes>, clear_ms: i64) -> Open {
-        Open { warning, key, clear_ms, away: None, over_at: i64::MAX, announced: false }
+        Open { warning, key, clear_ms, away: None, over_at: i64::MAX, announced: false, carried: None }
     }
 
     fn settle(&mut self) {

@@ -123,7 +123,8 @@ async fn every_metric_is_described_and_nothing_else_is() {
         assert!(described.contains(family) || described.contains(name.as_str()), "docs/metrics.md lacks {name}");
     }
     // Only with webhooks, and only with a history.
-    let elsewhere = ["lockkeeper_audit_webhook_total", "lockkeeper_webhook_deliveries_total", "lockkeeper_history_delay_seconds"];
+    let elsewhere =
+        ["lockkeeper_audit_webhook_total", "lockkeeper_webhook_deliveries_total", "lockkeeper_history_delay_seconds"];
     for name in described.iter().filter(|name| !elsewhere.contains(name)) {
         let is_there = series.contains_key(*name) || series.contains_key(&format!("{name}_count"));
         assert!(is_there, "docs/metrics.md describes {name}, which there is not");
