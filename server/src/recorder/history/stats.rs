@@ -142,7 +142,7 @@ impl Reader {
     }
 
     /// Those of a whole segment, at most so many; of one lock, where a hash says so, and of what has the same.
-    fn tallies(&self, segment: i64, only: Option<i64>, most: usize) -> Result<Vec<(i64, Tally)>, HistoryError> {
+    fn tallies(&self, segment: i64, only: Option<u32>, most: usize) -> Result<Vec<(i64, Tally)>, HistoryError> {
         let sql = match only {
             Some(_) => "SELECT name, tally FROM postings WHERE segment = ?1 AND hash = ?2 AND tally IS NOT NULL",
             None => "SELECT name, tally FROM postings WHERE segment = ?1 AND ?2 IS NULL AND tally IS NOT NULL",
