@@ -51,6 +51,7 @@ pub(crate) fn TopBar() -> impl IntoView {
                         view! {
                             <NavLink route current>
                                 {page.name()}
+                                {badge_of(page, live)}
                             </NavLink>
                         }
                     })
@@ -63,4 +64,17 @@ pub(crate) fn TopBar() -> impl IntoView {
             <ThemeButton />
         </header>
     }
+}
+
+/// How many warnings nobody has answered, beside the name of their page.
+fn badge_of(page: Page, live: Live) -> Option<impl IntoView> {
+    (page == Page::Warnings).then(|| {
+        let class = text(move || format!("count {}", live.worst.get().unwrap_or_default()));
+        view! {
+            <When holds=flag(move || live.warnings.get() > 0)>
+                <span class=class>{text(move || live.warnings.get().to_string())}</span>
+                <span class="unseen">{maybe(move || live.worst.get().map(|worst| format!(" open, the worst is {worst}")))}</span>
+            </When>
+        }
+    })
 }

@@ -16,6 +16,7 @@ use super::answers::{Refusal, read_answer, read_release};
 use super::audit::AuditPage;
 use super::json::{Value, parse};
 use super::route::encode;
+use super::warnings::{Warning, Warnings};
 
 /// Entries that are asked for at once: some screens full.
 const AUDIT_PAGE: u32 = 200;
@@ -110,6 +111,53 @@ pub(crate) async fn sign_out_everywhere() -> Result<(), Refusal> {
     let path = "/api/v1/sessions".to_owned();
     let (status, body) = send("DELETE", path, None).await.map_err(|_| Refusal::unreachable(true))?;
     if status == 200 { Ok(()) } else { Err(Refusal::read(status, &body)) }
+}
+
+/// What is so, and what was so within a day: of one lock or of all.
+pub(crate) async fn warnings(lock: Option<(String, LockId)>) -> Result<Warnings, Refusal> {
+    let mut path = "/api/v1/warnings".to_owned();
+    if let Some((source, id)) = lock {
+        path.push_str(&format!("?source={}&lock={}", encode(&source), encode(id.as_str())));
+    }
+    let (status, body) = get(path).await.map_err(|_| Refusal::unreachable(false))?;
+    Warnings::read(status, &body)
+}
+
+/// Says that one looks into a warning.
+pub(crate) async fn acknowledge(id: &str) -> Result<(), String> {
+    done(send("POST", format!("/api/v1/warnings/{}/acknowledge", encode(id)), Some("{}".to_owned())).await)
+}
+
+/// Has nobody told of a warning for so many milliseconds; of its lock, of every rule.
+pub(crate) async fn mute(warning: &Warning, every_rule: bool, ms: i64, reason: &str) -> Result<(), String> {
+    let json = |text: &str| serde_json::to_string(text).unwrap_or_default();
+    let what = match &warning.lock {
+        Some(id) => format!(r#""lock":{}"#, json(id.as_str())),
+        None => r#""pattern":"*""#.to_owned(),
+    };
+    // What is about the source itself is muted alone, or everything in it would be.
+    let rule = match every_rule && warning.lock.is_some() {
+        true => String::new(),
+        false => format!(r#""rule":{},"#, json(&warning.rule)),
+    };
+    let (source, reason) = (json(&warning.source), json(reason));
+    let body = format!(r#"{{"source":{source},{what},{rule}"for_ms":{ms},"reason":{reason}}}"#);
+    done(send("POST", "/api/v1/mutes".to_owned(), Some(body)).await)
+}
+
+/// Has people told again.
+pub(crate) async fn unmute(id: &str) -> Result<(), String> {
+    done(send("DELETE", format!("/api/v1/mutes/{}", encode(id)), None).await)
+}
+
+/// Whether it was done, or why not.
+fn done(answer: Result<(u16, String), JsValue>) -> Result<(), String> {
+    let refused = |refusal: Refusal| lockkeeper_model::words::shown(&refusal.detail);
+    match answer {
+        Ok((200..300, _)) => Ok(()),
+        Ok((status, body)) => Err(refused(Refusal::read(status, &body))),
+        Err(_) => Err(refused(Refusal::unreachable(true))),
+    }
 }
 
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<(u16, String), JsValue>>>>;

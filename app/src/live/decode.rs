@@ -7,7 +7,7 @@
 use std::fmt;
 
 use lockkeeper_model::wire::{DialectCount, Ended, Facets, Row, ServerFrame};
-use lockkeeper_model::{Event, Lock, LockId, SourceStatus};
+use lockkeeper_model::{Event, Lock, LockId, Severity, SourceStatus};
 use serde::de::value::StringDeserializer;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer as _, MapAccess, SeqAccess,
@@ -79,6 +79,10 @@ enum Frame {
         sources: Vec<SourceStatus>,
         #[serde(default)]
         dialects: Vec<DialectCount>,
+        #[serde(default)]
+        open_warnings: u64,
+        #[serde(default)]
+        worst_warning: Option<Severity>,
     },
     Window {
         ask: u32,
@@ -325,6 +329,8 @@ mod tests {
                 now: 1,
                 sources: Vec::new(),
                 dialects: vec![DialectCount { name: "redisson".to_owned(), locks: 2 }],
+                open_warnings: 2,
+                worst_warning: Some(Severity::Critical),
             },
             ServerFrame::Window {
                 ask: 2,

@@ -24,6 +24,7 @@ pub(crate) mod runway;
 mod session;
 mod socket;
 pub(crate) mod waits;
+pub(crate) mod warnings;
 
 pub(crate) use asker::part_for;
 pub(crate) use link::LinkState;

@@ -27,12 +27,15 @@ pub(crate) enum Page {
     /// Every piece in every state.
     #[cfg(feature = "gallery")]
     Gallery,
+    /// What somebody should know.
+    Warnings,
 }
 
 impl Page {
     /// Every page, in the order in which they are offered.
     pub(crate) const ALL: &'static [Page] = &[
         Page::Locks,
+        Page::Warnings,
         Page::Contention,
         Page::Holders,
         Page::History,
@@ -64,6 +67,7 @@ impl Page {
             Page::Settings => "/settings",
             #[cfg(feature = "gallery")]
             Page::Gallery => "/gallery",
+            Page::Warnings => "/warnings",
         }
     }
 
@@ -81,6 +85,7 @@ impl Page {
             Page::Settings => "Settings",
             #[cfg(feature = "gallery")]
             Page::Gallery => "Gallery",
+            Page::Warnings => "Warnings",
         }
     }
 }
@@ -102,6 +107,8 @@ pub(crate) struct Route {
     pub(crate) incident: Option<String>,
     /// The holder that the page is about.
     pub(crate) holder: Option<String>,
+    /// The warning that is meant, of those on the page.
+    pub(crate) warning: Option<String>,
 }
 
 /// A stretch of time that can be chosen.
@@ -166,6 +173,7 @@ impl Route {
                 "holder" => {
                     route.holder = Some(value).filter(|value| (1..=MAX_HOLDER_BYTES).contains(&value.len()));
                 }
+                "warning" => route.warning = text(),
                 // The slash is looked for before decoding: a source's name may have an encoded one.
                 "lock" => {
                     route.lock = raw
@@ -217,6 +225,9 @@ impl Route {
         }
         if let Some((source, id)) = &self.lock {
             pairs.push(format!("lock={}/{}", encode(source), encode(id.as_str())));
+        }
+        if let Some(warning) = &self.warning {
+            pairs.push(format!("warning={}", encode(warning)));
         }
         let mut href = self.page.path().to_owned();
         if let Some(id) = &self.incident {
@@ -305,6 +316,7 @@ mod tests {
             Route { page: Page::Incidents, ..Route::default() },
             Route { page: Page::Incidents, incident: Some("a/b?".to_owned()), ..Route::default() },
             Route { page: Page::History, at: Some(Time(1_767_235_633_250)), span: Some(&SPANS[2]), ..Route::default() },
+            Route { page: Page::Warnings, warning: Some("0f3c".to_owned()), ..Route::default() },
             Route {
                 page: Page::Audit,
                 lock: Some(("orders".to_owned(), LockId::of_key(b"lock:stock:4711"))),

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use lockkeeper_model::wire::{ClientFrame, DialectCount, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
-use lockkeeper_model::{Event, Lock, LockId, Question, SourceState, SourceStatus};
+use lockkeeper_model::{Event, Lock, LockId, Question, Severity, SourceState, SourceStatus};
 
 use super::LinkState;
 use super::asker::{Answers, Asker, Want};
@@ -89,6 +89,9 @@ pub(crate) struct Live {
     pub(crate) dialects: RwSignal<Vec<DialectCount>>,
     /// What everybody is to know, the newest first.
     pub(crate) notices: RwSignal<Vec<Notice>>,
+    /// How many warnings nobody has acknowledged or muted, and how bad the worst of them is.
+    pub(crate) warnings: RwSignal<i64>,
+    pub(crate) worst: RwSignal<Option<String>>,
     /// Why the server did not understand the last question.
     pub(crate) refused: RwSignal<Option<String>>,
     /// The board of a moment of the past is shown instead of the one of now.
@@ -151,6 +154,8 @@ impl Live {
             detail: RwSignal::new(None),
             dialects: RwSignal::new(Vec::new()),
             notices: RwSignal::new(Vec::new()),
+            warnings: RwSignal::new(0),
+            worst: RwSignal::new(None),
             refused: RwSignal::new(None),
             rewind,
             down: Memo::new(move |_| sources.with(|sources| down(sources))),
@@ -341,8 +346,9 @@ impl Live {
                 });
                 self.ask();
             }
-            ServerFrame::Sources { now, sources, dialects } => {
+            ServerFrame::Sources { now, sources, dialects, open_warnings, worst_warning } => {
                 self.hear_time(now, at);
+                self.hear_warnings(open_warnings, worst_warning);
                 self.sources.set(sources);
                 if self.dialects.with_untracked(|known| *known != dialects) {
                     self.dialects.set(dialects);
@@ -395,6 +401,16 @@ impl Live {
                 self.refused.set(Some(detail));
                 self.link.set(LinkState::Live);
             }
+        }
+    }
+
+    fn hear_warnings(self, open: u64, worst: Option<Severity>) {
+        let (open, worst) = (i64::try_from(open).unwrap_or(i64::MAX), worst.map(|worst| worst.word().to_owned()));
+        if self.warnings.get_untracked() != open {
+            self.warnings.set(open);
+        }
+        if self.worst.with_untracked(|known| *known != worst) {
+            self.worst.set(worst);
         }
     }
 

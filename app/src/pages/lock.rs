@@ -2,7 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::{LockId, PreviewRequest};
 
 use crate::components::{
-    Acts, Background, Judgement, LeaseChart, Links, NavLink, Notes, ReleaseDialog, followed, kind_of, name_of,
+    Acts, Background, Judgement, LeaseChart, Links, NavLink, Notes, ReleaseDialog, Warned, followed, kind_of, name_of,
 };
 use crate::live::Live;
 use crate::live::route::Route;
@@ -67,6 +67,10 @@ fn OneLock(source: String, id: LockId) -> impl IntoView {
             <When holds=heard>
                 <div class="lock-columns">
                     <div class="account">
+                        {
+                            let (source, id) = place.get_value();
+                            view! { <Warned source id /> }
+                        }
                         <Judgement lock releasing />
                         <LeaseChart lock />
                     </div>

@@ -11,6 +11,7 @@ mod lock;
 mod locks;
 mod settings;
 mod sources;
+mod warnings;
 
 use audit::AuditPage;
 use contention::ContentionPage;
@@ -22,6 +23,7 @@ use lock::LockPage;
 use locks::LocksPage;
 use settings::SettingsPage;
 use sources::SourcesPage;
+use warnings::WarningsPage;
 
 use crate::components::{Banners, Requests, Strip, TopBar};
 use crate::live::Live;
@@ -54,6 +56,7 @@ pub(crate) fn App() -> impl IntoView {
             Page::Settings => view! { <SettingsPage /> }.into_any(),
             #[cfg(feature = "gallery")]
             Page::Gallery => view! { <gallery::GalleryPage /> }.into_any(),
+            Page::Warnings => view! { <WarningsPage /> }.into_any(),
         }}
     }
 }

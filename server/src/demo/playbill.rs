@@ -29,14 +29,8 @@ pub(crate) enum Family {
     Redisson { lease: Option<Duration>, entries: u32 },
 }
 
-/// All who are healthy.
-#[cfg(test)]
-pub(crate) fn healthy() -> Vec<Part> {
-    [steady(), quick()].concat()
-}
-
 /// Locks that are held for a while, renewed and handed over.
-pub(super) fn steady() -> Vec<Part> {
+pub(crate) fn steady() -> Vec<Part> {
     let mut parts = Vec::new();
     let shift = |begins_after, from, to| Habit {
         begins_after: s(begins_after),
@@ -76,7 +70,7 @@ pub(super) fn steady() -> Vec<Part> {
 }
 
 /// Locks that come and go.
-pub(super) fn quick() -> Vec<Part> {
+pub(crate) fn quick() -> Vec<Part> {
     let mut parts = Vec::new();
     let brisk = |from, to| Habit {
         begins_after: Duration::ZERO,

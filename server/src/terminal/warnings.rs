@@ -457,7 +457,7 @@ mod tests {
     fn a_warning_says_what_is_so_who_looks_into_it_and_whether_that_is_old() {
         let said = listing(&page(vec![warning()]), Look::PLAIN);
         for part in [
-            "ID          SEVERITY  STATE             RULE       SOURCE  ABOUT      FOR\n",
+            "ID          SEVERITY  STATE             RULE       SOURCE  ABOUT    FOR\n",
             "0011223344  warning   was acknowledged  no-expiry  orders  a\\u{1b}  11 m 00 s\n",
             "What           It has no expiry.\n",
             "Looks into it  ada, since 1970-01-01T00:00:00.000Z: on it\n",

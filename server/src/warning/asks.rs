@@ -12,7 +12,7 @@ use super::rules::Rules;
 use super::watch::Watch;
 use crate::access::Reach;
 use crate::board::{Ask, Board, BoardClosed};
-use crate::recorder::history::Durations;
+use crate::recorder::history::HoldTimes;
 use crate::registry::Registry;
 
 /// Which warnings.
@@ -60,9 +60,6 @@ pub struct Count {
     pub all: u64,
 }
 
-/// How long the holds of some locks lasted in earlier runs: source, key, durations, and whether they were renewed.
-pub type Learned = Vec<(String, Bytes, Durations, bool)>;
-
 /// A question about warnings, or something to do with them.
 #[derive(Debug)]
 pub enum WarningAsk {
@@ -83,7 +80,7 @@ pub enum WarningAsk {
     /// Other rules are in force.
     Follow { rules: Rules },
     /// What was learned in earlier runs.
-    Learn { learned: Learned },
+    Learn { learned: Vec<HoldTimes> },
 }
 
 impl Watch {
@@ -105,9 +102,7 @@ impl Watch {
             WarningAsk::Counts { answer } => drop(answer.send(self.counts())),
             WarningAsk::Follow { rules } => self.follow(registry, rules, now),
             WarningAsk::Learn { learned } => {
-                for (source, key, held, renews) in learned {
-                    self.learn(&source, key, &held, renews);
-                }
+                learned.into_iter().for_each(|times| self.learn(times));
             }
         }
     }
@@ -132,7 +127,7 @@ impl Watch {
     }
 
     fn counts(&self) -> Vec<Count> {
-        let mut counts: Vec<Count> = Vec::new();
+        let mut counts = self.none();
         for (warning, _) in self.seen(&Reach::ALL).filter(|(warning, _)| warning.state != WarningState::Resolved) {
             let (rule, severity) = (warning.rule, warning.severity);
             let is_same =
@@ -154,6 +149,20 @@ impl Watch {
 fn is_told(rule: &RuleInForce, reach: &Reach) -> bool {
     let of_source = rule.source.as_ref().is_none_or(|source| reach.has_all_of(source));
     reach.is_all() || rule.pattern.is_none() && of_source
+}
+
+impl Watch {
+    /// Of each rule that is looked for in a source, that there is nothing.
+    fn none(&self) -> Vec<Count> {
+        let of = |source: &str| {
+            let rules = WarningRule::ALL.into_iter();
+            let settings = rules.filter_map(|rule| Some((rule, self.rules().of(rule, source, None)?.severity)));
+            settings
+                .map(|(rule, severity)| Count { source: source.to_owned(), rule, severity, open: 0, all: 0 })
+                .collect::<Vec<_>>()
+        };
+        self.source_names().flat_map(of).collect()
+    }
 }
 
 impl Filter {

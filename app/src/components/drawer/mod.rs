@@ -10,6 +10,7 @@ mod sampled;
 mod stored;
 mod trace;
 mod waiters;
+mod warned;
 
 use leptos::html;
 use leptos::prelude::*;
@@ -17,6 +18,7 @@ use lockkeeper_model::{LockId, PreviewRequest};
 
 pub(crate) use account::{Acts, Background, Judgement, followed, kind_of, name_of};
 pub(crate) use release_button::{head, may_evict};
+pub(crate) use warned::Warned;
 
 use super::release::ReleaseDialog;
 use super::{NavLink, TableKeys};
@@ -82,6 +84,9 @@ pub(crate) fn Drawer(
                     <p class="say calm">"Asking…"</p>
                 </When>
                 <When holds=heard>
+                    <When holds=flag(move || live.rewind.is_none())>
+                        <Warned source=place.get_value().0 id=place.get_value().1 />
+                    </When>
                     <Judgement lock releasing />
                     <Background lock place />
                 </When>

@@ -97,6 +97,7 @@ async fn what_is_there_and_what_happened_is_counted() {
         "lockkeeper_lock_held{source=\"orders\",lock=\"lock:b\"} 1",
         "lockkeeper_lock_held{source=\"orders\",lock=\"lock:free\"} 0",
         "lockkeeper_lock_waiters{source=\"orders\",lock=\"lock:b\"} 3",
+        "lockkeeper_warnings_open{source=\"orders\",rule=\"no-expiry\",severity=\"warning\"} 0",
         "lockkeeper_config_last_reload_successful 1",
     ] {
         assert!(scraped.lines().any(|known| known == line), "{line} in\n{scraped}");
@@ -121,8 +122,9 @@ async fn every_metric_is_described_and_nothing_else_is() {
         let family = ["_sum", "_count", "_bucket"].iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name);
         assert!(described.contains(family) || described.contains(name.as_str()), "docs/metrics.md lacks {name}");
     }
-    // Only with a webhook, and only with a history.
-    let elsewhere = ["lockkeeper_audit_webhook_total", "lockkeeper_history_delay_seconds"];
+    // Only with webhooks, and only with a history.
+    let elsewhere =
+        ["lockkeeper_audit_webhook_total", "lockkeeper_webhook_deliveries_total", "lockkeeper_history_delay_seconds"];
     for name in described.iter().filter(|name| !elsewhere.contains(name)) {
         let is_there = series.contains_key(*name) || series.contains_key(&format!("{name}_count"));
         assert!(is_there, "docs/metrics.md describes {name}, which there is not");

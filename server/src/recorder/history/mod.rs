@@ -7,12 +7,13 @@
 //!
 //! Everything that knows SQLite is in [`schema`], [`names`], [`store`] and the three that read; what goes in and comes
 //! out of them are this server's own types, so that another store can stand there. [`tally`] and [`postings`] are what a
-//! segment keeps added up and looked up. [`incident`] freezes a part of it.
+//! segment keeps added up and looked up; [`hold_times`] adds up lock by lock. [`incident`] freezes a part of it.
 
 mod activity;
 mod checkpoint;
 mod codes;
 mod forms;
+mod hold_times;
 mod incident;
 mod minutes;
 mod names;
@@ -43,6 +44,7 @@ use crate::board::Board;
 use crate::clock;
 pub use activity::Span;
 pub use checkpoint::keep_checkpoints;
+pub use hold_times::HoldTimes;
 pub use incident::{FrozenLock, Listed, Packet};
 use read::{Direction, Reader};
 pub use read::{Filter, Page};

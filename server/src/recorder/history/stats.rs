@@ -15,7 +15,7 @@ use super::{History, codes};
 use crate::glob;
 
 /// What was added up for so many locks in so many segments is gone through: about half a second's work.
-const MAX_TALLIES: usize = 2_000_000;
+pub(super) const MAX_TALLIES: usize = 2_000_000;
 
 impl History {
     /// What went on at the locks that pass the filter; `None` where that is too much to go through at once.
@@ -152,16 +152,16 @@ impl Reader {
 }
 
 /// As much of a row as is added up.
-struct Step {
-    at: i64,
-    lock: i64,
-    kind: TransitionKind,
-    holder: i64,
-    held: Option<i64>,
+pub(super) struct Step {
+    pub(super) at: i64,
+    pub(super) lock: i64,
+    pub(super) kind: TransitionKind,
+    pub(super) holder: i64,
+    pub(super) held: Option<i64>,
 }
 
 impl Step {
-    fn of(row: &Row<'_>) -> rusqlite::Result<Step> {
+    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Step> {
         let holder: Option<i64> = row.get(3)?;
         let kind = codes::meaning(row.get(2)?).0;
         Ok(Step { at: row.get(0)?, lock: row.get(1)?, kind, holder: holder.unwrap_or(0), held: row.get(4)? })
@@ -169,7 +169,7 @@ impl Step {
 }
 
 /// Those of which a condition holds, and whose moment is within two that follow its parameters.
-fn step(condition: &str) -> String {
+pub(super) fn step(condition: &str) -> String {
     format!(
         "SELECT at, lock, what, holder, held FROM transitions WHERE {condition} AND at >= ? AND at < ? ORDER BY row"
     )
@@ -214,7 +214,7 @@ impl Adding<'_> {
 }
 
 /// Every lock whose tally is in this part, of which the first has the number `first`; `use_up` takes the tally off.
-fn each_tally<'a>(first: i64, mut part: &'a [u8], mut use_up: impl FnMut(i64, &mut &'a [u8]) -> Option<()>) {
+pub(super) fn each_tally<'a>(first: i64, mut part: &'a [u8], mut use_up: impl FnMut(i64, &mut &'a [u8]) -> Option<()>) {
     let mut id = first;
     while let Some(further) = take(&mut part) {
         id = id.saturating_add_unsigned(further);

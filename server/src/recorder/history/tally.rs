@@ -51,6 +51,15 @@ impl Durations {
         })
     }
 
+    /// Adds what [`Durations::write`] wrote, and takes it off the front.
+    fn add_bytes(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        for _ in 0..take(bytes)? {
+            let (bucket, count) = (u16::try_from(take(bytes)?).ok()?, take(bytes)?);
+            self.add_to(bucket, count);
+        }
+        Some(())
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         put(out, self.buckets.len() as u64);
         for &(bucket, count) in &self.buckets {
@@ -161,9 +170,9 @@ impl Counts {
 /// What went on at one lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
-    counts: Counts,
+    pub(super) counts: Counts,
     /// How long holds lasted, at least.
-    held: Durations,
+    pub(super) held: Durations,
     /// How long hand-overs took that were watched in two steps.
     delays: Durations,
     /// When it was last let go, by whom; not kept.
@@ -206,6 +215,25 @@ impl Tally {
         if kind.ends() {
             self.ended = Some((at, holder));
         }
+    }
+
+    /// Adds what [`Tally::write`] wrote, and takes it off the front; `None` where that is not one.
+    pub(super) fn add_bytes(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        for count in self.counts.all() {
+            *count = count.saturating_add(take(bytes)?);
+        }
+        self.held.add_bytes(bytes)?;
+        self.delays.add_bytes(bytes)
+    }
+
+    /// Adds what went on at the same lock at other times.
+    pub(super) fn merge(&mut self, other: &Tally) {
+        let mut theirs = other.counts;
+        for (mine, theirs) in self.counts.all().into_iter().zip(theirs.all()) {
+            *mine = mine.saturating_add(*theirs);
+        }
+        self.held.merge(&other.held);
+        self.delays.merge(&other.delays);
     }
 
     /// Appends what is kept of it.
