@@ -183,10 +183,12 @@ impl Tally {
         }
     }
 
-    /// Appends what is kept of it.
+    /// Appends what is kept of it: which counts there are, a bit each, and those; most locks have one or two.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let mut counts = self.counts;
-        for count in counts.all() {
+        let counts = counts.all();
+        out.push(counts.iter().enumerate().fold(0, |which, (bit, count)| which | u8::from(**count > 0) << bit));
+        for count in counts.into_iter().filter(|count| **count > 0) {
             put(out, *count);
         }
         self.held.write(out);
@@ -207,8 +209,12 @@ pub(super) struct Sum {
 impl Sum {
     /// Adds what [`Tally::write`] wrote, and takes it off the front; `None` where that is not one.
     pub(super) fn add_bytes(&mut self, bytes: &mut &[u8]) -> Option<()> {
-        for count in self.counts.all() {
-            *count = count.saturating_add(take(bytes)?);
+        let (which, rest) = bytes.split_first()?;
+        *bytes = rest;
+        for (bit, count) in self.counts.all().into_iter().enumerate() {
+            if which >> bit & 1 == 1 {
+                *count = count.saturating_add(take(bytes)?);
+            }
         }
         self.held.add_bytes(bytes)?;
         self.delays.add_bytes(bytes)
@@ -228,7 +234,9 @@ impl Sum {
 
 /// Takes a tally off the front without adding it to anything.
 pub(super) fn skip(bytes: &mut &[u8]) -> Option<()> {
-    for _ in 0..8 {
+    let (which, rest) = bytes.split_first()?;
+    *bytes = rest;
+    for _ in 0..which.count_ones() {
         take(bytes)?;
     }
     for _ in 0..2 {
