@@ -2,7 +2,7 @@
 //! come from what was written down.
 
 use leptos::prelude::*;
-use lockkeeper_model::{Lock, LockId, Question, Time};
+use lockkeeper_model::{Lock, LockId, Time};
 use wasm_bindgen_futures::spawn_local;
 
 use super::answers::Refusal;
@@ -26,7 +26,7 @@ pub(crate) struct Rewind {
     locks: StoredValue<Vec<Lock>>,
     followed: StoredValue<Option<(String, LockId)>>,
     /// What the rows on the screen answer.
-    shown: StoredValue<Option<(i64, Question)>>,
+    shown: StoredValue<Option<(i64, Want)>>,
     asking: StoredValue<bool>,
 }
 
@@ -73,6 +73,10 @@ impl Rewind {
             self.want.try_get_value().flatten().map(|want| (at, want))
         };
         let Some(mut asked) = wanted() else { return };
+        // The table says what it wants whenever it is scrolled.
+        if self.shown.with_value(|shown| shown.as_ref() == Some(&asked)) {
+            return self.behind.set(false);
+        }
         self.behind.set(true);
         if self.asking.get_value() {
             return;
@@ -111,14 +115,18 @@ impl Rewind {
         let rows = (want.offset..).zip(&locks).map(|(place, lock)| row_of(lock, place)).collect();
         let total = board.total;
         live.counts.set(Some(Counts { total, all: total, ..Counts::default() }));
-        let is_other_moment = self.shown.with_value(|shown| shown.as_ref().is_none_or(|(shown, _)| *shown != at));
-        let shown = Some((at, want.question));
-        let afresh = self.shown.with_value(|before| *before != shown);
-        self.shown.set_value(shown);
+        let (is_other_moment, afresh) = self.shown.with_value(|shown| match shown {
+            None => (true, true),
+            Some((before, known)) => (*before != at, *before != at || known.question != want.question),
+        });
+        let offset = want.offset;
+        self.shown.set_value(Some((at, want)));
         self.locks.set_value(locks);
-        live.show(at, Window { offset: want.offset, rows, afresh });
+        live.show(at, Window { offset, rows, afresh });
         self.told.set(Some(Ok(board)));
         if is_other_moment {
+            // What is known of the open lock is of the moment before.
+            live.detail.set(None);
             self.detail(live);
         }
     }

@@ -424,6 +424,15 @@ impl Registry {
         &mut self.sources[usize::from(source.0)]
     }
 
+    /// Makes room for so many more locks.
+    fn reserve(&mut self, more: usize) {
+        self.records.reserve(more);
+        let (records, hasher) = (&self.records, &self.hasher);
+        self.by_key.reserve(more, |&slot| {
+            records.get(slot as usize).map_or(0, |record| hasher.hash_one((record.source.0, &*record.key)))
+        });
+    }
+
     fn insert(&mut self, mut record: Record) -> Slot {
         record.born = self.next_born;
         self.next_born = self.next_born.wrapping_add(1);

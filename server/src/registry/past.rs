@@ -81,6 +81,8 @@ impl Registry {
             known.confirmed_at = Some(at);
             known.gaps.extend(source.missed_at.map(|missed| (missed, String::new())));
         }
+        // One that grows as it is filled looks at all that is in it again and again.
+        past.reserve(held.len());
         for one in held {
             let generation = past.new_generation();
             let hold = Hold { generation, ..one.hold };

@@ -1,7 +1,9 @@
 //! Every lock that is met on the way to a moment: those of a checkpoint, and what happened to them since.
 
+use std::hash::BuildHasher as _;
+
 use bytes::Bytes;
-use hashbrown::HashMap;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use lockkeeper_model::{Basis, LockState, Mode, Time, TransitionKind};
 use smallvec::SmallVec;
 
@@ -45,8 +47,9 @@ pub(super) struct Past {
     locks: Vec<LockThen>,
     /// Where in `locks` a number's lock is, and the form that the number stands for.
     by_number: HashMap<i64, (usize, i64)>,
-    /// One lock has several numbers where its form changed, or where names were numbered anew.
-    by_key: HashMap<(i64, Bytes), usize>,
+    /// Places by source and key: one lock has several numbers where its form changed, or where names were numbered anew.
+    by_key: HashTable<usize>,
+    hasher: DefaultHashBuilder,
     later: Later,
 }
 
@@ -69,7 +72,8 @@ impl Past {
             first: HashMap::new(),
             same: HashMap::new(),
         };
-        Past { locks: Vec::new(), by_number: HashMap::new(), by_key: HashMap::new(), later }
+        let (by_key, hasher) = (HashTable::new(), DefaultHashBuilder::default());
+        Past { locks: Vec::new(), by_number: HashMap::new(), by_key, hasher, later }
     }
 
     /// Takes over what a checkpoint says.
@@ -100,15 +104,26 @@ impl Past {
 
     /// Finds a place for each of these locks.
     fn learn(&mut self, reader: &Reader, numbers: Vec<i64>) -> Result<(), HistoryError> {
+        let Past { locks, by_number, by_key, hasher, .. } = self;
+        by_number.reserve(numbers.len());
+        let hash = |source: i64, key: &[u8]| hasher.hash_one((source, key));
+        by_key.reserve(numbers.len(), |&place: &usize| hash(locks[place].source, &locks[place].key));
         reader.each_name(Table::Locks, numbers, |number, row| {
             let (source, form): (i64, Option<i64>) = (row.get(1)?, row.get(2)?);
-            let key = Bytes::copy_from_slice(row.get_ref(3)?.as_blob().unwrap_or_default());
+            let key = row.get_ref(3)?.as_blob().unwrap_or_default();
             let form = form.unwrap_or(0);
-            let place = *self.by_key.entry((source, key.clone())).or_insert(self.locks.len());
-            if place == self.locks.len() {
-                self.locks.push(LockThen { source, key, form, valid_from: i64::MIN, holds: SmallVec::new() });
-            }
-            self.by_number.insert(number, (place, form));
+            let is_it = |&place: &usize| locks[place].source == source && locks[place].key == key;
+            let place = match by_key.find(hash(source, key), is_it) {
+                Some(&place) => place,
+                None => {
+                    let again = |&place: &usize| hash(locks[place].source, &locks[place].key);
+                    by_key.insert_unique(hash(source, key), locks.len(), again);
+                    let key = Bytes::copy_from_slice(key);
+                    locks.push(LockThen { source, key, form, valid_from: i64::MIN, holds: SmallVec::new() });
+                    locks.len() - 1
+                }
+            };
+            by_number.insert(number, (place, form));
             Ok(())
         })
     }

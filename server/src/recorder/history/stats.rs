@@ -48,7 +48,7 @@ impl Reader {
             sum: Sum::default(),
             known: HashMap::new(),
             locks: HashSet::new(),
-            hashers: [RandomState::new(), RandomState::new()],
+            hashers: Default::default(),
             looked_at: 0,
         };
         for stretch in self.stretches()? {

@@ -165,6 +165,18 @@ impl Counts {
         let Counts { taken, released, lapsed, evicted, forced, lost, renewed, handed_over } = self;
         [taken, released, lapsed, evicted, forced, lost, renewed, handed_over]
     }
+
+    /// Adds what [`Tally::write`] wrote of them, and takes it off the front.
+    fn add_bytes(&mut self, bytes: &mut &[u8]) -> Option<()> {
+        let (which, rest) = bytes.split_first()?;
+        *bytes = rest;
+        for (bit, count) in self.all().into_iter().enumerate() {
+            if which >> bit & 1 == 1 {
+                *count = count.saturating_add(take(bytes)?);
+            }
+        }
+        Some(())
+    }
 }
 
 /// What went on at one lock.
@@ -219,9 +231,7 @@ impl Tally {
 
     /// Adds what [`Tally::write`] wrote, and takes it off the front; `None` where that is not one.
     pub(super) fn add_bytes(&mut self, bytes: &mut &[u8]) -> Option<()> {
-        for count in self.counts.all() {
-            *count = count.saturating_add(take(bytes)?);
-        }
+        self.counts.add_bytes(bytes)?;
         self.held.add_bytes(bytes)?;
         self.delays.add_bytes(bytes)
     }
@@ -236,10 +246,12 @@ impl Tally {
         self.delays.merge(&other.delays);
     }
 
-    /// Appends what is kept of it.
+    /// Appends what is kept of it: which counts there are, a bit each, and those; most locks have one or two.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let mut counts = self.counts;
-        for count in counts.all() {
+        let counts = counts.all();
+        out.push(counts.iter().enumerate().fold(0, |which, (bit, count)| which | u8::from(**count > 0) << bit));
+        for count in counts.into_iter().filter(|count| **count > 0) {
             put(out, *count);
         }
         self.held.write(out);
@@ -260,9 +272,7 @@ pub(super) struct Sum {
 impl Sum {
     /// Adds what [`Tally::write`] wrote, and takes it off the front; `None` where that is not one.
     pub(super) fn add_bytes(&mut self, bytes: &mut &[u8]) -> Option<()> {
-        for count in self.counts.all() {
-            *count = count.saturating_add(take(bytes)?);
-        }
+        self.counts.add_bytes(bytes)?;
         self.held.add_bytes(bytes)?;
         self.delays.add_bytes(bytes)
     }
@@ -281,7 +291,9 @@ impl Sum {
 
 /// Takes a tally off the front without adding it to anything.
 pub(super) fn skip(bytes: &mut &[u8]) -> Option<()> {
-    for _ in 0..8 {
+    let (which, rest) = bytes.split_first()?;
+    *bytes = rest;
+    for _ in 0..which.count_ones() {
         take(bytes)?;
     }
     for _ in 0..2 {
