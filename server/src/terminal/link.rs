@@ -50,7 +50,8 @@ pub struct ServerArguments {
         env = "LOCKKEEPER_SERVER",
         hide_env_values = true,
         default_value = DEFAULT_SERVER,
-        help_heading = "Server"
+        help_heading = "Server",
+        global = true
     )]
     pub(super) server: String,
 
@@ -63,20 +64,27 @@ pub struct ServerArguments {
 pub struct IdentityArguments {
     /// A file with the API token to send. Without it the variable `LOCKKEEPER_TOKEN` is taken, if it is set. A token never
     /// stands on a command line, where everybody on the machine can read it.
-    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    #[arg(long, value_name = "FILE", help_heading = "Server", global = true)]
     pub(super) token_file: Option<PathBuf>,
 
     /// Signs in as this local user for as long as the command takes, in place of sending a token. What takes two people takes
     /// people, and a token is none. The password is asked for on the terminal.
-    #[arg(long, value_name = "NAME", env = "LOCKKEEPER_USER", help_heading = "Server", conflicts_with = "token_file")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "LOCKKEEPER_USER",
+        help_heading = "Server",
+        conflicts_with = "token_file",
+        global = true
+    )]
     pub(super) user: Option<String>,
 
     /// A file with the password of `--user`, where nobody can be asked.
-    #[arg(long, value_name = "FILE", help_heading = "Server", requires = "user")]
+    #[arg(long, value_name = "FILE", help_heading = "Server", requires = "user", global = true)]
     pub(super) password_file: Option<PathBuf>,
 
     /// The certificates of the authorities to trust, as PEM, in place of those that the system trusts.
-    #[arg(long, value_name = "FILE", env = "LOCKKEEPER_CA", help_heading = "Server")]
+    #[arg(long, value_name = "FILE", env = "LOCKKEEPER_CA", help_heading = "Server", global = true)]
     pub(super) ca: Option<PathBuf>,
 }
 
