@@ -54,6 +54,9 @@ pub enum ServerFrame {
         run: String,
         /// Whether releasing is switched on, and this viewer may release anything.
         release_enabled: bool,
+        /// How many locks this viewer may release in one request; 0: not more than one.
+        #[serde(default)]
+        bulk_locks: u32,
         /// Whether this is the demo.
         demo: bool,
         /// The server's clock.

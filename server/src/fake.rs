@@ -125,7 +125,7 @@ impl Fake {
     /// the tape.
     pub(crate) fn watched(names: &[&str], tape: Option<Tape>) -> (Fake, mpsc::Sender<Batch>) {
         let (reports, reported) = mpsc::channel(16);
-        let options = BoardOptions { release_enabled: true, tape, ..BoardOptions::default() };
+        let options = BoardOptions { release_enabled: true, max_locks: 100, tape, ..BoardOptions::default() };
         let fake = Fake::with_board(names, |handles, _, stop| board::spawn(handles, reported, options, stop));
         (fake, reports)
     }

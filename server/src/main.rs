@@ -12,6 +12,7 @@ use lockkeeper::config::{self, Command, CommandLine, Config, ConfigError, Given,
 use lockkeeper::http::{AppState, Incoming};
 use lockkeeper::recorder::audit::Audit;
 use lockkeeper::recorder::history::{History, keep_checkpoints};
+use lockkeeper::release::MAX_LOCKS;
 use lockkeeper::reload::{LastRead, Reload};
 use lockkeeper::source::{SourceId, redis, redlock};
 use lockkeeper::telemetry::Telemetry;
@@ -137,7 +138,9 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
         });
     }
     let history = history(&config, is_demo);
-    let options = BoardOptions { release_enabled: config.release.enabled, demo: is_demo, tape: history.tape() };
+    let max_locks = u32::try_from(config.release.max_locks.min(MAX_LOCKS)).unwrap_or(u32::MAX);
+    let release_enabled = config.release.enabled;
+    let options = BoardOptions { release_enabled, max_locks, demo: is_demo, tape: history.tape() };
     let last_read = match told {
         Some((settings, log_format)) => {
             let (reload, last) = Reload::new(settings, log_format, at_start, set_policy, handles.clone());

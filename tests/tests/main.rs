@@ -18,6 +18,7 @@ mod formats;
 mod history;
 mod hostile;
 mod journeys;
+mod journeys_locks;
 mod journeys_release;
 mod operating;
 mod races;

@@ -5,6 +5,7 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{Basis, Order, SortKey, Time};
 
 use super::say::{self, Judgement};
+use super::selection::{SelectCell, Selecting};
 use super::verdict::{VerdictMark, verdict_class};
 use crate::live::Live;
 use crate::live::board::{Condition, RowView};
@@ -111,6 +112,7 @@ pub(crate) fn LockRow(
 ) -> impl IntoView {
     let live = expect_context::<Live>();
     let nav = expect_context::<Nav>();
+    let selecting = expect_context::<Selecting>();
     let view: RwSignal<RowView> = live.row(id)?.into();
     let stopped = Memo::new(move |_| {
         if !live.link.get().is_live() {
@@ -160,6 +162,9 @@ pub(crate) fn LockRow(
             class:old=cells.old
             on:click=open
         >
+            <When holds=selecting.on>
+                <SelectCell id view />
+            </When>
             {Column::ALL
                 .into_iter()
                 .map(|column| {

@@ -9,6 +9,7 @@ use web_sys::{PointerEvent, ResizeObserver};
 
 use super::empty::Empty;
 use super::lock_row::{Column, LockRow};
+use super::selection::{SelectHead, Selecting};
 use crate::live::board::Stretch;
 use crate::live::runway::Runway;
 use crate::live::{Live, part_for};
@@ -82,6 +83,7 @@ pub(crate) fn LockTable() -> impl IntoView {
     let live = expect_context::<Live>();
     let nav = expect_context::<Nav>();
     let keys = expect_context::<TableKeys>();
+    let selecting = expect_context::<Selecting>();
     let scroller = NodeRef::<html::Div>::new();
     let runway = RwSignal::new(Runway::default());
     let (width, height) = (RwSignal::new(0), RwSignal::new(0));
@@ -204,6 +206,9 @@ pub(crate) fn LockTable() -> impl IntoView {
             >
                 <thead role="rowgroup">
                     <tr role="row" aria-rowindex="1">
+                        <When holds=selecting.on>
+                            <SelectHead />
+                        </When>
                         {Column::ALL.into_iter().map(|column| view! { <Head column /> }).collect_view()}
                     </tr>
                 </thead>

@@ -8,6 +8,7 @@ use lockkeeper_model::{FLAG_FILTERS, Flag, MAX_TEXT_BYTES, Order, SortKey};
 
 use super::TableKeys;
 use super::lock_row::BLOCKED_EXPLAINED;
+use super::selection::SelectButton;
 use crate::live::Live;
 use crate::live::route::{STATES, cut};
 use crate::nav::Nav;
@@ -29,6 +30,7 @@ pub(crate) fn Toolbar(
             <span class="spread"></span>
             <div class="tools-end">
                 <OrderChoice />
+                <SelectButton />
                 <Pause />
             </div>
         </section>

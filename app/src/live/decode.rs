@@ -66,6 +66,8 @@ enum Frame {
         version: String,
         run: String,
         release_enabled: bool,
+        #[serde(default)]
+        bulk_locks: u32,
         demo: bool,
         now: i64,
     },
@@ -313,6 +315,7 @@ mod tests {
                 version: "v".to_owned(),
                 run: "r".to_owned(),
                 release_enabled: true,
+                bulk_locks: 100,
                 demo: false,
                 now: 1_767_235_900_120,
             },

@@ -15,6 +15,7 @@ pub(crate) mod json;
 mod link;
 pub(crate) mod route;
 pub(crate) mod runway;
+pub(crate) mod selection;
 mod session;
 mod socket;
 

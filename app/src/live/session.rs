@@ -60,6 +60,8 @@ pub(crate) struct Live {
     pub(crate) version: RwSignal<Option<String>>,
     /// Whether releasing is switched on.
     pub(crate) release_enabled: RwSignal<bool>,
+    /// How many locks can be released in one request; 0: not more than one.
+    pub(crate) bulk_locks: RwSignal<u32>,
     /// Whether this is the demo.
     pub(crate) demo: RwSignal<bool>,
     /// How well each source is watched.
@@ -124,6 +126,7 @@ impl Live {
             link: RwSignal::new(LinkState::Connecting),
             version: RwSignal::new(None),
             release_enabled: RwSignal::new(false),
+            bulk_locks: RwSignal::new(0),
             demo: RwSignal::new(false),
             sources,
             now: RwSignal::new(0),
@@ -170,6 +173,12 @@ impl Live {
     /// The signal of a row on the screen.
     pub(crate) fn row(self, id: u64) -> Option<ArcRwSignal<RowView>> {
         self.core.with_value(|core| core.rows.get(&id).cloned())
+    }
+
+    /// The signal of the row of a lock, if that is on the screen.
+    pub(crate) fn row_of(self, source: &str, id: &LockId) -> Option<ArcRwSignal<RowView>> {
+        let is_it = |view: &RowView| view.row.source == source && view.row.id == *id;
+        self.core.with_value(|core| core.rows.values().find(|row| row.with_untracked(is_it)).cloned())
     }
 
     /// The server's time to the millisecond, for what is not redrawn by the tick. Not followed.
@@ -296,10 +305,11 @@ impl Live {
 
     fn take(self, frame: ServerFrame, at: f64) {
         match frame {
-            ServerFrame::Hello { version, run, release_enabled, demo, now, .. } => {
+            ServerFrame::Hello { version, run, release_enabled, bulk_locks, demo, now, .. } => {
                 self.hear_time(now, at);
                 self.version.set(Some(version));
                 self.release_enabled.set(release_enabled);
+                self.bulk_locks.set(bulk_locks);
                 self.demo.set(demo);
                 self.core.update_value(|core| {
                     core.greeted = true;

@@ -2,7 +2,7 @@ use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
-use crate::components::{Drawer, LockTable, TableKeys, Toolbar};
+use crate::components::{Drawer, LockTable, Selecting, SelectionBar, TableKeys, Toolbar};
 use crate::live::Live;
 use crate::nav::Nav;
 
@@ -13,19 +13,22 @@ pub(crate) fn LocksPage() -> impl IntoView {
     let live = expect_context::<Live>();
     let keys = TableKeys::new();
     provide_context(keys);
+    let selecting = Selecting::new();
+    provide_context(selecting);
     let search = NodeRef::<html::Input>::new();
     let open = Memo::new(move |_| nav.route.with(|route| route.lock.clone()));
     Effect::new(move |_| live.follow(open.get()));
     on_cleanup(move || live.follow(None));
     // A lock that was open from the start came with the address: nobody asked to have the focus moved.
     let from_address = StoredValue::new(true);
-    listen_to_keys(live, nav, keys, search);
+    listen_to_keys(live, nav, keys, selecting, search);
     view! {
         <div class="stage" class:with-drawer=move || open.with(Option::is_some)>
             <main>
                 <h1 class="unseen">"Locks"</h1>
                 <Toolbar search />
                 <LockTable />
+                <SelectionBar />
             </main>
             {move || {
                 let take_focus = from_address.try_update_value(|first| !std::mem::take(first)).unwrap_or_default();
@@ -36,7 +39,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
 }
 
 /// `/` searches, arrows choose, Enter opens, Escape closes, `p` holds still. While somebody types, keys are letters.
-fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::Input>) {
+fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, selecting: Selecting, search: NodeRef<html::Input>) {
     let listening = window_event_listener(ev::keydown, move |event| {
         if event.default_prevented() || event.ctrl_key() || event.meta_key() || event.alt_key() || dialog_is_open() {
             return;
@@ -58,6 +61,8 @@ fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::I
                 if nav.route.with_untracked(|route| route.lock.is_some()) {
                     nav.open(None);
                     keys.focus();
+                } else {
+                    selecting.end();
                 }
             }
             _ if typing => return,
@@ -66,6 +71,10 @@ fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::I
                     let _ = search.focus();
                     search.select();
                 }
+            }
+            "x" | "X" => {
+                let Some((id, _)) = keys.pointed.get_untracked() else { return };
+                selecting.choose(live, id, event.shift_key());
             }
             "p" => keys.paused.update(|paused| *paused = !*paused),
             "ArrowDown" => keys.step(live, 1),

@@ -42,6 +42,8 @@ const LOOK_AT_ONCE: usize = 1_000;
 pub struct BoardOptions {
     /// Whether releasing is switched on.
     pub release_enabled: bool,
+    /// How many locks one request may release at most.
+    pub max_locks: u32,
     /// Whether this is the demo.
     pub demo: bool,
     /// Where to leave what happens; `None`: it is not written down.
@@ -452,11 +454,13 @@ impl Task {
         let id = self.next_viewer;
         self.next_viewer += 1;
         self.views.connect(id, scope.seen().clone(), frames);
+        let release_enabled = self.options.release_enabled && scope.may_anywhere(Right::Release);
         let hello = ServerFrame::Hello {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             run: self.registry.run(),
-            release_enabled: self.options.release_enabled && scope.may_anywhere(Right::Release),
+            release_enabled,
+            bulk_locks: if release_enabled && scope.may_anywhere(Right::Bulk) { self.options.max_locks } else { 0 },
             demo: self.options.demo,
             now: now.0,
         };

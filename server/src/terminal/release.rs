@@ -71,7 +71,7 @@ impl ReleaseArguments {
             found.push(one);
         }
         let targets = found.iter().map(|one| self.target(&one.lock)).collect::<Result<_, _>>()?;
-        let request = PreviewRequest { locks: targets, action: Action::Release, hold_ms: None };
+        let request = PreviewRequest { locks: targets, action: Action::Release, hold_ms: None, leave_out: false };
         let answer = link.post(&["releases", "preview"], &request, ANSWER_TIMEOUT).await?;
         let answer = link.granted(answer)?;
         let preview: PreviewAnswer = link.read(&answer)?;
