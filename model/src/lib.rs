@@ -14,6 +14,7 @@ mod lock;
 mod query;
 mod quorum;
 mod release;
+pub mod search;
 mod source;
 mod time;
 mod trace;

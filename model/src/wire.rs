@@ -93,6 +93,16 @@ pub enum ServerFrame {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         examined: Option<u64>,
     },
+    /// How many of the answers each further filter would leave: after a whole window, and every second while that
+    /// changes.
+    Facets {
+        /// The question that this is about.
+        ask: u32,
+        /// The server's clock.
+        now: i64,
+        /// The filters that would leave any.
+        facets: Vec<FacetCount>,
+    },
     /// What changed in the window since the frame before.
     Delta {
         /// The question that this answers.
@@ -160,6 +170,17 @@ pub struct Facets {
     pub waiting: u64,
     /// Without expiry.
     pub no_expiry: u64,
+}
+
+/// How many answers to a question a further filter would leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FacetCount {
+    /// What it is about, as in a search: `state`, `flag`, `dialect` or `source`.
+    pub field: String,
+    /// The value.
+    pub value: String,
+    /// So many.
+    pub locks: u64,
 }
 
 /// How many of all locks are in one dialect.

@@ -46,6 +46,19 @@ impl Column {
         }
     }
 
+    /// What it is called where a person's choice is kept.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Column::Lock => "lock",
+            Column::Holder => "holder",
+            Column::Alive => "alive",
+            Column::HeldFor => "held",
+            Column::Lease => "lease",
+            Column::Waiting => "waiting",
+            Column::Blocked => "blocked",
+        }
+    }
+
     /// What its title does not say.
     pub(crate) fn explained(self) -> Option<&'static str> {
         (self == Column::Blocked).then_some(BLOCKED_EXPLAINED)

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use lockkeeper_model::wire::{DialectCount, Ended, Facets, Row, ServerFrame};
+use lockkeeper_model::wire::{DialectCount, Ended, FacetCount, Facets, Row, ServerFrame};
 use lockkeeper_model::{Event, Lock, LockId, SourceStatus};
 use serde::de::value::StringDeserializer;
 use serde::de::{
@@ -87,6 +87,11 @@ enum Frame {
         rows: Vec<Row>,
         #[serde(default)]
         examined: Option<u64>,
+    },
+    Facets {
+        ask: u32,
+        now: i64,
+        facets: Vec<FacetCount>,
     },
     Delta {
         ask: u32,
@@ -333,6 +338,11 @@ mod tests {
                 offset: 0,
                 rows: vec![row(1), row(2)],
                 examined: Some(9),
+            },
+            ServerFrame::Facets {
+                ask: 2,
+                now: 1,
+                facets: vec![FacetCount { field: "flag".to_owned(), value: "no-expiry".to_owned(), locks: 3 }],
             },
             ServerFrame::Delta {
                 ask: 2,

@@ -10,14 +10,18 @@ pub(crate) mod audit;
 mod backoff;
 pub(crate) mod board;
 mod clock;
+pub(crate) mod complete;
 mod decode;
 pub(crate) mod json;
 mod link;
+pub(crate) mod look;
+pub(crate) mod phrase;
 pub(crate) mod route;
 pub(crate) mod runway;
 pub(crate) mod selection;
 mod session;
 mod socket;
+pub(crate) mod views;
 
 pub(crate) use asker::part_for;
 pub(crate) use link::LinkState;

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use leptos::prelude::*;
-use lockkeeper_model::wire::{ClientFrame, DialectCount, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
+use lockkeeper_model::wire::{ClientFrame, DialectCount, FacetCount, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
 use lockkeeper_model::{Event, Lock, LockId, Question, SourceState, SourceStatus};
 
 use super::LinkState;
@@ -86,6 +86,8 @@ pub(crate) struct Live {
     pub(crate) detail: RwSignal<Option<Detail>>,
     /// The dialects of all locks there are, to filter by.
     pub(crate) dialects: RwSignal<Vec<DialectCount>>,
+    /// How many of the answers each further filter would leave.
+    pub(crate) facets: RwSignal<Vec<FacetCount>>,
     /// What everybody is to know, the newest first.
     pub(crate) notices: RwSignal<Vec<Notice>>,
     /// Why the server did not understand the last question.
@@ -139,6 +141,7 @@ impl Live {
             behind: RwSignal::new(false),
             detail: RwSignal::new(None),
             dialects: RwSignal::new(Vec::new()),
+            facets: RwSignal::new(Vec::new()),
             notices: RwSignal::new(Vec::new()),
             refused: RwSignal::new(None),
             down: Memo::new(move |_| sources.with(|sources| down(sources))),
@@ -355,6 +358,12 @@ impl Live {
                 }
                 self.counts.set(Some(Counts { total, all, facets, examined: None }));
                 self.fold(|core| core.board.delta(now, Delta { order, rows, ended }));
+            }
+            ServerFrame::Facets { ask, now, facets } => {
+                self.hear_time(now, at);
+                if self.core.with_value(|core| core.answered_ask == Some(ask)) {
+                    self.facets.set(facets);
+                }
             }
             ServerFrame::Detail { now, source, id, lock, events, events_cut } => {
                 self.hear_time(now, at);

@@ -2,7 +2,7 @@ use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
-use crate::components::{Drawer, LockTable, Selecting, SelectionBar, TableKeys, Toolbar};
+use crate::components::{Drawer, LockTable, Selecting, SelectionBar, TableKeys, Toolbar, Typed};
 use crate::live::Live;
 use crate::nav::Nav;
 
@@ -15,6 +15,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
     provide_context(keys);
     let selecting = Selecting::new();
     provide_context(selecting);
+    provide_context(Typed(RwSignal::new(nav.route.with_untracked(|route| route.question.q.clone()))));
     let search = NodeRef::<html::Input>::new();
     let open = Memo::new(move |_| nav.route.with(|route| route.lock.clone()));
     Effect::new(move |_| live.follow(open.get()));
@@ -77,8 +78,8 @@ fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, selecting: Selecting, s
                 selecting.choose(live, id, event.shift_key());
             }
             "p" => keys.paused.update(|paused| *paused = !*paused),
-            "ArrowDown" => keys.step(live, 1),
-            "ArrowUp" => keys.step(live, -1),
+            "ArrowDown" | "j" => keys.step(live, 1),
+            "ArrowUp" | "k" => keys.step(live, -1),
             "Enter" if !pressing => {
                 let Some((id, _)) = keys.pointed.get_untracked() else { return };
                 let Some(row) = live.row(id) else { return };

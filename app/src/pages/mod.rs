@@ -7,7 +7,7 @@ use audit::AuditPage;
 use leptos::prelude::*;
 use locks::LocksPage;
 
-use crate::components::{Banners, Requests, Strip, TopBar};
+use crate::components::{Banners, Kept, Palette, Requests, Strip, TopBar};
 use crate::live::Live;
 use crate::live::route::Page;
 use crate::nav::Nav;
@@ -19,6 +19,7 @@ pub(crate) fn App() -> impl IntoView {
     let live = Live::start();
     provide_context(nav);
     provide_context(live);
+    provide_context(Kept::start());
     let page = Memo::new(move |_| nav.route.with(|route| route.page));
     Effect::new(move |_| document().set_title(&format!("{} · Lockkeeper", page.get().name())));
     view! {
@@ -26,6 +27,7 @@ pub(crate) fn App() -> impl IntoView {
         <Strip />
         <Banners />
         <Requests />
+        <Palette />
         {move || match page.get() {
             Page::Locks => view! { <LocksPage /> }.into_any(),
             Page::Audit => view! { <AuditPage /> }.into_any(),

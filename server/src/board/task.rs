@@ -364,7 +364,7 @@ impl Task {
     }
 
     fn numbers(&mut self, locks: &[LockId], now: Time) -> Vec<Numbers> {
-        self.views.grow_older(now);
+        self.unflushed |= self.views.grow_older(&self.registry, now);
         let of_lock = |source: SourceId, id: &LockId| {
             let slot = id.key().ok().and_then(|key| self.registry.find(source, &key));
             let record = slot.and_then(|slot| self.registry.record(slot)).filter(|record| !record.is_ended());
@@ -532,10 +532,11 @@ impl Task {
                 let frame = self.sources_frame(&reach, now);
                 self.views.tell_all(&reach, &frame);
             }
+            self.views.tell_facets(&self.registry, now);
             self.views.forget_unused(now);
             self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
         }
-        self.views.grow_older(now);
+        self.unflushed |= self.views.grow_older(&self.registry, now);
         self.send_looks();
         if let Some(tape) = &mut self.options.tape {
             // What found no room before is told of even if nothing else happens.

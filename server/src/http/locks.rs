@@ -1,6 +1,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use lockkeeper_model::search::{Condition, Search};
 use lockkeeper_model::{
     DEFAULT_LIMIT, Event, Lock, MAX_LIMIT, Order, Question, Recording, SortKey, SourceState, SourceStatus, Time, words,
 };
@@ -101,7 +102,7 @@ pub(super) struct LockEventsAnswer {
 #[utoipa::path(
     get, path = "/api/v1/locks", tag = "watching",
     params(
-        ("q" = Option<String>, Query, description = "words that must each occur in the key or in a holder's token"),
+        ("q" = Option<String>, Query, description = "words that must each occur in the key or in a holder's token, and conditions such as `holder:worker-7 held>5m -flag:no-expiry`; docs/query.md has the whole language"),
         ("source" = Option<String>, Query, description = "only this source"),
         ("dialect" = Option<String>, Query, description = "only this dialect"),
         ("state" = Option<String>, Query, description = "`held`, `waiting`, `waiting_only`, `no_quorum` or `unknown_holder`"),
@@ -128,8 +129,8 @@ pub(super) async fn list(
     if let Some(at) = at {
         return past(&state, Asked { question, reach: reach.clone() }, at, offset, limit).await;
     }
-    if let Some(source) = &question.source {
-        known_source(&state, reach, source, StatusCode::BAD_REQUEST)?;
+    for source in sources_named(&question) {
+        known_source(&state, reach, &source, StatusCode::BAD_REQUEST)?;
     }
     let only = question.source.clone();
     let listing = state.board.list(Asked { question, reach: reach.clone() }, offset, limit).await?;
@@ -275,6 +276,16 @@ fn question(query: &mut Query) -> Result<Question, ApiError> {
     };
     question.check()?;
     Ok(question)
+}
+
+/// The sources that a question names, as a parameter or in its search.
+fn sources_named(question: &Question) -> Vec<String> {
+    let terms = Search::parse(&question.q).unwrap_or_default().terms.into_iter();
+    let in_search = terms.filter_map(|term| match term.condition {
+        Condition::Source(name) => Some(name),
+        _ => None,
+    });
+    question.source.clone().into_iter().chain(in_search).collect()
 }
 
 fn one_of<T: Copy>(name: &str, value: Option<String>, choices: &[(&str, T)]) -> Result<Option<T>, ApiError> {

@@ -233,6 +233,12 @@ impl Registry {
         (identity, says)
     }
 
+    /// Who a holder is, in words, as far as anything says so.
+    #[must_use]
+    pub fn who(&self, record: &Record, hold: &Hold) -> Option<String> {
+        who(&self.identity(record, hold).0)
+    }
+
     /// What went on around it over the last minutes, and how often it was tried for a moment ago.
     fn contention(&self, record: &Record) -> Option<lockkeeper_model::Contention> {
         let mut shown = record.contention()?.shown(self.waiters_known(record).1);
