@@ -254,6 +254,10 @@ pub struct Row {
     /// The time that all who waited in the last minutes have waited together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_ms: Option<i64>,
+    /// The same minute by minute, the oldest first, up to the last one in which anybody was seen waiting; empty where there is
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by_minute: Vec<i64>,
     /// What is dangerous.
     pub flags: Vec<Flag>,
     /// The lock's generation.

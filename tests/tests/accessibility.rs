@@ -59,7 +59,7 @@ async fn table_drawer_and_dialog_pass_an_audit_in_light_and_dark() {
 
     // The same where there is nothing to show, and where what is shown is old.
     browser.open(&format!("{}?q=nothing-is-called-this", server.url())).await;
-    browser.by_role("searchbox", "Search locks").await;
+    browser.by_role("combobox", "Search locks").await;
     browser.until_no_text("immortal").await;
     assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "an empty answer");
     redis.freeze();

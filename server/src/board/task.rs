@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::meter::Meter;
 use super::{
-    Ask, Board, BreakGlass, EventFilter, Found, Held, Listing, LockNumbers, Numbers, SUBSCRIBER_EVENTS, Subscription,
-    VIEWER_FRAMES, Viewer, Waits,
+    Ask, Board, BreakGlass, EventFilter, Found, Held, ListedRows, Listing, LockNumbers, Numbers, SUBSCRIBER_EVENTS,
+    Subscription, VIEWER_FRAMES, Viewer, Waits,
 };
 use crate::access::{Reach, Right, Scope};
 use crate::clock;
 use crate::recorder::history::Tape;
-use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Registry};
+use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Record, Registry, Slot};
 use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
 use crate::view::{Asked, FRAME_MS, Views};
 
@@ -106,7 +106,13 @@ struct WaitingList {
     asked: Asked,
     offset: u64,
     limit: u32,
-    answer: oneshot::Sender<Listing>,
+    answer: PageAnswer,
+}
+
+/// How a page is answered.
+enum PageAnswer {
+    Locks(oneshot::Sender<Listing>),
+    Rows(oneshot::Sender<ListedRows>),
 }
 
 struct Task {
@@ -276,8 +282,21 @@ impl Task {
         // Whoever asked may have left meanwhile; an answer that nobody takes is no error.
         match ask {
             Ask::List { asked, offset, limit, answer } => {
-                self.waiting_lists.push(WaitingList { asked, offset, limit, answer });
+                self.waiting_lists.push(WaitingList { asked, offset, limit, answer: PageAnswer::Locks(answer) });
                 self.answer_waiting_lists(now);
+            }
+            Ask::Rows { asked, limit, answer } => {
+                self.waiting_lists.push(WaitingList { asked, offset: 0, limit, answer: PageAnswer::Rows(answer) });
+                self.answer_waiting_lists(now);
+            }
+            Ask::OfRows { rows, answer } => {
+                // A row's lower half is its slot.
+                let record = |row: &u64| {
+                    let slot = (*row & u64::from(u32::MAX)) as Slot;
+                    self.registry.record(slot).filter(|record| !record.is_ended() && record.row(slot) == *row)
+                };
+                let lock = |record| self.registry.lock(record, now, self.around(record.source), false);
+                drop(answer.send(rows.iter().filter_map(record).map(lock).collect()));
             }
             Ask::Lock { source, key, answer } => drop(answer.send(self.found(source, &key, now))),
             Ask::Graph { source, reach, answer } => {
@@ -344,12 +363,18 @@ impl Task {
                 continue;
             }
             let (total, slots) = self.views.page(&self.registry, &waiting.asked, waiting.offset, waiting.limit, now);
-            let locks = slots
-                .into_iter()
-                .filter_map(|slot| self.registry.record(slot))
-                .map(|record| self.registry.lock(record, now, self.around(record.source), false))
-                .collect();
-            drop(waiting.answer.send(Listing { as_of: now, total, locks }));
+            let records = slots.into_iter().filter_map(|slot| Some((slot, self.registry.record(slot)?)));
+            match waiting.answer {
+                PageAnswer::Locks(answer) => {
+                    let lock = |record: &Record| self.registry.lock(record, now, self.around(record.source), false);
+                    let locks = records.map(|(_, record)| lock(record)).collect();
+                    drop(answer.send(Listing { as_of: now, total, locks }));
+                }
+                PageAnswer::Rows(answer) => {
+                    let rows = records.map(|(slot, record)| record.row(slot)).collect();
+                    drop(answer.send(ListedRows { total, rows }));
+                }
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod history;
 mod incidents;
 mod listener;
 mod locks;
+mod locks_file;
 mod metrics;
 pub(crate) mod oidc;
 mod openapi;

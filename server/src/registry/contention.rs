@@ -119,6 +119,11 @@ impl Contention {
         self.buckets.iter().map(|bucket| bucket.blocked_ms).sum()
     }
 
+    /// The same by the minute, the oldest first.
+    pub(super) fn blocked_by_minute(&self) -> impl Iterator<Item = i64> {
+        self.buckets.iter().rev().map(|bucket| i64::try_from(bucket.blocked_ms).unwrap_or(i64::MAX))
+    }
+
     /// Leaves out what is too long ago. Says whether anything is left.
     pub(super) fn forget(&mut self, now: i64) -> bool {
         self.now(now);

@@ -60,6 +60,7 @@ fn shown(screen: &Screen) -> Vec<String> {
 }
 
 fn note(world: &mut World, views: &mut Views) {
+    views.grow_older(&world.registry, Time(world.now));
     for slot in std::mem::take(&mut world.changes.dirty) {
         views.change(&world.registry, slot);
     }

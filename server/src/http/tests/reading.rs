@@ -69,6 +69,10 @@ async fn a_bad_parameter_is_named_with_its_value_and_what_is_expected() {
         ("q=a&q=b", "`q` is given twice"),
         ("source=nowhere", "there is no source `nowhere`"),
         ("<b>=1", "`<b>` is not a parameter here"),
+        ("q=stock+held>5x", "`q` has `held>5x`, expected a time, such as `held>30s`, `held>5m` or `held>1h30m`"),
+        ("q=source:nowhere", "there is no source `nowhere`"),
+        ("format=xml", "`format` is `xml`, expected `json`, `csv` or `jsonl`"),
+        ("format=csv&limit=5", "`at`, `offset` and `limit` are of pages, and a file has everything as it is now"),
     ] {
         let query = query.replace('<', "%3C").replace('>', "%3E");
         let (status, problem) = rim.get(&format!("/api/v1/locks?{query}")).await;
