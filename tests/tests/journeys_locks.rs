@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fantoccini::Locator;
+use fantoccini::key::Key;
 use lockkeeper_tests::{Browser, Family, HURRIED, LockClient, RedisServer, Server};
 use serde_json::json;
 
@@ -102,4 +103,68 @@ async fn a_range_is_chosen_with_shift_or_by_keys_and_escape_lets_go_of_it() {
     browser.until_text("3 selected").await;
     press("Escape", false).await;
     browser.until_no_text("selected").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_are_offered_understood_and_where_they_are_not_the_rows_stay() {
+    let (redis, server) = production().await;
+    hold(&server, &redis, &["stock:1", "stock:2"]).await;
+    let immortal = Family::RedisPy.client(&redis.client().await, "immortal", None);
+    assert!(immortal.take().await);
+    server.api().until_lock("the lock", &immortal.key, |_| true).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+    browser.until_text("stock:2").await;
+
+    // What a word could become is offered, with how many it would leave, and taken with the keyboard alone.
+    let search = browser.by_role("combobox", "Search locks").await;
+    search.send_keys("flag:no-e").await.unwrap();
+    browser.by_role("option", "flag:no-expiry").await;
+    search.send_keys(&format!("{}{}", char::from(Key::Down), char::from(Key::Enter))).await.unwrap();
+    browser.until_text("Locks flagged “no expiry”").await;
+    browser.until_no_text("stock:2").await;
+    browser.until_text("immortal").await;
+
+    // What is not understood changes nothing but what is said.
+    search.send_keys("held>5x").await.unwrap();
+    let text = browser.until_text("`held>5x` is not understood").await;
+    assert!(text.contains("immortal") && !text.contains("stock:2"), "{text}");
+    search.clear().await.unwrap();
+    search.send_keys("-name:immortal").await.unwrap();
+    browser.until_text("stock:2").await;
+    browser.until_no_text("immortal").await;
+
+    // The address asks for the same, for a colleague.
+    let address = browser.client.current_url().await.unwrap();
+    assert_eq!(address.query(), Some("q=-name%3Aimmortal"), "{address}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_is_kept_and_gone_to_by_its_name() {
+    let (redis, server) = production().await;
+    hold(&server, &redis, &["stock:1", "jobs:1"]).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}?q=name%3Ajobs", server.url())).await;
+    browser.until_no_text("stock:1").await;
+    browser.click("button", "View").await;
+    browser.by_role("textbox", "Name of this view").await.send_keys("Only jobs").await.unwrap();
+    browser.click("button", "Keep").await;
+    browser.until_text("Kept in this browser").await;
+    browser.open(&server.url()).await;
+    browser.until_text("stock:1").await;
+    let open = "window.dispatchEvent(new KeyboardEvent('keydown', { key: 'k', ctrlKey: true, cancelable: true }))";
+    browser.client.execute(open, Vec::new()).await.unwrap();
+    let place = browser.by_role("combobox", "Go to a page").await;
+    place.send_keys("only j").await.unwrap();
+    browser.by_role("option", "Only jobs").await;
+    place.send_keys(&char::from(Key::Enter).to_string()).await.unwrap();
+    browser.until_no_text("stock:1").await;
+    browser.until_text("jobs:1").await;
+
+    // A lock is found by its name, wherever one is.
+    browser.client.execute(open, Vec::new()).await.unwrap();
+    let place = browser.by_role("combobox", "Go to a page").await;
+    place.send_keys("stock").await.unwrap();
+    browser.click("option", "stock:1").await;
+    browser.by_role("heading", "stock:1").await;
 }
