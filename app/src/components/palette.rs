@@ -182,6 +182,8 @@ fn Places(typed: RwSignal<String>, dialog: NodeRef<html::Dialog>) -> impl IntoVi
                 let value = event.target().value();
                 typed.set(value.clone());
                 at.set(Some(0));
+                // What was found for another text is nothing for this one.
+                found.set(Vec::new());
                 look(value);
             }
             on:keydown=on_key

@@ -37,7 +37,6 @@ pub(crate) fn Search(field: NodeRef<html::Input>) -> impl IntoView {
     Effect::new(move |_| {
         let asked = asked.get();
         if let Some(field) = field.get()
-            && typed.error(&field.value()).is_none()
             && cut(&field.value()) != asked
         {
             field.set_value(&asked);

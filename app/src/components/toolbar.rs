@@ -117,6 +117,10 @@ fn Filters() -> impl IntoView {
 /// Options with how many of the locks that are shown each would leave.
 fn counted(live: Live, field: &str, mut options: Vec<(String, String)>) -> Vec<(String, String)> {
     live.facets.with(|facets| {
+        // Before they are told, nothing is known to be none.
+        if facets.is_empty() {
+            return;
+        }
         for (value, said) in &mut options {
             let known = facets.iter().find(|facet| facet.field == field && facet.value == *value);
             *said = format!("{said} ({})", count(known.map_or(0, |facet| facet.locks)));
