@@ -86,7 +86,12 @@ pub(crate) fn LockTable() -> impl IntoView {
     let live = expect_context::<Live>();
     let nav = expect_context::<Nav>();
     let keys = expect_context::<TableKeys>();
-    let selecting = expect_context::<Selecting>();
+    // A table of what was has nothing to choose.
+    let selecting = use_context::<Selecting>().unwrap_or_else(|| {
+        let none = Selecting::new();
+        provide_context(none);
+        none
+    });
     let scroller = NodeRef::<html::Div>::new();
     let runway = RwSignal::new(Runway::default());
     let (width, height) = (RwSignal::new(0), RwSignal::new(0));

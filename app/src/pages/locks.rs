@@ -13,8 +13,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
     let live = expect_context::<Live>();
     let keys = TableKeys::new();
     provide_context(keys);
-    let selecting = Selecting::new();
-    provide_context(selecting);
+    provide_context(Selecting::new());
     provide_context(Typed(RwSignal::new(nav.route.with_untracked(|route| route.question.q.clone()))));
     let search = NodeRef::<html::Input>::new();
     let open = Memo::new(move |_| nav.route.with(|route| route.lock.clone()));
@@ -22,7 +21,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
     on_cleanup(move || live.follow(None));
     // A lock that was open from the start came with the address: nobody asked to have the focus moved.
     let from_address = StoredValue::new(true);
-    listen_to_keys(live, nav, keys, selecting, search);
+    listen_to_keys(live, nav, keys, search);
     view! {
         <div class="stage" class:with-drawer=move || open.with(Option::is_some)>
             <main>
@@ -40,7 +39,9 @@ pub(crate) fn LocksPage() -> impl IntoView {
 }
 
 /// `/` searches, arrows choose, Enter opens, Escape closes, `p` holds still. While somebody types, keys are letters.
-fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, selecting: Selecting, search: NodeRef<html::Input>) {
+fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::Input>) {
+    // Where nothing can be chosen there is nothing to choose with.
+    let selecting = use_context::<Selecting>();
     let listening = window_event_listener(ev::keydown, move |event| {
         if event.default_prevented() || event.ctrl_key() || event.meta_key() || event.alt_key() || dialog_is_open() {
             return;
@@ -62,7 +63,7 @@ fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, selecting: Selecting, s
                 if nav.route.with_untracked(|route| route.lock.is_some()) {
                     nav.open(None);
                     keys.focus();
-                } else {
+                } else if let Some(selecting) = selecting {
                     selecting.end();
                 }
             }
@@ -74,7 +75,7 @@ fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, selecting: Selecting, s
                 }
             }
             "x" | "X" => {
-                let Some((id, _)) = keys.pointed.get_untracked() else { return };
+                let (Some((id, _)), Some(selecting)) = (keys.pointed.get_untracked(), selecting) else { return };
                 selecting.choose(live, id, event.shift_key());
             }
             "p" => keys.paused.update(|paused| *paused = !*paused),
