@@ -36,6 +36,7 @@ pub(crate) fn row(id: u64) -> Row {
         waiters_basis: WaitersBasis::Unknown,
         waiting_since: None,
         blocked_ms: None,
+        blocked_by_minute: Vec::new(),
         flags: Vec::new(),
         generation: "g1".to_owned(),
         as_of: 0,

@@ -67,15 +67,30 @@ impl Viewer {
 
     /// States a question, and waits for the window that answers it whole.
     pub(crate) fn ask(&mut self, question: &Question, offset: u64, limit: u32) -> Result<Window> {
+        self.answer(question, offset, limit).map(|(_, window)| window)
+    }
+
+    /// The same, with how long it took until there were rows to see, or nothing was left to look at.
+    pub(crate) fn search(&mut self, question: &Question, limit: u32) -> Result<(Duration, Window)> {
+        self.answer(question, 0, limit)
+    }
+
+    fn answer(&mut self, question: &Question, offset: u64, limit: u32) -> Result<(Duration, Window)> {
         self.asked += 1;
         let ask = ClientFrame::Ask { ask: self.asked, question: question.clone(), offset, limit };
         let text = serde_json::to_string(&ask).context("write a question")?;
         let began = Instant::now();
         self.socket.send(Message::text(text)).context("ask a question")?;
+        let mut shown = None;
         loop {
             match self.frame()? {
-                (at, ServerFrame::Window { ask, total, rows, examined: None, .. }) if ask == self.asked => {
-                    return Ok(Window { total, rows, took: at - began });
+                (at, ServerFrame::Window { ask, total, rows, examined, .. }) if ask == self.asked => {
+                    if !rows.is_empty() || examined.is_none() {
+                        shown.get_or_insert(at - began);
+                    }
+                    if let (Some(shown), None) = (shown, examined) {
+                        return Ok((shown, Window { total, rows, took: at - began }));
+                    }
                 }
                 (_, ServerFrame::Refused { detail }) => bail!("ask a question: {detail}"),
                 _ => {}

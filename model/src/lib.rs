@@ -14,6 +14,7 @@ mod lock;
 mod query;
 mod quorum;
 mod release;
+pub mod search;
 mod source;
 mod time;
 mod trace;
@@ -40,8 +41,8 @@ pub use lock::{
 pub use query::{DEFAULT_LIMIT, FLAG_FILTERS, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
 pub use quorum::{OnNode, Quorum, QuorumNode, Standing};
 pub use release::{
-    Action, After, AfterState, Collateral, DEFAULT_HOLD_MS, HOLD_MS, NodeRelease, OfferedAction, OtherLocks, Outcome,
-    PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, ReleaseAnswer, ReleaseRequest, ReleaseResult,
+    Action, After, AfterState, Collateral, DEFAULT_HOLD_MS, HOLD_MS, LeftOut, NodeRelease, OfferedAction, OtherLocks,
+    Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock, ReleaseAnswer, ReleaseRequest, ReleaseResult,
     Strength, Told, Warning,
 };
 pub use source::{

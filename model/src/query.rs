@@ -3,6 +3,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::Flag;
+use crate::search::{STATE_FILTERS, Search, SearchError};
 
 /// The window size when a question names none.
 pub const DEFAULT_LIMIT: u32 = 100;
@@ -16,7 +17,7 @@ pub const MAX_TEXT_BYTES: usize = 256;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]
 pub struct Question {
-    /// Words that must each occur in the key or in a holder's token, upper and lower case alike.
+    /// A [`Search`]: words that must each occur in the key or in a holder's token, and conditions.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub q: String,
     /// Only this source.
@@ -146,7 +147,8 @@ pub struct QuestionError {
 
 impl fmt::Display for QuestionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is `{}`, expected {}", self.parameter, crate::words::shown(&self.value), self.expected)
+        let verb = if self.parameter == "q" { "has" } else { "is" };
+        write!(f, "`{}` {verb} `{}`, expected {}", self.parameter, crate::words::shown(&self.value), self.expected)
     }
 }
 
@@ -191,13 +193,18 @@ impl Question {
                 return too_long(parameter, value);
             }
         }
+        Search::parse(&self.q).map_err(|SearchError { word, expected }| QuestionError {
+            parameter: "q",
+            value: word,
+            expected,
+        })?;
         if let Some(state) = &self.state
-            && !["held", "waiting", "waiting_only", "no_quorum", "unknown_holder"].contains(&state.as_str())
+            && !STATE_FILTERS.contains(&state.as_str())
         {
             return Err(QuestionError {
                 parameter: "state",
                 value: state.clone(),
-                expected: "one of held, waiting, waiting_only, no_quorum, unknown_holder".to_owned(),
+                expected: format!("one of {}", STATE_FILTERS.join(", ")),
             });
         }
         if let Some(flag) = &self.flag

@@ -16,6 +16,10 @@ pub struct PreviewRequest {
     /// [`DEFAULT_HOLD_MS`]. To be left out for every other action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<i64>,
+    /// Leaves out those of several locks that it cannot be done to, and says of each why; without it one of them refuses
+    /// all. The ticket is for the others alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leave_out: bool,
 }
 
 /// For how long an operator may hold a lock at a time, in milliseconds. A second is over before anybody has looked; who
@@ -116,6 +120,24 @@ pub struct PreviewAnswer {
     pub approval: Option<ApprovalNeed>,
     /// What would happen, lock by lock.
     pub locks: Vec<PreviewedLock>,
+    /// Those of the request that it cannot be done to, which the ticket is not for; empty unless `leave_out` was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A lock that a preview was asked for, and that nothing will be done to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LeftOut {
+    /// The source.
+    pub source: String,
+    /// The lock.
+    pub id: LockId,
+    /// Why, in a sentence.
+    pub because: String,
+    /// Who has it now, where that is why; null elsewhere.
+    #[serde(default)]
+    pub holder_now: Option<Holder>,
 }
 
 /// What a release would do to one lock.

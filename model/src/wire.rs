@@ -54,6 +54,9 @@ pub enum ServerFrame {
         run: String,
         /// Whether releasing is switched on, and this viewer may release anything.
         release_enabled: bool,
+        /// How many locks this viewer may release in one request; 0: not more than one.
+        #[serde(default)]
+        bulk_locks: u32,
         /// Whether this is the demo.
         demo: bool,
         /// The server's clock.
@@ -95,6 +98,16 @@ pub enum ServerFrame {
         /// The question is still being answered for the first time: this many of `all` were looked at.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         examined: Option<u64>,
+    },
+    /// How many of the answers each further filter would leave: after a whole window, and every second while that
+    /// changes.
+    Facets {
+        /// The question that this is about.
+        ask: u32,
+        /// The server's clock.
+        now: i64,
+        /// The filters that would leave any.
+        facets: Vec<FacetCount>,
     },
     /// What changed in the window since the frame before.
     Delta {
@@ -163,6 +176,17 @@ pub struct Facets {
     pub waiting: u64,
     /// Without expiry.
     pub no_expiry: u64,
+}
+
+/// How many answers to a question a further filter would leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FacetCount {
+    /// What it is about, as in a search: `state`, `flag`, `dialect` or `source`.
+    pub field: String,
+    /// The value.
+    pub value: String,
+    /// So many.
+    pub locks: u64,
 }
 
 /// How many of all locks are in one dialect.
@@ -236,6 +260,10 @@ pub struct Row {
     /// The time that all who waited in the last minutes have waited together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_ms: Option<i64>,
+    /// The same minute by minute, the oldest first, up to the last one in which anybody was seen waiting; empty where there is
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by_minute: Vec<i64>,
     /// What is dangerous.
     pub flags: Vec<Flag>,
     /// The lock's generation.

@@ -16,7 +16,9 @@ use lockkeeper_model::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{self, Ask, Board, BoardOptions, Found, Held, Listing, Numbers, Subscription, Viewer, Waits};
+use crate::board::{
+    self, Ask, Board, BoardOptions, Found, Held, ListedRows, Listing, Numbers, Subscription, Viewer, Waits,
+};
 use crate::recorder::history::Tape;
 use crate::registry::Registry;
 use crate::registry::holders::Holders;
@@ -129,7 +131,7 @@ impl Fake {
     /// the tape.
     pub(crate) fn watched(names: &[&str], tape: Option<Tape>) -> (Fake, mpsc::Sender<Batch>) {
         let (reports, reported) = mpsc::channel(16);
-        let options = BoardOptions { release_enabled: true, tape, ..BoardOptions::default() };
+        let options = BoardOptions { release_enabled: true, max_locks: 100, tape, ..BoardOptions::default() };
         let fake = Fake::with_board(names, |handles, _, stop| board::spawn(handles, reported, options, stop));
         (fake, reports)
     }
@@ -316,6 +318,15 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 world.asked.push(format!("list {asked:?} {offset} {limit}"));
                 let locks: Vec<Lock> = world.held.values().map(|held| held.lock.clone()).collect();
                 let _ = answer.send(Listing { as_of: now(), total: locks.len() as u64, locks });
+            }
+            Ask::Rows { asked, limit, answer } => {
+                world.asked.push(format!("rows {asked:?} {limit}"));
+                let rows: Vec<u64> = (0..world.held.len() as u64).collect();
+                let _ = answer.send(ListedRows { total: rows.len() as u64, rows });
+            }
+            Ask::OfRows { rows, answer } => {
+                let locks = world.held.values().enumerate().filter(|(row, _)| rows.contains(&(*row as u64)));
+                let _ = answer.send(locks.map(|(_, held)| held.lock.clone()).collect());
             }
             Ask::Lock { key, answer, .. } => {
                 let held = world.held.get(&key).cloned().map(Box::new);

@@ -13,6 +13,7 @@ use lockkeeper::http::{AppState, Configured, Incoming};
 use lockkeeper::recorder::audit::Audit;
 use lockkeeper::recorder::history::{History, keep_checkpoints};
 use lockkeeper::recorder::notes::Notes;
+use lockkeeper::release::MAX_LOCKS;
 use lockkeeper::reload::{LastRead, Reload};
 use lockkeeper::source::{SourceId, redis, redlock};
 use lockkeeper::telemetry::Telemetry;
@@ -140,12 +141,14 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
         });
     }
     let history = history(&config, is_demo);
+    let max_locks = u32::try_from(config.release.max_locks.min(MAX_LOCKS)).unwrap_or(u32::MAX);
     let notes = notes(&config, is_demo)?;
     let configured = Configured::of(&at_start, is_demo);
     let (store, remembered) = warnings_store(&config, is_demo);
     let (opened, heard) = mpsc::channel(warning::WAITING);
     let options = BoardOptions {
         release_enabled: config.release.enabled,
+        max_locks,
         demo: is_demo,
         tape: history.tape(),
         rules: config.warnings.clone(),

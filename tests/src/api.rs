@@ -236,8 +236,11 @@ impl Api {
                 holder: None,
             })
             .collect();
-        self.post("/api/v1/releases/preview", &PreviewRequest { locks, action: Default::default(), hold_ms: None })
-            .await
+        self.post(
+            "/api/v1/releases/preview",
+            &PreviewRequest { locks, action: Default::default(), hold_ms: None, leave_out: false },
+        )
+        .await
     }
 
     /// Releases what was previewed, properly confirmed.

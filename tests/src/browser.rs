@@ -191,7 +191,8 @@ fn selector(role: &str) -> &'static str {
     match role {
         "button" => "button, [role=button], summary",
         "link" => "a[href]",
-        "textbox" | "searchbox" => "input, textarea",
+        "textbox" | "searchbox" | "combobox" => "input, textarea",
+        "option" => "[role=option]",
         "row" => "tr, [role=row]",
         "dialog" => "dialog, [role=dialog]",
         "alert" => "[role=alert]",

@@ -58,9 +58,34 @@ async fn table_drawer_and_dialog_pass_an_audit_in_light_and_dark() {
         assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, the dialog");
     }
 
+    // What is done with many, and what helps to find one.
+    browser.open(&server.url()).await;
+    browser.until_text("immortal").await;
+    browser.click("button", "View").await;
+    assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "views and columns");
+    browser.click("button", "View").await;
+    browser.click("button", "Select").await;
+    browser.click("checkbox", "Select immortal").await;
+    browser.click("checkbox", "Select held:redis-py").await;
+    assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "a selection");
+    browser.click("button", "Release…").await;
+    browser.by_role("textbox", "Why").await;
+    assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "the dialog of several");
+    browser.click("button", "Cancel").await;
+    for key in ["k", "?"] {
+        let press = format!("dispatchEvent(new KeyboardEvent('keydown', {{ key: '{key}', ctrlKey: '{key}' == 'k' }}))");
+        browser.run(&press).await;
+        browser.until_text(if key == "k" { "Held for more than 5 minutes" } else { "hold the table still" }).await;
+        assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "the dialog of `{key}`");
+        browser.run("document.querySelector('dialog[open]').close()").await;
+    }
+    browser.by_role("combobox", "Search locks").await.send_keys("flag:no-e").await.unwrap();
+    browser.by_role("option", "flag:no-expiry").await;
+    assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "a completion");
+
     // The same where there is nothing to show, and where what is shown is old.
     browser.open(&format!("{}?q=nothing-is-called-this", server.url())).await;
-    browser.by_role("searchbox", "Search locks").await;
+    browser.by_role("combobox", "Search locks").await;
     browser.until_no_text("immortal").await;
     assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "an empty answer");
     redis.freeze();

@@ -48,7 +48,12 @@ impl Scene {
             generation: lock.holders[0].generation.clone(),
             holder: None,
         };
-        self.api.post("/api/v1/releases/preview", &PreviewRequest { locks: vec![target], action, hold_ms }).await
+        self.api
+            .post(
+                "/api/v1/releases/preview",
+                &PreviewRequest { locks: vec![target], action, hold_ms, leave_out: false },
+            )
+            .await
     }
 
     /// Previews and does it.

@@ -66,7 +66,12 @@ impl Scene {
             generation: lock.generation.clone(),
             holder: Some(holder.to_owned()),
         };
-        self.api.post("/api/v1/releases/preview", &PreviewRequest { locks: vec![target], action, hold_ms: None }).await
+        self.api
+            .post(
+                "/api/v1/releases/preview",
+                &PreviewRequest { locks: vec![target], action, hold_ms: None, leave_out: false },
+            )
+            .await
     }
 
     async fn preview(&self, lock: &Lock, holder: &str, action: Action) -> PreviewAnswer {

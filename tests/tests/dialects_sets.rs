@@ -68,7 +68,7 @@ impl Scene {
         self.api
             .post(
                 "/api/v1/releases/preview",
-                &PreviewRequest { locks: vec![target], action: Default::default(), hold_ms: None },
+                &PreviewRequest { locks: vec![target], action: Default::default(), hold_ms: None, leave_out: false },
             )
             .await
     }

@@ -100,7 +100,8 @@ impl Scene {
             generation: holder.generation.clone(),
             holder: Some(holder.token_b64.clone()),
         };
-        let request = PreviewRequest { locks: vec![target], action: Default::default(), hold_ms: None };
+        let request =
+            PreviewRequest { locks: vec![target], action: Default::default(), hold_ms: None, leave_out: false };
         let answer = self.api.post("/api/v1/releases/preview", &request).await;
         assert_eq!(answer.status, 200, "{answer:#?}");
         answer.json()

@@ -50,7 +50,7 @@ async fn a_stuck_lock_is_found_by_typing_watched_released_and_seen_to_go_to_the_
 
     // Found by typing.
     browser.until_text("noise:00").await;
-    let search = browser.by_role("searchbox", "Search locks").await;
+    let search = browser.by_role("combobox", "Search locks").await;
     search.send_keys("4711").await.unwrap();
     browser.until_text("stock:4711").await;
     browser.until_no_text("noise:00").await;

@@ -96,7 +96,7 @@ async fn who_only_looks_is_offered_nothing_and_is_refused_by_the_server_as_well(
     let holder = house.stuck("stock:4711").await;
     let browser = house.browser("vera", &holder).await;
     browser.until_text("not for you").await;
-    for name in ["Release", "hold", "Put back"] {
+    for name in ["Release", "hold", "Put back", "Select"] {
         assert!(browser.try_by_role("button", name).await.is_none(), "{name}");
     }
     let vera = house.signed_in("vera").await;

@@ -19,6 +19,7 @@ mod formats;
 mod history;
 mod hostile;
 mod journeys;
+mod journeys_locks;
 mod journeys_pages;
 mod journeys_past;
 mod journeys_release;

@@ -186,7 +186,8 @@ async fn preview(api: &Api, locks: &[Lock], action: Action) -> PreviewAnswer {
             holder: None,
         })
         .collect();
-    let answer = api.post("/api/v1/releases/preview", &PreviewRequest { locks, action, hold_ms: None }).await;
+    let answer =
+        api.post("/api/v1/releases/preview", &PreviewRequest { locks, action, hold_ms: None, leave_out: false }).await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     answer.json()
 }

@@ -5,6 +5,7 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{Basis, Order, SortKey, Time};
 
 use super::say::{self, Judgement};
+use super::selection::{SelectCell, Selecting};
 use super::verdict::{VerdictMark, verdict_class};
 use crate::live::board::{Condition, RowView};
 use crate::live::{LinkState, Live};
@@ -42,6 +43,19 @@ impl Column {
             Column::Lease => "Lease",
             Column::Waiting => "Waiting",
             Column::Blocked => "Blocked, 5 min",
+        }
+    }
+
+    /// What it is called where a person's choice is kept.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Column::Lock => "lock",
+            Column::Holder => "holder",
+            Column::Alive => "alive",
+            Column::HeldFor => "held",
+            Column::Lease => "lease",
+            Column::Waiting => "waiting",
+            Column::Blocked => "blocked",
         }
     }
 
@@ -113,6 +127,7 @@ pub(crate) fn LockRow(
 ) -> impl IntoView {
     let live = expect_context::<Live>();
     let nav = expect_context::<Nav>();
+    let selecting = expect_context::<Selecting>();
     let view: RwSignal<RowView> = live.row(id)?.into();
     let stopped = Memo::new(move |_| {
         if !live.link.get().is_live() {
@@ -163,6 +178,9 @@ pub(crate) fn LockRow(
             class:old=cells.old
             on:click=open
         >
+            <When holds=selecting.on>
+                <SelectCell id view />
+            </When>
             {Column::ALL
                 .into_iter()
                 .map(|column| {
@@ -246,12 +264,33 @@ fn alive_cell(cells: Cells) -> impl IntoView {
         let now = if old { cells.live.running_now.get() } else { at };
         cells.view.with(|view| say::judgement(view, at, now, old))
     };
+    // Of a holder that renews: since its last beat, until the next. The style sheet moves it; each beat begins it anew by
+    // another of two names for the same motion.
+    let beat = Memo::new(move |_| {
+        cells.view.with(|view| {
+            let is_live = view.condition == Condition::Live;
+            Some((view.row.renewed_at?, view.row.period_ms?, view.row.renewals)).filter(|_| is_live)
+        })
+    });
+    let beat_class = text(move || match beat.get() {
+        Some((.., renewals)) if renewals % 2 == 0 => "beat even",
+        Some(_) => "beat odd",
+        None => "",
+    });
+    let beat_style = text(move || {
+        let style = |(at, period, _): (i64, i64, u32)| {
+            let passed = (cells.live.exact_now() - at).clamp(0, period);
+            format!("--period: {period}ms; --passed: -{passed}ms")
+        };
+        beat.get().map(style).unwrap_or_default()
+    });
     view! {
         <VerdictMark
             class=text(move || verdict_class(judgement().look))
             word=text(move || judgement().word)
             evidence=text(move || judgement().evidence)
         />
+        <i class=beat_class style=beat_style aria-hidden="true"></i>
     }
 }
 
@@ -267,7 +306,7 @@ fn held_cell(cells: Cells) -> impl IntoView {
     let since = cells.text(|row| {
         let moment = hms(Time(row.since_not_after));
         let at_the_latest = if row.since_basis == Basis::FirstSeen { "since before" } else { "since" };
-        format!("{at_the_latest} {moment}, {}", say::basis(row.since_basis))
+        format!("{at_the_latest} {moment}, in UTC {}, {}", Time(row.since_not_after), say::basis(row.since_basis))
     });
     let small = cells.text(|row| match row.since_basis {
         _ if row.holders == 0 => String::new(),
@@ -303,6 +342,9 @@ fn lease_cell(cells: Cells) -> impl IntoView {
     });
     let stopped_at = cells.stopped;
     let left = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
+    let ends = cells.text(|row| {
+        row.expires_at.map(|at| format!("ends {}, in UTC {}", hms(Time(at)), Time(at))).unwrap_or_default()
+    });
     view! {
             <When holds=flag(move || !cells.ended.get() && cells.view.with(|view| view.row.holders > 0))>
                 <div class="lease" class:endless=endless class:short=short>
@@ -313,7 +355,7 @@ fn lease_cell(cells: Cells) -> impl IntoView {
                         <div class="drain" aria-hidden="true"></div>
                     </When>
                 </div>
-                <small>{left}</small>
+                <small title=ends>{left}</small>
             </When>
         }
 }
@@ -335,6 +377,7 @@ fn waiting_cell(cells: Cells) -> impl IntoView {
 
 fn blocked_cell(cells: Cells) -> impl IntoView {
     let said = |row: &Row| say::blocked(row.blocked_ms, row.waiters_basis);
+    let bars = cells.text(|row| spark(&row.blocked_by_minute));
     let time = cells.text(move |row| said(row).0);
     let how = cells.text(move |row| said(row).1);
     let some = Memo::new(move |_| cells.view.with(|view| view.row.blocked_ms.is_some_and(|ms| ms > 0)));
@@ -343,14 +386,36 @@ fn blocked_cell(cells: Cells) -> impl IntoView {
             <span class="count" class:some=some>
                 {time}
             </span>
-            <small>{how}</small>
+            <small>
+                <svg class="spark" viewBox="0 0 34 12" aria-hidden="true" focusable="false">
+                    <path d=bars />
+                </svg>
+                {how}
+            </small>
         </When>
     }
+}
+
+/// A bar for each minute, the highest as high as there is room: its course, beside the number that says how much.
+fn spark(minutes: &[i64]) -> String {
+    let most = minutes.iter().copied().max().unwrap_or(0).max(1);
+    let bar = |(at, ms): (usize, &i64)| {
+        // Something is never drawn as nothing.
+        let high = if *ms > 0 { (ms.saturating_mul(11) / most).max(0) + 1 } else { 0 };
+        format!("M{} 12v-{high}h5v{high}z", at * 7)
+    };
+    minutes.iter().enumerate().map(bar).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn something_is_never_drawn_as_nothing() {
+        assert_eq!(spark(&[0, 1, 1_000_000]), "M0 12v-0h5v0zM7 12v-1h5v1zM14 12v-12h5v12z");
+        assert_eq!(spark(&[]), "");
+    }
 
     #[test]
     fn orders_have_a_column_where_one_shows_them_and_ages_run_against_moments() {

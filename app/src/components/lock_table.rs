@@ -9,7 +9,10 @@ use web_sys::{PointerEvent, ResizeObserver};
 
 use super::empty::Empty;
 use super::lock_row::{Column, LockRow};
+use super::selection::{SelectHead, Selecting};
+use super::view_menu::Kept;
 use crate::live::board::Stretch;
+use crate::live::look::Look;
 use crate::live::runway::Runway;
 use crate::live::{Live, part_for};
 use crate::nav::Nav;
@@ -19,6 +22,7 @@ use crate::ui::{When, flag, maybe, text};
 const CARDS_BELOW_PX: i64 = 680;
 /// The height of a row; handed to the style sheet, so that both agree.
 const ROW_PX: f64 = 58.0;
+const COMPACT_PX: f64 = 36.0;
 const CARD_PX: f64 = 116.0;
 /// The height of the head; cards have none.
 const HEAD_PX: f64 = 34.0;
@@ -82,11 +86,23 @@ pub(crate) fn LockTable() -> impl IntoView {
     let live = expect_context::<Live>();
     let nav = expect_context::<Nav>();
     let keys = expect_context::<TableKeys>();
+    // A table of what was has nothing to choose.
+    let selecting = use_context::<Selecting>().unwrap_or_else(|| {
+        let none = Selecting::new();
+        provide_context(none);
+        none
+    });
     let scroller = NodeRef::<html::Div>::new();
     let runway = RwSignal::new(Runway::default());
     let (width, height) = (RwSignal::new(0), RwSignal::new(0));
     let cards = Memo::new(move |_| width.get() < CARDS_BELOW_PX);
-    let row_px = move || if cards.get() { CARD_PX } else { ROW_PX };
+    let look = expect_context::<Kept>().look;
+    let compact = Memo::new(move |_| look.with(|look| look.compact));
+    let row_px = move || match (cards.get(), compact.get()) {
+        (true, _) => CARD_PX,
+        (false, true) => COMPACT_PX,
+        (false, false) => ROW_PX,
+    };
     let view_px = move || (height.get() as f64 - if cards.get() { 0.0 } else { HEAD_PX }).max(0.0);
 
     let length = Memo::new(move |_| {
@@ -179,12 +195,22 @@ pub(crate) fn LockTable() -> impl IntoView {
         let (id, _) = keys.pointed.get()?;
         drawn.with(|drawn| drawn.ids.contains(&id)).then(|| format!("row-{id}"))
     });
+    // Their widths are the style sheet's.
+    let columns = text(move || {
+        shown_columns(&look.get()).map(|column| format!("var(--w-{})", column.word())).collect::<Vec<_>>().join(" ")
+    });
+    let classes = text(move || {
+        let hidden = |column: &Column| look.with(|look| !look.shows(column.word()));
+        let hidden = Column::ALL.into_iter().filter(hidden).map(|column| format!(" hide-{}", column.word()));
+        format!("locks{}", hidden.collect::<String>())
+    });
     let row_count = text(move || live.counts.with(|counts| counts.map_or(-1, |_| length.get() + 1)).to_string());
 
     view! {
         <div
             class="scroller"
             class:cards=cards
+            class:compact=flag(move || compact.get() && !cards.get())
             class:out-of-date=old
             style=("--row", text(move || px(row_px())))
             style=("--head", px(HEAD_PX))
@@ -193,10 +219,11 @@ pub(crate) fn LockTable() -> impl IntoView {
         >
             <table
                 role="grid"
-                class="locks"
+                class=classes
+                style=("--columns", columns)
                 aria-label="Locks"
                 aria-rowcount=row_count
-                aria-colcount=Column::ALL.len().to_string()
+                aria-colcount=text(move || (shown_columns(&look.get()).count() + usize::from(selecting.on.get())).to_string())
                 aria-busy=text(move || live.behind.get().to_string())
                 aria-activedescendant=active
                 tabindex="0"
@@ -204,6 +231,9 @@ pub(crate) fn LockTable() -> impl IntoView {
             >
                 <thead role="rowgroup">
                     <tr role="row" aria-rowindex="1">
+                        <When holds=selecting.on>
+                            <SelectHead />
+                        </When>
                         {Column::ALL.into_iter().map(|column| view! { <Head column /> }).collect_view()}
                     </tr>
                 </thead>
@@ -229,6 +259,10 @@ pub(crate) fn LockTable() -> impl IntoView {
             </When>
         </div>
     }
+}
+
+fn shown_columns(look: &Look) -> impl Iterator<Item = Column> {
+    Column::ALL.into_iter().filter(|column| look.shows(column.word()))
 }
 
 /// The head of a column; most order the table.

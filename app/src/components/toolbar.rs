@@ -1,20 +1,17 @@
-use std::time::Duration;
-
 use leptos::html;
-use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, shown};
-use lockkeeper_model::{FLAG_FILTERS, Flag, MAX_TEXT_BYTES, Order, SortKey};
+use lockkeeper_model::{FLAG_FILTERS, Flag, Order, SortKey};
 
 use super::TableKeys;
 use super::lock_row::BLOCKED_EXPLAINED;
+use super::search::{Search, Understanding};
+use super::selection::SelectButton;
+use super::view_menu::ViewMenu;
 use crate::live::Live;
-use crate::live::route::{STATES, cut};
+use crate::live::route::STATES;
 use crate::nav::Nav;
 use crate::ui::{Glyph, Icon, When, each, flag, maybe, text};
-
-/// A question is asked when nobody has typed for this long: a word is not four questions.
-const TYPING_REST: Duration = Duration::from_millis(120);
 
 /// Search, filters, order, pause.
 #[component]
@@ -29,51 +26,12 @@ pub(crate) fn Toolbar(
             <span class="spread"></span>
             <div class="tools-end">
                 <OrderChoice />
+                <ViewMenu />
+                <SelectButton />
                 <Pause />
             </div>
         </section>
-    }
-}
-
-#[component]
-fn Search(field: NodeRef<html::Input>) -> impl IntoView {
-    let nav = expect_context::<Nav>();
-    let asked = Memo::new(move |_| nav.route.with(|route| route.question.q.clone()));
-    let resting = StoredValue::new(None::<TimeoutHandle>);
-    // Back and forward change the box; what is being typed does not come back to it.
-    Effect::new(move |_| {
-        let asked = asked.get();
-        if let Some(field) = field.get()
-            && cut(&field.value()) != asked
-        {
-            field.set_value(&asked);
-        }
-    });
-    let ask = move |text: String| {
-        if let Some(timer) = resting.get_value() {
-            timer.clear();
-        }
-        let later = move || nav.ask_in_place(|question| question.q = cut(&text));
-        resting.set_value(set_timeout_with_handle(later, TYPING_REST).ok());
-    };
-    view! {
-        <div class="search">
-            <Icon glyph=Glyph::Search />
-            <input
-                type="search"
-                role="searchbox"
-                aria-label="Search locks"
-                placeholder="name, key or holder"
-                autocomplete="off"
-                autocapitalize="off"
-                spellcheck="false"
-                enterkeyhint="search"
-                maxlength=MAX_TEXT_BYTES.to_string()
-                node_ref=field
-                on:input:target=move |event| ask(event.target().value())
-            />
-            <kbd aria-hidden="true">"/"</kbd>
-        </div>
+        <Understanding />
     }
 }
 
@@ -91,24 +49,21 @@ fn Filters() -> impl IntoView {
         let mut names: Vec<String> =
             live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect());
         names.extend(nav.route.with(|route| route.question.source.clone()));
-        options(names)
+        counted(live, "source", options(names))
     });
     let dialects = Signal::derive(move || {
         let mut names: Vec<String> =
             live.dialects.with(|dialects| dialects.iter().map(|dialect| dialect.name.clone()).collect());
         names.extend(nav.route.with(|route| route.question.dialect.clone()));
-        let mut options = options(names);
-        live.dialects.with(|dialects| {
-            for (name, said) in &mut options {
-                let locks = dialects.iter().find(|dialect| dialect.name == *name).map_or(0, |dialect| dialect.locks);
-                *said = format!("{said} ({})", count(locks));
-            }
-        });
-        options
+        counted(live, "dialect", options(names))
     });
-    let flags =
-        Signal::derive(|| FLAG_FILTERS.map(|flag| (flag.word().to_owned(), super::say::flag_name(flag))).to_vec());
-    let states = Signal::derive(|| STATES.map(|(word, said)| (word.to_owned(), said.to_owned())).to_vec());
+    let flags = Signal::derive(move || {
+        let flags = FLAG_FILTERS.map(|flag| (flag.word().to_owned(), super::say::flag_name(flag)));
+        counted(live, "flag", flags.to_vec())
+    });
+    let states = Signal::derive(move || {
+        counted(live, "state", STATES.map(|(word, said)| (word.to_owned(), said.to_owned())).to_vec())
+    });
     view! {
         <div class="chips">
             <Chip
@@ -157,6 +112,21 @@ fn Filters() -> impl IntoView {
             />
         </div>
     }
+}
+
+/// Options with how many of the locks that are shown each would leave.
+fn counted(live: Live, field: &str, mut options: Vec<(String, String)>) -> Vec<(String, String)> {
+    live.facets.with(|facets| {
+        // Before they are told, nothing is known to be none.
+        if facets.is_empty() {
+            return;
+        }
+        for (value, said) in &mut options {
+            let known = facets.iter().find(|facet| facet.field == field && facet.value == *value);
+            *said = format!("{said} ({})", count(known.map_or(0, |facet| facet.locks)));
+        }
+    });
+    options
 }
 
 fn options(names: Vec<String>) -> Vec<(String, String)> {
@@ -326,6 +296,11 @@ fn Pause() -> impl IntoView {
                     <span>{word}</span>
                 }
             }}
+            <b>
+                {maybe(move || {
+                    Some(live.pending.get()).filter(|n| *n > 0 && keys.paused.get()).map(|n| format!(" {}", count(n.unsigned_abs())))
+                })}
+            </b>
         </button>
     }
 }

@@ -4,6 +4,7 @@
 
 use std::pin::Pin;
 
+use lockkeeper_model::search::{Condition, Search, Term};
 use lockkeeper_model::{
     Approval, ApprovalRequest, Approvals, Decision, DecisionRequest, LockId, PreviewAnswer, PreviewRequest,
     ReleaseAnswer, ReleaseRequest, ShownApproval,
@@ -17,6 +18,9 @@ use super::audit::AuditPage;
 use super::json::{Value, parse};
 use super::route::encode;
 use super::warnings::{Warning, Warnings};
+
+/// Locks that are named while somebody types: as many as are read at a glance.
+const FOUND: u32 = 8;
 
 /// Entries that are asked for at once: some screens full.
 const AUDIT_PAGE: u32 = 200;
@@ -77,6 +81,19 @@ pub(crate) async fn trace(source: String, lock: LockId, seconds: u32) -> String 
     let json = |text: &str| serde_json::to_string(text).unwrap_or_default();
     let body = format!(r#"{{"source":{},"seconds":{seconds},"lock":{}}}"#, json(&source), json(lock.as_str()));
     post("/api/v1/traces", Ok(body)).await.map_or_else(|_| String::new(), |(_, body)| body)
+}
+
+/// The source, the id and the name of a few locks with this text in them; none where that cannot be found out now.
+pub(crate) async fn find_locks(text: &str) -> Vec<(String, LockId, String)> {
+    let term = Term { excluded: false, condition: Condition::Text(text.trim().to_owned()) };
+    let path = format!("/api/v1/locks?limit={FOUND}&q={}", encode(&Search { terms: vec![term] }.to_string()));
+    let Ok((200, body)) = get(path).await else { return Vec::new() };
+    let Some(answer) = parse(&body) else { return Vec::new() };
+    let lock = |lock: &Value| {
+        let id = LockId::parse(lock.text("id")).ok()?;
+        Some((lock.text("source").to_owned(), id, lock.text("name").to_owned()))
+    };
+    answer.items("locks").iter().filter_map(lock).collect()
 }
 
 /// A page of the audit: of one lock or of all, and only entries before one where that is said.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use lockkeeper_model::wire::{DialectCount, Ended, Facets, Row, ServerFrame};
+use lockkeeper_model::wire::{DialectCount, Ended, FacetCount, Facets, Row, ServerFrame};
 use lockkeeper_model::{Event, Lock, LockId, Severity, SourceStatus};
 use serde::de::value::StringDeserializer;
 use serde::de::{
@@ -71,6 +71,8 @@ enum Frame {
         version: String,
         run: String,
         release_enabled: bool,
+        #[serde(default)]
+        bulk_locks: u32,
         demo: bool,
         now: i64,
     },
@@ -94,6 +96,11 @@ enum Frame {
         rows: Vec<Row>,
         #[serde(default)]
         examined: Option<u64>,
+    },
+    Facets {
+        ask: u32,
+        now: i64,
+        facets: Vec<FacetCount>,
     },
     Delta {
         ask: u32,
@@ -322,6 +329,7 @@ mod tests {
                 version: "v".to_owned(),
                 run: "r".to_owned(),
                 release_enabled: true,
+                bulk_locks: 100,
                 demo: false,
                 now: 1_767_235_900_120,
             },
@@ -341,6 +349,11 @@ mod tests {
                 offset: 0,
                 rows: vec![row(1), row(2)],
                 examined: Some(9),
+            },
+            ServerFrame::Facets {
+                ask: 2,
+                now: 1,
+                facets: vec![FacetCount { field: "flag".to_owned(), value: "no-expiry".to_owned(), locks: 3 }],
             },
             ServerFrame::Delta {
                 ask: 2,

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use leptos::prelude::*;
-use lockkeeper_model::wire::{ClientFrame, DialectCount, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
+use lockkeeper_model::wire::{ClientFrame, DialectCount, FacetCount, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
 use lockkeeper_model::{Event, Lock, LockId, Question, Severity, SourceState, SourceStatus};
 
 use super::LinkState;
@@ -63,6 +63,8 @@ pub(crate) struct Live {
     pub(crate) outdated: RwSignal<bool>,
     /// Whether releasing is switched on.
     pub(crate) release_enabled: RwSignal<bool>,
+    /// How many locks can be released in one request; 0: not more than one.
+    pub(crate) bulk_locks: RwSignal<u32>,
     /// Whether this is the demo.
     pub(crate) demo: RwSignal<bool>,
     /// How well each source is watched.
@@ -87,6 +89,8 @@ pub(crate) struct Live {
     pub(crate) detail: RwSignal<Option<Detail>>,
     /// The dialects of all locks there are, to filter by.
     pub(crate) dialects: RwSignal<Vec<DialectCount>>,
+    /// How many of the answers each further filter would leave.
+    pub(crate) facets: RwSignal<Vec<FacetCount>>,
     /// What everybody is to know, the newest first.
     pub(crate) notices: RwSignal<Vec<Notice>>,
     /// How many warnings nobody has acknowledged or muted, and how bad the worst of them is.
@@ -141,6 +145,7 @@ impl Live {
             version: RwSignal::new(None),
             outdated: RwSignal::new(false),
             release_enabled: RwSignal::new(false),
+            bulk_locks: RwSignal::new(0),
             demo: RwSignal::new(false),
             sources,
             now: RwSignal::new(0),
@@ -153,6 +158,7 @@ impl Live {
             behind: RwSignal::new(false),
             detail: RwSignal::new(None),
             dialects: RwSignal::new(Vec::new()),
+            facets: RwSignal::new(Vec::new()),
             notices: RwSignal::new(Vec::new()),
             warnings: RwSignal::new(0),
             worst: RwSignal::new(None),
@@ -194,6 +200,12 @@ impl Live {
     /// The signal of a row on the screen.
     pub(crate) fn row(self, id: u64) -> Option<ArcRwSignal<RowView>> {
         self.core.with_value(|core| core.rows.get(&id).cloned())
+    }
+
+    /// The signal of the row of a lock, if that is on the screen.
+    pub(crate) fn row_of(self, source: &str, id: &LockId) -> Option<ArcRwSignal<RowView>> {
+        let is_it = |view: &RowView| view.row.source == source && view.row.id == *id;
+        self.core.with_value(|core| core.rows.values().find(|row| row.with_untracked(is_it)).cloned())
     }
 
     /// The server's time to the millisecond, for what is not redrawn by the tick. Not followed.
@@ -328,12 +340,13 @@ impl Live {
 
     fn take(self, frame: ServerFrame, at: f64) {
         match frame {
-            ServerFrame::Hello { version, run, release_enabled, demo, now, .. } => {
+            ServerFrame::Hello { version, run, release_enabled, bulk_locks, demo, now, .. } => {
                 self.hear_time(now, at);
                 let known = self.version.get_untracked();
                 self.outdated.update(|outdated| *outdated |= known.is_some_and(|known| known != version));
                 self.version.set(Some(version));
                 self.release_enabled.set(release_enabled);
+                self.bulk_locks.set(bulk_locks);
                 self.demo.set(demo);
                 self.core.update_value(|core| {
                     core.greeted = true;
@@ -380,6 +393,12 @@ impl Live {
                 }
                 self.counts.set(Some(Counts { total, all, facets, examined: None }));
                 self.fold(|core| core.board.delta(now, Delta { order, rows, ended }));
+            }
+            ServerFrame::Facets { ask, now, facets } => {
+                self.hear_time(now, at);
+                if self.core.with_value(|core| core.answered_ask == Some(ask)) {
+                    self.facets.set(facets);
+                }
             }
             ServerFrame::Detail { now, source, id, lock, events, events_cut } => {
                 self.hear_time(now, at);

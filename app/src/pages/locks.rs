@@ -2,7 +2,7 @@ use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
-use crate::components::{Drawer, LockTable, TableKeys, Toolbar};
+use crate::components::{Drawer, LockTable, Selecting, SelectionBar, TableKeys, Toolbar, Typed};
 use crate::live::Live;
 use crate::nav::Nav;
 
@@ -13,6 +13,8 @@ pub(crate) fn LocksPage() -> impl IntoView {
     let live = expect_context::<Live>();
     let keys = TableKeys::new();
     provide_context(keys);
+    provide_context(Selecting::new());
+    provide_context(Typed(RwSignal::new(nav.route.with_untracked(|route| route.question.q.clone()))));
     let search = NodeRef::<html::Input>::new();
     let open = Memo::new(move |_| nav.route.with(|route| route.lock.clone()));
     Effect::new(move |_| live.follow(open.get()));
@@ -26,6 +28,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
                 <h1 class="unseen">"Locks"</h1>
                 <Toolbar search />
                 <LockTable />
+                <SelectionBar />
             </main>
             {move || {
                 let take_focus = from_address.try_update_value(|first| !std::mem::take(first)).unwrap_or_default();
@@ -37,6 +40,8 @@ pub(crate) fn LocksPage() -> impl IntoView {
 
 /// `/` searches, arrows choose, Enter opens, Escape closes, `p` holds still. While somebody types, keys are letters.
 pub(super) fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: NodeRef<html::Input>) {
+    // Where nothing can be chosen there is nothing to choose with.
+    let selecting = use_context::<Selecting>();
     let listening = window_event_listener(ev::keydown, move |event| {
         if event.default_prevented() || event.ctrl_key() || event.meta_key() || event.alt_key() || dialog_is_open() {
             return;
@@ -58,6 +63,8 @@ pub(super) fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: Node
                 if nav.route.with_untracked(|route| route.lock.is_some()) {
                     nav.open(None);
                     keys.focus();
+                } else if let Some(selecting) = selecting {
+                    selecting.end();
                 }
             }
             _ if typing => return,
@@ -67,9 +74,13 @@ pub(super) fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: Node
                     search.select();
                 }
             }
+            "x" | "X" => {
+                let (Some((id, _)), Some(selecting)) = (keys.pointed.get_untracked(), selecting) else { return };
+                selecting.choose(live, id, event.shift_key());
+            }
             "p" => keys.paused.update(|paused| *paused = !*paused),
-            "ArrowDown" => keys.step(live, 1),
-            "ArrowUp" => keys.step(live, -1),
+            "ArrowDown" | "j" => keys.step(live, 1),
+            "ArrowUp" | "k" => keys.step(live, -1),
             "Enter" if !pressing => {
                 let Some((id, _)) = keys.pointed.get_untracked() else { return };
                 let Some(row) = live.row(id) else { return };

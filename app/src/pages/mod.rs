@@ -25,7 +25,7 @@ use settings::SettingsPage;
 use sources::SourcesPage;
 use warnings::WarningsPage;
 
-use crate::components::{Banners, Requests, Strip, TopBar};
+use crate::components::{Banners, Kept, Palette, Requests, Strip, TopBar};
 use crate::live::Live;
 use crate::live::route::Page;
 use crate::nav::Nav;
@@ -37,6 +37,7 @@ pub(crate) fn App() -> impl IntoView {
     let live = Live::start();
     provide_context(nav);
     provide_context(live);
+    provide_context(Kept::start());
     let page = Memo::new(move |_| nav.route.with(|route| route.page));
     Effect::new(move |_| document().set_title(&format!("{} · Lockkeeper", page.get().name())));
     view! {
@@ -44,6 +45,7 @@ pub(crate) fn App() -> impl IntoView {
         <Strip />
         <Banners />
         <Requests />
+        <Palette />
         {move || match page.get() {
             Page::Locks => view! { <LocksPage /> }.into_any(),
             Page::Audit => view! { <AuditPage /> }.into_any(),

@@ -76,7 +76,7 @@ fn per_mille(share: f64) -> String {
 }
 
 /// Calls a method that the bindings do not offer in their stable part: the Web Animations API.
-fn call(target: &JsValue, method: &str, arguments: &[JsValue]) -> Option<JsValue> {
+pub(crate) fn call(target: &JsValue, method: &str, arguments: &[JsValue]) -> Option<JsValue> {
     let function: Function = Reflect::get(target, &method.into()).ok()?.dyn_into().ok()?;
     function.apply(target, &Array::from_iter(arguments)).ok()
 }

@@ -14,6 +14,7 @@ mod races;
 mod recognition;
 mod redlock;
 mod saturated;
+mod search;
 mod unrelated;
 mod window;
 
@@ -102,7 +103,7 @@ pub(crate) struct Benchmark {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const BENCHMARKS: [Benchmark; 20] = [
+pub(crate) const BENCHMARKS: [Benchmark; 21] = [
     Benchmark {
         name: "listing",
         about: "listing 1,000,000 locks among 2,000,000 keys, start to complete",
@@ -138,6 +139,12 @@ pub(crate) const BENCHMARKS: [Benchmark; 20] = [
         about: "any window of 60 among 1,000,000 locks, 1,000 changes/s",
         must: "p99 \u{2264} 50 ms",
         measure: window::measure,
+    },
+    Benchmark {
+        name: "search",
+        about: "first rows after a key was pressed in the search box, 1,000,000 locks",
+        must: "p99 \u{2264} 100 ms",
+        measure: search::measure,
     },
     Benchmark {
         name: "idle",

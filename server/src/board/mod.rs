@@ -48,6 +48,10 @@ pub struct BoardClosed;
 pub enum Ask {
     /// A page of locks.
     List { asked: Asked, offset: u64, limit: u32, answer: oneshot::Sender<Listing> },
+    /// Every lock that is an answer, by its row.
+    Rows { asked: Asked, limit: u32, answer: oneshot::Sender<ListedRows> },
+    /// Those of these rows that are still there.
+    OfRows { rows: Vec<u64>, answer: oneshot::Sender<Vec<Lock>> },
     /// One lock and its transitions.
     Lock { source: SourceId, key: Bytes, answer: oneshot::Sender<Found> },
     /// Who waits for whom.
@@ -108,6 +112,15 @@ pub struct Listing {
     pub total: u64,
     /// The page.
     pub locks: Vec<Lock>,
+}
+
+/// All the locks that were an answer at one moment.
+#[derive(Clone, Debug)]
+pub struct ListedRows {
+    /// How many there were.
+    pub total: u64,
+    /// Their rows, in order, up to the limit.
+    pub rows: Vec<u64>,
 }
 
 /// Who waits for whom.
@@ -263,6 +276,22 @@ impl Board {
     /// When the server is shutting down.
     pub async fn list(&self, asked: Asked, offset: u64, limit: u32) -> Result<Listing, BoardClosed> {
         self.ask(|answer| Ask::List { asked, offset, limit, answer }).await
+    }
+
+    /// The rows of all answers to a question, up to `limit`.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn rows(&self, asked: Asked, limit: u32) -> Result<ListedRows, BoardClosed> {
+        self.ask(|answer| Ask::Rows { asked, limit, answer }).await
+    }
+
+    /// The locks of these rows that are still there. Whether the asker may see them is for the caller to decide.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn of_rows(&self, rows: Vec<u64>) -> Result<Vec<Lock>, BoardClosed> {
+        self.ask(|answer| Ask::OfRows { rows, answer }).await
     }
 
     /// What is known of one key. Whether the asker may see it is for the caller to decide.

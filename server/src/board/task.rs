@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::meter::Meter;
 use super::{
-    Ask, Board, BreakGlass, EventFilter, Found, Held, Listing, LockNumbers, Numbers, SUBSCRIBER_EVENTS, Subscription,
-    VIEWER_FRAMES, Viewer, Waits,
+    Ask, Board, BreakGlass, EventFilter, Found, Held, ListedRows, Listing, LockNumbers, Numbers, SUBSCRIBER_EVENTS,
+    Subscription, VIEWER_FRAMES, Viewer, Waits,
 };
 use crate::access::{Reach, Right, Scope};
 use crate::clock;
 use crate::recorder::history::Tape;
-use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Registry};
+use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Record, Registry, Slot};
 use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
 use crate::view::{Asked, FRAME_MS, Views};
 use crate::warning::{self, Remembered, Rules, Told, Watch};
@@ -43,6 +43,8 @@ const LOOK_AT_ONCE: usize = 1_000;
 pub struct BoardOptions {
     /// Whether releasing is switched on.
     pub release_enabled: bool,
+    /// How many locks one request may release at most.
+    pub max_locks: u32,
     /// Whether this is the demo.
     pub demo: bool,
     /// Where to leave what happens; `None`: it is not written down.
@@ -122,7 +124,13 @@ struct WaitingList {
     asked: Asked,
     offset: u64,
     limit: u32,
-    answer: oneshot::Sender<Listing>,
+    answer: PageAnswer,
+}
+
+/// How a page is answered.
+enum PageAnswer {
+    Locks(oneshot::Sender<Listing>),
+    Rows(oneshot::Sender<ListedRows>),
 }
 
 struct Task {
@@ -303,8 +311,21 @@ impl Task {
         // Whoever asked may have left meanwhile; an answer that nobody takes is no error.
         match ask {
             Ask::List { asked, offset, limit, answer } => {
-                self.waiting_lists.push(WaitingList { asked, offset, limit, answer });
+                self.waiting_lists.push(WaitingList { asked, offset, limit, answer: PageAnswer::Locks(answer) });
                 self.answer_waiting_lists(now);
+            }
+            Ask::Rows { asked, limit, answer } => {
+                self.waiting_lists.push(WaitingList { asked, offset: 0, limit, answer: PageAnswer::Rows(answer) });
+                self.answer_waiting_lists(now);
+            }
+            Ask::OfRows { rows, answer } => {
+                // A row's lower half is its slot.
+                let record = |row: &u64| {
+                    let slot = (*row & u64::from(u32::MAX)) as Slot;
+                    self.registry.record(slot).filter(|record| !record.is_ended() && record.row(slot) == *row)
+                };
+                let lock = |record| self.registry.lock(record, now, self.around(record.source), false);
+                drop(answer.send(rows.iter().filter_map(record).map(lock).collect()));
             }
             Ask::Lock { source, key, answer } => drop(answer.send(self.found(source, &key, now))),
             Ask::Graph { source, reach, answer } => {
@@ -383,12 +404,18 @@ impl Task {
                 continue;
             }
             let (total, slots) = self.views.page(&self.registry, &waiting.asked, waiting.offset, waiting.limit, now);
-            let locks = slots
-                .into_iter()
-                .filter_map(|slot| self.registry.record(slot))
-                .map(|record| self.registry.lock(record, now, self.around(record.source), false))
-                .collect();
-            drop(waiting.answer.send(Listing { as_of: now, total, locks }));
+            let records = slots.into_iter().filter_map(|slot| Some((slot, self.registry.record(slot)?)));
+            match waiting.answer {
+                PageAnswer::Locks(answer) => {
+                    let lock = |record: &Record| self.registry.lock(record, now, self.around(record.source), false);
+                    let locks = records.map(|(_, record)| lock(record)).collect();
+                    drop(answer.send(Listing { as_of: now, total, locks }));
+                }
+                PageAnswer::Rows(answer) => {
+                    let rows = records.map(|(slot, record)| record.row(slot)).collect();
+                    drop(answer.send(ListedRows { total, rows }));
+                }
+            }
         }
     }
 
@@ -403,7 +430,7 @@ impl Task {
     }
 
     fn numbers(&mut self, locks: &[LockId], now: Time) -> Vec<Numbers> {
-        self.views.grow_older(now);
+        self.unflushed |= self.views.grow_older(&self.registry, now);
         let of_lock = |source: SourceId, id: &LockId| {
             let slot = id.key().ok().and_then(|key| self.registry.find(source, &key));
             let record = slot.and_then(|slot| self.registry.record(slot)).filter(|record| !record.is_ended());
@@ -493,11 +520,13 @@ impl Task {
         let id = self.next_viewer;
         self.next_viewer += 1;
         self.views.connect(id, scope.seen().clone(), frames);
+        let release_enabled = self.options.release_enabled && scope.may_anywhere(Right::Release);
         let hello = ServerFrame::Hello {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             run: self.registry.run(),
-            release_enabled: self.options.release_enabled && scope.may_anywhere(Right::Release),
+            release_enabled,
+            bulk_locks: if release_enabled && scope.may_anywhere(Right::Bulk) { self.options.max_locks } else { 0 },
             demo: self.options.demo,
             now: now.0,
         };
@@ -570,6 +599,7 @@ impl Task {
                 let frame = self.sources_frame(&reach, now);
                 self.views.tell_all(&reach, &frame);
             }
+            self.views.tell_facets(&self.registry, now);
             self.views.forget_unused(now);
             self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
         }
@@ -577,7 +607,7 @@ impl Task {
         self.watch.conditions(&self.registry, &current, now);
         self.tell_warnings();
         self.show_warnings(now);
-        self.views.grow_older(now);
+        self.unflushed |= self.views.grow_older(&self.registry, now);
         self.send_looks();
         if let Some(tape) = &mut self.options.tape {
             // What found no room before is told of even if nothing else happens.

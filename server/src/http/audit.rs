@@ -133,7 +133,7 @@ impl Progress {
     }
 }
 
-fn named_format(word: &str) -> Result<Option<Format>, ApiError> {
+pub(super) fn named_format(word: &str) -> Result<Option<Format>, ApiError> {
     match word {
         "json" => Ok(None),
         "csv" => Ok(Some(Format::Csv)),

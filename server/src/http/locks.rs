@@ -1,6 +1,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use lockkeeper_model::search::{Condition, Search};
 use lockkeeper_model::{
     DEFAULT_LIMIT, Event, Lock, MAX_LIMIT, Order, Question, Recording, SortKey, SourceState, SourceStatus, Time, words,
 };
@@ -10,11 +12,12 @@ use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::extract::{LockPath, Query, known_source};
-use super::{ApiError, AppState, history};
+use super::{ApiError, AppState, audit, history, locks_file};
 use crate::recorder::history::Filter;
 use crate::view::Asked;
 
-const PARAMETERS: &[&str] = &["q", "source", "dialect", "state", "flag", "sort", "order", "offset", "limit", "at"];
+const PARAMETERS: &[&str] =
+    &["q", "source", "dialect", "state", "flag", "sort", "order", "offset", "limit", "at", "format"];
 
 const EVENTS_PARAMETERS: &[&str] = &["before", "from", "to", "limit"];
 
@@ -101,7 +104,7 @@ pub(super) struct LockEventsAnswer {
 #[utoipa::path(
     get, path = "/api/v1/locks", tag = "watching",
     params(
-        ("q" = Option<String>, Query, description = "words that must each occur in the key or in a holder's token"),
+        ("q" = Option<String>, Query, description = "words that must each occur in the key or in a holder's token, and conditions such as `holder:worker-7 held>5m -flag:no-expiry`; docs/query.md has the whole language"),
         ("source" = Option<String>, Query, description = "only this source"),
         ("dialect" = Option<String>, Query, description = "only this dialect"),
         ("state" = Option<String>, Query, description = "`held`, `waiting`, `waiting_only`, `no_quorum` or `unknown_holder`"),
@@ -110,32 +113,45 @@ pub(super) struct LockEventsAnswer {
         ("order" = Option<Order>, Query, description = "which end comes first; default: the one that matters more"),
         ("offset" = Option<u64>, Query, description = "answers before the page; default 0"),
         ("limit" = Option<u32>, Query, description = "answers on the page, at most 1000; default 100"),
-        ("at" = Option<Time>, Query, description = "as it was at this moment, as far as that was written down"),
+        ("at" = Option<Time>, Query, description = "as it was at this moment, as far as that was written down; not for a file"),
+        ("format" = Option<String>, Query, description = "`json`, or `csv` or `jsonl` for every answer as a file, at most 100,000 of them"),
     ),
-    responses((status = 200, body = LocksAnswer), (status = 404, description = "that moment was not recorded", body = lockkeeper_model::Problem, content_type = "application/problem+json"), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
+    responses((status = 200, content((LocksAnswer = "application/json"), (String = "text/csv"), (String = "application/jsonl"))), (status = 404, description = "that moment was not recorded", body = lockkeeper_model::Problem, content_type = "application/problem+json"), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]
 pub(super) async fn list(
     State(state): State<AppState>,
     caller: Caller,
     mut query: Query,
-) -> Result<Json<LocksAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     let reach = caller.seen()?;
-    let offset = query.take_number("offset", u64::from(u32::MAX))?.unwrap_or(0);
-    let limit = query.take_number("limit", u64::from(MAX_LIMIT))?.map_or(DEFAULT_LIMIT, |limit| limit as u32);
+    let offset = query.take_number("offset", u64::from(u32::MAX))?;
+    let limit = query.take_number("limit", u64::from(MAX_LIMIT))?;
+    let is_page = offset.is_some() || limit.is_some();
+    let (offset, limit) = (offset.unwrap_or(0), limit.map_or(DEFAULT_LIMIT, |limit| limit as u32));
     let question = question(&mut query)?;
     let at = query.take_time("at")?;
+    let format = query.take("format").map_or(Ok(None), |word| audit::named_format(&word))?;
     query.finish(PARAMETERS)?;
-    if let Some(at) = at {
-        return past(&state, Asked { question, reach: reach.clone() }, at, offset, limit).await;
+    if let (Some(_), true) = (format, at.is_some() || is_page) {
+        let detail = "`at`, `offset` and `limit` are of pages, and a file has everything as it is now";
+        return Err(ApiError::bad_request("bad-parameter", detail));
     }
-    if let Some(source) = &question.source {
-        known_source(&state, reach, source, StatusCode::BAD_REQUEST)?;
+    if let Some(at) = at {
+        let answer = past(&state, Asked { question, reach: reach.clone() }, at, offset, limit).await?;
+        return Ok(answer.into_response());
+    }
+    for source in sources_named(&question) {
+        known_source(&state, reach, &source, StatusCode::BAD_REQUEST)?;
+    }
+    if let Some(format) = format {
+        return locks_file::export(&state, Asked { question, reach: reach.clone() }, format).await;
     }
     let only = question.source.clone();
     let listing = state.board.list(Asked { question, reach: reach.clone() }, offset, limit).await?;
     // After the list: a gap that came up meanwhile makes the answer say less than it could, never more.
     let coverage = coverage(state.board.statuses(reach).await?, only.as_deref());
-    Ok(Json(LocksAnswer { as_of: listing.as_of, total: listing.total, coverage, locks: listing.locks }))
+    let answer = LocksAnswer { as_of: listing.as_of, total: listing.total, coverage, locks: listing.locks };
+    Ok(Json(answer).into_response())
 }
 
 /// The same of a moment of the past. Its sources are those of then.
@@ -275,6 +291,16 @@ fn question(query: &mut Query) -> Result<Question, ApiError> {
     };
     question.check()?;
     Ok(question)
+}
+
+/// The sources that a question names, as a parameter or in its search.
+fn sources_named(question: &Question) -> Vec<String> {
+    let terms = Search::parse(&question.q).unwrap_or_default().terms.into_iter();
+    let in_search = terms.filter_map(|term| match term.condition {
+        Condition::Source(name) => Some(name),
+        _ => None,
+    });
+    question.source.clone().into_iter().chain(in_search).collect()
 }
 
 fn one_of<T: Copy>(name: &str, value: Option<String>, choices: &[(&str, T)]) -> Result<Option<T>, ApiError> {

@@ -20,6 +20,7 @@ mod holders;
 mod incidents;
 mod listener;
 mod locks;
+mod locks_file;
 mod metrics;
 mod notes;
 pub(crate) mod oidc;

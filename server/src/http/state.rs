@@ -146,7 +146,7 @@ impl AppState {
         self.event_streams.take()
     }
 
-    /// Room for one more export of the audit.
+    /// Room for one more export of the audit, or of locks.
     pub(super) fn admit_export(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.exports.take()
     }

@@ -136,6 +136,11 @@ impl Contention {
         self.buckets.iter().filter_map(|bucket| bucket.basis).max_by_key(|basis| weakness(*basis))
     }
 
+    /// The same by the minute, the oldest first.
+    pub(super) fn blocked_by_minute(&self) -> impl Iterator<Item = i64> {
+        self.buckets.iter().rev().map(|bucket| i64::try_from(bucket.blocked_ms).unwrap_or(i64::MAX))
+    }
+
     /// Leaves out what is too long ago. Says whether anything is left.
     pub(super) fn forget(&mut self, now: i64) -> bool {
         self.now(now);

@@ -406,6 +406,11 @@ impl Registry {
         self.sources.get(usize::from(source.0)).map_or("", |known| &known.name)
     }
 
+    /// The sources' names, in their order.
+    pub fn source_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.iter().map(|known| &*known.name)
+    }
+
     /// Held locks of a source.
     #[must_use]
     pub fn locks_of(&self, source: SourceId) -> u64 {

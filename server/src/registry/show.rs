@@ -190,6 +190,10 @@ impl Registry {
             blocked_ms: record
                 .contention()
                 .map(|contention| i64::try_from(contention.blocked_ms()).unwrap_or(i64::MAX)),
+            blocked_by_minute: match record.contention() {
+                Some(contention) if contention.blocked_ms() > 0 => contention.blocked_by_minute().collect(),
+                _ => Vec::new(),
+            },
             flags: self.flags(record, now, around),
             generation: self.generation(record.generation()),
             as_of: self.known_as_of(record),
@@ -231,6 +235,12 @@ impl Registry {
             says.extend(reported::sentence(&said.identity));
         }
         (identity, says)
+    }
+
+    /// Who a holder is, in words, as far as anything says so.
+    #[must_use]
+    pub fn who(&self, record: &Record, hold: &Hold) -> Option<String> {
+        who(&self.identity(record, hold).0)
     }
 
     /// What went on around it over the last minutes, and how often it was tried for a moment ago.

@@ -41,7 +41,7 @@ fn operator(world: &mut World, generation: &str) -> Bytes {
 }
 
 fn asking(action: Action, generation: &str, hold_ms: Option<i64>) -> PreviewRequest {
-    PreviewRequest { locks: vec![target(generation)], action, hold_ms }
+    PreviewRequest { locks: vec![target(generation)], action, hold_ms, leave_out: false }
 }
 
 async fn previewed(scene: &Scene, request: &PreviewRequest) -> Result<PreviewAnswer, Refusal> {

@@ -144,7 +144,8 @@ async fn nobody_is_their_own_second_person_however_they_come_in() {
         let refusal = scene.decide_as(&program, &asked.id, Decision::Approve).await.unwrap_err();
         assert!(matches!(refusal, Refusal::Approval(ApprovalRefusal::NotSignedIn)), "{via}: {refusal:?}");
         let locks = vec![target("orders", "lock:b", "g2")];
-        let request = lockkeeper_model::PreviewRequest { locks, action: Default::default(), hold_ms: None };
+        let request =
+            lockkeeper_model::PreviewRequest { locks, action: Default::default(), hold_ms: None, leave_out: false };
         let ticket = scene.desk.preview(&program, &request, &Scope::everything()).await.unwrap().ticket;
         let refusal = scene.ask_as(&program, &ticket).await.unwrap_err();
         assert!(matches!(refusal, Refusal::Approval(ApprovalRefusal::NotSignedIn)), "{via}: {refusal:?}");
@@ -249,7 +250,8 @@ async fn without_a_second_person_somebody_who_has_just_signed_in_can_go_and_ever
         [(None, &ada), (Some(FRESH_SIGN_IN + Duration::from_millis(1)), &ada), (Some(Duration::ZERO), &token)]
     {
         let locks = vec![target("orders", "lock:a", "g1")];
-        let request = lockkeeper_model::PreviewRequest { locks, action: Default::default(), hold_ms: None };
+        let request =
+            lockkeeper_model::PreviewRequest { locks, action: Default::default(), hold_ms: None, leave_out: false };
         let preview = scene.desk.preview(who, &request, &Scope::everything()).await.unwrap();
         let refusal = scene.break_glass(who, &preview, signed_in).await.unwrap_err();
         assert!(matches!(refusal, Refusal::Approval(ApprovalRefusal::StaleSignIn)), "{who:?}: {refusal:?}");

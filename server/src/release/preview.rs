@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use lockkeeper_model::{
-    Action, Actor, Collateral, Flag, Holder, Lock, Mode, OnNode, OtherLocks, PreviewAnswer, PreviewRequest,
+    Action, Actor, Collateral, Flag, Holder, LeftOut, Lock, Mode, OnNode, OtherLocks, PreviewAnswer, PreviewRequest,
     PreviewTarget, PreviewedLock, QuorumNode, SourceState, SourceStatus, Strength, Told, Verdict, Waiters,
     WaitersBasis, Warning, words,
 };
@@ -16,7 +16,8 @@ use super::{PRODUCTION, Refusal, ReleaseDesk, actions, context, policy};
 use crate::access::{Right, Scope};
 use crate::board::{Found, Held, Whose};
 use crate::clock;
-use crate::source::{DialectTraits, NotRead, ReleaseOrder, SourceHandle};
+use crate::recorder::audit::Deed;
+use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
 
 /// Locks in one request: more than anybody reads warnings for, and what one ticket can carry.
 pub const MAX_LOCKS: usize = 100;
@@ -29,6 +30,12 @@ struct Target<'a> {
     /// It does not exist for whoever asks.
     is_hidden: bool,
 }
+
+/// What is previewed: what would happen to each lock, and what a permission for it is bound to.
+type Explained = (Vec<PreviewedLock>, Vec<BoundHold>);
+
+/// Locks of a request that a preview goes on without, each with why.
+type Without<'a> = Vec<(&'a PreviewTarget, Refusal)>;
 
 impl ReleaseDesk {
     /// Reads the locks again, compares them with what the person was looking at, and explains what a release would do.
@@ -62,8 +69,10 @@ impl ReleaseDesk {
             return Err(Refusal::NoRight(Right::Release));
         }
         let hold_ms = actions::hold_ms(request)?;
-        let targets = self.targets(request, scope)?;
-        let (locks, holds) = self.explain_now(request.action, hold_ms, &targets, scope).await?;
+        let mut without = request.leave_out.then(Vec::new);
+        let targets = self.targets(request, scope, without.as_mut())?;
+        let (locks, holds) = self.explain_now(request.action, hold_ms, &targets, scope, without.as_mut()).await?;
+        let left_out = self.tell_left_out(actor, request.action, without.unwrap_or_default()).await;
 
         let names: Vec<&str> = locks.iter().map(|lock| lock.name.as_str()).collect();
         let confirm = policy::confirm_text(request.action, &names);
@@ -81,7 +90,27 @@ impl ReleaseDesk {
             dry_run_required,
             approval,
             locks,
+            left_out,
         })
+    }
+
+    /// Writes down which locks a preview went on without, and says why.
+    async fn tell_left_out(&self, actor: &Actor, action: Action, without: Without<'_>) -> Vec<LeftOut> {
+        let mut left_out = Vec::with_capacity(without.len());
+        for (target, refusal) in without {
+            let deed = Deed::by(actor).action(action).lock(&target.source, target.id.as_str(), &target.generation);
+            self.record_refusal("preview", vec![(deed, true)], &refusal).await;
+            left_out.push(LeftOut {
+                source: target.source.clone(),
+                id: target.id.clone(),
+                because: refusal.to_string(),
+                holder_now: match refusal {
+                    Refusal::ChangedHands { holder_now, .. } => Some(*holder_now),
+                    _ => None,
+                },
+            });
+        }
+        left_out
     }
 
     /// The same for holds that somebody else previewed, without a ticket. Whether the asker may know of them is for the
@@ -92,42 +121,71 @@ impl ReleaseDesk {
         hold_ms: Option<i64>,
         asked: &[PreviewTarget],
         scope: &Scope,
-    ) -> Result<(Vec<PreviewedLock>, Vec<BoundHold>), Refusal> {
+    ) -> Result<Explained, Refusal> {
         let mut targets = Vec::with_capacity(asked.len());
         for asked in asked {
             let unknown = || Refusal::UnknownSource { name: asked.source.clone(), known: Vec::new() };
             let source = self.board.source(&asked.source).ok_or_else(unknown)?;
             targets.push(Target { asked, source, key: asked.id.key()?.into(), is_hidden: false });
         }
-        self.explain_now(action, hold_ms, &targets, scope).await
+        self.explain_now(action, hold_ms, &targets, scope, None).await
     }
 
-    /// Reads the targets again and says of each what would happen to it, and what a permission for it is bound to.
-    async fn explain_now(
+    /// Reads the targets again and says of each what would happen to it, and what a permission for it is bound to. With
+    /// `without`, what this cannot be said of goes there, as long as something is left.
+    async fn explain_now<'a>(
         &self,
         action: Action,
         hold_ms: Option<i64>,
-        targets: &[Target<'_>],
+        targets: &[Target<'a>],
         scope: &Scope,
-    ) -> Result<(Vec<PreviewedLock>, Vec<BoundHold>), Refusal> {
-        self.read_again(targets).await?;
+        mut without: Option<&mut Without<'a>>,
+    ) -> Result<Explained, Refusal> {
+        let unread = self.read_again(targets).await;
         let mut locks = Vec::with_capacity(targets.len());
         let mut holds = Vec::with_capacity(targets.len());
         let mut bound = HashSet::new();
         for target in targets {
-            if target.is_hidden {
-                return Err(Refusal::Gone { id: target.asked.id.clone() });
-            }
-            let found = self.board.lock(target.source.id, target.key.clone()).await?;
-            let (hold, lock) = self.consider(action, hold_ms, target, &found)?;
+            let (hold, lock) = match (self.consider_now(action, hold_ms, target, &unread).await, &mut without) {
+                (Ok(considered), _) => considered,
+                (Err(refusal), Some(without)) if !matches!(refusal, Refusal::Closing(_)) => {
+                    without.push((target.asked, refusal));
+                    continue;
+                }
+                (Err(refusal), _) => return Err(refusal),
+            };
             if !bound.insert((target.source.id, hold.key.clone(), hold.token.clone())) {
                 return Err(Refusal::Twice { source_name: target.asked.source.clone(), id: target.asked.id.clone() });
             }
             holds.push(hold);
             locks.push(lock);
         }
+        if locks.is_empty()
+            && let Some(without) = without
+            && !without.is_empty()
+        {
+            return Err(without.swap_remove(0).1);
+        }
         self.add_others(action, &holds, &mut locks, scope).await?;
         Ok((locks, holds))
+    }
+
+    /// The same of one target; `unread` are the sources that could not be read.
+    async fn consider_now(
+        &self,
+        action: Action,
+        hold_ms: Option<i64>,
+        target: &Target<'_>,
+        unread: &[SourceId],
+    ) -> Result<(BoundHold, PreviewedLock), Refusal> {
+        if unread.contains(&target.source.id) {
+            return Err(unreadable(target.source));
+        }
+        if target.is_hidden {
+            return Err(Refusal::Gone { id: target.asked.id.clone() });
+        }
+        let found = self.board.lock(target.source.id, target.key.clone()).await?;
+        self.consider(action, hold_ms, target, &found)
     }
 
     /// Adds what else the holders have, where they would lose something.
@@ -222,48 +280,55 @@ impl ReleaseDesk {
         })
     }
 
-    fn targets<'a>(&'a self, request: &'a PreviewRequest, scope: &Scope) -> Result<Vec<Target<'a>>, Refusal> {
+    fn targets<'a>(
+        &'a self,
+        request: &'a PreviewRequest,
+        scope: &Scope,
+        mut without: Option<&mut Without<'a>>,
+    ) -> Result<Vec<Target<'a>>, Refusal> {
         let max = self.rules.max_locks.min(MAX_LOCKS);
         if !(1..=max).contains(&request.locks.len()) {
             return Err(Refusal::Count { found: request.locks.len(), max });
         }
-        request
-            .locks
-            .iter()
-            .map(|asked| {
-                let source = self.board.source_for(&asked.source, scope.seen()).ok_or_else(|| {
-                    let known = self.board.sources_for(scope.seen()).map(|source| source.name.to_string()).collect();
-                    Refusal::UnknownSource { name: asked.source.clone(), known }
-                })?;
-                let key = asked.id.key()?;
-                let is_hidden = !scope.sees(&source.name, &key);
-                let bulk = (request.locks.len() > 1).then_some(Right::Bulk);
-                let lacks = |right: &Right| !is_hidden && !scope.may(*right, &source.name, &key);
-                if let Some(right) = actions::rights(request.action).iter().copied().chain(bulk).find(lacks) {
-                    return Err(Refusal::NotAllowed { id: asked.id.clone(), right });
+        let mut targets = Vec::with_capacity(request.locks.len());
+        for asked in &request.locks {
+            let source = self.board.source_for(&asked.source, scope.seen()).ok_or_else(|| {
+                let known = self.board.sources_for(scope.seen()).map(|source| source.name.to_string()).collect();
+                Refusal::UnknownSource { name: asked.source.clone(), known }
+            })?;
+            let key = asked.id.key()?;
+            let is_hidden = !scope.sees(&source.name, &key);
+            let bulk = (request.locks.len() > 1).then_some(Right::Bulk);
+            let lacks = |right: &Right| !is_hidden && !scope.may(*right, &source.name, &key);
+            if let Some(right) = actions::rights(request.action).iter().copied().chain(bulk).find(lacks) {
+                let refusal = Refusal::NotAllowed { id: asked.id.clone(), right };
+                match &mut without {
+                    Some(without) => without.push((asked, refusal)),
+                    None => return Err(refusal),
                 }
-                Ok(Target { asked, source, key: key.into(), is_hidden })
-            })
-            .collect()
+                continue;
+            }
+            targets.push(Target { asked, source, key: key.into(), is_hidden });
+        }
+        Ok(targets)
     }
 
-    async fn read_again(&self, targets: &[Target<'_>]) -> Result<(), Refusal> {
+    /// Has the board learn what the targets are now, and says which sources could not be read.
+    async fn read_again(&self, targets: &[Target<'_>]) -> Vec<SourceId> {
+        let mut unread = Vec::new();
         for source in self.board.sources() {
             let here = || targets.iter().filter(|target| target.source.id == source.id);
             if here().next().is_none() {
                 continue;
             }
-            // Not asked when it is known to be down: everybody would wait for nothing.
-            if source.status.borrow().state == SourceState::Down {
-                return Err(unreadable(source));
-            }
             let keys: Vec<Bytes> = here().filter(|target| !target.is_hidden).map(|target| target.key.clone()).collect();
-            if keys.is_empty() {
-                continue;
+            // Not asked when it is known to be down: everybody would wait for nothing.
+            let is_down = source.status.borrow().state == SourceState::Down;
+            if is_down || (!keys.is_empty() && self.look(source, keys).await.is_err()) {
+                unread.push(source.id);
             }
-            self.look(source, keys).await.map_err(|NotRead| unreadable(source))?;
         }
-        Ok(())
+        unread
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) fn target(source: &str, key: &str, generation: &str) -> PreviewTarget
 
 impl Scene {
     pub(super) async fn preview(&self, who: &str, locks: Vec<PreviewTarget>) -> Result<PreviewAnswer, Refusal> {
-        let request = PreviewRequest { locks, action: Action::Release, hold_ms: None };
+        let request = PreviewRequest { locks, action: Action::Release, hold_ms: None, leave_out: false };
         self.desk.preview(&signed_in(who), &request, &Scope::everything()).await
     }
 
@@ -294,4 +294,30 @@ async fn in_production_a_reason_contains_what_is_demanded() {
     assert!(scene.attempts().is_empty());
     scene.replies([gone()]);
     assert!(scene.execute(ADA, &confirmed(&production, "INC-4711: worker 7 crashed")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_released_is_left_out_of_the_ticket_with_its_reason_and_written_down() {
+    let scene = scene(Rules::default());
+    scene.fake.hold("lock:b", "carol", "g6");
+    let ask = async |locks: Vec<PreviewTarget>| {
+        let request = PreviewRequest { locks, action: Action::Release, hold_ms: None, leave_out: true };
+        scene.desk.preview(&signed_in(ADA), &request, &Scope::everything()).await
+    };
+    let handed_over = target("orders", "lock:b", "g2");
+    let free = target("orders", "lock:free", "g9");
+    let locks = vec![handed_over.clone(), target("orders", "lock:a", "g1"), free.clone()];
+    let answer = ask(locks).await.unwrap();
+    assert_eq!(answer.locks.iter().map(|lock| lock.id.as_str()).collect::<Vec<_>>(), ["lock:a"]);
+    assert_eq!(answer.confirm, "a", "the ticket is for one lock");
+    let left: Vec<_> = answer.left_out.iter().map(|left| (left.id.as_str(), left.holder_now.is_some())).collect();
+    assert_eq!(left, [("lock:b", true), ("lock:free", false)]);
+    assert!(answer.left_out[0].because.contains("changed hands"), "{}", answer.left_out[0].because);
+    assert!(answer.left_out[1].because.contains("not held any more"), "{}", answer.left_out[1].because);
+    let written = scene.audit.page(Filter::default(), None, 10).await.unwrap().entries;
+    let written: Vec<_> = written.iter().map(|entry| (entry.lock.as_deref(), entry.outcome.as_deref())).collect();
+    assert_eq!(written, [(Some("lock:free"), Some("gone")), (Some("lock:b"), Some("changed_hands"))]);
+
+    // Without anything that is left there is no ticket.
+    assert!(matches!(ask(vec![handed_over, free]).await, Err(Refusal::ChangedHands { .. })));
 }

@@ -53,7 +53,7 @@ impl Scene {
         self.desk
             .preview(
                 &person(),
-                &PreviewRequest { locks: vec![target], action: Action::Release, hold_ms: None },
+                &PreviewRequest { locks: vec![target], action: Action::Release, hold_ms: None, leave_out: false },
                 &Scope::everything(),
             )
             .await
@@ -250,7 +250,7 @@ async fn holds_of_one_lock_are_freed_one_after_the_other() {
         .desk
         .preview(
             &person(),
-            &PreviewRequest { locks: vec![alice, bob], action: Action::Release, hold_ms: None },
+            &PreviewRequest { locks: vec![alice, bob], action: Action::Release, hold_ms: None, leave_out: false },
             &Scope::everything(),
         )
         .await
@@ -324,17 +324,19 @@ async fn a_look_that_came_back_empty_handed_is_no_look() {
 #[tokio::test(start_paused = true)]
 async fn requests_that_make_no_sense_are_refused_by_name() {
     let scene = scene();
-    let none = PreviewRequest { locks: Vec::new(), action: Action::Release, hold_ms: None };
+    let none = PreviewRequest { locks: Vec::new(), action: Action::Release, hold_ms: None, leave_out: false };
     assert!(matches!(
         scene.desk.preview(&person(), &none, &Scope::everything()).await,
         Err(Refusal::Count { found: 0, .. })
     ));
-    let many = PreviewRequest { locks: vec![target("g1"); 101], action: Action::Release, hold_ms: None };
+    let many =
+        PreviewRequest { locks: vec![target("g1"); 101], action: Action::Release, hold_ms: None, leave_out: false };
     assert!(matches!(
         scene.desk.preview(&person(), &many, &Scope::everything()).await,
         Err(Refusal::Count { found: 101, max: 100 })
     ));
-    let twice = PreviewRequest { locks: vec![target("g1"); 2], action: Action::Release, hold_ms: None };
+    let twice =
+        PreviewRequest { locks: vec![target("g1"); 2], action: Action::Release, hold_ms: None, leave_out: false };
     assert!(matches!(scene.desk.preview(&person(), &twice, &Scope::everything()).await, Err(Refusal::Twice { .. })));
     let elsewhere = PreviewTarget { source: "nowhere".to_owned(), ..target("g1") };
     assert!(matches!(
@@ -536,7 +538,7 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
         .desk
         .preview(
             &person(),
-            &PreviewRequest { locks: vec![target("g1"), b], action: Action::Release, hold_ms: None },
+            &PreviewRequest { locks: vec![target("g1"), b], action: Action::Release, hold_ms: None, leave_out: false },
             &Scope::everything(),
         )
         .await
@@ -558,7 +560,7 @@ async fn several_locks_are_freed_with_one_ticket_each_judged_by_itself() {
 
 fn evict(generation: &str, waiter: Option<&str>) -> PreviewRequest {
     let target = PreviewTarget { holder: waiter.map(b64), ..target(generation) };
-    PreviewRequest { locks: vec![target], action: Action::EvictWaiter, hold_ms: None }
+    PreviewRequest { locks: vec![target], action: Action::EvictWaiter, hold_ms: None, leave_out: false }
 }
 
 /// `orders` is live, nobody holds `lock:stock:4711`, and `alice` is at the head of its queue.
@@ -745,7 +747,7 @@ async fn whoever_is_turned_away_is_written_down_with_what_they_wanted() {
             .desk
             .preview(
                 &person(),
-                &PreviewRequest { locks: vec![], action: Action::Release, hold_ms: None },
+                &PreviewRequest { locks: vec![], action: Action::Release, hold_ms: None, leave_out: false },
                 &Scope::everything()
             )
             .await

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use clap::builder::PossibleValuesParser;
+use lockkeeper_model::search::STATE_FILTERS;
 use lockkeeper_model::words::{count, duration, shown};
 use lockkeeper_model::{FLAG_FILTERS, Flag, Lock, MAX_LIMIT, Order, SortKey, SourceState, Time};
 
@@ -15,13 +16,10 @@ use super::words;
 /// Sources that are live are named one by one up to this number.
 const MOST_LIVE_NAMED: usize = 5;
 
-/// What `state` may be asked for.
-const STATES: [&str; 5] = ["held", "waiting", "waiting_only", "no_quorum", "unknown_holder"];
-
 /// Which locks to list.
 #[derive(Debug, Args)]
 pub struct LocksArguments {
-    /// Only locks whose key or holder's token contains each of these words.
+    /// Only locks that answer to these words and conditions: `holder:worker-7 held>5m -flag:no-expiry stock`.
     #[arg(long, value_name = "TEXT")]
     q: Option<String>,
 
@@ -34,7 +32,7 @@ pub struct LocksArguments {
     dialect: Option<String>,
 
     /// Only in this state; `waiting` are those that somebody is known to wait for.
-    #[arg(long, value_parser = PossibleValuesParser::new(STATES))]
+    #[arg(long, value_parser = PossibleValuesParser::new(STATE_FILTERS))]
     state: Option<String>,
 
     /// Only with this flag, `no-expiry` for example.

@@ -92,7 +92,8 @@ impl ReleaseArguments {
             targets.push(target);
             now = now.max(seen_at);
         }
-        let request = PreviewRequest { locks: targets, action: self.action.action(), hold_ms: self.hold_ms };
+        let request =
+            PreviewRequest { locks: targets, action: self.action.action(), hold_ms: self.hold_ms, leave_out: false };
         let answer = link.post(&["releases", "preview"], &request, ANSWER_TIMEOUT).await?;
         let answer = link.granted(answer)?;
         let preview: PreviewAnswer = link.read(&answer)?;

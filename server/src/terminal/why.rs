@@ -101,7 +101,7 @@ async fn release(link: &Link, lock: &Lock, now: Time, screen: &Screen<'_>) -> Re
         generation: lock.generation.clone(),
         holder: Some(holder.token_b64.clone()),
     };
-    let request = PreviewRequest { locks: vec![target], action: Action::Release, hold_ms: None };
+    let request = PreviewRequest { locks: vec![target], action: Action::Release, hold_ms: None, leave_out: false };
     let answer = link.post(&["releases", "preview"], &request, ANSWER_TIMEOUT).await?;
     if answer.status != 200 {
         return said(&whole(&link.problem(&answer)?.detail));

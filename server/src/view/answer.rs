@@ -6,13 +6,18 @@ use lockkeeper_model::Time;
 
 use super::Asked;
 use super::bits::Bits;
+use super::due::Due;
 use super::filter::Filter;
 use super::keys::{Keys, compare, sort_all};
 use super::ordered::Ordered;
-use crate::registry::{Registry, Slot};
+use super::shown::Shown;
+use crate::registry::{Record, Registry, Slot};
 
 /// Locks that are examined in one step of a first answer: some milliseconds, so that everybody else's frames go on.
 pub(super) const EXAMINED_PER_STEP: usize = 20_000;
+
+/// Locks that are looked at again in one step because time has passed: as many as in a step of a first answer.
+const AGED_PER_STEP: usize = EXAMINED_PER_STEP;
 
 /// Up to this many new answers are put in their places one by one; more are sorted and merged in one pass.
 const ONE_BY_ONE: usize = 4_096;
@@ -30,6 +35,10 @@ pub(crate) struct Answer {
     /// Answers that have no place in `ordered` yet.
     incoming: HashSet<Slot>,
     members: Bits,
+    /// How many of them each further filter would leave.
+    pub(super) shown: Shown,
+    /// Those that may become answers, or cease to be, as time passes.
+    due: Due,
     /// The next slot to examine; `None` once all were.
     examining: Option<usize>,
     merged_at: Time,
@@ -49,6 +58,8 @@ impl Answer {
             ordered: Ordered::default(),
             incoming: HashSet::new(),
             members: Bits::default(),
+            shown: Shown::default(),
+            due: Due::default(),
             examining: Some(0),
             merged_at: Time(0),
             epoch: 0,
@@ -68,18 +79,15 @@ impl Answer {
     }
 
     /// Examines some more, if something is left.
-    pub(crate) fn examine(&mut self, registry: &Registry, scratch: &mut Vec<u8>) {
+    pub(crate) fn examine(&mut self, registry: &Registry, keys: &[Keys], now: Time, scratch: &mut Vec<u8>) {
         let Some(from) = self.examining else { return };
         let end = registry.slots();
         let to = (from + EXAMINED_PER_STEP).min(end);
         for slot in from..to {
             let slot = slot as Slot;
-            if let Some(record) = registry.record(slot)
-                && !record.is_ended()
-                && self.filter.matches(registry, record, scratch)
-            {
-                self.members.set(slot, true);
-                self.incoming.insert(slot);
+            // What the views have not taken note of yet comes when they do.
+            if let (Some(record), Some(keys)) = (registry.record(slot), keys.get(slot as usize)) {
+                self.consider(registry, record, slot, keys, now, scratch);
             }
         }
         self.epoch += 1;
@@ -91,11 +99,19 @@ impl Answer {
         if !self.members.get(slot) {
             return;
         }
+        let (Some(record), Some(old)) = (registry.record(slot), keys.get(slot as usize)) else { return };
+        self.shown.count(record.source, old, -1);
         let (sort, order) = (self.asked.question.sort, self.asked.question.order());
-        let stays = keys.get(slot as usize).is_some_and(|old| old.rank(sort, order) == new.rank(sort, order));
+        let stays = old.rank(sort, order) == new.rank(sort, order);
         if new.held && stays && self.asked.question.is_unfiltered() {
             return;
         }
+        self.take_out(registry, keys, slot);
+    }
+
+    /// Takes an answer out of its place, where it is by these keys.
+    fn take_out(&mut self, registry: &Registry, keys: &[Keys], slot: Slot) {
+        let (sort, order) = (self.asked.question.sort, self.asked.question.order());
         self.members.set(slot, false);
         if !self.incoming.remove(&slot) {
             self.ordered.remove(slot, |a, b| compare(registry, keys, sort, order, a, b));
@@ -104,22 +120,74 @@ impl Answer {
     }
 
     /// A lock has changed, and so have its keys: puts it in if it is an answer.
-    pub(crate) fn after_change(&mut self, registry: &Registry, slot: Slot, scratch: &mut Vec<u8>) {
+    pub(crate) fn after_change(
+        &mut self,
+        registry: &Registry,
+        slot: Slot,
+        new: &Keys,
+        now: Time,
+        scratch: &mut Vec<u8>,
+    ) {
         if self.examining.is_some_and(|next| slot as usize >= next) {
             return;
         }
+        let Some(record) = registry.record(slot) else { return };
         if self.members.get(slot) {
+            self.shown.count(record.source, new, 1);
             self.epoch += 1;
             return;
         }
-        if let Some(record) = registry.record(slot)
-            && !record.is_ended()
-            && self.filter.matches(registry, record, scratch)
-        {
+        self.consider(registry, record, slot, new, now, scratch);
+    }
+
+    /// Puts a lock in if it is an answer, and takes note of when that has to be asked again.
+    fn consider(
+        &mut self,
+        registry: &Registry,
+        record: &Record,
+        slot: Slot,
+        keys: &Keys,
+        now: Time,
+        scratch: &mut Vec<u8>,
+    ) {
+        if record.is_ended() || !self.filter.could_match(registry, record, scratch) {
+            return;
+        }
+        self.schedule(record, slot, now);
+        if self.filter.is_time(record, now) {
             self.members.set(slot, true);
             self.incoming.insert(slot);
+            self.shown.count(record.source, keys, 1);
             self.epoch += 1;
         }
+    }
+
+    fn schedule(&mut self, record: &Record, slot: Slot, now: Time) {
+        if let Some(at) = self.filter.turns_at(record, now) {
+            self.due.put(slot, at);
+        }
+    }
+
+    /// Lets locks in and out whose time has come, a bounded number at once. Says whether any came or went.
+    pub(crate) fn grow_older(&mut self, registry: &Registry, keys: &[Keys], now: Time, scratch: &mut Vec<u8>) -> bool {
+        if !self.filter.is_timed() {
+            return false;
+        }
+        let epoch = self.epoch;
+        for _ in 0..AGED_PER_STEP {
+            let Some(slot) = self.due.pop(now) else { break };
+            let (Some(record), Some(keys_of)) = (registry.record(slot), keys.get(slot as usize)) else { continue };
+            if !self.members.get(slot) {
+                self.consider(registry, record, slot, keys_of, now, scratch);
+                continue;
+            }
+            self.schedule(record, slot, now);
+            if !self.filter.is_time(record, now) {
+                self.shown.count(record.source, keys_of, -1);
+                self.take_out(registry, keys, slot);
+            }
+        }
+        self.epoch != epoch
     }
 
     /// Gives new answers their places, all of them if `at_once`, else unless there are very many and it was done just

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use lockkeeper_model::{LockState, Order, SortKey};
+use lockkeeper_model::{FLAG_FILTERS, LockState, Order, SortKey};
 
 use crate::registry::{Record, Registry, Slot};
 
@@ -27,10 +27,15 @@ pub(crate) struct Keys {
     pub(super) state: u8,
     /// It has missed a beat of its renewals.
     pub(super) quiet: bool,
+    /// One bit for each of [`FLAG_FILTERS`].
+    pub(super) flags: u32,
 }
 
+const _: () = assert!(FLAG_FILTERS.len() <= 32, "a bit for each");
+
 impl Keys {
-    pub(crate) fn of(record: &Record, version: u32, dialect: u8) -> Keys {
+    pub(crate) fn of(registry: &Registry, record: &Record, version: u32, dialect: u8) -> Keys {
+        let flags = FLAG_FILTERS.iter().enumerate().map(|(at, flag)| u32::from(registry.has_flag(record, *flag)) << at);
         Keys {
             waiters: record.waiting(),
             blocked_s: record
@@ -47,6 +52,7 @@ impl Keys {
             dialect,
             state: LockState::ALL.iter().position(|state| *state == record.state).map_or(0, |place| place as u8),
             quiet: record.is_quiet() && !record.is_ended(),
+            flags: flags.fold(0, |all, one| all | one),
         }
     }
 

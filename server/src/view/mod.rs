@@ -3,7 +3,9 @@
 //! - [`ordered`]: a sorted sequence with cheap changes and cheap windows.
 //! - [`keys`]: what locks are ordered by.
 //! - [`filter`]: which locks are an answer.
+//! - [`due`]: which of them have to be looked at again because time passes.
 //! - [`answer`]: one question's answers in order, shared by all who ask the same.
+//! - [`shown`]: how many answers each further filter would leave.
 //! - [`tally`]: how many locks there are, shared by all who see the same.
 //! - [`census`]: how many locks of each kind there are and for how long they have been held, for charts.
 //! - [`viewers`]: who looks at which window of which answer, and what each was last told.
@@ -15,9 +17,11 @@
 mod answer;
 mod bits;
 mod census;
+mod due;
 mod filter;
 mod keys;
 mod ordered;
+mod shown;
 mod tally;
 #[cfg(test)]
 mod tests;
@@ -25,6 +29,7 @@ mod viewers;
 
 use std::collections::HashMap;
 
+use lockkeeper_model::search::Search;
 use lockkeeper_model::wire::DialectCount;
 use lockkeeper_model::{Question, Time};
 
@@ -69,6 +74,9 @@ pub struct Views {
     answers: HashMap<AnswerId, Answer>,
     by_question: HashMap<Asked, AnswerId>,
     next_answer: AnswerId,
+    /// The second as of which it is known what time changes: conditions on it are about seconds to hours, and nobody
+    /// tells a second later from now.
+    now: Time,
     viewers: Viewers,
     scratch: Vec<u8>,
 }
@@ -83,6 +91,7 @@ impl Default for Views {
             answers: HashMap::new(),
             by_question: HashMap::new(),
             next_answer: 0,
+            now: Time(0),
             viewers: Viewers::default(),
             scratch: Vec::new(),
         }
@@ -99,7 +108,7 @@ impl Views {
         }
         let old = self.keys[at];
         let dialect = self.dialects.place_of(record.recognition.dialect);
-        let new = Keys::of(record, old.version.wrapping_add(1), dialect);
+        let new = Keys::of(registry, record, old.version.wrapping_add(1), dialect);
         for answer in self.answers.values_mut() {
             answer.before_change(registry, &self.keys, slot, &new);
         }
@@ -109,13 +118,20 @@ impl Views {
             tally.change(registry, slot, record, &old, &new);
         }
         for answer in self.answers.values_mut() {
-            answer.after_change(registry, slot, &mut self.scratch);
+            answer.after_change(registry, slot, &new, self.now, &mut self.scratch);
         }
     }
 
-    /// Lets the locks grow older. To be called every second or so, so that each call has little to do.
-    pub fn grow_older(&mut self, now: Time) {
+    /// Lets the locks grow older. To be called every second or so, so that each call has little to do. Says whether an
+    /// answer is another one because of that.
+    pub fn grow_older(&mut self, registry: &Registry, now: Time) -> bool {
+        self.now = self.now.max(whole_second(now));
         self.census.grow_older(now);
+        let mut changed = false;
+        for answer in self.answers.values_mut() {
+            changed |= answer.grow_older(registry, &self.keys, self.now, &mut self.scratch);
+        }
+        changed
     }
 
     /// How many locks of each kind a source has.
@@ -145,7 +161,7 @@ impl Views {
     /// Goes on with questions that are being answered for the first time.
     pub fn examine(&mut self, registry: &Registry) {
         for answer in self.answers.values_mut() {
-            answer.examine(registry, &mut self.scratch);
+            answer.examine(registry, &self.keys, self.now, &mut self.scratch);
         }
         for tally in &mut self.tallies {
             tally.examine(registry, &self.keys);
@@ -168,6 +184,7 @@ impl Views {
     pub fn page(&mut self, registry: &Registry, asked: &Asked, offset: u64, limit: u32, now: Time) -> (u64, Vec<Slot>) {
         let id = self.answer_to(registry, asked, now);
         let Some(answer) = self.answers.get_mut(&id) else { return (0, Vec::new()) };
+        answer.grow_older(registry, &self.keys, self.now, &mut self.scratch);
         answer.settle(registry, &self.keys, now, true);
         (answer.total(), answer.window(offset, limit).collect())
     }
@@ -209,10 +226,11 @@ impl Views {
 
     fn answer_to(&mut self, registry: &Registry, asked: &Asked, now: Time) -> AnswerId {
         let Asked { question, reach } = asked;
+        self.now = self.now.max(whole_second(now));
         // Before the answer, so that it is counted by the time that everything is answered.
         self.tally(registry, reach, now);
         let question = Question {
-            q: question.q.split_whitespace().collect::<Vec<_>>().join(" "),
+            q: Search::parse(&question.q).map(|search| search.to_string()).unwrap_or_default(),
             order: Some(question.order()),
             ..question.clone()
         };
@@ -224,7 +242,7 @@ impl Views {
                 self.next_answer = self.next_answer.wrapping_add(1);
                 let mut answer = Answer::new(asked.clone(), now);
                 // A small board is answered in this one step.
-                answer.examine(registry, &mut self.scratch);
+                answer.examine(registry, &self.keys, self.now, &mut self.scratch);
                 self.answers.insert(id, answer);
                 self.by_question.insert(asked, id);
                 id
@@ -240,7 +258,7 @@ impl Views {
 /// A page of the answer to a question that is asked once, of a board that does not change.
 #[must_use]
 pub fn once(registry: &Registry, asked: &Asked, offset: u64, limit: u32, now: Time) -> (u64, Vec<Slot>) {
-    let mut views = Views::default();
+    let mut views = Views { now: whole_second(now), ..Views::default() };
     for slot in 0..registry.slots() {
         views.change(registry, slot as Slot);
     }
@@ -248,6 +266,10 @@ pub fn once(registry: &Registry, asked: &Asked, offset: u64, limit: u32, now: Ti
         views.examine(registry);
     }
     views.page(registry, asked, offset, limit, now)
+}
+
+fn whole_second(at: Time) -> Time {
+    Time(at.0 - at.0.rem_euclid(1_000))
 }
 
 /// The dialects that were seen. There are as many as the recognisers know: a few dozen.

@@ -60,6 +60,7 @@ fn shown(screen: &Screen) -> Vec<String> {
 }
 
 fn note(world: &mut World, views: &mut Views) {
+    views.grow_older(&world.registry, Time(world.now));
     for slot in std::mem::take(&mut world.changes.dirty) {
         views.change(&world.registry, slot);
     }
@@ -67,7 +68,25 @@ fn note(world: &mut World, views: &mut Views) {
 
 fn question() -> impl Strategy<Value = Question> {
     (
-        proptest::sample::select(&["", "w1", "LOCK:1", "lock w2", "nothing"][..]),
+        proptest::sample::select(
+            &[
+                "",
+                "w1",
+                "LOCK:1",
+                "lock w2",
+                "nothing",
+                "-w1",
+                "name:lock -holder:w2",
+                "held>1s",
+                "held<2s lock",
+                "-held>1s w1",
+                "left<5s",
+                "-left>3s",
+                "wait>1s",
+                "waiters>1",
+                "flag:no-expiry held>3s",
+            ][..],
+        ),
         proptest::option::weighted(0.2, Just("no-expiry".to_owned())),
         proptest::option::weighted(0.2, Just("waiting".to_owned())),
         proptest::sample::select(&SortKey::ALL[..]),
@@ -183,18 +202,43 @@ proptest! {
             anew.change(&world.registry, slot as u32);
         }
         prop_assert_eq!(kept, anew.page(&world.registry, &asked, 0, 100, Time(world.now)));
+        let facets = |views: &Views| {
+            let answer = views.answers.values().next().unwrap();
+            answer.shown.told(views.dialects.0.iter().copied(), world.registry.source_names())
+        };
+        prop_assert_eq!(facets(&views), facets(&anew));
         let now = Time(world.now);
         let by_dialect = views.dialects(&world.registry, &Reach::ALL, now).iter().map(|dialect| dialect.locks).sum::<u64>();
         prop_assert_eq!(by_dialect, world.held().len() as u64);
         prop_assert_eq!(views.by_source(&world.registry, &Reach::ALL, 1, now), [by_dialect]);
         for views in [&mut views, &mut anew] {
-            views.grow_older(now);
+            views.grow_older(&world.registry, now);
         }
         // How often beats were missed is of the past, which is not counted anew.
         let [kept, anew] = [&views, &anew].map(|views| Counted { missed_beats: 0, ..views.counted(SourceId(0)) });
         prop_assert_eq!(&kept, &anew);
         prop_assert_eq!(kept.locks.iter().map(|(_, _, locks)| locks).sum::<u64>(), by_dialect);
     }
+}
+
+#[test]
+fn a_lock_comes_in_when_it_is_old_enough_and_goes_when_it_is_too_old() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    world.scan();
+    play(&mut world, &Step::Take(1, 1, None));
+    play(&mut world, &Step::Notice(1));
+    note(&mut world, &mut views);
+    let ask = |q: &str| Asked { question: Question { q: q.to_owned(), ..Question::default() }, reach: Reach::ALL };
+    let (old, young) = (ask("held>5m"), ask("held<5m"));
+    let total = |views: &mut Views, asked, now| views.page(&world.registry, asked, 0, 100, now).0;
+    let taken = Time(world.now);
+    assert_eq!((total(&mut views, &old, taken), total(&mut views, &young, taken)), (0, 1));
+    assert!(!views.grow_older(&world.registry, taken.plus(298_000)), "nothing to tell anybody yet");
+    // Nothing is asked and nothing happens: time alone lets it in and out.
+    assert!(views.grow_older(&world.registry, taken.plus(302_000)));
+    let later = taken.plus(302_000);
+    assert_eq!((total(&mut views, &old, later), total(&mut views, &young, later)), (1, 0));
+    assert!(!views.grow_older(&world.registry, taken.plus(3_600_000)));
 }
 
 #[test]

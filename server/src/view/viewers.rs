@@ -41,6 +41,8 @@ struct Viewer {
     place: Option<Place>,
     /// It must be told the whole window: it has just asked, or did not keep up.
     needs_window: bool,
+    /// The answer whose facets it was told, and as it was then.
+    facets: Option<(AnswerId, u64)>,
     follow: Option<Followed>,
     /// Notices that there was no room for yet.
     owed: VecDeque<Bytes>,
@@ -90,8 +92,16 @@ impl Viewers {
 impl Views {
     /// A new viewer, for whom there are only the locks of this reach.
     pub fn connect(&mut self, viewer: u64, reach: Reach, frames: mpsc::Sender<Bytes>) {
-        let new =
-            Viewer { frames, reach, ask: 0, place: None, needs_window: false, follow: None, owed: VecDeque::new() };
+        let new = Viewer {
+            frames,
+            reach,
+            ask: 0,
+            place: None,
+            needs_window: false,
+            facets: None,
+            follow: None,
+            owed: VecDeque::new(),
+        };
         self.viewers.viewers.insert(viewer, new);
     }
 
@@ -132,6 +142,8 @@ impl Views {
             viewer.ask = ask;
             viewer.place = Some(place);
             viewer.needs_window = true;
+            // Answered anew, because the question has another number.
+            viewer.facets = None;
         }
     }
 
@@ -240,8 +252,30 @@ impl Views {
     pub fn flush_viewer(&mut self, registry: &Registry, viewer: u64, now: Time, around: Around<'_>) {
         if let Some(place) = self.viewers.viewers.get(&viewer).and_then(|viewer| viewer.place) {
             self.flush_window(registry, place, now, around);
+            self.tell_facets(registry, now);
         }
         self.flush_followed(registry, now, around);
+    }
+
+    /// Tells every viewer whose answer is another one by now what further filters would leave. To be called every second
+    /// or so: nobody reads twenty numbers faster. Who has no room for it is told the next time.
+    pub fn tell_facets(&mut self, registry: &Registry, now: Time) {
+        let mut encoded: HashMap<AnswerId, Bytes> = HashMap::new();
+        for viewer in self.viewers.viewers.values_mut() {
+            let Some((id, ..)) = viewer.place else { continue };
+            let Some(answer) = self.answers.get(&id) else { continue };
+            let told = Some((id, answer.epoch));
+            if viewer.needs_window || viewer.facets == told {
+                continue;
+            }
+            let frame = encoded.entry(id).or_insert_with(|| {
+                let facets = answer.shown.told(self.dialects.0.iter().copied(), registry.source_names());
+                encode(&ServerFrame::Facets { ask: 0, now: now.0, facets })
+            });
+            if viewer.frames.try_send(addressed(frame, viewer.ask)).is_ok() {
+                viewer.facets = told;
+            }
+        }
     }
 
     fn flush_window(&mut self, registry: &Registry, place: Place, now: Time, around: Around<'_>) -> bool {
@@ -412,7 +446,8 @@ fn changes(
 }
 
 /// What a window or delta begins with; everything behind it is the same for all who asked the same.
-const UNADDRESSED: [&str; 2] = [r#"{"kind":"window","ask":0,"#, r#"{"kind":"delta","ask":0,"#];
+const UNADDRESSED: [&str; 3] =
+    [r#"{"kind":"window","ask":0,"#, r#"{"kind":"delta","ask":0,"#, r#"{"kind":"facets","ask":0,"#];
 
 /// The same frame under the number of the viewer's own question.
 fn addressed(frame: &Bytes, ask: u32) -> Bytes {

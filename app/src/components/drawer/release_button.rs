@@ -79,7 +79,12 @@ fn request(lock: &Lock, action: Action, at: usize) -> Option<PreviewRequest> {
     };
     let target =
         PreviewTarget { source: lock.source.clone(), id: lock.id.clone(), generation: generation.clone(), holder };
-    Some(PreviewRequest { locks: vec![target], action, hold_ms: action.holds().then_some(DEFAULT_HOLD_MS) })
+    Some(PreviewRequest {
+        locks: vec![target],
+        action,
+        hold_ms: action.holds().then_some(DEFAULT_HOLD_MS),
+        leave_out: false,
+    })
 }
 
 /// Whether a waiter could be what keeps everybody out: nobody has the lock, and its queue has an order and a head that

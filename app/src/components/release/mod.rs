@@ -2,12 +2,16 @@
 //! reason; and what became of it.
 
 mod became;
+mod form;
 mod hold_time;
 mod plan;
+mod several;
 mod words;
 
 use became::Became;
+use form::{Form, Ready};
 use hold_time::HoldTime;
+use several::{Results, summed_up};
 use std::time::Duration;
 
 use leptos::html;
@@ -15,7 +19,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::{duration, short_token, shown};
 use lockkeeper_model::{
     Action, Approval, ApprovalState, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
-    ReleaseAnswer, ReleaseRequest, Time,
+    ReleaseAnswer, Time,
 };
 pub(crate) use plan::Plan;
 use wasm_bindgen_futures::spawn_local;
@@ -26,7 +30,7 @@ use super::say;
 use super::sentence::whole;
 use crate::live::answers::Refusal;
 use crate::live::{Live, api};
-use crate::ui::{When, flag, maybe, text};
+use crate::ui::{When, flag, text};
 
 /// How often it is looked whether the second person has decided: soon enough for two people on the phone.
 const LOOK_FOR_APPROVAL: Duration = Duration::from_secs(2);
@@ -48,35 +52,6 @@ enum Step {
     Done(ReleaseAnswer),
     /// It did not, or not with results.
     Failed(Refusal),
-}
-
-/// What the person has done so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Form {
-    ticked: Vec<usize>,
-    confirm: String,
-    reason: String,
-    break_glass: bool,
-}
-
-impl Form {
-    /// Whether everything that was asked of the person is done.
-    fn is_complete(&self, preview: &PreviewAnswer) -> bool {
-        let warnings: usize = preview.locks.iter().map(|lock| lock.warnings.len()).sum();
-        self.ticked.len() == warnings
-            && (self.confirm == preview.confirm || self.asks_another(preview))
-            && (!preview.reason_required || !self.reason.trim().is_empty())
-    }
-
-    /// Whether somebody else has to be asked before anything is done.
-    fn asks_another(&self, preview: &PreviewAnswer) -> bool {
-        needs_another(preview) && !self.break_glass
-    }
-}
-
-/// Whether a second person is needed who has not approved yet.
-fn needs_another(preview: &PreviewAnswer) -> bool {
-    preview.approval.as_ref().is_some_and(|need| need.required && need.state != ApprovalState::Approved)
 }
 
 /// What happened to the lock since its preview, if that makes the preview void.
@@ -128,6 +103,9 @@ pub(crate) fn ReleaseDialog(
     name: String,
     /// Set to `None` to close.
     releasing: RwSignal<Option<PreviewRequest>>,
+    /// Told when it was tried, whatever came of it.
+    #[prop(optional)]
+    done: Option<Callback<()>>,
 ) -> impl IntoView {
     let live = expect_context::<Live>();
     let step = RwSignal::new(Step::Asking);
@@ -135,7 +113,9 @@ pub(crate) fn ReleaseDialog(
     let dialog = NodeRef::<html::Dialog>::new();
     let action = request.action;
     let words = Words::of(action);
-    let source = request.locks.first().map(|target| target.source.clone()).unwrap_or_default();
+    let several = request.locks.len() > 1;
+    let from = from(live, &request);
+    let targets = StoredValue::new(request.locks.clone());
     let latest = RwSignal::new(Some(request));
     // The holds that the last preview was about: what was released is named by its generation when it is to come back.
     let previewed = StoredValue::new(Vec::<String>::new());
@@ -166,7 +146,9 @@ pub(crate) fn ReleaseDialog(
     // A new preview is of what is on the screen now, not of what was there before.
     let ask_again = Callback::new(move |()| {
         let newer = live.detail.with_untracked(|detail| {
-            let lock = detail.as_ref()?.lock.as_ref()?;
+            // Several stay what they were when they were chosen: what changed hands since was not meant.
+            let detail = detail.as_ref().filter(|_| !several);
+            let lock = detail?.lock.as_ref()?;
             match action {
                 // What was released is what can be put back, whatever is on the screen.
                 Action::PutBack => None,
@@ -197,16 +179,11 @@ pub(crate) fn ReleaseDialog(
         }
     });
     ask();
-    let environment = {
-        let source = source.clone();
-        live.sources.with_untracked(|sources| {
-            sources.iter().find(|known| known.name == source).and_then(|known| known.environment.clone())
-        })
-    };
-    let from = {
-        let source = shown(&source);
-        environment.map_or_else(|| source.clone(), |environment| format!("{source} · {}", shown(&environment)))
-    };
+    Effect::new(move |_| {
+        if let (Step::Done(_), Some(done)) = (step.get(), done) {
+            done.run(());
+        }
+    });
     let close = move || {
         if let Some(dialog) = dialog.get_untracked() {
             dialog.close();
@@ -218,8 +195,19 @@ pub(crate) fn ReleaseDialog(
             <small>{from}</small>
             <div class="results" role="status">
                 {move || match step.get() {
-                    Step::Done(answer) => answer.results.into_iter().map(|result| view! { <Became result action /> }).collect_view(),
-                    _ => Vec::new(),
+                    Step::Done(answer) if several => {
+                        view! {
+                            <p class="say calm">
+                                <b>{summed_up(&answer.results)}</b>
+                            </p>
+                            <Results results=answer.results action />
+                        }
+                            .into_any()
+                    }
+                    Step::Done(answer) => {
+                        answer.results.into_iter().map(|result| view! { <Became result action /> }).collect_view().into_any()
+                    }
+                    _ => ().into_any(),
                 }}
             </div>
             <When holds=flag(move || action.holds() && matches!(step.get(), Step::Asking | Step::Ready(_)))>
@@ -234,7 +222,7 @@ pub(crate) fn ReleaseDialog(
                     }
                         .into_any()
                 }
-                Step::Ready(preview) => view! { <Ready preview action form step close ask_again /> }.into_any(),
+                Step::Ready(preview) => view! { <Ready preview targets action form step close ask_again /> }.into_any(),
                 Step::Waiting(id, until) => view! { <Waiting id until step ask close /> }.into_any(),
                 Step::Sending => view! { <p class="say calm">{words.under_way}</p> }.into_any(),
                 Step::Failed(refusal) => {
@@ -281,13 +269,31 @@ pub(crate) fn ReleaseDialog(
     }
 }
 
+/// The sources of what is asked for, each with its environment.
+fn from(live: Live, request: &PreviewRequest) -> String {
+    let mut names: Vec<&str> = request.locks.iter().map(|target| target.source.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let said: Vec<String> = live.sources.with_untracked(|sources| {
+        let environment = |name: &str| sources.iter().find(|known| known.name == name)?.environment.as_deref();
+        names
+            .into_iter()
+            .map(|name| match environment(name) {
+                Some(environment) => format!("{} · {}", shown(name), shown(environment)),
+                None => shown(name),
+            })
+            .collect()
+    });
+    said.join(", ")
+}
+
 /// Asks for what was released to be given back to its former holder, where that can be done.
 fn to_put_back(answer: &ReleaseAnswer, generations: &[String]) -> Option<PreviewRequest> {
     let ([result], [generation]) = (&answer.results[..], generations) else { return None };
     result.put_back_until?;
     let (source, id, generation) = (result.source.clone(), result.id.clone(), generation.clone());
     let target = PreviewTarget { source, id, generation, holder: None };
-    Some(PreviewRequest { locks: vec![target], action: Action::PutBack, hold_ms: None })
+    Some(PreviewRequest { locks: vec![target], action: Action::PutBack, hold_ms: None, leave_out: false })
 }
 
 /// Why it did not go on.
@@ -373,187 +379,14 @@ fn Ends(close: impl Fn() + 'static, again: Option<Callback<()>>) -> impl IntoVie
     }
 }
 
-/// The plan, the warnings, the fields, and the button that stays dead until all of them are done.
-#[component]
-fn Ready(
-    preview: PreviewAnswer,
-    action: Action,
-    form: RwSignal<Form>,
-    step: RwSignal<Step>,
-    close: impl Fn() + 'static,
-    ask_again: Callback<()>,
-) -> impl IntoView {
-    let live = expect_context::<Live>();
-    let left = {
-        let end = preview.expires_at;
-        Memo::new(move |_| (end.0 - live.running_now.get()).max(0) / 1_000)
-    };
-    let locks = StoredValue::new(preview.locks.clone());
-    let changed = Memo::new(move |_| {
-        live.detail.with(|detail| {
-            let lock = detail.as_ref()?.lock.as_ref();
-            locks.with_value(|locks| locks.iter().find_map(|previewed| changed_since(action, previewed, lock)))
-        })
-    });
-    let complete = {
-        let preview = preview.clone();
-        Memo::new(move |_| form.with(|form| form.is_complete(&preview)))
-    };
-    let ready = move || complete.get() && changed.with(Option::is_none) && left.get() > 0;
-    let approval = StoredValue::new(preview.clone());
-    let ticket = preview.ticket.clone();
-    let submit = move |event: leptos::ev::SubmitEvent| {
-        event.prevent_default();
-        if !ready() {
-            return;
-        }
-        let asks_another = form.with_untracked(|form| approval.with_value(|preview| form.asks_another(preview)));
-        let Form { confirm, reason, break_glass, .. } = form.get_untracked();
-        let ticket = ticket.clone();
-        step.set(Step::Sending);
-        if asks_another {
-            spawn_local(async move {
-                // The dialog may have been closed meanwhile.
-                let _ = step.try_set(match api::ask_approval(ticket, reason).await {
-                    Ok(approval) => Step::Waiting(approval.id, approval.expires_at),
-                    Err(refusal) => Step::Failed(refusal),
-                });
-            });
-            return;
-        }
-        let request = ReleaseRequest { ticket, confirm, reason, break_glass, ..ReleaseRequest::default() };
-        spawn_local(async move {
-            let answer = api::release(&request).await;
-            let _ = step.try_set(match answer {
-                Ok(answer) => Step::Done(answer),
-                Err(refusal) => Step::Failed(refusal),
-            });
-        });
-    };
-    let confirm = StoredValue::new(preview.confirm.clone());
-    let warnings: Vec<String> =
-        preview.locks.iter().flat_map(|lock| &lock.warnings).map(|warning| whole(&warning.text)).collect();
-    let required = preview.reason_required;
-    let needs_another = needs_another(&preview);
-    let approved = preview.approval.is_some() && !needs_another;
-    let asks_another = Memo::new(move |_| form.with(|form| approval.with_value(|preview| form.asks_another(preview))));
-    let pattern = preview.reason_pattern.as_ref().map(|pattern| format!("It has to contain {}. ", shown(pattern)));
-    view! {
-        <form on:submit=submit>
-            {preview.locks.iter().map(|lock| view! { <Plan lock=lock.clone() action /> }).collect_view()}
-            {warnings
-                .into_iter()
-                .enumerate()
-                .map(|(at, text)| {
-                    let tick = move |event: leptos::ev::Targeted<leptos::ev::Event, web_sys::HtmlInputElement>| {
-                        let ticked = event.target().checked();
-                        form.update(|form| {
-                            if ticked {
-                                form.ticked.push(at);
-                            } else {
-                                form.ticked.retain(|ticked| *ticked != at);
-                            }
-                        });
-                    };
-                    view! {
-                        <label class="tick">
-                            <input type="checkbox" on:change:target=tick />
-                            <span>{text}</span>
-                        </label>
-                    }
-                })
-                .collect_view()}
-            {approved.then(|| view! { <p class="say good">"A second person has approved this."</p> })}
-            {needs_another
-                .then(|| {
-                    view! {
-                        <p class="say warn">
-                            "This is production: another person, with the right to approve, has to agree first. They see the same \
-                             preview."
-                        </p>
-                        <label class="tick">
-                            <input
-                                type="checkbox"
-                                on:change:target=move |event| {
-                                    let checked = event.target().checked();
-                                    form.update(|form| form.break_glass = checked);
-                                }
-                            />
-                            <span>
-                                "Break glass: do it without a second person. You must have signed in within the last five minutes, \
-                                 and everybody is told."
-                            </span>
-                        </label>
-                    }
-                })}
-            <When holds=flag(move || !asks_another.get())>
-                <label class="field" for="release-confirm">
-                    "Type "
-                    <code>{shown(&confirm.get_value())}</code>
-                    " to confirm"
-                </label>
-                <input
-                    id="release-confirm"
-                    class="typed"
-                    type="text"
-                    autocomplete="off"
-                    autocapitalize="off"
-                    spellcheck="false"
-                    on:input:target=move |event| form.update(|form| form.confirm = event.target().value())
-                />
-            </When>
-            <label class="field" for="release-reason">
-                "Why"
-            </label>
-            <input
-                id="release-reason"
-                class="typed"
-                type="text"
-                autocomplete="off"
-                required=required
-                aria-describedby="release-reason-hint"
-                on:input:target=move |event| form.update(|form| form.reason = event.target().value())
-            />
-            <small id="release-reason-hint">
-                {if required { "Required. " } else { "" }}
-                {pattern}
-                "Written to the log of the server before anything is tried."
-            </small>
-            <When holds=flag(move || changed.with(Option::is_some))>
-                <p class="say bad" role="alert">{maybe(move || changed.get())}</p>
-            </When>
-            <div class="acts">
-                <button type="submit" class="danger" disabled=flag(move || !ready())>
-                    {text(move || if asks_another.get() { "Ask a second person" } else { Words::of(action).button })}
-                </button>
-                <When holds=flag(move || left.get() == 0 || changed.with(Option::is_some))>
-                    <button type="button" class="plain" on:click=move |_| ask_again.run(())>
-                        "New preview"
-                    </button>
-                </When>
-                <span class="spread"></span>
-                <small>
-                    {text(move || match left.get() {
-                        0 => "expired: ask for a new preview".to_owned(),
-                        left => format!("valid for {left} s"),
-                    })}
-                </small>
-                <button type="button" class="plain" on:click=move |_| close()>
-                    "Cancel"
-                </button>
-            </div>
-        </form>
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use lockkeeper_model::{ApprovalNeed, Collateral, Outcome, ReleaseResult, Strength, Time, Told, Warning};
+    use lockkeeper_model::{Collateral, Outcome, ReleaseResult, Strength, Time, Told, Warning};
 
     use super::*;
     use crate::fixtures::{lock, stuck};
 
-    fn previewed() -> PreviewedLock {
+    pub(super) fn previewed() -> PreviewedLock {
         let lock = lock();
         PreviewedLock {
             source: lock.source,
@@ -573,38 +406,6 @@ mod tests {
             actions: Vec::new(),
             warnings: vec![Warning { code: "holder_alive".to_owned(), text: "alive".to_owned() }],
         }
-    }
-
-    #[test]
-    fn the_button_stays_dead_until_everything_is_done() {
-        let preview = PreviewAnswer {
-            ticket: "t".to_owned(),
-            expires_at: Time(0),
-            confirm: "stock:4711".to_owned(),
-            reason_required: true,
-            reason_pattern: None,
-            dry_run_required: false,
-            approval: None,
-            locks: vec![previewed()],
-        };
-        let mut form = Form { confirm: "stock:4711".to_owned(), reason: " ".to_owned(), ..Form::default() };
-        assert!(!form.is_complete(&preview));
-        form.ticked.push(0);
-        assert!(!form.is_complete(&preview));
-        form.reason = "INC-2041".to_owned();
-        assert!(form.is_complete(&preview));
-        form.confirm = "stock:471".to_owned();
-        assert!(!form.is_complete(&preview));
-
-        // Whoever only asks somebody else has nothing to confirm; whoever breaks the glass has.
-        let need = ApprovalNeed { required: true, state: ApprovalState::Unasked, id: None, expires_at: None };
-        let preview = PreviewAnswer { approval: Some(need.clone()), ..preview };
-        assert!(form.is_complete(&preview) && form.asks_another(&preview));
-        form.break_glass = true;
-        assert!(!form.is_complete(&preview) && !form.asks_another(&preview));
-        let approved = ApprovalNeed { state: ApprovalState::Approved, ..need };
-        let preview = PreviewAnswer { approval: Some(approved), ..preview };
-        assert!(!Form::default().asks_another(&preview));
     }
 
     #[test]

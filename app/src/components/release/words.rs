@@ -104,6 +104,25 @@ pub(super) fn outcome(action: Action, outcome: Outcome) -> &'static str {
     }
 }
 
+/// What became of one of several locks, in a word or two.
+pub(super) fn in_a_word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Released => "released",
+        Outcome::WouldRelease => "would be released",
+        Outcome::Held => "released and held",
+        Outcome::Extended => "extended",
+        Outcome::PutBack => "put back",
+        Outcome::Raised => "raised",
+        Outcome::ChangedHands => "changed hands",
+        Outcome::Gone => "gone",
+        Outcome::Partial => "released in part",
+        Outcome::Signalled => "not finished",
+        Outcome::Refused => "refused",
+        Outcome::Failed => "not tried",
+        Outcome::Unknown => "without an answer",
+    }
+}
+
 /// What happened on one of several masters, in a word or two.
 pub(super) fn on_node(outcome: Outcome) -> &'static str {
     match outcome {

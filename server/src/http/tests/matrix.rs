@@ -727,6 +727,9 @@ async fn the_socket_tells_a_viewer_of_nothing_beyond_the_scope() {
                 assert_eq!((found, all, facets.waiting, facets.no_expiry, rows.len()), (1, 1, 1, 1, 1));
                 total = found;
             }
+            ServerFrame::Facets { facets, .. } => {
+                assert!(facets.iter().all(|facet| facet.field != "source" || facet.value == "orders"), "{facets:?}");
+            }
             ServerFrame::Delta { .. } | ServerFrame::Notice { .. } => {}
         }
         heard.push_str(&text);

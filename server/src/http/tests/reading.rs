@@ -69,6 +69,10 @@ async fn a_bad_parameter_is_named_with_its_value_and_what_is_expected() {
         ("q=a&q=b", "`q` is given twice"),
         ("source=nowhere", "there is no source `nowhere`"),
         ("<b>=1", "`<b>` is not a parameter here"),
+        ("q=stock+held>5x", "`q` has `held>5x`, expected a time, such as `held>30s`, `held>5m` or `held>1h30m`"),
+        ("q=source:nowhere", "there is no source `nowhere`"),
+        ("format=xml", "`format` is `xml`, expected `json`, `csv` or `jsonl`"),
+        ("format=csv&limit=5", "`at`, `offset` and `limit` are of pages, and a file has everything as it is now"),
     ] {
         let query = query.replace('<', "%3C").replace('>', "%3E");
         let (status, problem) = rim.get(&format!("/api/v1/locks?{query}")).await;
@@ -80,6 +84,29 @@ async fn a_bad_parameter_is_named_with_its_value_and_what_is_expected() {
     assert_eq!(status, StatusCode::BAD_REQUEST);
     let (_, problem) = rim.get("/api/v1/locks?source=nowhere").await;
     assert_eq!(problem["hint"], "the sources are: orders, a/b");
+}
+
+#[tokio::test]
+async fn what_is_asked_can_be_taken_away_as_a_file_that_computes_nothing() {
+    let rim = Rim::new();
+    rim.fake.with(|world| world.hold(b"=HYPERLINK(1)", &[(b"t,1", "g")], &TRAITS));
+    let file = async |format: &str| {
+        let path = format!("/api/v1/locks?format={format}&q=-nothing");
+        let response = rim.send(ask(Method::GET, &path, Body::empty())).await;
+        let name = response.headers()["content-disposition"].to_str().unwrap().to_owned();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        (name, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (name, csv) = file("csv").await;
+    assert_eq!(name, "attachment; filename=\"lockkeeper-locks.csv\"");
+    let lines: Vec<&str> = csv.lines().collect();
+    assert!(lines[0].starts_with("as_of,source,id,name,"), "{csv}");
+    assert_eq!(lines.len(), 3, "{csv}");
+    assert!(csv.contains(",\"'=HYPERLINK(1)\",") && csv.contains(",\"t,1\","), "{csv}");
+    assert!(rim.fake.asked()[0].contains("-nothing"), "the question reaches the board");
+    let (_, jsonl) = file("jsonl").await;
+    let lock: serde_json::Value = serde_json::from_str(jsonl.lines().last().unwrap()).unwrap();
+    assert!(lock["id"].is_string() && lock["as_of"].is_string(), "{lock}");
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ fn csv(entry: &AuditEntry) -> String {
 
 /// A cell as RFC 4180 has it. A spreadsheet takes what begins with one of these characters for a formula and computes
 /// it on the desk of whoever opens the file, so an apostrophe goes before it, as OWASP advises.
-fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if is_formula { format!("'{text}") } else { text.to_owned() };
     if is_formula || text.contains([',', '"', '\r', '\n']) {

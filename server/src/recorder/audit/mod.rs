@@ -30,6 +30,7 @@ use tracing::Span;
 
 pub use entry::{Deed, GENESIS, is_cut, outcome_word, token_sha256};
 pub use export::Format;
+pub(crate) use export::cell;
 pub use store::{AuditError, FILE, Filter, Found, Part, Store, Stored};
 pub use verify::{MAX_FINDINGS, Verdict, verify};
 pub use webhook::Webhook;

@@ -1,0 +1,241 @@
+//! Going somewhere by typing where, and the list of all keys.
+
+use std::time::Duration;
+
+use leptos::ev::KeyboardEvent;
+use leptos::leptos_dom::helpers::TimeoutHandle;
+use leptos::{ev, html, prelude::*};
+use lockkeeper_model::LockId;
+use lockkeeper_model::words::shown;
+use wasm_bindgen::JsCast as _;
+use wasm_bindgen_futures::spawn_local;
+use web_sys::HtmlElement;
+
+use super::view_menu::Kept;
+use crate::live::api;
+use crate::live::route::{Page, Route};
+use crate::live::views::{BUILT_IN, route_of};
+use crate::nav::Nav;
+use crate::ui::{Listbox, maybe, move_by_key, option_id, text};
+
+const PLACES: &str = "palette-places";
+
+/// Locks are looked for when nobody has typed for this long.
+const TYPING_REST: Duration = Duration::from_millis(150);
+
+/// Every key of the page, with what it does.
+const KEYS: [(&str, &str); 10] = [
+    ("/", "search"),
+    ("↓ ↑ or j k", "point at a row"),
+    ("Enter", "open the row"),
+    ("x", "select the row; with Shift, all from the last one to it"),
+    ("p", "hold the table still, or let it go on"),
+    ("Esc", "close, or let go of what is selected"),
+    ("Ctrl K or ⌘ K", "go to a page, a view or a lock by its name"),
+    ("Tab or Enter in the search", "take what is offered"),
+    ("Shift in the boxes", "select a range"),
+    ("?", "this list"),
+];
+
+/// Somewhere to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    said: String,
+    note: String,
+    route: Route,
+}
+
+/// Both dialogs, and the keys that open them on every page.
+#[component]
+pub(crate) fn Palette() -> impl IntoView {
+    let palette = NodeRef::<html::Dialog>::new();
+    let help = NodeRef::<html::Dialog>::new();
+    let typed = RwSignal::new(String::new());
+    let open = move |dialog: NodeRef<html::Dialog>| {
+        if let Some(dialog) = dialog.get_untracked()
+            && document().query_selector("dialog[open]").ok().flatten().is_none()
+        {
+            let _ = dialog.show_modal();
+        }
+    };
+    let listening = window_event_listener(ev::keydown, move |event| {
+        let with_control = (event.ctrl_key() || event.meta_key()) && !event.alt_key();
+        match event.key().as_str() {
+            "k" | "K" if with_control => {
+                typed.set(String::new());
+                open(palette);
+            }
+            "?" if !with_control && !is_typing(&event) => open(help),
+            _ => return,
+        }
+        event.prevent_default();
+    });
+    on_cleanup(move || listening.remove());
+    let close = move |_| {
+        if let Some(help) = help.get_untracked() {
+            help.close();
+        }
+    };
+    view! {
+        <dialog class="palette" aria-label="Go to" node_ref=palette>
+            <Places typed dialog=palette />
+        </dialog>
+        <dialog class="palette" aria-labelledby="keys-title" node_ref=help>
+            <h2 id="keys-title">"Keys"</h2>
+            <dl class="keys">
+                {KEYS
+                    .into_iter()
+                    .map(|(key, does)| {
+                        view! {
+                            <dt>
+                                <kbd>{key}</kbd>
+                            </dt>
+                            <dd>{does}</dd>
+                        }
+                    })
+                    .collect_view()}
+            </dl>
+            <div class="acts">
+                <button type="button" class="plain" on:click=close>
+                    "Close"
+                </button>
+            </div>
+        </dialog>
+    }
+}
+
+/// Whether a key is a letter of a text.
+fn is_typing(event: &KeyboardEvent) -> bool {
+    event
+        .target()
+        .and_then(|target| target.dyn_into::<HtmlElement>().ok())
+        .is_some_and(|at| matches!(at.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT") || at.is_content_editable())
+}
+
+/// The box, and what it leads to.
+#[component]
+fn Places(typed: RwSignal<String>, dialog: NodeRef<html::Dialog>) -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let kept = expect_context::<Kept>();
+    let at = RwSignal::new(Some(0usize));
+    let found = RwSignal::new(Vec::<(String, LockId, String)>::new());
+    let resting = StoredValue::new(None::<TimeoutHandle>);
+    let places = Memo::new(move |_| {
+        let views = kept.views.with(|kept| {
+            let own = kept.iter().map(|view| (view.name.clone(), view.href.clone()));
+            BUILT_IN.map(|(name, href)| (name.to_owned(), href.to_owned())).into_iter().chain(own).collect::<Vec<_>>()
+        });
+        typed.with(|typed| found.with(|found| leading(typed, views, found)))
+    });
+    let options = Signal::derive(move || {
+        places.with(|places| places.iter().map(|place| (place.said.clone(), place.note.clone())).collect::<Vec<_>>())
+    });
+    let look = move |text: String| {
+        if let Some(timer) = resting.get_value() {
+            timer.clear();
+        }
+        let later = move || {
+            spawn_local(async move {
+                let locks = if text.trim().is_empty() { Vec::new() } else { api::find_locks(&text).await };
+                // Something else may have been typed meanwhile, or the page left.
+                if typed.try_with_untracked(|typed| *typed == text) == Some(true) {
+                    found.set(locks);
+                }
+            });
+        };
+        resting.set_value(set_timeout_with_handle(later, TYPING_REST).ok());
+    };
+    let choose = Callback::new(move |place: usize| {
+        let Some(route) = places.with_untracked(|places| places.get(place).map(|place| place.route.clone())) else {
+            return;
+        };
+        if let Some(dialog) = dialog.get_untracked() {
+            dialog.close();
+        }
+        nav.go(route);
+    });
+    let on_key = move |event: KeyboardEvent| {
+        let length = places.with_untracked(Vec::len);
+        match (event.key().as_str(), at.get_untracked()) {
+            ("Enter", Some(place)) => choose.run(place),
+            (key, _) if move_by_key(key, at, length) => {}
+            _ => return,
+        }
+        event.prevent_default();
+    };
+    view! {
+        <input
+            type="text"
+            class="typed"
+            role="combobox"
+            aria-label="Go to a page, a view or a lock"
+            aria-autocomplete="list"
+            aria-expanded="true"
+            aria-controls=PLACES
+            aria-activedescendant=maybe(move || at.get().map(|place| option_id(PLACES, place)))
+            placeholder="page, view or name of a lock"
+            autocomplete="off"
+            autocapitalize="off"
+            spellcheck="false"
+            prop:value=typed
+            on:input:target=move |event| {
+                let value = event.target().value();
+                typed.set(value.clone());
+                at.set(Some(0));
+                // What was found for another text is nothing for this one.
+                found.set(Vec::new());
+                look(value);
+            }
+            on:keydown=on_key
+        />
+        <Listbox id=PLACES label="Places" options at choose />
+        <small class="unseen" role="status">
+            {text(move || match places.with(Vec::len) {
+                0 => "nothing is called that".to_owned(),
+                1 => "1 place".to_owned(),
+                n => format!("{n} places"),
+            })}
+        </small>
+    }
+}
+
+/// Where what was typed leads: pages and views of which it is a part, and locks that were found.
+fn leading(typed: &str, views: Vec<(String, String)>, found: &[(String, LockId, String)]) -> Vec<Place> {
+    let wanted = typed.trim().to_lowercase();
+    let fits = |name: &str| name.to_lowercase().contains(&wanted);
+    let pages = Page::ALL.into_iter().filter(|page| fits(page.name())).map(|page| Place {
+        said: page.name().to_owned(),
+        note: "page".to_owned(),
+        route: Route { page, ..Route::default() },
+    });
+    let views = views.into_iter().filter(|(name, _)| fits(name)).map(|(name, href)| Place {
+        said: shown(&name),
+        note: "view".to_owned(),
+        route: route_of(&href),
+    });
+    let locks = found.iter().filter(|_| !wanted.is_empty()).map(|(source, id, name)| Place {
+        said: shown(name),
+        note: format!("lock of {}", shown(source)),
+        route: Route { lock: Some((source.clone(), id.clone())), ..Route::default() },
+    });
+    pages.chain(views).chain(locks).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_leads_to_pages_views_and_locks() {
+        let views = || vec![("Waited for".to_owned(), "/?state=waiting".to_owned())];
+        let found = [("orders".to_owned(), LockId::of_key(b"lock:audit"), "audit\u{202e}".to_owned())];
+        let said = |typed: &str| -> Vec<String> {
+            leading(typed, views(), &found).into_iter().map(|place| format!("{} {}", place.note, place.said)).collect()
+        };
+        assert_eq!(said("AUD"), ["page Audit", "lock of orders audit\\u{202e}"]);
+        assert_eq!(said("waited"), ["view Waited for", "lock of orders audit\\u{202e}"]);
+        let places = leading("waited", views(), &[]);
+        assert_eq!(places[0].route.question.state.as_deref(), Some("waiting"));
+        assert!(said("").contains(&"page Locks".to_owned()) && !said("").iter().any(|place| place.contains("lock of")));
+    }
+}

@@ -1,0 +1,168 @@
+//! What the engineer does with many locks at once, in a real browser, found by what can be read and by roles.
+
+use std::time::Duration;
+
+use fantoccini::Locator;
+use fantoccini::key::Key;
+use lockkeeper_tests::{Browser, Family, HURRIED, LockClient, RedisServer, Server};
+use serde_json::json;
+
+const LEASE: Duration = Duration::from_secs(300);
+
+/// A store that is in production, whose locks may be released by everybody here.
+async fn production() -> (RedisServer, Server) {
+    let redis = RedisServer::start().await;
+    let config =
+        format!("[[source]]\nname = \"orders\"\nurl = \"{}\"\nenvironment = \"production\"\n{HURRIED}", redis.url());
+    let server = Server::serve().config(&config).arg("--allow-release").start().await;
+    server.ready().await;
+    (redis, server)
+}
+
+/// Takes locks of these names and waits until the server has seen them.
+async fn hold(server: &Server, redis: &RedisServer, names: &[&str]) -> Vec<LockClient> {
+    let client = redis.client().await;
+    let mut holders = Vec::new();
+    for name in names {
+        let holder = Family::RedisPy.client(&client, name, Some(LEASE));
+        assert!(holder.take().await);
+        server.api().until_lock("the lock", &holder.key, |_| true).await;
+        holders.push(holder);
+    }
+    holders
+}
+
+/// Ticks every warning in the dialog.
+async fn tick_all(browser: &Browser) {
+    for tick in browser.client.find_all(Locator::Css("dialog label.tick input")).await.unwrap() {
+        let label = "return arguments[0].closest('label').innerText";
+        let label = browser.client.execute(label, vec![serde_json::to_value(&tick).unwrap()]).await.unwrap();
+        if !label.as_str().unwrap_or_default().contains("One after the other") {
+            tick.click().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_three_chosen_locks_the_one_that_changes_hands_meanwhile_is_left_alone() {
+    let (redis, server) = production().await;
+    let holders = hold(&server, &redis, &["stuck:1", "stuck:2", "stuck:3", "other"]).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+    browser.until_text("stuck:3").await;
+    browser.click("button", "Select").await;
+    for name in ["stuck:1", "stuck:2", "stuck:3"] {
+        browser.click("checkbox", &format!("Select {name}")).await;
+    }
+    browser.until_text("3 selected").await;
+    browser.click("button", "Release…").await;
+    browser.by_role("dialog", "Release 3 locks?").await;
+    browser.by_role("textbox", "Why").await.send_keys("INC-7: the importer hangs").await.unwrap();
+    browser.by_role("textbox", "to confirm").await.send_keys("release 3 locks").await.unwrap();
+    tick_all(&browser).await;
+
+    // In production nothing is freed before it was looked at what would be.
+    let submit = browser.client.find(Locator::Css("dialog button[type=submit]")).await.unwrap();
+    assert!(!submit.is_enabled().await.unwrap());
+    browser.click("button", "Dry run").await;
+    browser.until_text("3 would be released").await;
+
+    assert!(holders[1].release().await);
+    let next = holders[1].fresh();
+    assert!(next.take().await);
+    browser.until_text("It changed hands while you were reading").await;
+    browser.click("button", "Release").await;
+    browser.until_text("2 released, 1 changed hands").await;
+    assert!(next.renew().await, "the next holder keeps it");
+    assert!(!holders[0].renew().await && !holders[2].renew().await);
+    assert!(holders[3].renew().await, "nothing else is touched");
+    browser.click("button", "Close").await;
+    browser.until_no_text("changed hands").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_is_chosen_with_shift_or_by_keys_and_escape_lets_go_of_it() {
+    let (redis, server) = production().await;
+    hold(&server, &redis, &["range:a", "range:b", "range:c", "range:d"]).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}?sort=name", server.url())).await;
+    browser.until_text("range:d").await;
+    let press = async |key: &str, shift: bool| {
+        let script =
+            "window.dispatchEvent(new KeyboardEvent('keydown', { key: arguments[0], shiftKey: arguments[1] }))";
+        browser.client.execute(script, vec![json!(key), json!(shift)]).await.unwrap();
+    };
+    press("ArrowDown", false).await;
+    press("x", false).await;
+    browser.until_text("1 selected").await;
+    press("ArrowDown", false).await;
+    press("ArrowDown", false).await;
+    press("X", true).await;
+    browser.until_text("3 selected").await;
+    press("Escape", false).await;
+    browser.until_no_text("selected").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn conditions_are_offered_understood_and_where_they_are_not_the_rows_stay() {
+    let (redis, server) = production().await;
+    hold(&server, &redis, &["stock:1", "stock:2"]).await;
+    let immortal = Family::RedisPy.client(&redis.client().await, "immortal", None);
+    assert!(immortal.take().await);
+    server.api().until_lock("the lock", &immortal.key, |_| true).await;
+    let browser = Browser::start().await;
+    browser.open(&server.url()).await;
+    browser.until_text("stock:2").await;
+
+    // What a word could become is offered, with how many it would leave, and taken with the keyboard alone.
+    let search = browser.by_role("combobox", "Search locks").await;
+    search.send_keys("flag:no-e").await.unwrap();
+    browser.by_role("option", "flag:no-expiry").await;
+    search.send_keys(&format!("{}{}", char::from(Key::Down), char::from(Key::Enter))).await.unwrap();
+    browser.until_text("Locks flagged “no expiry”").await;
+    browser.until_no_text("stock:2").await;
+    browser.until_text("immortal").await;
+
+    // What is not understood changes nothing but what is said.
+    search.send_keys("held>5x").await.unwrap();
+    let text = browser.until_text("`held>5x` is not understood").await;
+    assert!(text.contains("immortal") && !text.contains("stock:2"), "{text}");
+    search.clear().await.unwrap();
+    search.send_keys("-name:immortal").await.unwrap();
+    browser.until_text("stock:2").await;
+    browser.until_no_text("immortal").await;
+
+    // The address asks for the same, for a colleague.
+    let address = browser.client.current_url().await.unwrap();
+    assert_eq!(address.query(), Some("q=-name%3Aimmortal"), "{address}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_is_kept_and_gone_to_by_its_name() {
+    let (redis, server) = production().await;
+    hold(&server, &redis, &["stock:1", "jobs:1"]).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}?q=name%3Ajobs", server.url())).await;
+    browser.until_no_text("stock:1").await;
+    browser.click("button", "View").await;
+    browser.by_role("textbox", "Name of this view").await.send_keys("Only jobs").await.unwrap();
+    browser.click("button", "Keep").await;
+    browser.until_text("Kept in this browser").await;
+    browser.open(&server.url()).await;
+    browser.until_text("stock:1").await;
+    let open = "window.dispatchEvent(new KeyboardEvent('keydown', { key: 'k', ctrlKey: true, cancelable: true }))";
+    browser.client.execute(open, Vec::new()).await.unwrap();
+    let place = browser.by_role("combobox", "Go to a page").await;
+    place.send_keys("only j").await.unwrap();
+    browser.by_role("option", "Only jobs").await;
+    place.send_keys(&char::from(Key::Enter).to_string()).await.unwrap();
+    browser.until_no_text("stock:1").await;
+    browser.until_text("jobs:1").await;
+
+    // A lock is found by its name, wherever one is.
+    browser.client.execute(open, Vec::new()).await.unwrap();
+    let place = browser.by_role("combobox", "Go to a page").await;
+    place.send_keys("stock").await.unwrap();
+    browser.click("option", "stock:1").await;
+    browser.by_role("heading", "stock:1").await;
+}
