@@ -203,10 +203,10 @@ fn Places(typed: RwSignal<String>, dialog: NodeRef<html::Dialog>) -> impl IntoVi
 fn leading(typed: &str, views: Vec<(String, String)>, found: &[(String, LockId, String)]) -> Vec<Place> {
     let wanted = typed.trim().to_lowercase();
     let fits = |name: &str| name.to_lowercase().contains(&wanted);
-    let pages = Page::ALL.into_iter().filter(|page| fits(page.name())).map(|page| Place {
+    let pages = Page::ALL.iter().filter(|page| page.is_offered() && fits(page.name())).map(|page| Place {
         said: page.name().to_owned(),
         note: "page".to_owned(),
-        route: Route { page, ..Route::default() },
+        route: Route { page: *page, ..Route::default() },
     });
     let views = views.into_iter().filter(|(name, _)| fits(name)).map(|(name, href)| Place {
         said: shown(&name),

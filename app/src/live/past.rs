@@ -80,6 +80,7 @@ pub(super) fn row_of(lock: &Lock, row: u64) -> Row {
         waiters_basis: lock.waiters.basis,
         waiting_since: None,
         blocked_ms: None,
+        blocked_by_minute: Vec::new(),
         flags: lock.flags.clone(),
         generation: lock.generation.clone(),
         as_of: lock.as_of.0,
