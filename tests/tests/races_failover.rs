@@ -219,9 +219,9 @@ async fn run(
 
     let mut all = held.into_iter();
     for (group, servers) in groups.iter().enumerate() {
-        for place in 0..servers.len() {
+        for (place, server) in servers.iter().enumerate() {
             let taken = all.next().unwrap();
-            let client = servers[place].client().await;
+            let client = server.client().await;
             let theirs: Vec<&Race> = round.iter().filter(|race| race.group == group).collect();
             for (race, has_it) in theirs.iter().zip(taken) {
                 if !has_it {

@@ -143,8 +143,9 @@ pub(crate) fn Added(
     };
     let view_box = text(move || format!("0 0 {} {HEIGHT}", bins.with(|bins| bins.len().max(1) as i64 * BIN_WIDTH)));
     let mark = maybe(move || place.get().map(|place| format!("M{} 0v{HEIGHT}", place * BIN_WIDTH + BIN_WIDTH / 2)));
-    let end = move |end: fn(&[(i64, u64)]) -> Option<&(i64, u64)>| {
-        maybe(move || bins.with(|bins| end(bins).map(|(upto, _)| duration(*upto))))
+    let end = move |is_last: bool| {
+        let bin = move |bins: &Vec<(i64, u64)>| if is_last { bins.last() } else { bins.first() }.copied();
+        maybe(move || bins.with(bin).map(|(upto, _)| duration(upto)))
     };
     let marked = maybe(move || {
         let age = age.get()?;
@@ -162,9 +163,9 @@ pub(crate) fn Added(
                     <path class="now" d=mark></path>
                 </svg>
                 <figcaption>
-                    <span>"up to " {end(<[_]>::first)}</span>
+                    <span>"up to " {end(false)}</span>
                     <b>{marked}</b>
-                    <span>"up to " {end(<[_]>::last)}</span>
+                    <span>"up to " {end(true)}</span>
                 </figcaption>
             </figure>
         </When>

@@ -29,7 +29,7 @@ enum CommandArguments {
     /// Starts a throw-away Redis with busy locks, and the dashboard on it. Releasing is on unless switched off.
     Demo(DemoArguments),
     #[command(flatten)]
-    Terminal(TerminalCommand),
+    Terminal(Box<TerminalCommand>),
     /// Reads who released what, when and why, and checks that nobody changed it.
     Audit(AuditArguments),
     /// Adds, removes and lists local users, who sign in with a password.
@@ -132,7 +132,7 @@ pub enum Command {
     /// Watch a throw-away Redis.
     Demo(Settings),
     /// Ask a running server.
-    Terminal(TerminalCommand),
+    Terminal(Box<TerminalCommand>),
     /// Read the audit.
     Audit(AuditArguments),
     /// Change or list local users.
