@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use lockkeeper_model::LockId;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::{MAX_SHOWN_CHARS, count, shown};
 
 use super::json::Value;
 
@@ -137,7 +137,7 @@ impl Waits {
             let nodes = cycle.texts("nodes").filter_map(|name| waits.node(name));
             let linked = linked_by(cycle.text("linked_by"));
             let linked = if linked.is_empty() { String::new() } else { format!(" (linked: {linked})") };
-            let (says, nodes) = (format!("{}{linked}.", shown(cycle.text("says"))), nodes.collect());
+            let (says, nodes) = (format!("{}{linked}.", shown_whole(cycle.text("says"))), nodes.collect());
             waits.circles.push((says, nodes));
         }
         for head in answer.items("head_blockers") {
@@ -299,7 +299,8 @@ impl Telling<'_> {
             1 => "holds".to_owned(),
             several => format!("holds, with {} more,", several - 1),
         };
-        let says = format!("{held} {}, for which {} wait", known.name, count(known.waiters));
+        let wait = if known.waiters == 1 { "waits" } else { "wait" };
+        let says = format!("{held} {}, for which {} {wait}", known.name, count(known.waiters));
         let place = known.id.clone().map(|id| (known.source.clone(), id));
         self.line(Line { depth, says, basis: known.basis.clone(), lock: place });
         for (party, basis) in known.wanted_by.clone() {
@@ -313,6 +314,12 @@ impl Telling<'_> {
             self.line(Line { depth: depth + 1, says, basis, lock: None });
         }
     }
+}
+
+/// The whole of a sentence that the server made of names, each of which it has bounded.
+fn shown_whole(text: &str) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    chars.chunks(MAX_SHOWN_CHARS).map(|piece| shown(&piece.iter().collect::<String>())).collect()
 }
 
 /// Why several places are taken to be of one party, in words.
@@ -365,7 +372,7 @@ mod tests {
                 "web-1 keeps 4 waiting ()",
                 "  holds a, for which 3 wait (inferred)",
                 "    web-2\\u{202e} waits for it (reported; the same process; it may be two of its threads)",
-                "      holds b, for which 1 wait (exact)",
+                "      holds b, for which 1 waits (exact)",
                 "        1 who cannot be told apart (exact)",
                 "    2 who cannot be told apart (inferred)",
             ]

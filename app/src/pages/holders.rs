@@ -91,7 +91,7 @@ fn of_all(answer: &Value, now: Time) -> Vec<Block> {
         vec![
             Cell::of(shown(holder.text("name"))).under(link).to(to),
             Cell::of(count(locks)),
-            Cell::of(count(holder.number("waiters").unwrap_or_default())).under("known"),
+            Cell::of(waiting(holder)),
             Cell::of(oldest.0).under(oldest.1),
             Cell::of(verdicts.0).under(judged).look(verdicts.1),
             Cell::of(connection(holder.field("connection"), now)),
@@ -133,7 +133,7 @@ fn of_one(answer: &Value, now: Time) -> Vec<Block> {
             ),
         ),
         ("One holder", linked_by(holder.text("linked_by"))),
-        ("Waiting", format!("{} are known to wait for them", count(holder.number("waiters").unwrap_or_default()))),
+        ("Waiting", waiting(holder)),
         ("Alive", verdicts(holder.field("verdicts")).0),
         ("Connection", connection(holder.field("connection"), now)),
         ("If it died", freed.join("; ")),
@@ -196,6 +196,18 @@ fn held(lock: &Value, now: Time) -> (String, String) {
         _ => ("since", ""),
     };
     (format!("{at_least}{}", duration(now.since(by))), format!("{word} {}", hms(by)))
+}
+
+/// How many wait for a holder's locks; of those whose waiters are not known, nobody can say.
+fn waiting(holder: &Value) -> String {
+    let known = holder.number("waiters").unwrap_or_default();
+    let list = holder.items("list");
+    let is_unknown = |lock: &&Value| lock.number("waiters").is_none();
+    match (list.iter().filter(is_unknown).count(), known) {
+        (0, known) => count(known),
+        (unknown, 0) if unknown == list.len() => "unknown".to_owned(),
+        (_, known) => format!("at least {}", count(known)),
+    }
 }
 
 /// When a lock goes free if its holder does nothing more.
@@ -284,7 +296,7 @@ mod tests {
             [
                 "web, pid 7|the same process; it may be two of its threads",
                 "2|",
-                "5|known",
+                "at least 5|",
                 "≥ 31 s|before 00:00:30",
                 "alive by 1, unknown by 1|",
                 "web:7 from 10.0.0.4:1, spoke 1.0 s ago|",
