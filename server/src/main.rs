@@ -172,6 +172,7 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     .telling(config.charted.into(), last_read)
     .remembering(history.clone())
     .warning(warnings);
+    tokio::spawn(warning::learn(history.clone(), board.clone()));
     tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
     tokio::spawn(lockkeeper::release::resume(board, audit));

@@ -39,7 +39,7 @@ async fn a_warning_is_answered_and_the_answer_survives_a_restart() {
         server.ready().await;
         server
     };
-    let server = start().await;
+    let mut server = start().await;
     let holder = Family::RedisPy.client(&redis.client().await, "a", Some(LEASE));
     assert!(holder.take().await);
     let page = until_warnings(&server.api(), |page| is_in(page, WarningState::Open)).await;
@@ -50,7 +50,7 @@ async fn a_warning_is_answered_and_the_answer_survives_a_restart() {
     assert_eq!(answer.status, 200, "{}", answer.body);
     let mute = json!({"source": "store", "pattern": "other:*", "for_ms": 3_600_000, "reason": "a migration"});
     let muted: Mute = server.api().post("/api/v1/mutes", &mute).await.json();
-    drop(server);
+    server.stop().await;
 
     let server = start().await;
     let page = until_warnings(&server.api(), |page| is_in(page, WarningState::Acknowledged)).await;

@@ -12,7 +12,7 @@ use super::rules::Rules;
 use super::watch::Watch;
 use crate::access::Reach;
 use crate::board::{Ask, Board, BoardClosed};
-use crate::recorder::history::Durations;
+use crate::recorder::history::HoldTimes;
 use crate::registry::Registry;
 
 /// Which warnings.
@@ -60,9 +60,6 @@ pub struct Count {
     pub all: u64,
 }
 
-/// How long the holds of some locks lasted in earlier runs: source, key, durations, and whether they were renewed.
-pub type Learned = Vec<(String, Bytes, Durations, bool)>;
-
 /// A question about warnings, or something to do with them.
 #[derive(Debug)]
 pub enum WarningAsk {
@@ -83,7 +80,7 @@ pub enum WarningAsk {
     /// Other rules are in force.
     Follow { rules: Rules },
     /// What was learned in earlier runs.
-    Learn { learned: Learned },
+    Learn { learned: Vec<HoldTimes> },
 }
 
 impl Watch {
@@ -105,9 +102,7 @@ impl Watch {
             WarningAsk::Counts { answer } => drop(answer.send(self.counts())),
             WarningAsk::Follow { rules } => self.follow(registry, rules, now),
             WarningAsk::Learn { learned } => {
-                for (source, key, held, renews) in learned {
-                    self.learn(&source, key, &held, renews);
-                }
+                learned.into_iter().for_each(|times| self.learn(times));
             }
         }
     }

@@ -10,9 +10,11 @@ use super::asks::WarningAsk;
 use super::hooks::{Hook, Log, Running};
 use super::rules::Rules;
 use super::store::{Store, StoreError};
+use super::usual;
 use super::watch::Told;
 use crate::board::{Board, BoardClosed};
 use crate::clock;
+use crate::recorder::history::History;
 use crate::webhook::Pace;
 
 /// What may wait to be written and told: more than can be open at once.
@@ -43,6 +45,18 @@ pub enum WarningsError {
 impl From<StoreError> for WarningsError {
     fn from(error: StoreError) -> WarningsError {
         WarningsError::NotWritten(error.to_string())
+    }
+}
+
+/// Tells the board how long the holds of locks lasted in earlier runs, as far as that was written down.
+pub async fn learn(history: History, board: Board) {
+    if !history.is_kept() {
+        return;
+    }
+    match history.hold_times(usual::MAX_LOCKS).await {
+        // An error means that the server is shutting down.
+        Ok(learned) => drop(board.tell_warnings(WarningAsk::Learn { learned }).await),
+        Err(error) => tracing::warn!("how long locks are usually held is learned anew: {error}"),
     }
 }
 

@@ -3,7 +3,7 @@
 use lockkeeper_model::{Flag, Time, TransitionKind, WaitersBasis, WarningRule, words};
 
 use super::rules::{Limit, Setting};
-use super::usual::{Nearly, Usual};
+use super::usual::Nearly;
 use crate::registry::{Record, Registry};
 
 /// The rules that are about one lock, and follow from what is known of it.
@@ -42,7 +42,7 @@ pub(super) fn judge(
     setting: &Setting,
     registry: &Registry,
     record: &Record,
-    usual: &Usual,
+    nearly: Option<&Nearly>,
 ) -> Option<Found> {
     let lasting = |since: i64| Found { since, due: since.saturating_add(setting.for_ms) };
     let first = record.holds.iter().min_by_key(|hold| hold.since);
@@ -53,8 +53,7 @@ pub(super) fn judge(
         }
         WarningRule::HeldUnusually => {
             let hold = first?;
-            let nearly = usual.of(record.source, &record.key)?;
-            let too_long = too_long_ms(&nearly, setting);
+            let too_long = too_long_ms(nearly?, setting);
             Some(Found { since: hold.since, due: hold.since.saturating_add(too_long) })
         }
         WarningRule::WaitingLong => registry.unserved(record).map(|unserved| lasting(unserved.since)),
@@ -62,8 +61,8 @@ pub(super) fn judge(
         WarningRule::RenewalStopped => Registry::quiet_since(record).map(lasting),
         WarningRule::LeaseBelowUsual => {
             let hold = first.filter(|hold| hold.renewals == 0 && hold.lease_ms > 0)?;
-            let nearly = usual.of(record.source, &record.key).filter(|nearly| !nearly.renews)?;
-            (i64::from(hold.lease_ms) < surely_ms(&nearly)).then(|| lasting(hold.since))
+            let nearly = nearly.filter(|nearly| !nearly.renews)?;
+            (i64::from(hold.lease_ms) < surely_ms(nearly)).then(|| lasting(hold.since))
         }
         WarningRule::Lapsed => registry.has_flag(record, Flag::LeaseTooShort).then(|| lasting(record.last_change)),
         WarningRule::QueueWithoutHolder => {
@@ -93,17 +92,17 @@ pub(super) fn says(
     registry: &Registry,
     record: &Record,
     found: &Found,
-    usual: &Usual,
+    nearly: Option<&Nearly>,
 ) -> String {
     let since = Time(found.since);
     let holder = Registry::first_holder(record).unwrap_or_else(|| "nobody".to_owned());
     let set = words::duration(setting.for_ms);
     match rule {
         WarningRule::HeldLong => format!("`{holder}` has had it since {since}, for more than the {set} that are set."),
-        WarningRule::HeldUnusually => match usual.of(record.source, &record.key) {
+        WarningRule::HeldUnusually => match nearly {
             Some(nearly) => format!(
                 "`{holder}` has had it since {since}, for more than {}: 99 % of its {} last holds were over after {}.",
-                words::duration(too_long_ms(&nearly, setting)),
+                words::duration(too_long_ms(nearly, setting)),
                 words::count(nearly.holds),
                 words::duration(nearly.at_most_ms),
             ),
@@ -132,15 +131,14 @@ pub(super) fn says(
         }
         WarningRule::LeaseBelowUsual => {
             let lease = record.holds.first().map_or(0, |hold| i64::from(hold.lease_ms));
-            let usual = usual.of(record.source, &record.key);
-            let held = usual.map_or_else(String::new, |nearly| {
+            let held = nearly.map_or_else(String::new, |nearly| {
                 format!(
                     ", and 1 in 100 of its {} last holds took {} or longer",
                     words::count(nearly.holds),
-                    words::duration(surely_ms(&nearly))
+                    words::duration(surely_ms(nearly))
                 )
             });
-            format!("Its lease is {}, is not renewed{held}.", words::duration(lease))
+            format!("Its lease is {} and is not renewed{held}.", words::duration(lease))
         }
         WarningRule::Lapsed => {
             format!("Its lease ran out {} times in a row and another took it at once.", record.lapses())

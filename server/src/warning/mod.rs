@@ -25,8 +25,8 @@ mod tests;
 mod usual;
 mod watch;
 
-pub use asks::{Count, Filter, Learned, Listed, WarningAsk};
-pub use desk::{NotKept, WAITING, Warnings, WarningsError};
+pub use asks::{Count, Filter, Listed, WarningAsk};
+pub use desk::{NotKept, WAITING, Warnings, WarningsError, learn};
 pub use hooks::{Form, Hook, MAX_DELIVERIES, Pick};
 pub use rules::{Limit, MAX_OVERRIDES, Override, Rules, Setting};
 pub use store::{FILE, Remembered, Store};

@@ -14,7 +14,7 @@ use crate::source::SourceId;
 pub const MIN_HOLDS: u64 = 30;
 
 /// Locks whose holds are remembered, in each of two halves: some ten megabytes. Of more, those that were used last.
-const MAX_LOCKS: usize = 20_000;
+pub(super) const MAX_LOCKS: usize = 20_000;
 
 /// The share of holds that is "nearly all".
 const NEARLY_ALL: f64 = 0.99;

@@ -18,7 +18,7 @@ use super::store::Remembered;
 use super::usual::Usual;
 use crate::access::Reach;
 use crate::glob;
-use crate::recorder::history::Durations;
+use crate::recorder::history::HoldTimes;
 use crate::registry::{LoggedEvent, Record, Registry, Slot};
 use crate::source::SourceId;
 
@@ -177,6 +177,8 @@ impl Watch {
             self.carried.entry((source, key)).or_default().push(id);
         }
         let announced = warning.muted.is_none();
+        // Until its source was seen, it is the word of an earlier run.
+        let warning = LockWarning { stale: true, ..warning };
         self.open.insert(id, Open { announced, carried: Some(i64::MAX), ..Open::of(warning, key, clear_ms) });
         if happened {
             self.away(id, opened_at, judge::ended(WarningRule::ReleasedByForce, None));
@@ -207,10 +209,11 @@ impl Watch {
         let mut next = i64::MAX;
         self.beyond.remove(&slot);
         if !record.is_ended() {
+            let nearly = self.usual.of(record.source, &record.key);
             for rule in OF_LOCKS {
                 let source = &self.sources[usize::from(record.source.0)].name;
                 let Some(setting) = self.rules.of(rule, source, Some(&record.key)) else { continue };
-                let Some(found) = judge::judge(rule, &setting, registry, record, &self.usual) else { continue };
+                let Some(found) = judge::judge(rule, &setting, registry, record, nearly.as_ref()) else { continue };
                 let is_due = found.due <= now.0;
                 if !is_due {
                     next = next.min(found.due);
@@ -287,7 +290,8 @@ impl Watch {
         record: &Record,
         now: Time,
     ) -> bool {
-        let says = judge::says(rule, setting, registry, record, found, &self.usual);
+        let nearly = self.usual.of(record.source, &record.key);
+        let says = judge::says(rule, setting, registry, record, found, nearly.as_ref());
         let about = Registry::shown_name(record);
         let key = Bytes::copy_from_slice(&record.key);
         self.open(id, rule, setting, record.source, Some(key), about, found.since, says, now)
@@ -404,9 +408,9 @@ impl Watch {
     }
 
     /// Adds what is known from earlier runs of how long the holds of a lock last.
-    pub fn learn(&mut self, source: &str, key: Bytes, held: &Durations, renews: bool) {
-        if let Some(source) = self.source_id(source) {
-            self.usual.learn(source, key, held, renews);
+    pub fn learn(&mut self, times: HoldTimes) {
+        if let Some(source) = self.source_id(&times.source) {
+            self.usual.learn(source, times.key, &times.held, times.renewed);
         }
     }
 
@@ -563,6 +567,10 @@ impl Watch {
             self.mutes.retain(|mute| mute.until > now);
             self.mute_all(now);
         }
+        if self.ends.len() > 2 * self.open.len() + SPARE_MOMENTS {
+            let away = self.open.iter().filter(|(_, open)| open.away.is_some());
+            self.ends = away.map(|(id, open)| Reverse((open.over_at, *id))).collect();
+        }
         if self.moments.len() > 2 * self.wake_at.len() + SPARE_MOMENTS {
             let live = self.wake_at.iter().enumerate().filter(|(_, at)| **at != i64::MAX);
             self.moments = live.map(|(slot, at)| Reverse((*at, slot as Slot))).collect();
@@ -610,6 +618,12 @@ impl Watch {
             .collect();
         for id in off {
             self.resolve(id, now.0, "Its rule is switched off.".to_owned());
+        }
+        // Holders are counted anew, and are over a limit again when that shows.
+        let holders = self.open.iter().filter(|(_, open)| open.warning.rule == WarningRule::ManyLocks);
+        let holders: Vec<Id> = holders.map(|(id, _)| *id).collect();
+        for id in holders {
+            self.away(id, now.0, judge::ended(WarningRule::ManyLocks, None));
         }
         for slot in 0..registry.slots() {
             self.wake(slot as Slot, now.0);

@@ -2,7 +2,9 @@
 //! closed, and only their edges are gone through row by row.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
+use bytes::Bytes;
 use lockkeeper_model::{DurationStats, DurationStep, LockStats, TransitionKind};
 
 use super::History;
@@ -23,6 +25,30 @@ impl History {
     pub async fn stats(&self, filter: Filter) -> Result<Option<LockStats>, HistoryError> {
         self.flush().await;
         self.ask(move |reader| reader.stats(&filter)).await
+    }
+}
+
+/// How long the holds of one lock lasted.
+#[derive(Clone, Debug)]
+pub struct HoldTimes {
+    /// The source's name.
+    pub source: String,
+    /// The lock.
+    pub key: Bytes,
+    /// That.
+    pub held: Durations,
+    /// Some of them were renewed.
+    pub renewed: bool,
+}
+
+impl History {
+    /// How long holds lasted, of at most so many locks: those that were used last.
+    ///
+    /// # Errors
+    /// When nothing is kept or the file cannot be read.
+    pub async fn hold_times(&self, most: usize) -> Result<Vec<HoldTimes>, HistoryError> {
+        self.flush().await;
+        self.ask(move |reader| reader.hold_times(most)).await
     }
 }
 
@@ -56,25 +82,56 @@ impl Reader {
         Ok(Some(sum.shown()))
     }
 
+    fn hold_times(&mut self, most: usize) -> Result<Vec<HoldTimes>, HistoryError> {
+        let mut found: HashMap<(Rc<str>, Vec<u8>), Tally> = HashMap::new();
+        let mut left = MAX_TALLIES;
+        for stretch in self.stretches()?.into_iter().rev() {
+            let tallies = match stretch.segment {
+                Some(segment) => self.tallies(segment, None, left)?,
+                None => self.tallies_of_rows(&stretch, left)?,
+            };
+            left = left.saturating_sub(tallies.len());
+            for (name, tally) in tallies {
+                let lock = self.name(name)?;
+                let place = (self.source(&lock), lock.bytes.clone());
+                if lock.form.is_some() && (found.len() < most || found.contains_key(&place)) {
+                    found.entry(place).or_default().merge(&tally);
+                }
+            }
+            if left == 0 {
+                break;
+            }
+        }
+        let times = found.into_iter().map(|((source, key), tally)| HoldTimes {
+            source: source.to_string(),
+            key: key.into(),
+            renewed: tally.renewed > 0,
+            held: tally.held,
+        });
+        Ok(times.filter(|times| times.held.count() > 0).collect())
+    }
+
+    /// What went on at each lock since the last segment was closed.
+    fn tallies_of_rows(&mut self, stretch: &Stretch, most: usize) -> Result<Vec<(i64, Tally)>, HistoryError> {
+        let mut find = self
+            .connection()
+            .prepare(&format!("SELECT {COLUMNS} FROM transitions WHERE row >= ? ORDER BY row LIMIT ?"))?;
+        let raws = find.query_map((*stretch.rows().start(), most as i64), Raw::of)?;
+        let mut tallies: HashMap<i64, Tally> = HashMap::new();
+        for raw in raws {
+            let raw = raw?;
+            if raw.kind() != TransitionKind::Gap {
+                tallies.entry(raw.lock).or_default().add(raw.kind(), raw.at, raw.holder.unwrap_or(0), raw.held);
+            }
+        }
+        Ok(tallies.into_iter().collect())
+    }
+
     /// Those of a whole segment.
     fn add_tallies(&mut self, segment: i64, filter: &Filter, sum: &mut Sum) -> Result<(), HistoryError> {
         let only = filter.key.as_ref().map(|key| hash(key));
-        let sql = match only {
-            Some(_) => "SELECT name, tally FROM postings WHERE segment = ?1 AND hash = ?2 AND tally IS NOT NULL",
-            None => "SELECT name, tally FROM postings WHERE segment = ?1 AND ?2 IS NULL AND tally IS NOT NULL",
-        };
         let left = MAX_TALLIES - sum.looked_at.min(MAX_TALLIES) + 1;
-        let mut find = self.connection().prepare(sql)?;
-        let mut found = find.query((segment, only))?;
-        let mut tallies: Vec<(i64, Tally)> = Vec::new();
-        while let Some(row) = found.next()?
-            && tallies.len() < left
-        {
-            let name = row.get(0)?;
-            tallies.extend(row.get_ref(1)?.as_blob().ok().and_then(Tally::of_bytes).map(|tally| (name, tally)));
-        }
-        drop(found);
-        drop(find);
+        let tallies = self.tallies(segment, only, left)?;
         sum.looked_at += tallies.len();
         for (name, tally) in tallies {
             if self.is_counted(name, filter, sum)? {
@@ -82,6 +139,24 @@ impl Reader {
             }
         }
         Ok(())
+    }
+
+    /// Those of a whole segment, at most so many; of one lock, where a hash says so, and of what has the same.
+    fn tallies(&self, segment: i64, only: Option<u32>, most: usize) -> Result<Vec<(i64, Tally)>, HistoryError> {
+        let sql = match only {
+            Some(_) => "SELECT name, tally FROM postings WHERE segment = ?1 AND hash = ?2 AND tally IS NOT NULL",
+            None => "SELECT name, tally FROM postings WHERE segment = ?1 AND ?2 IS NULL AND tally IS NOT NULL",
+        };
+        let mut find = self.connection().prepare(sql)?;
+        let mut found = find.query((segment, only))?;
+        let mut tallies: Vec<(i64, Tally)> = Vec::new();
+        while let Some(row) = found.next()?
+            && tallies.len() < most
+        {
+            let name = row.get(0)?;
+            tallies.extend(row.get_ref(1)?.as_blob().ok().and_then(Tally::of_bytes).map(|tally| (name, tally)));
+        }
+        Ok(tallies)
     }
 
     /// Those rows of a stretch that are in time.

@@ -345,6 +345,8 @@ proptest! {
             let stats = scene.history.stats(filter.clone()).await.unwrap().unwrap();
             prop_assert_eq!((stats.taken, stats.lapsed), (count.div_ceil(2), count / 2));
             prop_assert_eq!(stats.held.count, count / 2);
+            let times = scene.history.hold_times(3).await.unwrap();
+            prop_assert_eq!(times.iter().map(|times| times.held.count()).sum::<u64>(), count / 2);
             let some = Filter { from: Some(Time(10_003)), to: Some(Time(10_008)), ..filter };
             let expected = story.iter().filter(|told| (10_003..10_008).contains(&told.entry.at.0));
             let taken = expected.filter(|told| told.entry.kind == TransitionKind::Acquired).count() as u64;
