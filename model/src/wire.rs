@@ -59,7 +59,7 @@ pub enum ServerFrame {
         /// The server's clock.
         now: i64,
     },
-    /// How well each source is watched: after `Hello`, on every change, and at least every
+    /// How well each source is watched, and what is to be warned of: after `Hello`, on every change, and at least every
     /// [`STATUS_EVERY_MS`] as a sign of life.
     Sources {
         /// The server's clock.
@@ -69,6 +69,12 @@ pub enum ServerFrame {
         /// The dialects of all locks there are, whether in a window or not.
         #[serde(default)]
         dialects: Vec<DialectCount>,
+        /// How many warnings there are for this viewer that nobody has acknowledged or muted.
+        #[serde(default)]
+        open_warnings: u64,
+        /// The worst of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        worst_warning: Option<Severity>,
     },
     /// A whole window.
     Window {
@@ -138,16 +144,6 @@ pub enum ServerFrame {
         reason: String,
         /// Those of the locks that this viewer sees.
         locks: Vec<(String, LockId)>,
-    },
-    /// How many warnings there are for this viewer: with every `Sources`, and on every change.
-    Warnings {
-        /// The server's clock.
-        now: i64,
-        /// Those that are so, and that nobody has acknowledged or muted.
-        open: u64,
-        /// The worst of them.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        worst: Option<Severity>,
     },
     /// A frame of the viewer's was not understood.
     Refused {

@@ -74,6 +74,10 @@ enum Frame {
         sources: Vec<SourceStatus>,
         #[serde(default)]
         dialects: Vec<DialectCount>,
+        #[serde(default)]
+        open_warnings: u64,
+        #[serde(default)]
+        worst_warning: Option<Severity>,
     },
     Window {
         ask: u32,
@@ -111,12 +115,6 @@ enum Frame {
         by: String,
         reason: String,
         locks: Vec<(String, LockId)>,
-    },
-    Warnings {
-        now: i64,
-        open: u64,
-        #[serde(default)]
-        worst: Option<Severity>,
     },
     Refused {
         detail: String,
@@ -326,6 +324,8 @@ mod tests {
                 now: 1,
                 sources: Vec::new(),
                 dialects: vec![DialectCount { name: "redisson".to_owned(), locks: 2 }],
+                open_warnings: 2,
+                worst_warning: Some(Severity::Critical),
             },
             ServerFrame::Window {
                 ask: 2,
@@ -349,8 +349,6 @@ mod tests {
             },
             detail(None),
             detail(Some(Box::new(lock()))),
-            ServerFrame::Warnings { now: 1, open: 2, worst: Some(Severity::Critical) },
-            ServerFrame::Warnings { now: 1, open: 0, worst: None },
             ServerFrame::Refused { detail: "`flag`\n".to_owned() },
         ];
         for frame in frames {

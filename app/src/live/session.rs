@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use lockkeeper_model::wire::{ClientFrame, DialectCount, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
-use lockkeeper_model::{Event, Lock, LockId, Question, SourceState, SourceStatus};
+use lockkeeper_model::{Event, Lock, LockId, Question, Severity, SourceState, SourceStatus};
 
 use super::LinkState;
 use super::asker::{Answers, Asker, Want};
@@ -317,8 +317,9 @@ impl Live {
                 });
                 self.ask();
             }
-            ServerFrame::Sources { now, sources, dialects } => {
+            ServerFrame::Sources { now, sources, dialects, open_warnings, worst_warning } => {
                 self.hear_time(now, at);
+                self.hear_warnings(open_warnings, worst_warning);
                 self.sources.set(sources);
                 if self.dialects.with_untracked(|known| *known != dialects) {
                     self.dialects.set(dialects);
@@ -366,22 +367,21 @@ impl Live {
                     notices.insert(0, Notice { at, by, reason, locks });
                 });
             }
-            ServerFrame::Warnings { now, open, worst } => {
-                self.hear_time(now, at);
-                let open = i64::try_from(open).unwrap_or(i64::MAX);
-                if self.warnings.get_untracked() != open {
-                    self.warnings.set(open);
-                }
-                let worst = worst.map(|worst| worst.word().to_owned());
-                if self.worst.with_untracked(|known| *known != worst) {
-                    self.worst.set(worst);
-                }
-            }
             ServerFrame::Refused { detail } => {
                 self.core.update_value(|core| core.asker.refused());
                 self.refused.set(Some(detail));
                 self.link.set(LinkState::Live);
             }
+        }
+    }
+
+    fn hear_warnings(self, open: u64, worst: Option<Severity>) {
+        let (open, worst) = (i64::try_from(open).unwrap_or(i64::MAX), worst.map(|worst| worst.word().to_owned()));
+        if self.warnings.get_untracked() != open {
+            self.warnings.set(open);
+        }
+        if self.worst.with_untracked(|known| *known != worst) {
+            self.worst.set(worst);
         }
     }
 

@@ -497,7 +497,7 @@ impl Task {
         self.views.tell(id, &hello);
         let sources = self.sources_frame(scope.seen(), now);
         self.views.tell(id, &sources);
-        self.views.tell(id, &self.warnings_frame(scope.seen(), now));
+
         Viewer::new(id, received, self.asks.clone())
     }
 
@@ -562,9 +562,6 @@ impl Task {
             for reach in self.views.reaches() {
                 let frame = self.sources_frame(&reach, now);
                 self.views.tell_all(&reach, &frame);
-                // Whoever had no room for it when it changed hears of it now.
-                let frame = self.warnings_frame(&reach, now);
-                self.views.tell_all(&reach, &frame);
             }
             self.views.forget_unused(now);
             self.subscribers.retain(|subscriber| !subscriber.events.is_closed());
@@ -584,10 +581,13 @@ impl Task {
     fn sources_frame(&mut self, reach: &Reach, now: Time) -> ServerFrame {
         let locks = self.views.by_source(&self.registry, reach, self.sources.len(), now);
         let sources = self.sources.iter().zip(locks);
+        let (open_warnings, worst_warning) = self.watch.to_look_at(reach);
         ServerFrame::Sources {
             now: now.0,
             sources: sources.filter_map(|(source, locks)| reach.narrow(source.status_now(), locks)).collect(),
             dialects: self.views.dialects(&self.registry, reach, now),
+            open_warnings,
+            worst_warning,
         }
     }
 
@@ -616,16 +616,11 @@ impl Task {
         for reach in self.views.reaches() {
             let shown = self.watch.to_look_at(&reach);
             if !before.iter().any(|(known, told)| *known == reach && *told == shown) {
-                let frame = self.warnings_frame(&reach, now);
+                let frame = self.sources_frame(&reach, now);
                 self.views.tell_all(&reach, &frame);
             }
             self.shown_warnings.push((reach, shown));
         }
-    }
-
-    fn warnings_frame(&self, reach: &Reach, now: Time) -> ServerFrame {
-        let (open, worst) = self.watch.to_look_at(reach);
-        ServerFrame::Warnings { now: now.0, open, worst }
     }
 
     fn flush(&mut self, now: Time) {
