@@ -26,7 +26,7 @@ async fn a_warning_is_seen_explained_acknowledged_muted_and_over() {
     // It is told on every page, and the page says why and what to do.
     let holder = Family::RedisPy.client(&redis.client().await, "stock:4711", Some(LEASE));
     assert!(holder.take().await);
-    browser.by_role("link", "Warnings1 open, the worst is critical").await;
+    browser.by_role("link", "Warnings 1 open, the worst is critical").await;
     let text = browser.until_text("stock:4711").await;
     assert!(text.contains("Why it matters: ") && text.contains("What to do: "), "{text}");
 
@@ -41,7 +41,7 @@ async fn a_warning_is_seen_explained_acknowledged_muted_and_over() {
     browser.click("button", "Mute").await;
     browser.by_role("dialog", "Mute this?").await;
     browser.by_role("textbox", "Why").await.send_keys("a migration").await.unwrap();
-    browser.click("button", "Mute").await;
+    browser.click("button", "Mute it").await;
     browser.until_text("“a migration”").await;
     browser.click("button", "Tell people again").await;
     browser.until_no_text("“a migration”").await;

@@ -70,6 +70,7 @@ fn badge_of(page: Page, live: Live) -> Option<impl IntoView> {
         let class = text(move || format!("count {}", live.worst.get().unwrap_or_default()));
         view! {
             <When holds=flag(move || live.warnings.get() > 0)>
+                " "
                 <span class=class>{text(move || live.warnings.get().to_string())}</span>
                 <span class="unseen">{maybe(move || live.worst.get().map(|worst| format!(" open, the worst is {worst}")))}</span>
             </When>

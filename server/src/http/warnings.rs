@@ -157,7 +157,7 @@ pub(super) async fn acknowledge(
     if warning.state == WarningState::Resolved {
         return Err(resolved());
     }
-    let by = caller.person.name.to_string();
+    let by = caller.actor().name;
     let noted = state.warnings.acknowledge(warning, by, note).await?;
     noted.map(Json).ok_or_else(resolved)
 }
@@ -228,7 +228,7 @@ pub(super) async fn mute(
     }
     let now = clock::now();
     let id = uuid::Uuid::new_v4().simple().to_string();
-    let by = caller.person.name.to_string();
+    let by = caller.actor().name;
     let mute = Mute { id, source, lock, pattern, rule, until: now.plus(for_ms), reason, by, at: now };
     state.warnings.mute(mute.clone()).await?;
     Ok((StatusCode::CREATED, Json(mute)))

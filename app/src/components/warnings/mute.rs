@@ -19,7 +19,7 @@ mod words {
     pub(super) const SPAN: &str = "For how long";
     pub(super) const WHY: &str = "Why";
     pub(super) const EVERY_RULE: &str = "every other warning of this lock as well";
-    pub(super) const MUTE: &str = "Mute";
+    pub(super) const MUTE: &str = "Mute it";
     pub(super) const CANCEL: &str = "Cancel";
 }
 
