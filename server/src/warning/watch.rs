@@ -492,7 +492,7 @@ impl Watch {
 
     fn many_locks(&mut self, registry: &Registry, now: Time) {
         let rule = WarningRule::ManyLocks;
-        let mut found: Vec<(Id, bool, Option<(Setting, SourceId, String, i64, String)>)> = Vec::new();
+        let mut found: Vec<(Id, bool, Option<TooMany>)> = Vec::new();
         let (rules, sources, open) = (&self.rules, &self.sources, &self.open);
         self.parties.over(|party, over, locks| {
             let Some(source) = sources.get(usize::from(over.source.0)) else { return false };
@@ -516,13 +516,14 @@ impl Watch {
                     Time(over.since),
                     words::count(locks.into())
                 );
-                found.push((id, true, Some((setting, over.source, who, over.since, says))));
+                let (source, since) = (over.source, over.since);
+                found.push((id, true, Some(TooMany { setting, source, who, since, says })));
             }
             true
         });
         for (id, is_over, new) in found {
             match new {
-                Some((setting, source, who, since, says)) => {
+                Some(TooMany { setting, source, who, since, says }) => {
                     self.open(id, rule, &setting, source, None, who, since, says, now);
                 }
                 None if is_over => self.back(id),
@@ -754,6 +755,15 @@ impl Open {
             (None, None) => WarningState::Open,
         };
     }
+}
+
+/// Somebody with more locks than a limit, of whom nobody was told yet.
+struct TooMany {
+    setting: Setting,
+    source: SourceId,
+    who: String,
+    since: i64,
+    says: String,
 }
 
 /// Whether there is this warning for whoever has this reach. One about a holder of several locks counts them, so that it
