@@ -40,6 +40,7 @@ pub(crate) use nav_link::NavLink;
 pub(crate) use notes::Notes;
 pub(crate) use page_head::PageHead;
 pub(crate) use release::ReleaseDialog;
+pub(crate) use sentence::whole;
 pub(crate) use source_facts::{SourceFacts, state_class, warnings};
 pub(crate) use strip::Strip;
 pub(crate) use toolbar::Toolbar;
