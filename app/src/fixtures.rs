@@ -1,5 +1,6 @@
 //! Rows for tests.
 
+#[cfg(test)]
 use lockkeeper_model::wire::Row;
 use lockkeeper_model::{
     Basis, Bounds, Certainty, DialectInfo, Event, Holder, Identity, Lease, LeaseKind, Lock, LockId, LockState, Mode,
@@ -7,6 +8,7 @@ use lockkeeper_model::{
 };
 
 /// A lock that was taken at 0 for 30 s and is renewed by nobody.
+#[cfg(test)]
 pub(crate) fn row(id: u64) -> Row {
     Row {
         row: id,

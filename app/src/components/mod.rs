@@ -56,6 +56,7 @@ pub(crate) use release::ReleaseDialog;
 pub(crate) use scrubber::Scrubber;
 pub(crate) use search::Typed;
 pub(crate) use selection::{Selecting, SelectionBar};
+pub(crate) use sentence::whole;
 pub(crate) use source_facts::{SourceFacts, state_class, warnings};
 pub(crate) use strip::Strip;
 pub(crate) use toolbar::Toolbar;

@@ -1,8 +1,9 @@
 use leptos::{html, prelude::*};
-use lockkeeper_model::words::{MAX_SHOWN_CHARS, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{Lock, LockId};
 use wasm_bindgen_futures::spawn_local;
 
+use super::sentence::whole;
 use super::sheet::{Block, Cell, List, Sheet};
 use crate::live::json::Value;
 use crate::live::route::encode;
@@ -98,14 +99,7 @@ fn told(answer: &Value) -> Vec<Block> {
             _ => "from before the server was started anew: about which hold is not known",
         };
         let under = format!("{}, {at}, {about}", shown(note.text("author")));
-        (
-            0,
-            Cell::of(all_shown(note.text("text"))).under(under).look(if note.text("about") == "now" {
-                ""
-            } else {
-                "past"
-            }),
-        )
+        (0, Cell::of(whole(note.text("text"))).under(under).look(if note.text("about") == "now" { "" } else { "past" }))
     };
     let lines: Vec<(usize, Cell)> = answer.items("notes").iter().map(note).collect();
     let mut blocks = Vec::new();
@@ -118,12 +112,6 @@ fn told(answer: &Value) -> Vec<Block> {
         blocks.push(Block::Say("warn", "Notes are kept in memory alone: they go when the server ends.".to_owned()));
     }
     blocks
-}
-
-/// The whole of a bounded text: [`shown`] cuts what is longer than one piece.
-fn all_shown(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    chars.chunks(MAX_SHOWN_CHARS).map(|piece| shown(&piece.iter().collect::<String>())).collect()
 }
 
 #[cfg(test)]

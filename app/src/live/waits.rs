@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use lockkeeper_model::LockId;
-use lockkeeper_model::words::{MAX_SHOWN_CHARS, count, shown};
+use lockkeeper_model::words::{count, shown};
 
 use super::json::Value;
 
@@ -21,7 +21,7 @@ const MAX_DRAWN: usize = 48;
 pub(crate) struct Waits {
     parties: Vec<Party>,
     locks: Vec<Wanted>,
-    /// Circles, each as a sentence and as the nodes in it.
+    /// Circles, each as a sentence, in the server's words as they came, and as the nodes in it.
     pub(crate) circles: Vec<(String, Vec<Node>)>,
     /// Those whom the others wait for in the end, and how many that is.
     heads: Vec<(usize, u64)>,
@@ -137,7 +137,7 @@ impl Waits {
             let nodes = cycle.texts("nodes").filter_map(|name| waits.node(name));
             let linked = linked_by(cycle.text("linked_by"));
             let linked = if linked.is_empty() { String::new() } else { format!(" (linked: {linked})") };
-            let (says, nodes) = (format!("{}{linked}.", shown_whole(cycle.text("says"))), nodes.collect());
+            let (says, nodes) = (format!("{}{linked}.", cycle.text("says")), nodes.collect());
             waits.circles.push((says, nodes));
         }
         for head in answer.items("head_blockers") {
@@ -314,12 +314,6 @@ impl Telling<'_> {
             self.line(Line { depth: depth + 1, says, basis, lock: None });
         }
     }
-}
-
-/// The whole of a sentence that the server made of names, each of which it has bounded.
-fn shown_whole(text: &str) -> String {
-    let chars: Vec<char> = text.chars().collect();
-    chars.chunks(MAX_SHOWN_CHARS).map(|piece| shown(&piece.iter().collect::<String>())).collect()
 }
 
 /// Why several places are taken to be of one party, in words.

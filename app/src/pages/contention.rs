@@ -3,7 +3,7 @@ use lockkeeper_model::LockId;
 use lockkeeper_model::words::{count, duration, shown};
 
 use crate::components::sheet::{Block, Cell, List, Sheet, Table};
-use crate::components::{PageHead, WaitDrawing};
+use crate::components::{PageHead, WaitDrawing, whole as sentence};
 use crate::live::json::Value;
 use crate::live::poll;
 use crate::live::route::{Page, Route, encode};
@@ -53,7 +53,7 @@ fn tell(waits: &Waits) -> Vec<Block> {
     let mut blocks: Vec<Block> = waits
         .circles
         .iter()
-        .map(|(says, _)| Block::Say("bad", format!("They wait for each other in a circle: {says}")))
+        .map(|(says, _)| Block::Say("bad", format!("They wait for each other in a circle: {}", sentence(says))))
         .collect();
     let lines = waits.tree().into_iter().map(|line| {
         let to = line.lock.map(|lock| Route { page: Page::Lock, lock: Some(lock), ..Route::default() });

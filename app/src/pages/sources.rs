@@ -7,7 +7,7 @@ use crate::components::{NavLink, SourceFacts, state_class, warnings};
 use crate::live::json::Value;
 use crate::live::route::{Page, Route, encode};
 use crate::live::{Live, poll};
-use crate::ui::{When, flag, hms, maybe, text};
+use crate::ui::{When, each, flag, hms, maybe, text};
 
 /// How often it is asked which locks stand without a quorum, in seconds.
 const EVERY_S: i64 = 5;
@@ -19,8 +19,10 @@ const MOST_LISTED: u64 = 50;
 #[component]
 pub(crate) fn SourcesPage() -> impl IntoView {
     let live = expect_context::<Live>();
-    let names =
-        move || live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>());
+    let source = move |at: usize| {
+        let name = Memo::new(move |_| live.sources.with(|sources| sources.get(at).map(|source| source.name.clone())));
+        move || name.get().map(|name| view! { <OneSource name /> })
+    };
     view! {
         <main class="page" class:out-of-date=flag(move || !live.link.get().is_live())>
             <header class="page-head">
@@ -29,9 +31,7 @@ pub(crate) fn SourcesPage() -> impl IntoView {
             <When holds=flag(move || live.sources.with(Vec::is_empty))>
                 <p class="say calm">"Asking…"</p>
             </When>
-            <For each=move || names() key=Clone::clone let(name)>
-                <OneSource name />
-            </For>
+            {each(move || live.sources.with(Vec::len), source)}
         </main>
     }
 }

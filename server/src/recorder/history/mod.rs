@@ -50,7 +50,6 @@ use read::{Direction, Reader};
 pub use read::{Filter, Page};
 pub use rewind::{Then, Unavailable};
 pub use schema::{FILE, HistoryError};
-pub use stats::HoldTimes;
 use store::Store;
 pub use tally::Durations;
 pub use tape::Tape;
