@@ -178,7 +178,7 @@ fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
         "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
-         access, role, tls, release, trace, audit, history, metrics, telemetry, warning, webhook",
+         link, access, role, tls, release, trace, audit, history, metrics, telemetry, warning, webhook",
     );
     complains(
         "\n[[source]]\nurl = 'redis://a'\npattern = 'x'",

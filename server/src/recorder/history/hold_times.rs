@@ -10,6 +10,9 @@ use super::schema::HistoryError;
 use super::stats::{MAX_TALLIES, Step, each_tally, step};
 use super::tally::{self, Durations, Tally};
 
+/// A lock has another number in each era, and where its form changed. Of one with more, the newest count.
+const NUMBERS_A_LOCK: usize = 4;
+
 /// How long the holds of one lock lasted.
 #[derive(Clone, Debug)]
 pub struct HoldTimes {
@@ -38,6 +41,7 @@ impl Reader {
     fn hold_times(&mut self, most: usize) -> Result<Vec<HoldTimes>, HistoryError> {
         let mut tallies: HashMap<i64, Tally> = HashMap::new();
         let mut looked_at = 0;
+        let room = most.saturating_mul(NUMBERS_A_LOCK);
         for stretch in self.stretches()?.into_iter().rev() {
             let Some(segment) = stretch.segment else {
                 let (first, last) = (*stretch.rows().start(), *stretch.rows().end());
@@ -45,7 +49,7 @@ impl Reader {
                 for step in find.query_map((first, last, i64::MIN, i64::MAX), Step::of)? {
                     let Step { at, lock, kind, holder, held } = step?;
                     looked_at += 1;
-                    if kind != TransitionKind::Gap && (tallies.len() < most || tallies.contains_key(&lock)) {
+                    if kind != TransitionKind::Gap && (tallies.len() < room || tallies.contains_key(&lock)) {
                         tallies.entry(lock).or_default().add(kind, at, holder, held);
                     }
                 }
@@ -57,7 +61,7 @@ impl Reader {
                 let part = row.get_ref(1)?.as_blob().unwrap_or_default();
                 each_tally(row.get(0)?, part, |id, bytes| {
                     looked_at += 1;
-                    match tallies.len() < most || tallies.contains_key(&id) {
+                    match tallies.len() < room || tallies.contains_key(&id) {
                         true => tallies.entry(id).or_default().add_bytes(bytes),
                         false => tally::skip(bytes),
                     }
@@ -71,9 +75,11 @@ impl Reader {
         let ids = tallies.keys().copied().collect();
         self.each_name(Table::Locks, ids, |id, row| {
             let (number, form): (i64, Option<i64>) = (row.get(1)?, row.get(2)?);
-            if let Some(tally) = tallies.remove(&id).filter(|_| form.is_some()) {
-                // One lock has several numbers where its form changed.
-                found.entry((number, row.get(3)?)).or_default().merge(&tally);
+            let lock = (number, row.get(3)?);
+            if let Some(tally) = tallies.remove(&id).filter(|_| form.is_some())
+                && (found.len() < most || found.contains_key(&lock))
+            {
+                found.entry(lock).or_default().merge(&tally);
             }
             Ok(())
         })?;
