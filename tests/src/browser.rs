@@ -189,7 +189,8 @@ impl Drop for Browser {
 /// Elements that can have a role without being asked one by one.
 fn selector(role: &str) -> &'static str {
     match role {
-        "button" => "button, [role=button], summary",
+        "button" => "button, [role=button]",
+        "DisclosureTriangle" => "summary",
         "link" => "a[href]",
         "textbox" | "searchbox" | "combobox" => "input, textarea",
         "option" => "[role=option]",

@@ -408,7 +408,7 @@ async fn people_sign_in_and_out_in_a_browser() {
         browser.click("button", "Sign in").await;
     };
     fill("ada", "not this one, surely").await;
-    browser.until_text("The name or the password is wrong.").await;
+    browser.until_text("The name or the password is wrong").await;
     fill("ada", PASSWORD).await;
     browser.until_text("Signed in as ada").await;
     browser.until_text("0 locks").await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fantoccini::Locator;
 use fantoccini::key::Key;
-use lockkeeper_tests::{Browser, Family, HURRIED, LockClient, RedisServer, Server};
+use lockkeeper_tests::{Browser, Family, HURRIED, LockClient, RedisServer, Server, until};
 use serde_json::json;
 
 const LEASE: Duration = Duration::from_secs(300);
@@ -130,7 +130,7 @@ async fn conditions_are_offered_understood_and_where_they_are_not_the_rows_stay(
     search.clear().await.unwrap();
     search.send_keys("-name:immortal").await.unwrap();
     browser.until_text("stock:2").await;
-    browser.until_no_text("immortal").await;
+    until("no row of it", async || browser.try_by_role("link", "immortal").await.is_none(), |gone| *gone).await;
 
     // The address asks for the same, for a colleague.
     let address = browser.client.current_url().await.unwrap();

@@ -123,8 +123,8 @@ async fn contention_is_told_as_a_tree_and_by_the_minute() {
     let browser = Browser::start().await;
     browser.open(&format!("{}contention", server.url())).await;
     browser.until_text("Nobody is known to wait for a lock.").await;
-    say_waiting(&redis, &held.key, "a", 7).await;
-    say_waiting(&redis, &held.key, "b", 8).await;
+    say_waiting(&redis, &held.key, "attempt-a", 7).await;
+    say_waiting(&redis, &held.key, "attempt-b", 8).await;
     let waiting = |lock: &Lock| lock.waiters.count == Some(2);
     server.api().until_lock("two who wait", &held.key, waiting).await;
     browser.until_text("keeps 2 waiting").await;
@@ -174,7 +174,7 @@ async fn a_quorum_says_which_locks_nobody_owns_and_what_is_left_of_them() {
         assert!(page.contains(words), "{words} in {page}");
     }
     browser.click("link", "half").await;
-    browser.until_text("What each master has of this lock").await;
+    browser.by_role("table", "What each master has of this lock").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,7 +202,7 @@ async fn on_a_phone_no_page_is_wider_than_the_screen() {
     let held = Family::Redisson.client(&redis.client().await, &long, Some(LEASE));
     assert!(held.take().await);
     server.api().until_lock("the lock", &held.key, |_| true).await;
-    say_waiting(&redis, &held.key, "a", 7).await;
+    say_waiting(&redis, &held.key, "attempt-a", 7).await;
     server.api().until_lock("one who waits", &held.key, |lock| lock.waiters.count == Some(1)).await;
     let browser = Browser::start().await;
     let phone = json!({ "width": 375, "height": 812, "deviceScaleFactor": 2, "mobile": true });

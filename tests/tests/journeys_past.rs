@@ -120,7 +120,7 @@ async fn how_a_lock_was_held_is_looked_up_and_kept_as_an_incident() {
     let browser = &scene.browser;
     let source = scene.server.api().source().await.name;
     scene.open(&format!("/?lock={source}/{}", scene.released.key)).await;
-    browser.click("button", "What was written down of it").await;
+    browser.click("DisclosureTriangle", "What was written down of it").await;
     browser.until_text("taken 1, released 1").await;
     browser.until_text("Half held at most").await;
 
@@ -171,7 +171,7 @@ async fn pages_of_the_past_pass_an_audit_in_light_and_dark() {
         browser.until_text("2 held").await;
         assert_eq!(violations(browser, &axe).await, Vec::<String>::new(), "{theme}, a moment");
         browser.click("link", "stock:4711").await;
-        browser.click("button", "What was written down of it").await;
+        browser.click("DisclosureTriangle", "What was written down of it").await;
         browser.until_text("taken 1").await;
         assert_eq!(violations(browser, &axe).await, Vec::<String>::new(), "{theme}, a lock of a moment");
         scene.write_moment("2020-01-01 00:00:00").await;
@@ -180,7 +180,7 @@ async fn pages_of_the_past_pass_an_audit_in_light_and_dark() {
 
         scene.open(&format!("/history?at={}", scene.held_at)).await;
         browser.click("link", "stock:4711").await;
-        browser.click("button", "What was written down of it").await;
+        browser.click("DisclosureTriangle", "What was written down of it").await;
         let title = browser.by_role("textbox", "Freeze its last hour").await;
         title.send_keys(theme).await.unwrap();
         browser.click("button", "Freeze").await;

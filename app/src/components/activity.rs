@@ -32,9 +32,13 @@ struct Drawing {
 impl Drawing {
     fn of(activity: &Activity, from: i64, to: i64) -> Drawing {
         let mut drawing = Drawing::default();
+        // Before the first answer there is no step.
+        if activity.step_ms < 1 {
+            return drawing;
+        }
         let x = |at: i64| ((at - from) * WIDTH / (to - from).max(1)).clamp(0, WIDTH);
         let most = activity.counts.iter().flatten().copied().max().unwrap_or_default().max(1);
-        let mut starts = (activity.from..).step_by(usize::try_from(activity.step_ms).unwrap_or(1));
+        let mut starts = (activity.from..).step_by(usize::try_from(activity.step_ms).unwrap_or(1).max(1));
         for known in &activity.counts {
             let Some(start) = starts.next() else { break };
             let (left, right) = (x(start), x(start + activity.step_ms));

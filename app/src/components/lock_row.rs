@@ -277,12 +277,10 @@ fn alive_cell(cells: Cells) -> impl IntoView {
         Some(_) => "beat odd",
         None => "",
     });
-    let beat_style = text(move || {
-        let style = |(at, period, _): (i64, i64, u32)| {
-            let passed = (cells.live.exact_now() - at).clamp(0, period);
-            format!("--period: {period}ms; --passed: -{passed}ms")
-        };
-        beat.get().map(style).unwrap_or_default()
+    let period = text(move || format!("{}ms", beat.get().map_or(0, |(_, period, _)| period)));
+    let passed = text(move || {
+        let passed = beat.get().map_or(0, |(at, period, _)| (cells.live.exact_now() - at).clamp(0, period));
+        format!("-{passed}ms")
     });
     view! {
         <VerdictMark
@@ -290,7 +288,7 @@ fn alive_cell(cells: Cells) -> impl IntoView {
             word=text(move || judgement().word)
             evidence=text(move || judgement().evidence)
         />
-        <i class=beat_class style=beat_style aria-hidden="true"></i>
+        <i class=beat_class style=("--period", period) style=("--passed", passed) aria-hidden="true"></i>
     }
 }
 

@@ -95,7 +95,7 @@ pub(crate) fn ViewMenu() -> impl IntoView {
             "View"
         </button>
         <div id=MENU popover="auto" class="menu" role="dialog" aria-label="Views, columns and export" node_ref=menu>
-            <h3>"Views"</h3>
+            <h2>"Views"</h2>
             <ul on:click=close>
                 {BUILT_IN
                     .into_iter()
@@ -120,7 +120,7 @@ pub(crate) fn ViewMenu() -> impl IntoView {
                 </button>
             </form>
             <small role="status">{why_not}</small>
-            <h3>"Columns"</h3>
+            <h2>"Columns"</h2>
             <div class="choices">
                 {Column::ALL
                     .into_iter()
@@ -135,13 +135,13 @@ pub(crate) fn ViewMenu() -> impl IntoView {
                     })
                     .collect_view()}
             </div>
-            <h3>"Rows"</h3>
+            <h2>"Rows"</h2>
             {choice(
                 "Compact: one line each",
                 flag(move || kept.look.with(|look| look.compact)),
                 move |on| kept.look.update(|look| look.compact = on),
             )}
-            <h3>"Take away"</h3>
+            <h2>"Take away"</h2>
             <p class="files">
                 <a href=file("csv") download="">
                     "CSV"

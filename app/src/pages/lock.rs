@@ -67,6 +67,7 @@ fn OneLock(source: String, id: LockId) -> impl IntoView {
             <When holds=heard>
                 <div class="lock-columns">
                     <div class="account">
+                        <h2 class="unseen">"Who has it, and who waits"</h2>
                         {
                             let (source, id) = place.get_value();
                             view! { <Warned source id /> }
@@ -75,6 +76,7 @@ fn OneLock(source: String, id: LockId) -> impl IntoView {
                         <LeaseChart lock />
                     </div>
                     <div class="account">
+                        <h2 class="unseen">"What is known of it"</h2>
                         {
                             let (source, id) = place.get_value();
                             view! { <Notes source id lock /> }
