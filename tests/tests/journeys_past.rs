@@ -146,12 +146,12 @@ async fn how_a_lock_was_held_is_looked_up_and_kept_as_an_incident() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_the_past_say_so_where_nothing_is_written_down() {
-    let redis = RedisServer::start().await;
-    let server = Server::watching(&redis).await;
+    let server = Server::demo().start().await;
+    server.ready().await;
     let browser = Browser::start().await;
     for page in ["history", "incidents"] {
         browser.open(&format!("{}{page}", server.url())).await;
-        browser.until_text("--data-dir").await;
+        browser.until_text("nothing of the demo is written down").await;
     }
 }
 
