@@ -172,13 +172,14 @@ mod tests {
         assert_eq!(drawing.unknown, "M0 40v-40h250v40z");
         assert_eq!(drawing.bars, "M500 40v-40h250v40zM750 40v-20h250v20z");
         assert_eq!(drawing.gaps, "M250 40v-40h125v40zM833 40v-40h3v40z");
+        assert_eq!(Drawing::of(&Activity::default(), 0, 240_000), Drawing::default(), "before the first answer");
     }
 
     #[test]
     fn the_words_say_what_the_drawing_shows() {
         assert_eq!(
             said(&activity()),
-            "12 transitions; the most, 8, in the 1 m from 00:02:00 on. How much happened is not known where it is hatched wide."
+            "12 transitions; the most, 8, in the 1 m 00 s from 00:02:00 on. How much happened is not known where it is hatched wide."
         );
         assert!(gap_said(&activity().gaps[0]).starts_with("1970-01-01 00:01:00 to 00:01:30, every source: "));
         assert_eq!(said(&Activity { counts: vec![Some(0)], ..activity() }), "Nothing happened.");
