@@ -36,7 +36,7 @@ pub(crate) fn HistoryPage() -> impl IntoView {
     let refused = maybe(move || {
         told.with(|told| match told {
             Some(Err(refusal)) => Some(match &refusal.hint {
-                Some(hint) => format!("{} Try: {}.", shown(&refusal.detail), shown(hint)),
+                Some(hint) => format!("{}. Try: {}.", shown(&refusal.detail), shown(hint)),
                 None => shown(&refusal.detail),
             }),
             _ => None,
