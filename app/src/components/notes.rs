@@ -5,6 +5,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::sentence::whole;
 use super::sheet::{Block, Cell, List, Sheet};
+use crate::lang::t;
 use crate::live::json::Value;
 use crate::live::route::encode;
 use crate::live::{api, poll};
@@ -55,13 +56,13 @@ pub(crate) fn Notes(
                     field.set_value("");
                     let _ = about.try_set_value(None);
                     notes.again();
-                    "Written down.".to_owned()
+                    t!(written_down).to_owned()
                 }
                 Err(refusal) => {
                     // What they write next is about what they see now.
                     let _ = about.try_set_value(None);
                     let hint = refusal.hint.map(|hint| format!(" ({})", shown(&hint))).unwrap_or_default();
-                    format!("Not written: {}{hint}.", shown(refusal.detail.trim_end_matches('.')))
+                    t!(not_written, shown(refusal.detail.trim_end_matches('.')), hint)
                 }
             };
             // The page may have been left meanwhile.
@@ -69,19 +70,19 @@ pub(crate) fn Notes(
         });
     };
     view! {
-        <h3>"Notes"</h3>
+        <h3>{t!(notes)}</h3>
         <Sheet blocks />
         <When holds=flag(move || may_write.get() && is_held.get())>
             <form class="write-note" on:submit=write.clone()>
                 <input
                     class="typed"
                     maxlength="500"
-                    aria-label="A note about who holds it now"
-                    placeholder="About who holds it now"
+                    aria-label=t!(a_note_about_who_holds)
+                    placeholder=t!(about_who_holds_it_now)
                     node_ref=field
                     on:input=began
                 />
-                <button class="plain">"Write"</button>
+                <button class="plain">{t!(write)}</button>
             </form>
         </When>
         <p class="said" role="status">
@@ -94,9 +95,9 @@ fn told(answer: &Value) -> Vec<Block> {
     let note = |note: &Value| {
         let at = note.time("at").map(|at| format!("{} {}", day(at), hms(at))).unwrap_or_default();
         let about = match note.text("about") {
-            "now" => "about who holds it now",
-            "earlier" => "about an earlier hold",
-            _ => "from before the server was started anew: about which hold is not known",
+            "now" => t!(about_who_holds_it_now_in_notes),
+            "earlier" => t!(about_an_earlier_hold),
+            _ => t!(from_before_the_server_was),
         };
         let under = format!("{}, {at}, {about}", shown(note.text("author")));
         (0, Cell::of(whole(note.text("text"))).under(under).look(if note.text("about") == "now" { "" } else { "past" }))
@@ -104,12 +105,12 @@ fn told(answer: &Value) -> Vec<Block> {
     let lines: Vec<(usize, Cell)> = answer.items("notes").iter().map(note).collect();
     let mut blocks = Vec::new();
     if lines.is_empty() {
-        blocks.push(Block::Say("calm", "Nobody wrote anything about this lock.".to_owned()));
+        blocks.push(Block::Say("calm", t!(nobody_wrote_anything_about_this).to_owned()));
     } else {
-        blocks.push(Block::List(List { label: "Notes".to_owned(), lines }));
+        blocks.push(Block::List(List { label: t!(notes).to_owned(), lines }));
     }
     if !answer.holds("lasting") {
-        blocks.push(Block::Say("warn", "Notes are kept in memory alone: they go when the server ends.".to_owned()));
+        blocks.push(Block::Say("warn", t!(notes_are_kept_in_memory).to_owned()));
     }
     blocks
 }

@@ -5,6 +5,7 @@ use lockkeeper_model::{Event, LockId, Time};
 use super::answers::Refusal;
 use super::json::Value;
 use super::past::{Stats, answer, events, moment};
+use crate::lang::t;
 
 /// A packet, or in a list its head.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,8 +70,8 @@ fn packet(value: &Value) -> Packet {
     let edge = |edge: &Value| {
         let (from, to) = (called(edge.text("from")), called(edge.text("to")));
         match edge.text("kind") {
-            "held_by" => format!("{from} is held by {to}"),
-            _ => format!("{from} waits for {to}"),
+            "held_by" => t!(is_held_by, from, to),
+            _ => t!(waits_for, from, to),
         }
     };
     let entry = |entry: &Value| {
@@ -78,7 +79,7 @@ fn packet(value: &Value) -> Packet {
         let (kind, outcome) = (word("kind"), word("outcome"));
         let outcome = if outcome.is_empty() { outcome } else { format!(": {outcome}") };
         let (who, lock, detail) = (entry.field("actor").text("name"), entry.text("lock"), entry.text("detail"));
-        Some((moment(entry, "at")?, format!("{who} · {kind} of {lock}{outcome}. {detail}")))
+        Some((moment(entry, "at")?, t!(of_in_incidents, who, kind, lock, outcome, detail)))
     };
     let sentence = |sentence: &Value| match sentence {
         Value::Text(text) => Some(text.clone()),
