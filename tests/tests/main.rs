@@ -16,6 +16,7 @@ mod dialects_redisson;
 mod dialects_sets;
 mod faults;
 mod formats;
+mod generated_client;
 mod history;
 mod hostile;
 mod journeys;

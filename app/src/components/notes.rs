@@ -31,22 +31,22 @@ pub(crate) fn Notes(
     };
     let blocks = Memo::new(move |_| notes.answer.with(|answer| answer.as_ref().map(told).unwrap_or_default()));
     let may_write = flag(move || notes.answer.with(|answer| answer.as_ref().is_some_and(|it| it.holds("may_write"))));
-    let is_held = flag(move || lock.with(Option::is_some));
     let field = NodeRef::<html::Input>::new();
     // The hold that was on the screen when somebody began to write: it is that one that they write about.
-    let about = StoredValue::new(None::<String>);
+    let about = RwSignal::new(None::<String>);
+    let seen_now = move || lock.with_untracked(|lock| lock.as_ref().map(|lock| lock.generation.clone()));
     let began = move |_| {
-        about.update_value(|about| {
-            if about.is_none() {
-                *about = lock.with_untracked(|lock| lock.as_ref().map(|lock| lock.generation.clone()));
-            }
-        });
+        if about.with_untracked(Option::is_none) {
+            about.set(seen_now());
+        }
     };
+    // What somebody began to write stays before them when the lock goes, for a moment or for good.
+    let may_begin = flag(move || lock.with(Option::is_some) || about.with(Option::is_some));
     let said = RwSignal::new(None::<String>);
     let write = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let Some(field) = field.get_untracked() else { return };
-        let (text, generation) = (field.value(), about.get_value());
+        let (text, generation) = (field.value(), about.get_untracked());
         let Some(generation) = generation.filter(|_| !text.trim().is_empty()) else { return };
         let path = path.clone();
         spawn_local(async move {
@@ -54,13 +54,14 @@ pub(crate) fn Notes(
             let words = match written {
                 Ok(()) => {
                     field.set_value("");
-                    let _ = about.try_set_value(None);
+                    let _ = about.try_set(None);
                     notes.again();
                     t!(written_down).to_owned()
                 }
                 Err(refusal) => {
-                    // What they write next is about what they see now.
-                    let _ = about.try_set_value(None);
+                    // What they write next is about what they see now, if there is anything.
+                    let now = seen_now();
+                    let _ = about.try_update(|about| *about = now.or(about.take()));
                     let hint = refusal.hint.map(|hint| format!(" ({})", shown(&hint))).unwrap_or_default();
                     t!(not_written, shown(refusal.detail.trim_end_matches('.')), hint)
                 }
@@ -72,7 +73,7 @@ pub(crate) fn Notes(
     view! {
         <h3>{t!(notes)}</h3>
         <Sheet blocks />
-        <When holds=flag(move || may_write.get() && is_held.get())>
+        <When holds=flag(move || may_write.get() && may_begin.get())>
             <form class="write-note" on:submit=write.clone()>
                 <input
                     class="typed"
