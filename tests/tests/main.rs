@@ -20,6 +20,7 @@ mod generated_client;
 mod history;
 mod hostile;
 mod journeys;
+mod journeys_language;
 mod journeys_locks;
 mod journeys_pages;
 mod journeys_past;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use brotli::enc::BrotliEncoderParams;
 
 /// What compresses; pictures do not, and the page is made anew for everybody.
-const COMPRESSED: [&str; 3] = ["wasm", "js", "css"];
+const COMPRESSED: [&str; 4] = ["wasm", "js", "css", "txt"];
 
 const PAGE: &str = "index.html";
 

@@ -22,7 +22,7 @@ pub(crate) fn Attempted(
         Some(view! {
             <NavLink route>{shown(id.as_str())}</NavLink>
             " "
-            <small>{t!(attempted_in, shown(&source))}</small>
+            <small>{t!(in_source, shown(&source))}</small>
         })
     };
     let told = say(|it| it.told.iter().map(|told| capital(told)).collect::<Vec<_>>().join(" "));

@@ -164,10 +164,10 @@ fn notice_said(notice: &Notice) -> String {
 fn trouble(source: &SourceStatus) -> Option<Trouble> {
     let problem = source.problem.as_deref().map(shown);
     let text = match (source.state, problem) {
-        (SourceState::Down, None) => t!(is_down_it_does_not).to_owned(),
-        (SourceState::Down, Some(problem)) => t!(is_down, problem),
+        (SourceState::Down, None) => t!(is_down_silently).to_owned(),
+        (SourceState::Down, Some(problem)) => t!(is_down_because, problem),
         (SourceState::Degraded, None) => t!(is_degraded).to_owned(),
-        (SourceState::Degraded, Some(problem)) => t!(is_degraded_in_banner, problem),
+        (SourceState::Degraded, Some(problem)) => t!(is_degraded_because, problem),
         (SourceState::Live | SourceState::Scanning, _) => return None,
     };
     Some(Trouble {

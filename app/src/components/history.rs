@@ -68,9 +68,9 @@ fn event_said(event: &Event) -> String {
         (None, None) => t!(somebody).to_owned(),
     };
     let holder = name(&event.holder, &event.holder_b64);
-    let from = event.previous_holder.as_ref().map(|token| t!(from_in_history, name(&Some(token.clone()), &None)));
+    let from = event.previous_holder.as_ref().map(|token| t!(from_whom, name(&Some(token.clone()), &None)));
     let from = from.unwrap_or_default();
-    let after = event.held_ms.map(|held| t!(after_in_history, duration(held))).unwrap_or_default();
+    let after = event.held_ms.map(|held| t!(after_so_long, duration(held))).unwrap_or_default();
     match event.transition {
         TransitionKind::FirstSeen => t!(already_held_by_at_the, holder),
         TransitionKind::Acquired => t!(taken_by, holder),

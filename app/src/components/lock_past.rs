@@ -177,13 +177,13 @@ fn facts(stats: &Stats) -> Facts {
     let happened: Vec<String> =
         stats.counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {}", count(*n))).collect();
     let mut facts = vec![(
-        t!(times_in_lock_past),
+        t!(how_often),
         if happened.is_empty() { t!(nothing_is_recorded_of_it).to_owned() } else { happened.join(", ") },
     )];
     if stats.holds > 0 {
         facts.push((t!(holds_that_ended), count(stats.holds)));
     }
-    for (term, quantile) in [t!(half_held_at_most), t!(n_95_of_100), t!(n_99_of_100)].into_iter().zip(stats.quantiles) {
+    for (term, quantile) in [t!(half_held_at_most), t!(quantile_95), t!(quantile_99)].into_iter().zip(stats.quantiles) {
         facts.extend(quantile.map(|ms| (term, duration(ms))));
     }
     facts

@@ -90,9 +90,9 @@ pub(crate) fn as_of(at: i64, now: i64) -> String {
 pub(crate) fn ended_word(transition: TransitionKind) -> &'static str {
     match transition {
         TransitionKind::Released => t!(released),
-        TransitionKind::Expired => t!(expired_in_say),
+        TransitionKind::Expired => t!(expired_briefly),
         TransitionKind::Evicted => t!(evicted),
-        TransitionKind::Forced => t!(released_from_here_in_say),
+        TransitionKind::Forced => t!(forced),
         TransitionKind::Lost => t!(ended_unseen),
         TransitionKind::HandedOver => t!(handed_over),
         TransitionKind::TakenOver => t!(taken_over),
@@ -206,7 +206,7 @@ pub(crate) fn lease(expires_at: Option<i64>, lease_ms: Option<i64>, at: i64) -> 
         Some(end) => {
             let left = t!(left, duration(end - at));
             match lease_ms {
-                Some(length) if length > 0 => t!(of_in_say, left, whole(length)),
+                Some(length) if length > 0 => t!(left_of_all, left, whole(length)),
                 _ => left,
             }
         }
@@ -313,7 +313,7 @@ pub(crate) fn identity(identity: &Identity) -> Option<String> {
     add(t!(thread), &identity.thread);
     add("", &identity.client_name);
     add(t!(from), &identity.client_addr);
-    add(t!(say_as), &identity.user);
+    add(t!(as_user_briefly), &identity.user);
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
@@ -362,7 +362,7 @@ pub(crate) fn coverage_of_all(sources: &[SourceStatus]) -> String {
         return t!(no_source).to_owned();
     }
     if sources.iter().all(|source| source.coverage.complete) {
-        return t!(n_100_of_keys_seen).to_owned();
+        return t!(every_key_seen).to_owned();
     }
     let totals: Option<u64> = sources.iter().map(|source| source.coverage.total_keys).sum();
     let seen: u64 = sources
@@ -374,7 +374,7 @@ pub(crate) fn coverage_of_all(sources: &[SourceStatus]) -> String {
         })
         .sum();
     match totals {
-        Some(total) if total > 0 => t!(of_keys_seen_in_say, (seen * 100 / total).min(99)),
+        Some(total) if total > 0 => t!(percent_of_keys_seen, (seen * 100 / total).min(99)),
         _ => t!(keys_seen, count(seen)),
     }
 }

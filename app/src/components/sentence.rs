@@ -131,7 +131,7 @@ fn not_held(events: &[Event], now: Time) -> Sentence {
     let end = events.iter().find(|event| event.transition.ends());
     let rest = match end {
         Some(event) => {
-            let after = event.held_ms.map(|held| t!(after_in_history, duration(held))).unwrap_or_default();
+            let after = event.held_ms.map(|held| t!(after_so_long, duration(held))).unwrap_or_default();
             let (at, ago) = (hms(event.at), duration(now.since(event.at)));
             match event.transition {
                 TransitionKind::Lost => t!(it_ended_unseen, at, ago, after),

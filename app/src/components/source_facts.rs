@@ -103,11 +103,7 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
     };
     add(
         t!(state),
-        Some(t!(
-            source_facts_for,
-            lang::source_state(source.state),
-            duration(Time(now).since(source.since) / 1_000 * 1_000)
-        )),
+        Some(t!(state_for, lang::source_state(source.state), duration(Time(now).since(source.since) / 1_000 * 1_000))),
     );
     add(t!(problem), source.problem.as_deref().map(whole));
     add(t!(what_to_try), source.hint.as_deref().map(shown));
@@ -136,7 +132,7 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
     add(
         t!(changes),
         source.feed.map(|feed| match &source.feed_because {
-            Some(because) => t!(by_in_source_facts, lang::feed(feed), shown(because)),
+            Some(because) => t!(by_feed_because, lang::feed(feed), shown(because)),
             None => t!(by_feed, lang::feed(feed)),
         }),
     );
@@ -152,7 +148,7 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
         (Some(at), Some(took)) => t!(last_whole_scan_took, hms(at), duration(took)),
         _ => String::new(),
     };
-    add(t!(seen), Some(t!(locks_in_source_facts, say::coverage(source), count(coverage.locks), last_scan)));
+    add(t!(seen), Some(t!(seen_and_locks, say::coverage(source), count(coverage.locks), last_scan)));
     add(t!(slots), uncovered(&coverage.uncovered_slots));
     add(t!(reports), source.reports.as_ref().map(reports));
     add(t!(behind), source.lag_ms.map(|lag| t!(at_most_changed_keys_to, duration(lag), count(source.dirty))));
@@ -162,7 +158,7 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
             (0, _) => t!(none_since_the_start).to_owned(),
             (gaps, last) => {
                 let what = last.as_deref().map(|gap| t!(last, shown(gap))).unwrap_or_default();
-                let when = source.last_gap_at.map(|at| t!(at_in_source_facts, hms(at))).unwrap_or_default();
+                let when = source.last_gap_at.map(|at| t!(at_moment, hms(at))).unwrap_or_default();
                 t!(notices_missed_each_was_followed, count(gaps), count(source.missed_events), what, when)
             }
         }),
@@ -197,7 +193,7 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
         }),
     );
     facts.push((
-        t!(release_in_source_facts),
+        t!(releasing_allowed),
         if source.release_enabled { t!(switched_on) } else { t!(switched_off) }.to_owned(),
     ));
     facts
@@ -206,7 +202,7 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
 /// One of several masters: whether it is watched, how, and what is wrong with it.
 fn master(node: &NodeStatus, now: Time) -> String {
     let mut parts =
-        vec![t!(source_facts_for, lang::source_state(node.state), duration(now.since(node.since) / 1_000 * 1_000))];
+        vec![t!(state_for, lang::source_state(node.state), duration(now.since(node.since) / 1_000 * 1_000))];
     if let Some(feed) = node.feed.filter(|_| node.state != SourceState::Down) {
         parts.push(t!(by_feed, lang::feed(feed)));
     }

@@ -5,7 +5,7 @@ use lockkeeper_model::{Event, LockId, Time};
 use super::answers::Refusal;
 use super::json::Value;
 use super::past::{Stats, answer, events, moment};
-use crate::lang::t;
+use crate::lang::{self, t};
 
 /// A packet, or in a list its head.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -75,11 +75,13 @@ fn packet(value: &Value) -> Packet {
         }
     };
     let entry = |entry: &Value| {
-        let word = |name: &str| entry.text(name).replace('_', " ");
-        let (kind, outcome) = (word("kind"), word("outcome"));
-        let outcome = if outcome.is_empty() { outcome } else { format!(": {outcome}") };
+        let kind = lang::action_named(entry.text("kind"));
+        let outcome = match entry.text("outcome") {
+            "" => String::new(),
+            word => format!(": {}", lang::outcome_named(word)),
+        };
         let (who, lock, detail) = (entry.field("actor").text("name"), entry.text("lock"), entry.text("detail"));
-        Some((moment(entry, "at")?, t!(of_in_incidents, who, kind, lock, outcome, detail)))
+        Some((moment(entry, "at")?, t!(done_from_here, who, kind, lock, outcome, detail)))
     };
     let sentence = |sentence: &Value| match sentence {
         Value::Text(text) => Some(text.clone()),

@@ -148,7 +148,7 @@ const COUNTED: [(&str, Key<0>); 8] = [
     ("renewed", key::counted_renewed),
     ("handed_over", key::handed_over),
     ("evicted", key::evicted),
-    ("forced", key::released_from_here_in_say),
+    ("forced", key::forced),
     ("lost", key::counted_unwatched),
 ];
 

@@ -5,7 +5,7 @@ use lockkeeper_model::{LockId, Time};
 
 use super::answers::Refusal;
 use super::json::{Value, parse};
-use crate::lang::{count, t};
+use crate::lang::{self, count, key, t};
 
 /// What is so, and what was so within a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,10 +60,10 @@ impl Warnings {
         let list: Vec<Warning> = value.items("warnings").iter().filter_map(Warning::of).collect();
         let rule = |rule: &Value| {
             let mut says = shown(rule.text("says"));
-            for (word, name) in [("in", "source"), ("for", "pattern")] {
+            for (said, name) in [(key::rule_in_source, "source"), (key::rule_for_pattern, "pattern")] {
                 let only = rule.text(name);
                 if !only.is_empty() {
-                    says.push_str(&format!(", {word} {}", shown(only)));
+                    says.push_str(&lang::fill(said, [&shown(only)]));
                 }
             }
             (shown(rule.text("rule")), says)

@@ -18,7 +18,8 @@ const GRAPH_EVERY_S: i64 = 3;
 const MINUTES_EVERY_S: i64 = 10;
 
 /// The headings of the last minutes, newest first.
-const MINUTES: [Key<0>; 5] = [key::this_minute, key::one_min_ago, key::n_2_min_ago, key::n_3_min_ago, key::n_4_min_ago];
+const MINUTES: [Key<0>; 5] =
+    [key::this_minute, key::one_min_ago, key::two_min_ago, key::three_min_ago, key::four_min_ago];
 
 /// Who waits for whom, who is at the head of it all, and where time was lost.
 #[component]

@@ -98,7 +98,7 @@ fn of_all(answer: &Value, now: Time) -> Vec<Block> {
             Cell::of(connection(holder.field("connection"), now)),
         ]
     };
-    let heads = vec![t!(holder), t!(locks), t!(waiting), t!(longest_held), t!(alive_in_holders), t!(connection)];
+    let heads = vec![t!(holder), t!(locks), t!(waiting), t!(longest_held), t!(alive_heading), t!(connection)];
     let label = t!(holders_those_with_most_locks).to_owned();
     blocks.push(Block::Table(Table { label, heads, rows: holders.iter().map(row).collect() }));
     blocks
@@ -131,7 +131,7 @@ fn of_one(answer: &Value, now: Time) -> Vec<Block> {
         ),
         (t!(one_holder), linked_by(holder.text("linked_by"))),
         (t!(waiting), waiting(holder)),
-        (t!(alive_in_holders), verdicts(holder.field("verdicts")).0),
+        (t!(alive_heading), verdicts(holder.field("verdicts")).0),
         (t!(connection), connection(holder.field("connection"), now)),
         (t!(if_it_died), freed.join("; ")),
     ]));
@@ -154,7 +154,7 @@ fn of_one(answer: &Value, now: Time) -> Vec<Block> {
             Cell::of(end(lock, now)).under(others),
         ]
     };
-    let heads = vec![t!(lock), t!(held_in_holders), t!(alive_in_holders), t!(waiting), t!(if_it_died)];
+    let heads = vec![t!(lock), t!(held_heading), t!(alive_heading), t!(waiting), t!(if_it_died)];
     let label = t!(its_locks_the_longest_held).to_owned();
     blocks.push(Block::Table(Table { label, heads, rows: list.iter().map(row).collect() }));
     blocks
@@ -226,7 +226,7 @@ fn verdicts(verdicts: &Value) -> (String, &'static str) {
         [(word, _)] => lang::verdict_named(word).to_owned(),
         several => several
             .iter()
-            .map(|(word, number)| t!(by_in_holders, lang::verdict_named(word), number))
+            .map(|(word, number)| t!(verdict_by_number, lang::verdict_named(word), number))
             .collect::<Vec<_>>()
             .join(", "),
     };
@@ -250,7 +250,7 @@ fn connection(connection: &Value, now: Time) -> String {
     let name = shown(connection.text("name"));
     let from = match connection.text("addr") {
         "" => String::new(),
-        addr => t!(from_in_history, shown(addr)),
+        addr => t!(from_whom, shown(addr)),
     };
     match (connection.time("closed_at"), connection.time("spoke_at")) {
         (Some(closed), _) => t!(closed_at, name, from, hms(closed)),

@@ -113,7 +113,7 @@ fn whole(packet: &Packet) -> impl IntoView + use<> {
     let sentences = |sentences: Vec<String>| sentences.into_iter().map(|said| view! { <li>{said}</li> }).collect_view();
     let missing: Vec<String> = packet.missing.iter().map(|said| t!(missing, shown(said))).collect();
     let waits: Vec<String> = packet.waits.iter().map(|said| shown(said)).collect();
-    let done: Vec<String> = packet.done.iter().map(|(at, said)| t!(utc_in_incidents, utc(*at), shown(said))).collect();
+    let done: Vec<String> = packet.done.iter().map(|(at, said)| t!(said_at_utc, utc(*at), shown(said))).collect();
     let waits_at = packet.waits_at.map_or_else(String::new, |at| t!(at_utc, utc(at)));
     view! {
         <p class="incident-head">{head(packet)}</p>
@@ -143,7 +143,7 @@ fn lock(frozen: &Frozen) -> impl IntoView + use<> {
     };
     view! {
         <section class="frozen">
-            <h2>{link} <small>{t!(incidents_in, shown(&frozen.source))}</small></h2>
+            <h2>{link} <small>{t!(in_source_of_incident, shown(&frozen.source))}</small></h2>
             <p>{held_by}</p>
             <Added stats age=Signal::stored(None) />
             <Lines events dated=true />

@@ -112,7 +112,7 @@ fn who(settings: &Value) -> Vec<Block> {
         (t!(roles), if roles.is_empty() { t!(none).to_owned() } else { roles.join(", ") }),
     ];
     if let Some(end) = me.time("ends_at") {
-        facts.push((t!(until_in_settings), t!(unless_it_is_used_before, day(end), hms(end))));
+        facts.push((t!(until_heading), t!(unless_it_is_used_before, day(end), hms(end))));
     }
     let mut blocks = vec![Block::Heading(t!(you).to_owned()), Block::Facts(facts)];
     let grants = settings.items("grants");

@@ -141,6 +141,7 @@ fn leftover(node: &Value, now: Time) -> Option<String> {
     let name = shown(node.text("node"));
     let state = node.text("state");
     if matches!(state, "unreachable" | "unread") {
+        let state = if state == "unread" { t!(unread) } else { t!(unreachable) };
         return Some(t!(unknown_in_sources, name, state));
     }
     if !matches!(state, "holds" | "other") {

@@ -125,7 +125,7 @@ pub(crate) fn WarningsPage() -> impl IntoView {
             <When holds=flag(move || is_answered() && number(true) == 0)>
                 <p class="say good">{t!(nothing_to_warn_of)}</p>
             </When>
-            <ul class="cards" aria-label=t!(now_in_warnings)>
+            <ul class="cards" aria-label=t!(now_heading)>
                 {each(move || number(true), card(true))}
             </ul>
             {each(parts(|known| known.notes.len()), move |at| view! { <p class="note">{text(move || note(at))}</p> })}

@@ -55,13 +55,15 @@ pub(super) async fn page(request: Request) -> Response {
 fn who(person: &Person) -> String {
     let name = sign_in::escaped(&words::shown(&person.name));
     match person.via {
-        Via::Loopback => "<footer class=\"who\">No access control: only this machine is served</footer>".to_owned(),
+        Via::Loopback => {
+            "<footer class=\"who\" lang=\"en\">No access control: only this machine is served</footer>".to_owned()
+        }
         Via::Password | Via::Oidc => format!(
-            "<footer class=\"who\"><form method=\"post\" action=\"{}\"><span>Signed in as <b>{name}</b></span>\
+            "<footer class=\"who\" lang=\"en\"><form method=\"post\" action=\"{}\"><span>Signed in as <b>{name}</b></span>\
              <button class=\"plain\">Sign out</button></form></footer>",
             sign_in::OUT
         ),
-        Via::Token | Via::Proxy => format!("<footer class=\"who\">Known as <b>{name}</b></footer>"),
+        Via::Token | Via::Proxy => format!("<footer class=\"who\" lang=\"en\">Known as <b>{name}</b></footer>"),
     }
 }
 

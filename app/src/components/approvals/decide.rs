@@ -72,7 +72,7 @@ pub(super) fn DecideDialog(
     let title = said(&request);
     view! {
         <dialog class="release" aria-labelledby="decide-title" node_ref=dialog on:close=move |_| deciding.set(None)>
-            <h2 id="decide-title">{t!(approve)}</h2>
+            <h2 id="decide-title">{t!(approve_question)}</h2>
             <p>{title}</p>
             {move || {
                 let locks = seen.with(|seen| match seen {
@@ -111,7 +111,7 @@ pub(super) fn DecideDialog(
             <div class="acts">
                 <When holds=is_open>
                     <button type="button" class="danger" disabled=flag(move || !is_ready()) on:click=move |_| decide(Decision::Approve)>
-                        {t!(approve_in_decide)}
+                        {t!(approve)}
                     </button>
                     <button type="button" class="plain" disabled=flag(move || sending.get()) on:click=move |_| decide(Decision::Deny)>
                         {t!(deny)}

@@ -60,7 +60,7 @@ pub(crate) fn Masters(
                         <th scope="col">{t!(master)}</th>
                         <th scope="col">{t!(there)}</th>
                         <th scope="col">{t!(token)}</th>
-                        <th scope="col">{t!(left_in_masters)}</th>
+                        <th scope="col">{t!(left_heading)}</th>
                     </tr>
                 </thead>
                 <tbody>{each(move || quorum().map_or(0, |quorum| quorum.nodes.len()), row)}</tbody>
@@ -79,7 +79,7 @@ fn facts(quorum: &Quorum, now: Time) -> Facts {
     let all = count(quorum.nodes.len() as u64);
     let mut facts = vec![
         (t!(votes), t!(of_masters, count(u64::from(quorum.votes)), all)),
-        (t!(needed), t!(of_in_say, count(u64::from(quorum.needed)), all)),
+        (t!(needed), t!(left_of_all, count(u64::from(quorum.needed)), all)),
     ];
     if let Some(until) = quorum.valid_until {
         facts.push((
@@ -96,7 +96,7 @@ fn facts(quorum: &Quorum, now: Time) -> Facts {
 /// The look and the words of what a master has: the shapes are those of verdicts, the words say which it is.
 fn on_node(state: OnNode) -> (&'static str, &'static str) {
     let (look, words) = match state {
-        OnNode::Holds => (Look::Verdict(Verdict::Alive), t!(holds_it_in_masters)),
+        OnNode::Holds => (Look::Verdict(Verdict::Alive), t!(holds_it_there)),
         OnNode::Other => (Look::Verdict(Verdict::Gone), t!(other_token)),
         OnNode::Absent => (Look::Over, t!(absent)),
         OnNode::Unreachable => (Look::State, t!(unreachable)),

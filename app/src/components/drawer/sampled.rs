@@ -24,7 +24,7 @@ pub(super) fn read_trace(body: &str) -> Facts {
     };
     let at = answer.text("to").parse::<Time>().map_or_else(|_| String::new(), hms);
     let mut said =
-        vec![(t!(sampled_in_sampled), t!(until, at, say(&answer, "ended_because"))), (t!(attempts), say(lock, "says"))];
+        vec![(t!(sampled_heading), t!(until, at, say(&answer, "ended_because"))), (t!(attempts), say(lock, "says"))];
     for (term, items, part) in [
         (t!(wants_it), lock.items("trying"), "says"),
         (t!(acted), lock.items("deeds"), "says"),

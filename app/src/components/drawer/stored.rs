@@ -38,7 +38,7 @@ fn lines(entry: &StoredEntry, whole: bool) -> Facts {
         None => t!(b64_not_text, shown(&entry.value_b64)),
     };
     let mut lines: Facts = Vec::new();
-    lines.extend(entry.key.as_deref().map(|key| (t!(key_in_stored), shown(key))));
+    lines.extend(entry.key.as_deref().map(|key| (t!(key_of_entry), shown(key))));
     lines.extend(entry.field.as_deref().map(|field| (t!(field), shown(field))));
     lines.push((t!(value), value));
     if whole && entry.value.is_some() {

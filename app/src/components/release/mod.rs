@@ -28,7 +28,7 @@ use words::Words;
 use super::drawer::{head, may_evict};
 use super::say;
 use super::sentence::whole;
-use crate::lang::{duration, t};
+use crate::lang::{self, duration, t};
 use crate::live::answers::Refusal;
 use crate::live::{Live, api};
 use crate::ui::{When, flag, text};
@@ -192,7 +192,7 @@ pub(crate) fn ReleaseDialog(
     };
     view! {
         <dialog class="release" aria-labelledby="release-title" node_ref=dialog on:close=move |_| releasing.set(None)>
-            <h2 id="release-title">{format!("{} {name}?", words.title)}</h2>
+            <h2 id="release-title">{lang::fill(words.title, [&name])}</h2>
             <small>{from}</small>
             <div class="results" role="status">
                 {move || match step.get() {
@@ -353,12 +353,11 @@ fn Waiting(
 
 /// What a denial says.
 fn denied(approval: &Approval) -> Refusal {
-    let who =
-        approval.decided_by.as_ref().map_or_else(|| t!(somebody_in_release).to_owned(), |actor| shown(&actor.name));
+    let who = approval.decided_by.as_ref().map_or_else(|| t!(somebody_capital).to_owned(), |actor| shown(&actor.name));
     let because = approval.decided_because.as_deref().filter(|because| !because.is_empty());
     let detail = match because {
-        Some(because) => t!(denied_it, who, shown(because)),
-        None => t!(denied_it_in_release, who),
+        Some(because) => t!(denied_it_because, who, shown(because)),
+        None => t!(denied_it, who),
     };
     Refusal { detail, hint: None, ask_again: false }
 }

@@ -110,7 +110,7 @@ fn so_far(action: Action, holder: &Holder, now: Time) -> String {
             facts::place(holder.lease.expires_at, now).map(|place| format!(", {place}")).unwrap_or_default()
         }
         Action::PutBack => String::new(),
-        _ => t!(plan_for, say::held_for(&holder.held_since, now)),
+        _ => t!(for_so_long, say::held_for(&holder.held_since, now)),
     }
 }
 

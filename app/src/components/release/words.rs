@@ -2,13 +2,13 @@
 
 use lockkeeper_model::{Action, Outcome};
 
-use crate::lang::t;
+use crate::lang::{Key, key, t};
 
 /// The words of one action.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Words {
-    /// Before the name of the lock.
-    pub(super) title: &'static str,
+    /// The question, with the name of the lock.
+    pub(super) title: Key<1>,
     /// On the button.
     pub(super) button: &'static str,
     /// While it is being done.
@@ -26,7 +26,7 @@ impl Words {
     pub(super) fn of(action: Action) -> Words {
         match action {
             Action::Release => Words {
-                title: t!(release_title),
+                title: key::release_title,
                 button: t!(release_button),
                 under_way: t!(releasing),
                 not_confirmed: t!(nothing_was_confirmed_as_released),
@@ -34,7 +34,7 @@ impl Words {
                 whom_after: t!(the_old_holder),
             },
             Action::EvictWaiter => Words {
-                title: t!(evict_the_first_waiter_of),
+                title: key::evict_title,
                 button: t!(evict_in_words),
                 under_way: t!(taking_it_out_of_the),
                 not_confirmed: t!(nothing_was_confirmed_as_taken),
@@ -42,7 +42,7 @@ impl Words {
                 whom_after: t!(the_waiter),
             },
             Action::ReleaseAndHold => Words {
-                title: t!(release_and_hold_title),
+                title: key::release_and_hold_title,
                 button: t!(release_and_hold_button),
                 under_way: t!(putting_you_in_the_holders),
                 not_confirmed: t!(nothing_was_confirmed_as_released_or),
@@ -50,7 +50,7 @@ impl Words {
                 whom_after: t!(the_old_holder),
             },
             Action::ExtendHold => Words {
-                title: t!(hold_on_to),
+                title: key::extend_title,
                 button: t!(hold_on_in_words),
                 under_way: t!(extending_the_hold),
                 not_confirmed: t!(nothing_was_confirmed_as_extended),
@@ -58,7 +58,7 @@ impl Words {
                 whom_after: t!(the_operator),
             },
             Action::PutBack => Words {
-                title: t!(put_back_title),
+                title: key::put_back_title,
                 button: t!(put_back_button),
                 under_way: t!(giving_it_back),
                 not_confirmed: t!(nothing_was_confirmed_as_put),
@@ -66,7 +66,7 @@ impl Words {
                 whom_after: t!(the_former_holder),
             },
             Action::RaiseFence => Words {
-                title: t!(raise_the_fence_of),
+                title: key::raise_title,
                 button: t!(raise_the_fence_in_words),
                 under_way: t!(raising_the_fence),
                 not_confirmed: t!(nothing_was_confirmed_as_raised),
@@ -92,7 +92,7 @@ pub(super) fn outcome(action: Action, outcome: Outcome) -> &'static str {
             _ => t!(taken_out_of_the_queue_in_words),
         },
         (_, Outcome::WouldRelease) => t!(it_would_be_done_nothing),
-        (_, Outcome::Released) => t!(released_in_words),
+        (_, Outcome::Released) => t!(released_done),
         (_, Outcome::Held) => t!(released_and_kept_closed_you),
         (_, Outcome::Extended) => t!(held_on_to),
         (_, Outcome::PutBack) => t!(put_back_the_former_holder),

@@ -116,19 +116,19 @@ pub(crate) fn WarningCard(
                     <When holds=is("open")>
                         <button type="button" class="plain" on:click=acknowledge>
                             {t!(i_look_into_it)}
-                            <span class="unseen">{part(|warning| t!(of_in_warnings, warning.rule, warning.about))}</span>
+                            <span class="unseen">{part(|warning| t!(rule_of_after_colon, warning.rule, warning.about))}</span>
                         </button>
                     </When>
                     <When holds=flag(move || !is("muted").get())>
                         <button type="button" class="plain" on:click=move |_| muting.set(warning.get_untracked())>
                             {t!(mute)}
-                            <span class="unseen">{part(|warning| t!(of_in_warnings_, warning.rule, warning.about))}</span>
+                            <span class="unseen">{part(|warning| t!(rule_of, warning.rule, warning.about))}</span>
                         </button>
                     </When>
                     <When holds=is("muted")>
                         <button type="button" class="plain" on:click=unmute>
                             {t!(tell_people_again)}
-                            <span class="unseen">{part(|warning| t!(of_in_warnings__, warning.about))}</span>
+                            <span class="unseen">{part(|warning| t!(of_this_lock, warning.about))}</span>
                         </button>
                     </When>
                 </div>

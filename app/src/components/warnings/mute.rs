@@ -11,9 +11,9 @@ use crate::ui::{flag, maybe};
 /// For how long something can be muted here, in words and in milliseconds: an incident, a shift, a day, a week.
 const SPANS: [(Key<0>, i64); 4] = [
     (key::one_hour, 3_600_000),
-    (key::n_8_hours, 28_800_000),
+    (key::eight_hours, 28_800_000),
     (key::one_day, 86_400_000),
-    (key::n_7_days, 604_800_000),
+    (key::seven_days, 604_800_000),
 ];
 
 /// Asks for how long and why nobody should be told of a warning.
@@ -44,7 +44,7 @@ pub(crate) fn MuteDialog(
             dialog.close();
         }
     };
-    let about = t!(mute_in, warning.rule, warning.about, shown(&warning.source));
+    let about = t!(warning_in_source, warning.rule, warning.about, shown(&warning.source));
     let has_lock = warning.lock.is_some();
     let warning = StoredValue::new(warning);
     let mute = move |event: leptos::ev::SubmitEvent| {
