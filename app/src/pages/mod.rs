@@ -18,6 +18,7 @@ use contention::ContentionPage;
 use history::HistoryPage;
 use holders::HoldersPage;
 use incidents::IncidentsPage;
+use leptos::either::Either;
 use leptos::prelude::*;
 use lock::LockPage;
 use locks::LocksPage;
@@ -46,10 +47,16 @@ pub(crate) fn App() -> impl IntoView {
         wording.spoken.track();
         document().set_title(&format!("{} · Lockkeeper", page.get().name()));
     });
-    // Words are read where they are drawn: another language is another drawing.
+    // Words are read where they are drawn: another language is another drawing. It stands on the other side each time, so that
+    // nothing of the one before is kept: a list would keep its rows, in their language.
+    let side = StoredValue::new(false);
     move || {
         wording.spoken.track();
-        drawn(page)
+        side.update_value(|side| *side = !*side);
+        match side.get_value() {
+            true => Either::Left(drawn(page)),
+            false => Either::Right(drawn(page)),
+        }
     }
 }
 

@@ -35,12 +35,15 @@ pub(crate) fn Requests() -> impl IntoView {
         spawn_local(async move {
             let mut open = api::approvals().await;
             open.retain(|approval| approval.may_decide && approval.state == ApprovalState::Pending);
-            if requests.with_untracked(|known| *known != open) {
+            // The page may have been drawn anew meanwhile.
+            if requests.try_with_untracked(|known| *known != open) == Some(true) {
                 requests.set(open);
             }
         });
     };
-    set_interval(look, LOOK_EVERY);
+    if let Ok(looking) = set_interval_with_handle(look, LOOK_EVERY) {
+        on_cleanup(move || looking.clear());
+    }
     view! {
         <section class="banners" aria-label=t!(requests)>
             <For each=move || requests.get() key=|request| request.id.clone() let(request)>
