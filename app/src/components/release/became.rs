@@ -1,5 +1,5 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{duration, shown};
+use lockkeeper_model::words::{RELEASE_LOST, duration, shown};
 use lockkeeper_model::{Action, After, AfterState, NodeRelease, Outcome, ReleaseResult, Verdict};
 
 use super::{named, words};
@@ -69,7 +69,13 @@ fn after_said(after: &After) -> String {
         AfterState::Free => format!("Nobody took it in the {watched} that it was watched afterwards."),
         AfterState::Taken => format!("It was taken by {who} within {watched}."),
         AfterState::CameBack => format!("The same token is back: {who} took it again within {watched}."),
+        AfterState::ReleaseLost => not_lasting(),
     }
+}
+
+/// What is said of a release that its store lost.
+pub(super) fn not_lasting() -> String {
+    format!("It did not last: it was {RELEASE_LOST}.")
 }
 
 #[cfg(test)]
