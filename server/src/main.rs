@@ -184,6 +184,7 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
     tokio::spawn(lockkeeper::release::resume(board, audit));
+    tokio::spawn(state.desk.clone().note_lost_releases());
 
     let mut asked_to_stop = signals()?;
     tokio::spawn(async move {

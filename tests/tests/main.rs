@@ -5,6 +5,7 @@
 mod access;
 mod access_local;
 mod accessibility;
+mod account;
 mod actions;
 mod approvals;
 mod audit;

@@ -181,6 +181,8 @@ pub struct EventFilter {
     pub source: Option<String>,
     /// Only of this lock.
     pub lock: Option<LockId>,
+    /// Only those that tell of a release that the store lost.
+    pub lost_releases: bool,
 }
 
 /// Transitions as they come.

@@ -82,7 +82,7 @@ pub(super) async fn look_into(board: &Board, audit: &Audit, of: &Unresolved) -> 
 }
 
 /// Waits until the store could be read.
-async fn read(source: &SourceHandle, key: &Bytes) {
+pub(super) async fn read(source: &SourceHandle, key: &Bytes) {
     let mut status = source.status.clone();
     loop {
         // An error would mean that the source ended; then the time runs out.
@@ -124,9 +124,10 @@ fn compare(of: &Unresolved, held: Option<&Held>) -> (&'static str, String) {
         let again = match (is_open, held.traits.token_is_one_use) {
             (true, true) => "it was not freed, or its client took it again",
             (true, false) => "it was not freed, or was taken again: this library uses a token more than once",
-            (false, _) => "its client took it again",
+            (false, true) => "it was given back, or the store lost the release",
+            (false, false) => "its client took it again, or the store lost the release",
         };
-        return (if is_open { "still_held" } else { "came_back" }, format!("the same token has it: {again}"));
+        return ("still_held", format!("the same token has it: {again}"));
     }
     match held.lock.holders.first() {
         Some(holder) => ("taken", format!("{} has it, and the former holder does not{or_by_itself}", named(holder))),
