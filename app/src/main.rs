@@ -1,6 +1,7 @@
 //! The dashboard that runs in the browser.
 //!
-//! [`live`] is the link to the server and the state that its frames are folded into, [`ui`] could belong to any product,
+//! [`live`] is the link to the server and the state that its frames are folded into, [`lang`] has the words of it all, [`ui`]
+//! could belong to any product,
 //! [`components`] know locks, [`pages`] put them together. Whatever can be decided without a browser is decided in plain
 //! types with tests beside them.
 
@@ -9,6 +10,7 @@
 mod components;
 #[cfg(any(test, feature = "gallery"))]
 mod fixtures;
+mod lang;
 mod live;
 mod nav;
 mod pages;

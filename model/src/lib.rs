@@ -55,7 +55,7 @@ pub use trace::{
     TracedNode, WaitsBy,
 };
 pub use transition::{Event, TransitionKind};
-pub use verdict::{Connection, Signs, Verdict, judge, missed_beats};
+pub use verdict::{Connection, Evidence, Signs, Verdict, judge, missed_beats};
 pub use warning::{
     AcknowledgeRequest, Acknowledgement, Delivery, LockWarning, MAX_NOTE_CHARS, MUTE_MS, Mute, MuteRequest, MutedBy,
     RuleInForce, Severity, WarningPage, WarningRule, WarningState,

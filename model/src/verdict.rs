@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Renewals, Time, words};
@@ -81,23 +83,108 @@ pub fn missed_beats(renewals: &Renewals, now: Time) -> Option<u32> {
     Some(if overdue < 1.0 { 0 } else { overdue.min(f64::from(u32::MAX)) as u32 })
 }
 
-/// The verdict on a holder at `now`, with the sentences that it rests on. Never a bare word.
+/// One thing that a verdict rests on. Displayed it is English without a full stop; whoever shows it in another language
+/// makes it from these parts. Durations are in milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// The connection by which the holder is known closed and has not come back.
+    ConnectionClosed {
+        /// The name that it gave itself.
+        name: String,
+        /// How long ago that was.
+        ago_ms: i64,
+    },
+    /// That connection is open.
+    ConnectionOpen {
+        /// The name that it gave itself.
+        name: String,
+        /// Its network address.
+        addr: Option<String>,
+        /// How long ago it sent a command.
+        ago_ms: i64,
+    },
+    /// The lease is over, and the store has not confirmed it.
+    LeaseOver {
+        /// For how long.
+        ago_ms: i64,
+    },
+    /// No renewal was seen.
+    NotRenewed {
+        /// For how long it was looked; `None` where that is not known.
+        watched_ms: Option<i64>,
+    },
+    /// It renews as it always did.
+    InRhythm {
+        /// How long ago it last did.
+        ago_ms: i64,
+        /// How often it does.
+        period_ms: i64,
+    },
+    /// It used to renew and is overdue.
+    Missed {
+        /// By so many beats.
+        beats: u32,
+        /// How often it did.
+        period_ms: i64,
+        /// How long ago it last did.
+        ago_ms: i64,
+    },
+    /// It renewed once, which is no rhythm.
+    RenewedOnce {
+        /// How long ago.
+        ago_ms: i64,
+    },
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = words::duration;
+        match self {
+            Evidence::ConnectionClosed { name, ago_ms } => {
+                let name = words::shown(name);
+                write!(f, "its connection `{name}` closed {} ago and has not come back", said(*ago_ms))
+            }
+            Evidence::ConnectionOpen { name, addr, ago_ms } => {
+                let name = words::shown(name);
+                let addr = addr.as_deref().map(|addr| format!(" ({})", words::shown(addr))).unwrap_or_default();
+                write!(f, "its connection `{name}`{addr} is open and spoke {} ago", said(*ago_ms))
+            }
+            Evidence::LeaseOver { ago_ms } => {
+                write!(f, "its lease ended {} ago; the store has not confirmed it yet", said(*ago_ms))
+            }
+            Evidence::NotRenewed { watched_ms: Some(watched) } => {
+                write!(f, "no renewal in the {} that it was watched", said(*watched))
+            }
+            Evidence::NotRenewed { watched_ms: None } => f.write_str("no renewal was seen"),
+            Evidence::InRhythm { ago_ms, period_ms } => {
+                write!(f, "renewed {} ago, every {}", said(*ago_ms), said(*period_ms))
+            }
+            Evidence::Missed { beats, period_ms, ago_ms } => {
+                let word = if *beats == 1 { "beat" } else { "beats" };
+                write!(f, "{beats} {word} missed: renewed every {}, last {} ago", said(*period_ms), said(*ago_ms))
+            }
+            Evidence::RenewedOnce { ago_ms } => write!(f, "renewed once, {} ago; no rhythm known yet", said(*ago_ms)),
+        }
+    }
+}
+
+/// The verdict on a holder at `now`, with what it rests on. Never a bare word.
 #[must_use]
-pub fn judge(signs: &Signs, now: Time) -> (Verdict, Vec<String>) {
-    let (verdict, mut evidence) = judge_lease(signs, now);
+pub fn judge(signs: &Signs, now: Time) -> (Verdict, Vec<Evidence>) {
+    let (verdict, lease) = judge_lease(signs, now);
+    let mut evidence = vec![lease];
     let Some(connection) = &signs.connection else { return (verdict, evidence) };
-    let name = words::shown(&connection.name);
-    let ago = |at: Time| words::duration(now.since(at));
+    let name = connection.name.clone();
     let verdict = match (connection.closed_at, connection.spoke_at) {
         (Some(closed_at), _) => {
-            evidence.push(format!("its connection `{name}` closed {} ago and has not come back", ago(closed_at)));
+            evidence.push(Evidence::ConnectionClosed { name, ago_ms: now.since(closed_at) });
             // Renewals can come from another connection of the same process.
             if verdict == Verdict::Alive { verdict } else { Verdict::Gone }
         }
         (None, Some(spoke_at)) => {
-            let addr = connection.addr.as_deref().map(|addr| format!(" ({})", words::shown(addr))).unwrap_or_default();
-            evidence.push(format!("its connection `{name}`{addr} is open and spoke {} ago", ago(spoke_at)));
-            let speaks = now.since(spoke_at) <= SPEAKS_FOR_MS;
+            let ago_ms = now.since(spoke_at);
+            evidence.push(Evidence::ConnectionOpen { name, addr: connection.addr.clone(), ago_ms });
+            let speaks = ago_ms <= SPEAKS_FOR_MS;
             if verdict == Verdict::Unknown && speaks { Verdict::Alive } else { verdict }
         }
         (None, None) => verdict,
@@ -105,46 +192,25 @@ pub fn judge(signs: &Signs, now: Time) -> (Verdict, Vec<String>) {
     (verdict, evidence)
 }
 
-fn judge_lease(signs: &Signs, now: Time) -> (Verdict, Vec<String>) {
+fn judge_lease(signs: &Signs, now: Time) -> (Verdict, Evidence) {
     if let Some(end) = signs.expires_at
         && end < now
     {
-        return (
-            Verdict::Unknown,
-            vec![format!(
-                "its lease ended {} ago; the store has not confirmed it yet",
-                words::duration(now.since(end))
-            )],
-        );
+        return (Verdict::Unknown, Evidence::LeaseOver { ago_ms: now.since(end) });
     }
     let renewals = &signs.renewals;
     let Some(last) = renewals.last_at else {
-        let watched = signs.watched_since.map(|since| words::duration(now.since(since)));
-        return (
-            Verdict::Unknown,
-            vec![match watched {
-                Some(watched) => format!("no renewal in the {watched} that it was watched"),
-                None => "no renewal was seen".to_owned(),
-            }],
-        );
+        let watched_ms = signs.watched_since.map(|since| now.since(since));
+        return (Verdict::Unknown, Evidence::NotRenewed { watched_ms });
     };
-    let ago = words::duration(now.since(last));
+    let ago_ms = now.since(last);
     match (renewals.period_ms, missed_beats(renewals, now)) {
-        (Some(period), Some(0)) => {
-            (Verdict::Alive, vec![format!("renewed {ago} ago, every {}", words::duration(period))])
-        }
-        (Some(period), Some(missed)) => (
-            Verdict::Quiet,
-            vec![format!(
-                "{missed} {} missed: renewed every {}, last {ago} ago",
-                if missed == 1 { "beat" } else { "beats" },
-                words::duration(period),
-            )],
-        ),
+        (Some(period_ms), Some(0)) => (Verdict::Alive, Evidence::InRhythm { ago_ms, period_ms }),
+        (Some(period_ms), Some(beats)) => (Verdict::Quiet, Evidence::Missed { beats, period_ms, ago_ms }),
         _ => {
             let speaks_for = signs.lease_ms.map_or(0.0, |lease| lease as f64 * ONE_RENEWAL_SPEAKS_FOR);
-            let verdict = if (now.since(last) as f64) <= speaks_for { Verdict::Alive } else { Verdict::Unknown };
-            (verdict, vec![format!("renewed once, {ago} ago; no rhythm known yet")])
+            let verdict = if (ago_ms as f64) <= speaks_for { Verdict::Alive } else { Verdict::Unknown };
+            (verdict, Evidence::RenewedOnce { ago_ms })
         }
     }
 }
@@ -170,7 +236,7 @@ mod tests {
         let silent = Signs { connection: Some(closed.clone()), ..signs(0, None, None) };
         let (verdict, evidence) = judge(&silent, Time(5_000));
         assert_eq!(verdict, Verdict::Gone);
-        assert_eq!(evidence[1], "its connection `worker-7` closed 2.0 s ago and has not come back");
+        assert_eq!(evidence[1].to_string(), "its connection `worker-7` closed 2.0 s ago and has not come back");
         let beating = Signs { connection: Some(closed), ..signs(3, Some(4_000), Some(10_000)) };
         assert_eq!(judge(&beating, Time(5_000)).0, Verdict::Alive);
         let open = Connection {
@@ -188,11 +254,11 @@ mod tests {
     fn a_holder_in_its_rhythm_is_alive_and_turns_quiet_by_time_alone() {
         let beating = signs(12, Some(100_000), Some(10_000));
         let (verdict, evidence) = judge(&beating, Time(101_200));
-        assert_eq!((verdict, evidence[0].as_str()), (Verdict::Alive, "renewed 1.2 s ago, every 10.0 s"));
+        assert_eq!((verdict, evidence[0].to_string().as_str()), (Verdict::Alive, "renewed 1.2 s ago, every 10.0 s"));
         assert_eq!(judge(&beating, Time(114_900)).0, Verdict::Alive);
         let (verdict, evidence) = judge(&beating, Time(115_100));
         assert_eq!(verdict, Verdict::Quiet);
-        assert_eq!(evidence[0], "1 beat missed: renewed every 10.0 s, last 15.1 s ago");
+        assert_eq!(evidence[0].to_string(), "1 beat missed: renewed every 10.0 s, last 15.1 s ago");
     }
 
     #[test]
@@ -206,6 +272,6 @@ mod tests {
     fn a_lease_that_is_over_says_so_whatever_came_before() {
         let (verdict, evidence) = judge(&signs(12, Some(999_000), Some(10_000)), Time(1_000_400));
         assert_eq!(verdict, Verdict::Unknown);
-        assert!(evidence[0].contains("ended 0.4 s ago"), "{evidence:?}");
+        assert!(evidence[0].to_string().contains("ended 0.4 s ago"), "{evidence:?}");
     }
 }

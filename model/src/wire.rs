@@ -8,8 +8,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Basis, Certainty, Connection, Event, Flag, Lock, LockId, LockState, Mode, Question, Renewals, Severity, Signs,
-    SourceStatus, Time, TransitionKind, Verdict, WaitersBasis,
+    Basis, Certainty, Connection, Event, Evidence, Flag, Lock, LockId, LockState, Mode, Question, Renewals, Severity,
+    Signs, SourceStatus, Time, TransitionKind, Verdict, WaitersBasis,
 };
 
 /// The version of these frames. A viewer that meets another one asks for a reload.
@@ -275,7 +275,7 @@ pub struct Row {
 impl Row {
     /// The verdict on the first holder and its evidence at `now`, which a viewer asks again as time passes.
     #[must_use]
-    pub fn judge(&self, now: Time) -> (Verdict, Vec<String>) {
+    pub fn judge(&self, now: Time) -> (Verdict, Vec<Evidence>) {
         crate::judge(
             &Signs {
                 renewals: Renewals {

@@ -10,7 +10,7 @@ use reqwest::header::HeaderName;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::until;
+use crate::{described, until};
 
 /// Speaks to a server's public contract.
 #[derive(Clone, Debug)]
@@ -135,7 +135,7 @@ impl Api {
     /// # Panics
     /// When nobody answers.
     pub async fn get(&self, path: &str) -> Answer {
-        answer(self.request(Method::GET, path)).await
+        self.send(Method::GET, path, self.request(Method::GET, path)).await
     }
 
     /// Any `POST` of a JSON body.
@@ -143,7 +143,7 @@ impl Api {
     /// # Panics
     /// When nobody answers.
     pub async fn post(&self, path: &str, body: &impl serde::Serialize) -> Answer {
-        answer(self.request(Method::POST, path).json(body)).await
+        self.send(Method::POST, path, self.request(Method::POST, path).json(body)).await
     }
 
     /// The only source.
@@ -267,6 +267,14 @@ impl Api {
             ..Default::default()
         };
         self.post("/api/v1/releases", &request).await
+    }
+
+    /// Sends a request and reads the whole answer, which must be as the server describes it.
+    async fn send(&self, method: Method, path: &str, request: reqwest::RequestBuilder) -> Answer {
+        let said = answer(request).await;
+        let read = async || answer(self.request(Method::GET, described::PATH)).await.json();
+        described::check(method.as_str(), path, &said, read).await;
+        said
     }
 
     async fn path_of(&self, key: &[u8]) -> String {

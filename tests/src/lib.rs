@@ -9,6 +9,7 @@ mod api;
 mod browser;
 mod cluster;
 mod contender;
+mod described;
 mod impostor;
 mod locks;
 mod masters;

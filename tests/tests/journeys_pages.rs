@@ -106,7 +106,9 @@ async fn a_hold_that_changed_while_somebody_wrote_is_not_written_on() {
     let browser = Browser::start().await;
     browser.open(&format!("{}lock?lock=orders/lock:stock:4711", server.url())).await;
     browser.by_role("textbox", "A note about who holds it now").await.send_keys("it hangs").await.unwrap();
+    // While nobody has it, what was typed stays.
     assert!(held.release().await);
+    browser.until_text("Not held now.").await;
     let next = held.fresh();
     assert!(next.take().await);
     browser.until_text(&next.token).await;

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::install::{self, AppTools};
 use crate::step::{forget_xtask, run, step};
 use crate::workspace::Workspace;
-use crate::{fingerprint, tools};
+use crate::{fingerprint, pack, tools};
 
 /// What Rust's compiler emits for the browser and wasm-opt must be told of. Every browser of the last years knows it.
 const WASM_FEATURES: [&str; 6] = [
@@ -34,7 +34,8 @@ pub(crate) fn build(workspace: &Workspace) -> Result<()> {
         if let Some(wasm_opt) = &tools.wasm_opt {
             shrink(workspace, wasm_opt)?;
         }
-        Ok(())
+        pack::join_styles(&workspace.dist())?;
+        pack::compress(&workspace.dist())
     })?;
     // After the build: one that failed is tried again.
     if let Some(dir) = stamp.parent() {

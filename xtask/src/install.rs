@@ -55,13 +55,20 @@ pub(crate) fn for_app(workspace: &Workspace) -> Result<AppTools> {
 /// What the tests need beyond that.
 pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
     system_programs(&[REDIS, CHROMIUM, CHROMEDRIVER])?;
-    if tools::axe(&workspace.tools).is_none() && !npm(workspace, "axe-core", tools::AXE_VERSION) {
+    if tools::axe(&workspace.tools).is_none() && !npm(workspace, "axe-core", tools::AXE_VERSION, &[]) {
         say("without `axe-core` (from npm) the accessibility audit is skipped");
     }
     if tools::oidc_provider(&workspace.tools).is_none()
-        && !npm(workspace, "oidc-provider", tools::OIDC_PROVIDER_VERSION)
+        && !npm(workspace, "oidc-provider", tools::OIDC_PROVIDER_VERSION, &[])
     {
         say("without `oidc-provider` (from npm) signing in with OpenID Connect is not tested");
+    }
+    let (generator, version) = (tools::CLIENT_GENERATOR, tools::CLIENT_GENERATOR_VERSION);
+    if tools::client_generator(&workspace.tools).is_none() {
+        npm(workspace, generator, version, &tools::CLIENT_COMPILER);
+    }
+    if tools::client_generator(&workspace.tools).is_none() {
+        say(&format!("without `{generator}` (from npm) and node 20 no client is generated from the API's description"));
     }
     Ok(())
 }
@@ -106,7 +113,7 @@ fn wasm_opt(workspace: &Workspace) -> Option<PathBuf> {
     if let Some(program) = tools::wasm_opt(&workspace.tools) {
         return Some(program);
     }
-    if npm(workspace, "binaryen", tools::BINARYEN_VERSION)
+    if npm(workspace, "binaryen", tools::BINARYEN_VERSION, &[])
         && let Some(program) = tools::wasm_opt(&workspace.tools)
     {
         return Some(program);
@@ -115,8 +122,9 @@ fn wasm_opt(workspace: &Workspace) -> Option<PathBuf> {
     None
 }
 
-/// Unpacks an npm package into our folder. What comes from there is optional, so a failure is only reported.
-fn npm(workspace: &Workspace, package: &str, version: &str) -> bool {
+/// Unpacks an npm package into our folder, and others beside it. What comes from there is optional, so a failure is only
+/// reported.
+fn npm(workspace: &Workspace, package: &str, version: &str, beside: &[&str]) -> bool {
     if find_program("npm").is_none() {
         return false;
     }
@@ -126,7 +134,8 @@ fn npm(workspace: &Workspace, package: &str, version: &str) -> bool {
         run(Command::new("npm")
             .args(["install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--prefix"])
             .arg(&folder)
-            .arg(format!("{package}@{version}")))
+            .arg(format!("{package}@{version}"))
+            .args(beside))
     });
     if let Err(error) = &installed {
         say(&format!("could not {error:#}"));

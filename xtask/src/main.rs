@@ -13,6 +13,7 @@ mod install;
 mod lockfile;
 #[cfg(test)]
 mod named_tests;
+mod pack;
 mod races;
 mod run;
 mod step;

@@ -50,6 +50,9 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
         if let Some(provider) = tools::oidc_provider(&workspace.tools) {
             command.env("LOCKKEEPER_OIDC_PROVIDER", provider);
         }
+        if let Some(generator) = tools::client_generator(&workspace.tools) {
+            command.env("LOCKKEEPER_CLIENT_GENERATOR", generator);
+        }
         run(&mut command)
     })
 }

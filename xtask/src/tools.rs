@@ -18,6 +18,17 @@ pub(crate) const AXE_VERSION: &str = "4.14.1";
 /// The OpenID Connect provider that the tests sign in with.
 pub(crate) const OIDC_PROVIDER_VERSION: &str = "9.13.3";
 
+/// Makes a client from the description of the API, for the tests.
+pub(crate) const CLIENT_GENERATOR: &str = "@hey-api/openapi-ts";
+/// The last that runs on node 20.
+pub(crate) const CLIENT_GENERATOR_VERSION: &str = "0.95.0";
+
+/// What checks that client and what is written against it; beside the generator, which needs the first.
+pub(crate) const CLIENT_COMPILER: [&str; 2] = ["typescript@5.9.3", "@types/node@20.19.25"];
+
+/// Older ones do not run the generator.
+const OLDEST_NODE: u32 = 20;
+
 /// Older ones (Debian 12 has 108) do not know instructions that Rust emits.
 const OLDEST_WASM_OPT: u32 = 116;
 
@@ -78,6 +89,20 @@ pub(crate) fn oidc_provider(tools: &Path) -> Option<PathBuf> {
     is_there.then_some(folder)
 }
 
+/// The folder of what makes and checks a client, if it and what runs it are there.
+pub(crate) fn client_generator(tools: &Path) -> Option<PathBuf> {
+    let folder = npm_folder(tools, CLIENT_GENERATOR, CLIENT_GENERATOR_VERSION);
+    let runs = output("node", &["--version"]).and_then(|said| node_version(&said)).is_some_and(|v| v >= OLDEST_NODE);
+    let parts = [CLIENT_GENERATOR, "typescript", "@types/node"];
+    let is_there = |part: &&str| folder.join("node_modules").join(part).join("package.json").is_file();
+    (runs && parts.iter().all(is_there)).then_some(folder)
+}
+
+/// `v20.20.2` → 20.
+fn node_version(said: &str) -> Option<u32> {
+    said.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 /// A `wasm-opt` that is new enough, if there is one: ours, or one on the `PATH`.
 pub(crate) fn wasm_opt(tools: &Path) -> Option<PathBuf> {
     let own = npm_folder(tools, "binaryen", BINARYEN_VERSION).join("node_modules/.bin/wasm-opt");
@@ -105,6 +130,8 @@ mod tests {
         assert_eq!(wasm_opt_version("wasm-opt version 132 (version_132)"), Some(132));
         assert_eq!(wasm_opt_version("wasm-opt version 108"), Some(108));
         assert_eq!(wasm_opt_version("what?"), None);
+        assert_eq!(node_version("v20.20.2\n"), Some(20));
+        assert_eq!(node_version("what?"), None);
         assert_eq!(last_word("trunk 0.21.14\n"), "0.21.14");
     }
 

@@ -1,9 +1,10 @@
 use std::fmt::Write as _;
 
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{Event, Time};
 
+use crate::lang::{count, duration, t};
 use crate::live::moment::utc;
 use crate::live::past::Activity;
 use crate::ui::{When, each, flag, text};
@@ -70,30 +71,31 @@ fn said(activity: &Activity) -> String {
     let step = duration(activity.step_ms);
     let mut said =
         match activity.counts.iter().zip(0..).filter_map(|(n, at)| n.map(|n| (n, at))).max_by_key(|(n, _)| *n) {
-            Some((most @ 1.., place)) => format!(
-                "{} transitions; the most, {}, in the {step} from {} on.",
+            Some((most @ 1.., place)) => t!(
+                transitions_the_most_in_the,
                 count(known().sum()),
                 count(most),
+                step,
                 &utc(Time(activity.from + place * activity.step_ms))[11..]
             ),
-            Some(_) => "Nothing happened.".to_owned(),
+            Some(_) => t!(nothing_happened).to_owned(),
             None => String::new(),
         };
     if activity.counts.contains(&None) {
-        said.push_str(" How much happened is not known where it is hatched wide.");
+        said.push_str(t!(how_much_happened_is_not));
     }
     said
 }
 
 fn gap_said(gap: &Event) -> String {
-    let why = gap.evidence.as_deref().filter(|why| !why.is_empty()).unwrap_or("something was not seen");
+    let why = gap.evidence.as_deref().filter(|why| !why.is_empty()).unwrap_or(t!(something_was_not_seen));
     let from = match gap.first_at.filter(|first| *first < gap.at) {
-        Some(first) => format!("{} to {}", utc(first), &utc(gap.at)[11..]),
+        Some(first) => t!(to, utc(first), &utc(gap.at)[11..]),
         None => utc(gap.at),
     };
     format!(
         "{from}, {}: {}",
-        if gap.source == "*" { "every source".to_owned() } else { shown(&gap.source) },
+        if gap.source == "*" { t!(every_source).to_owned() } else { shown(&gap.source) },
         shown(why)
     )
 }
@@ -137,10 +139,10 @@ pub(crate) fn ActivityStrip(
         </svg>
         <p class="activity-said">{text(move || activity.with(said))}</p>
         <When holds=flag(move || gaps() > 0)>
-            <ul class="gaps" aria-label="What was missed, hatched narrow">
+            <ul class="gaps" aria-label=t!(what_was_missed_hatched_narrow)>
                 {each(move || gaps().min(MOST_SAID), gap)}
                 <When holds=flag(move || others() > 0)>
-                    <li>{text(move || format!("and {} earlier", count(others())))}</li>
+                    <li>{text(move || t!(and_earlier, count(others())))}</li>
                 </When>
             </ul>
         </When>

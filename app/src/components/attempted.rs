@@ -3,6 +3,7 @@ use lockkeeper_model::words::shown;
 
 use super::NavLink;
 use super::sentence::capital;
+use crate::lang::{self, t};
 use crate::live::audit::Attempt;
 use crate::live::route::Route;
 use crate::ui::{day, hms, maybe, text};
@@ -21,13 +22,13 @@ pub(crate) fn Attempted(
         Some(view! {
             <NavLink route>{shown(id.as_str())}</NavLink>
             " "
-            <small>{format!("in {}", shown(&source))}</small>
+            <small>{t!(in_source, shown(&source))}</small>
         })
     };
     let told = say(|it| it.told.iter().map(|told| capital(told)).collect::<Vec<_>>().join(" "));
     let reason = maybe(move || {
         let reason = attempt.with(|it| it.as_ref().map(|it| it.reason.clone()))?;
-        (!reason.is_empty()).then(|| format!("Reason: {}", shown(&reason)))
+        (!reason.is_empty()).then(|| t!(reason, shown(&reason)))
     });
     view! {
         <li class=say(|it| look(&it.outcome).to_owned())>
@@ -41,7 +42,7 @@ pub(crate) fn Attempted(
                 {say(|it| action(&it.action).to_owned())} " " {lock}
             </span>
             <b class="outcome">{say(|it| outcome(&it.outcome))}</b>
-            <p>{told} <small>{reason}</small></p>
+            <p><span lang=lang::of_the_server()>{told}</span> " " <small>{reason}</small></p>
         </li>
     }
 }
@@ -50,19 +51,19 @@ pub(crate) fn Attempted(
 /// known here is shown as it is.
 fn action(word: &str) -> String {
     match word {
-        "" => "asked".to_owned(),
-        "release" => "release of".to_owned(),
-        "evict_waiter" => "eviction of the first waiter of".to_owned(),
-        other => format!("{} of", shown(&other.replace('_', " "))),
+        "" => t!(asked).to_owned(),
+        "release" => t!(release_of).to_owned(),
+        "evict_waiter" => t!(eviction_of_the_first_waiter).to_owned(),
+        other => t!(of, lang::action_named(other)),
     }
 }
 
 /// What came of it.
 fn outcome(word: &str) -> String {
     match word {
-        "" => "told afterwards".to_owned(),
-        "attempted" => "attempted, outcome not known".to_owned(),
-        other => shown(&other.replace('_', " ")),
+        "" => t!(told_afterwards).to_owned(),
+        "attempted" => t!(attempted_outcome_not_known).to_owned(),
+        other => lang::outcome_named(other),
     }
 }
 

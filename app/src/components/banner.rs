@@ -2,6 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{SourceState, SourceStatus, Time};
 
+use crate::lang::{Wording, t};
 use crate::live::{LinkState, Live, Notice};
 use crate::ui::{When, flag, hms, maybe, text};
 
@@ -21,13 +22,12 @@ struct Trouble {
 pub(crate) fn Banners() -> impl IntoView {
     let live = expect_context::<Live>();
     let troubles = move || live.sources.with(|sources| sources.iter().filter_map(trouble).collect::<Vec<_>>());
-    let refused = maybe(move || {
-        live.refused.get().map(|detail| format!("The server did not understand the question: {}.", shown(&detail)))
-    });
+    let refused = maybe(move || live.refused.get().map(|detail| t!(the_server_did_not_understand, shown(&detail))));
     view! {
-        <section class="banners" aria-label="Problems">
+        <section class="banners" aria-label=t!(problems)>
             <LinkBanner />
             <VersionBanner />
+            <WordsBanner />
             <For each=move || troubles() key=Clone::clone let(trouble)>
                 <SourceBanner trouble />
             </For>
@@ -48,12 +48,10 @@ fn LinkBanner() -> impl IntoView {
     let live = expect_context::<Live>();
     let said = Memo::new(move |_| match live.link.get() {
         LinkState::Lost { .. } => Some(match live.now.get_untracked() {
-            0 => "Lockkeeper cannot be reached.".to_owned(),
-            now => format!("Connection to Lockkeeper lost — showing the state of {}.", hms(Time(now))),
+            0 => t!(lockkeeper_cannot_be_reached).to_owned(),
+            now => t!(connection_to_lockkeeper_lost_showing, hms(Time(now))),
         }),
-        LinkState::Incompatible => Some(
-            "This page and the server are of different versions: what it says cannot be shown truthfully.".to_owned(),
-        ),
+        LinkState::Incompatible => Some(t!(this_page_and_the_server).to_owned()),
         LinkState::Connecting | LinkState::Live | LinkState::Past => None,
     });
     let waiting = Memo::new(move |_| matches!(live.link.get(), LinkState::Lost { retry_at: Some(_), .. }));
@@ -66,12 +64,12 @@ fn LinkBanner() -> impl IntoView {
                 <span class="counting">{counting}</span>
                 <When holds=waiting>
                     <button type="button" class="plain" on:click=move |_| live.retry()>
-                        "Try now"
+                        {t!(try_now)}
                     </button>
                 </When>
                 <When holds=incompatible>
                     <button type="button" class="plain" on:click=reload>
-                        "Reload to update"
+                        {t!(reload_to_update)}
                     </button>
                 </When>
             </div>
@@ -85,14 +83,31 @@ fn VersionBanner() -> impl IntoView {
     let live = expect_context::<Live>();
     let said = maybe(move || {
         let version = live.version.get().filter(|_| live.outdated.get())?;
-        Some(format!("The server was updated to version {}; this page is of the one before.", shown(&version)))
+        Some(t!(the_server_was_updated_to, shown(&version)))
     });
     view! {
         <When holds=live.outdated>
             <div class="banner warn">
                 <p role="status">{said}</p>
                 <button type="button" class="plain" on:click=reload>
-                    "Reload to update"
+                    {t!(reload_to_update)}
+                </button>
+            </div>
+        </When>
+    }
+}
+
+/// The words of the language that is wanted did not come: what is read is another.
+#[component]
+fn WordsBanner() -> impl IntoView {
+    let wording = expect_context::<Wording>();
+    let said = maybe(move || wording.failed.get().map(|wanted| t!(could_not_be_loaded, wanted.own_name())));
+    view! {
+        <When holds=flag(move || wording.failed.get().is_some())>
+            <div class="banner warn">
+                <p role="status">{said}</p>
+                <button type="button" class="plain" on:click=move |_| wording.follow()>
+                    {t!(try_now)}
                 </button>
             </div>
         </When>
@@ -109,7 +124,7 @@ fn SourceBanner(trouble: Trouble) -> impl IntoView {
     let name = trouble.source.clone();
     let counting = maybe(move || {
         let until = live.true_until(&name)?;
-        Some(format!("Its locks are shown {}.", super::say::as_of(until, live.running_now.get())))
+        Some(t!(its_locks_are_shown, super::say::as_of(until, live.running_now.get())))
     });
     view! {
         <div class=if trouble.down { "banner bad" } else { "banner warn" }>
@@ -117,7 +132,7 @@ fn SourceBanner(trouble: Trouble) -> impl IntoView {
                 <b>{shown(&trouble.source)}</b>
                 " "
                 {trouble.text}
-                {trouble.hint.map(|hint| view! { <span class="hint">{format!(" Try: {}.", hint.trim_end_matches('.'))}</span> })}
+                {trouble.hint.map(|hint| view! { <span class="hint">{t!(banner_try, hint.trim_end_matches('.'))}</span> })}
             </p>
             <span class="counting">{counting}</span>
         </div>
@@ -134,7 +149,7 @@ fn NoticeBanner(notice: Notice) -> impl IntoView {
         <div class="banner bad">
             <p role="alert">{text}</p>
             <button type="button" class="plain" on:click=put_away>
-                "I have read this"
+                {t!(i_have_read_this)}
             </button>
         </div>
     }
@@ -143,16 +158,16 @@ fn NoticeBanner(notice: Notice) -> impl IntoView {
 fn notice_said(notice: &Notice) -> String {
     let locks: Vec<String> = notice.locks.iter().map(|(_, id)| shown(id.as_str())).collect();
     let (at, by, locks) = (hms(Time(notice.at)), shown(&notice.by), locks.join(", "));
-    format!("{at}: {by} broke the glass and acted on {locks} without a second person: {}", shown(&notice.reason))
+    t!(broke_the_glass_and_acted, at, by, locks, shown(&notice.reason))
 }
 
 fn trouble(source: &SourceStatus) -> Option<Trouble> {
     let problem = source.problem.as_deref().map(shown);
     let text = match (source.state, problem) {
-        (SourceState::Down, None) => "is down: it does not answer.".to_owned(),
-        (SourceState::Down, Some(problem)) => format!("is down: {problem}."),
-        (SourceState::Degraded, None) => "is degraded.".to_owned(),
-        (SourceState::Degraded, Some(problem)) => format!("is degraded: {problem}."),
+        (SourceState::Down, None) => t!(is_down_silently).to_owned(),
+        (SourceState::Down, Some(problem)) => t!(is_down_because, problem),
+        (SourceState::Degraded, None) => t!(is_degraded).to_owned(),
+        (SourceState::Degraded, Some(problem)) => t!(is_degraded_because, problem),
         (SourceState::Live | SourceState::Scanning, _) => return None,
     };
     Some(Trouble {

@@ -2,6 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 
 use super::NavLink;
+use crate::lang::{self, t};
 use crate::live::Live;
 use crate::live::route::{Page, Route};
 use crate::nav::Nav;
@@ -38,7 +39,7 @@ pub(crate) fn TopBar() -> impl IntoView {
                 <Icon glyph=Glyph::Gate />
                 "Lockkeeper"
             </a>
-            <nav aria-label="Pages">
+            <nav aria-label=t!(pages)>
                 {Page::ALL
                     .iter()
                     .copied()
@@ -58,7 +59,7 @@ pub(crate) fn TopBar() -> impl IntoView {
                     .collect_view()}
             </nav>
             <When holds=live.demo>
-                <span class="badge demo">"Demo: invented locks on a throw-away Redis"</span>
+                <span class="badge demo">{t!(demo_invented_locks_on_a)}</span>
             </When>
             {each(move || environments().len(), badge)}
             <ThemeButton />
@@ -74,7 +75,7 @@ fn badge_of(page: Page, live: Live) -> Option<impl IntoView> {
             <When holds=flag(move || live.warnings.get() > 0)>
                 " "
                 <span class=class>{text(move || live.warnings.get().to_string())}</span>
-                <span class="unseen">{maybe(move || live.worst.get().map(|worst| format!(" open, the worst is {worst}")))}</span>
+                <span class="unseen">{maybe(move || live.worst.get().map(|worst| t!(open_the_worst_is, lang::severity_named(&worst))))}</span>
             </When>
         }
     })

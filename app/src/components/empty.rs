@@ -1,8 +1,9 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{Question, SourceState, SourceStatus};
 
 use super::say;
+use crate::lang::{count, t};
 use crate::live::board::Counts;
 use crate::live::{LinkState, Live};
 use crate::nav::Nav;
@@ -38,7 +39,7 @@ pub(crate) fn Empty() -> impl IntoView {
             {move || why().lines.into_iter().map(|line| view! { <p>{line}</p> }).collect_view()}
             <When holds=flag(move || why().filtered)>
                 <button type="button" class="plain" on:click=clear>
-                    "Clear the filters"
+                    {t!(clear_the_filters)}
                 </button>
             </When>
         </div>
@@ -49,34 +50,30 @@ fn why(link: LinkState, counts: Option<Counts>, question: &Question, sources: &[
     let plain = |title: &str, lines: Vec<String>| Why { title: title.to_owned(), lines, filtered: false };
     let Some(counts) = counts else {
         return match link {
-            LinkState::Lost { .. } => plain("No connection yet", vec!["Nothing is known about any lock.".to_owned()]),
-            _ => plain("Connecting…", Vec::new()),
+            LinkState::Lost { .. } => plain(t!(no_connection_yet), vec![t!(nothing_is_known_about_any).to_owned()]),
+            _ => plain(t!(connecting), Vec::new()),
         };
     };
     if let Some(examined) = counts.examined {
-        let line = format!("Looked at {} of {} locks so far.", count(examined), count(counts.all));
-        return plain("Searching…", vec![line]);
+        let line = t!(looked_at_of_locks_so, count(examined), count(counts.all));
+        return plain(t!(searching), vec![line]);
     }
     if counts.all > 0 && !question.is_unfiltered() {
         let asked =
-            if question.q.is_empty() { "the filters".to_owned() } else { format!("“{}”", shown(&question.q)) };
+            if question.q.is_empty() { t!(the_filters).to_owned() } else { format!("“{}”", shown(&question.q)) };
         let mut lines = Vec::new();
         if sources.iter().any(|source| !source.coverage.complete) {
-            lines.push("A scan is still under way: there may be more.".to_owned());
+            lines.push(t!(a_scan_is_still_under).to_owned());
         }
-        return Why {
-            title: format!("None of the {} locks answers to {asked}", count(counts.all)),
-            lines,
-            filtered: true,
-        };
+        return Why { title: t!(none_of_the_locks_answers, count(counts.all), asked), lines, filtered: true };
     }
     let lines = sources.iter().map(looked_for).collect();
     let scanning = sources.iter().any(|source| source.state == SourceState::Scanning);
     let down = !sources.is_empty() && sources.iter().all(|source| source.state == SourceState::Down);
     let title = match (down, scanning) {
-        (true, _) => "No source answers",
-        (false, true) => "No lock found so far",
-        (false, false) => "No locks are held",
+        (true, _) => t!(no_source_answers),
+        (false, true) => t!(no_lock_found_so_far),
+        (false, false) => t!(no_locks_are_held),
     };
     plain(title, lines)
 }
@@ -87,23 +84,23 @@ fn looked_for(source: &SourceStatus) -> String {
     if source.state == SourceState::Down {
         return match &source.problem {
             Some(problem) => format!("{name}: {}", shown(problem)),
-            None => format!("{name} does not answer."),
+            None => t!(does_not_answer, name),
         };
     }
     let patterns = if source.patterns.is_empty() {
-        "every form that the built-in catalogue knows".to_owned()
+        t!(every_form_that_the_built).to_owned()
     } else {
         let patterns: Vec<String> = source.patterns.iter().map(|pattern| shown(pattern)).collect();
-        format!("keys like {}", patterns.join(", "))
+        t!(keys_like, patterns.join(", "))
     };
-    let mut line = format!("{name}: looked for {patterns}; {}", say::coverage(source));
+    let mut line = t!(looked_for, name, patterns, say::coverage(source));
     if source.coverage.complete {
         line = format!("{line} ({})", count(source.coverage.scanned_keys));
     }
     if source.not_locks.count > 0 {
         let example = source.not_locks.sample.first();
-        let why = example.map(|(id, why)| format!(", for example {}: {}", shown(id.as_str()), shown(why)));
-        line = format!("{line}; {} are no locks{}", count(source.not_locks.count), why.unwrap_or_default());
+        let why = example.map(|(id, why)| t!(for_example, shown(id.as_str()), shown(why)));
+        line = t!(are_no_locks, line, count(source.not_locks.count), why.unwrap_or_default());
     }
     format!("{line}.")
 }

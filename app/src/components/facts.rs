@@ -1,11 +1,12 @@
 //! What is known of a lock, term by term. Plain functions: what is known goes in, words come out.
 
-use lockkeeper_model::words::{count, duration, short_token, shown};
+use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{
     Bounds, Certainty, Contention, Holder, Lease, LeaseKind, Lock, Mode, Time, Waiters, missed_beats,
 };
 
 use super::say;
+use crate::lang::{self, count, duration, t};
 use crate::ui::hms;
 
 /// Terms and what is known of each, in order.
@@ -15,34 +16,35 @@ pub(crate) type Facts = Vec<(&'static str, String)>;
 pub(crate) fn of_holder(holder: &Holder, lock_mode: Mode, now: Time) -> Facts {
     let mut facts: Facts = Vec::new();
     if holder.mode != lock_mode {
-        facts.push(("Holds it", say::mode(holder.mode).to_owned()));
+        facts.push((t!(holds_it), say::mode(holder.mode).to_owned()));
     }
-    facts.push(("Held since", since(&holder.held_since, now)));
-    facts.push(("Lease", lease(&holder.lease, now)));
-    facts.push(("Renewals", renewals(holder, now)));
+    facts.push((t!(held_since), since(&holder.held_since, now)));
+    facts.push((t!(lease), lease(&holder.lease, now)));
+    facts.push((t!(renewals), renewals(holder, now)));
     if holder.count != 1 {
-        facts.push(("Entered", format!("{} times", count(u64::from(holder.count)))));
+        facts.push((t!(entered), t!(times, count(u64::from(holder.count)))));
     }
     facts.push((
-        "Fencing token",
+        t!(fencing_token),
         holder.fencing_token.as_ref().map_or_else(
-            || "none: nothing lets the resource refuse a late holder".to_owned(),
+            || t!(none_nothing_lets_the_resource).to_owned(),
             |token| format!("{} ({})", shown(&token.value), shown(&token.kind)),
         ),
     ));
     let identity = &holder.identity;
-    let connection = [("", &identity.client_name), ("from ", &identity.client_addr), ("as user ", &identity.user)];
+    let connection = [("", &identity.client_name), (t!(from), &identity.client_addr), (t!(as_user), &identity.user)];
     let connection: Vec<String> = connection
         .into_iter()
         .filter_map(|(word, value)| value.as_ref().map(|value| format!("{word}{}", shown(value))))
         .collect();
     if !connection.is_empty() {
-        facts.push(("Connection", connection.join(", ")));
+        facts.push((t!(connection), connection.join(", ")));
     }
-    let more = [("Instance", &identity.instance), ("Node", &identity.node), ("Its caller says", &identity.metadata)];
+    let more =
+        [(t!(instance), &identity.instance), (t!(node), &identity.node), (t!(its_caller_says), &identity.metadata)];
     facts.extend(more.into_iter().filter_map(|(term, value)| value.as_ref().map(|value| (term, shown(value)))));
     if let Some(made) = identity.token_time {
-        facts.push(("Token made", format!("{}, by its holder's clock", hms(made))));
+        facts.push((t!(token_made), t!(by_its_holders_clock, hms(made))));
     }
     facts
 }
@@ -52,54 +54,54 @@ fn since(bounds: &Bounds, now: Time) -> String {
     let basis = say::basis(bounds.basis);
     match (bounds.not_before, bounds.not_after) {
         (Some(early), Some(late)) if late.since(early) >= 1_000 => {
-            format!("between {} and {}, {basis} ({age})", hms(early), hms(late))
+            t!(between_and, hms(early), hms(late), basis, age)
         }
         (_, Some(late)) if bounds.not_before.is_some() => format!("{}, {basis} ({age})", hms(late)),
-        (None, Some(late)) => format!("before {}, {basis} ({age})", hms(late)),
-        (Some(early), None) => format!("after {}, {basis}", hms(early)),
-        _ => "unknown".to_owned(),
+        (None, Some(late)) => t!(before, hms(late), basis, age),
+        (Some(early), None) => t!(after, hms(early), basis),
+        _ => t!(unknown).to_owned(),
     }
 }
 
 fn lease(lease: &Lease, now: Time) -> String {
     let kind = match lease.kind {
-        LeaseKind::Ttl => "expiry",
-        LeaseKind::Session => "session",
-        LeaseKind::Transaction => "transaction",
-        LeaseKind::None => return "no expiry".to_owned(),
+        LeaseKind::Ttl => t!(expiry),
+        LeaseKind::Session => t!(session),
+        LeaseKind::Transaction => t!(transaction),
+        LeaseKind::None => return t!(no_expiry).to_owned(),
     };
     match lease.expires_at {
-        None => format!("ends with its {kind}"),
-        Some(end) if end <= now => format!("{kind} at {}: over, not confirmed", hms(end)),
-        Some(end) => format!("{kind} at {}, {} left", hms(end), duration(end.since(now))),
+        None => t!(ends_with_its, kind),
+        Some(end) if end <= now => t!(at_over_not_confirmed, kind, hms(end)),
+        Some(end) => t!(at_left, kind, hms(end), duration(end.since(now))),
     }
 }
 
 fn renewals(holder: &Holder, now: Time) -> String {
     let renewals = &holder.renewals;
-    let Some(last) = renewals.last_at else { return "none was seen".to_owned() };
-    let rhythm = renewals.period_ms.map(|ms| format!(", every {}", duration(ms))).unwrap_or_default();
+    let Some(last) = renewals.last_at else { return t!(none_was_seen).to_owned() };
+    let rhythm = renewals.period_ms.map(|ms| t!(every, duration(ms))).unwrap_or_default();
     let missed = match missed_beats(renewals, now) {
         None => String::new(),
-        Some(0) => "; no beat missed".to_owned(),
-        Some(1) => "; 1 beat missed".to_owned(),
-        Some(missed) => format!("; {} beats missed", count(u64::from(missed))),
+        Some(0) => t!(no_beat_missed).to_owned(),
+        Some(1) => t!(one_beat_missed).to_owned(),
+        Some(missed) => t!(beats_missed, count(u64::from(missed))),
     };
-    format!("{}, the last {} ago{rhythm}{missed}", count(u64::from(renewals.count)), duration(now.since(last)))
+    t!(the_last_ago, count(u64::from(renewals.count)), duration(now.since(last)), rhythm, missed)
 }
 
 /// How many wait, and how that is known.
 pub(crate) fn of_waiters(waiters: &Waiters) -> Facts {
-    let number = waiters.count.map_or_else(|| "unknown".to_owned(), |n| count(u64::from(n)));
+    let number = waiters.count.map_or_else(|| t!(unknown).to_owned(), |n| count(u64::from(n)));
     let basis =
         if waiters.count.is_some() { format!(", {}", say::waiters_basis(waiters.basis)) } else { String::new() };
     let because = if waiters.because.is_empty() { String::new() } else { format!(": {}", shown(&waiters.because)) };
-    let mut facts = vec![("How many", format!("{number}{basis}{because}"))];
+    let mut facts = vec![(t!(how_many), format!("{number}{basis}{because}"))];
     if let Some(longest) = waiters.longest_wait_ms {
-        facts.push(("Longest wait", format!("at least {}", duration(longest))));
+        facts.push((t!(longest_wait), t!(at_least, duration(longest))));
     }
     if !waiters.list.is_empty() {
-        facts.push(("Order", if waiters.ordered { "as they will be served" } else { "not known" }.to_owned()));
+        facts.push((t!(order), if waiters.ordered { t!(as_they_will_be_served) } else { t!(not_known) }.to_owned()));
     }
     facts
 }
@@ -108,8 +110,8 @@ pub(crate) fn of_waiters(waiters: &Waiters) -> Facts {
 pub(crate) fn place(expires_at: Option<Time>, now: Time) -> Option<String> {
     let end = expires_at?;
     Some(match end <= now {
-        true => format!("its time in the queue was over {} ago", duration(now.since(end))),
-        false => format!("keeps its place for {}", duration(end.since(now))),
+        true => t!(its_time_in_the_queue, duration(now.since(end))),
+        false => t!(keeps_its_place_for, duration(end.since(now))),
     })
 }
 
@@ -117,79 +119,75 @@ pub(crate) fn place(expires_at: Option<Time>, now: Time) -> Option<String> {
 pub(crate) fn of_contention(contention: &Contention) -> Facts {
     let blocked = match contention.blocked_ms {
         Some(ms) => {
-            format!("{}, all who waited added up ({})", duration(ms), say::waiters_basis(contention.blocked_basis))
+            t!(all_who_waited_added_up, duration(ms), say::waiters_basis(contention.blocked_basis))
         }
-        None => "unknown: nobody could be counted".to_owned(),
+        None => t!(unknown_nobody_could_be_counted).to_owned(),
     };
-    let seen = |number: Option<u32>| number.map_or_else(|| "unknown".to_owned(), |n| count(u64::from(n)));
+    let seen = |number: Option<u32>| number.map_or_else(|| t!(unknown).to_owned(), |n| count(u64::from(n)));
     let attempts = match (contention.attempts, contention.refusals) {
-        (None, None) => "unknown: neither a sample nor a report told of any".to_owned(),
+        (None, None) => t!(unknown_neither_a_sample_nor).to_owned(),
         (attempts, refusals) => {
             let basis = contention.attempts_basis.map_or("", say::waiters_basis);
             let sample = contention.sampled_at.map(|at| {
                 let refused = seen(contention.refusals_per_second);
-                format!(
-                    "; {} a second, {refused} refused, sampled at {}",
-                    seen(contention.attempts_per_second),
-                    hms(at)
-                )
+                t!(a_second_refused_sampled_at, seen(contention.attempts_per_second), refused, hms(at))
             });
             let sample = sample.unwrap_or_default();
-            format!("{} seen, {} refused ({basis}){sample}", seen(attempts), seen(refusals))
+            t!(seen_refused, seen(attempts), seen(refusals), basis, sample)
         }
     };
     vec![
-        ("Blocked", blocked),
-        ("Hand-overs", format!("{} watched", count(u64::from(contention.hand_overs)))),
-        ("Attempts", attempts),
+        (t!(blocked), blocked),
+        (t!(hand_overs), t!(watched, count(u64::from(contention.hand_overs)))),
+        (t!(attempts), attempts),
     ]
 }
 
 /// Why it is taken for a lock of this family.
 pub(crate) fn of_dialect(lock: &Lock) -> Facts {
     let means = match lock.dialect.certainty {
-        Certainty::Certain => "no other known library stores this form",
-        Certainty::Likely => "others could store this form, but it is improbable",
-        Certainty::Ambiguous => "several libraries store exactly this form",
-        Certainty::Configured => "a configured pattern says that it is a lock; nothing says whose",
+        Certainty::Certain => t!(no_other_known_library_stores),
+        Certainty::Likely => t!(others_could_store_this_form),
+        Certainty::Ambiguous => t!(several_libraries_store_exactly_this),
+        Certainty::Configured => t!(a_configured_pattern_says_that),
     };
     vec![
-        ("Dialect", format!("{}, {}", shown(&lock.dialect.name), lock.dialect.certainty.word())),
-        ("Because", shown(&lock.dialect.because)),
-        ("That means", means.to_owned()),
+        (t!(dialect), format!("{}, {}", shown(&lock.dialect.name), lang::certainty(lock.dialect.certainty))),
+        (t!(because), shown(&lock.dialect.because)),
+        (t!(that_means), means.to_owned()),
     ]
 }
 
 /// What it consists of.
 pub(crate) fn of_form(lock: &Lock) -> Facts {
     let permits = match lock.permits {
-        Some(permits) => format!(", {} of {permits} permits taken", lock.holders.len()),
+        Some(permits) => t!(of_permits_taken, lock.holders.len(), permits),
         None => String::new(),
     };
     let list =
         |ids: &[lockkeeper_model::LockId]| ids.iter().map(|id| shown(id.as_str())).collect::<Vec<_>>().join(", ");
-    let mut facts = vec![("Mode", format!("{}{permits}", say::mode(lock.mode)))];
-    facts.push((if lock.keys.len() == 1 { "Key" } else { "Keys" }, list(&lock.keys)));
+    let mut facts = vec![(t!(mode), format!("{}{permits}", say::mode(lock.mode)))];
+    facts.push((if lock.keys.len() == 1 { t!(key) } else { t!(keys_plural) }, list(&lock.keys)));
     let companions = lock.stored.as_ref().map(|stored| list(&stored.companions)).unwrap_or_default();
     if !companions.is_empty() {
-        facts.push(("Companions", companions));
+        facts.push((t!(companions), companions));
     }
     // What the masters say together has its own place.
     let of_masters = lock.quorum.as_ref().map(|quorum| &quorum.says);
     let notes = lock.notes.iter().filter(|note| Some(*note) != of_masters);
-    facts.extend(notes.map(|note| ("Noted", shown(note))));
-    facts.push(("Generation", shown(&lock.generation)));
-    facts.push(("Read at", hms(lock.as_of)));
+    facts.extend(notes.map(|note| (t!(noted), shown(note))));
+    facts.push((t!(generation), shown(&lock.generation)));
+    facts.push((t!(read_at), hms(lock.as_of)));
     facts
 }
 
 /// A holder or a waiter in a few words: who it is, or the token by which it is told from others.
 pub(crate) fn named(identity: &lockkeeper_model::Identity, token: &Option<String>, b64: Option<&str>) -> String {
     say::identity(identity).unwrap_or_else(|| match (token, b64) {
-        (Some(token), _) if token.is_empty() => "(empty)".to_owned(),
+        (Some(token), _) if token.is_empty() => t!(empty).to_owned(),
         (Some(token), _) => short_token(token),
-        (None, Some(b64)) => format!("{} (not text)", short_token(b64)),
-        (None, None) => "somebody".to_owned(),
+        (None, Some(b64)) => t!(not_text, short_token(b64)),
+        (None, None) => t!(somebody).to_owned(),
     })
 }
 

@@ -3,6 +3,7 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{LockId, Time};
 use wasm_bindgen_futures::spawn_local;
 
+use crate::lang::t;
 use crate::live::route::{Page, Route, SPANS};
 use crate::live::{Live, recall};
 use crate::nav::Nav;
@@ -41,10 +42,10 @@ pub(crate) fn Freeze(
     view! {
         <form class="freeze" on:submit=freeze>
             <label>
-                "Freeze its last hour as an incident called "
+                {t!(freeze_its_last_hour_as)}
                 <input type="text" required maxlength="200" autocomplete="off" bind:value=title />
             </label>
-            <button type="submit" class="plain" disabled=asking>"Freeze"</button>
+            <button type="submit" class="plain" disabled=asking>{t!(freeze)}</button>
         </form>
         <When holds=flag(move || refused.with(Option::is_some))>
             <p class="say bad" role="alert">{maybe(move || refused.get())}</p>

@@ -1,7 +1,8 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, duration, short_token, shown};
+use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{Event, TransitionKind};
 
+use crate::lang::{self, count, duration, t};
 use crate::live::Live;
 use crate::ui::{Moment, When, day, flag, hms};
 
@@ -13,13 +14,13 @@ pub(crate) fn History() -> impl IntoView {
         move || live.detail.with(|detail| detail.as_ref().map(|detail| detail.events.clone()).unwrap_or_default());
     let cut = Memo::new(move |_| live.detail.with(|detail| detail.as_ref().is_some_and(|detail| detail.events_cut)));
     view! {
-        <h3>"Timeline"</h3>
+        <h3>{t!(timeline)}</h3>
         <Lines events=Signal::derive(events) />
         <When holds=cut>
-            <p class="timeline-cut">"Older events were let go of to bound memory."</p>
+            <p class="timeline-cut">{t!(older_events_were_let_go)}</p>
         </When>
         <When holds=flag(move || events().is_empty())>
-            <p class="timeline-cut">"Nothing was seen yet."</p>
+            <p class="timeline-cut">{t!(nothing_was_seen_yet)}</p>
         </When>
     }
 }
@@ -53,7 +54,7 @@ fn Line(event: Event, dated: bool) -> impl IntoView {
             <span>
                 {dated.then(|| view! { <small class="date">{day(event.at)}</small> })}
                 {event_said(&event)}
-                {(!why.is_empty()).then(|| view! { <small>{why}</small> })}
+                {(!why.is_empty()).then(|| view! { <small lang=lang::of_the_server()>{why}</small> })}
             </span>
         </li>
     }
@@ -64,29 +65,29 @@ fn event_said(event: &Event) -> String {
     let name = |token: &Option<String>, b64: &Option<String>| match (token, b64) {
         (Some(token), _) => short_token(token),
         (None, Some(b64)) => format!("b64:{}", short_token(b64)),
-        (None, None) => "somebody".to_owned(),
+        (None, None) => t!(somebody).to_owned(),
     };
     let holder = name(&event.holder, &event.holder_b64);
-    let from = event.previous_holder.as_ref().map(|token| format!(" from {}", name(&Some(token.clone()), &None)));
+    let from = event.previous_holder.as_ref().map(|token| t!(from_whom, name(&Some(token.clone()), &None)));
     let from = from.unwrap_or_default();
-    let after = event.held_ms.map(|held| format!(", after {}", duration(held))).unwrap_or_default();
+    let after = event.held_ms.map(|held| t!(after_so_long, duration(held))).unwrap_or_default();
     match event.transition {
-        TransitionKind::FirstSeen => format!("already held by {holder} at the first look"),
-        TransitionKind::Acquired => format!("taken by {holder}"),
+        TransitionKind::FirstSeen => t!(already_held_by_at_the, holder),
+        TransitionKind::Acquired => t!(taken_by, holder),
         TransitionKind::Renewed => match (event.count, event.first_at) {
-            (0 | 1, _) | (_, None) => format!("renewed by {holder}"),
-            (n, Some(first)) => format!("renewed {} times since {}", count(u64::from(n)), hms(first)),
+            (0 | 1, _) | (_, None) => t!(renewed_by, holder),
+            (n, Some(first)) => t!(renewed_times_since, count(u64::from(n)), hms(first)),
         },
-        TransitionKind::ReEntered => format!("entered once more, or left one level, by {holder}"),
-        TransitionKind::HandedOver => format!("handed over to {holder}{from}{after}"),
-        TransitionKind::TakenOver => format!("taken over by {holder}{from}, which had not let go"),
-        TransitionKind::Released => format!("released by {holder}{after}"),
-        TransitionKind::Expired => format!("expired{after}"),
-        TransitionKind::Evicted => format!("evicted by the store{after}"),
-        TransitionKind::Forced => format!("released from here{after}"),
-        TransitionKind::Lost => format!("ended while nobody was looking{after}"),
-        TransitionKind::LeaseChanged => "its lease was changed".to_owned(),
-        TransitionKind::Gap => "something was not seen here".to_owned(),
+        TransitionKind::ReEntered => t!(entered_once_more_or_left, holder),
+        TransitionKind::HandedOver => t!(handed_over_to, holder, from, after),
+        TransitionKind::TakenOver => t!(taken_over_by_which_had, holder, from),
+        TransitionKind::Released => t!(released_by, holder, after),
+        TransitionKind::Expired => t!(expired, after),
+        TransitionKind::Evicted => t!(evicted_by_the_store, after),
+        TransitionKind::Forced => t!(released_from_here, after),
+        TransitionKind::Lost => t!(ended_while_nobody_was_looking, after),
+        TransitionKind::LeaseChanged => t!(its_lease_was_changed).to_owned(),
+        TransitionKind::Gap => t!(something_was_not_seen_here).to_owned(),
     }
 }
 

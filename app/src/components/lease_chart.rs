@@ -1,7 +1,7 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::duration;
 use lockkeeper_model::{Lock, Time};
 
+use crate::lang::{duration, t};
 use crate::live::Live;
 use crate::ui::{When, flag, hms, text};
 
@@ -74,12 +74,12 @@ impl Teeth {
     fn said(&self, period_ms: Option<i64>) -> String {
         let (Some(first), Some(last)) = (self.seen.first(), self.seen.last()) else { return String::new() };
         let renewed = match self.seen.len() - 1 {
-            0 => "not renewed since this page was opened".to_owned(),
-            1 => format!("renewed once since {}", hms(Time(first.from))),
-            times => format!("renewed {times} times since {}", hms(Time(first.from))),
+            0 => t!(not_renewed_since_this_page).to_owned(),
+            1 => t!(renewed_once_since, hms(Time(first.from))),
+            times => t!(renewed_times_since, times, hms(Time(first.from))),
         };
-        let rhythm = period_ms.map(|ms| format!(", every {}", duration(ms))).unwrap_or_default();
-        format!("A lease of {} until {}; {renewed}{rhythm}.", duration(last.until - last.from), hms(Time(last.until)))
+        let rhythm = period_ms.map(|ms| t!(every, duration(ms))).unwrap_or_default();
+        t!(a_lease_of_until, duration(last.until - last.from), hms(Time(last.until)), renewed, rhythm)
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn LeaseChart(
     });
     view! {
         <When holds=flag(move || drawn.with(Option::is_some))>
-            <h3>"Lease"</h3>
+            <h3>{t!(lease)}</h3>
             <svg class="lease-chart" viewBox="0 0 400 60" preserveAspectRatio="none" role="img" aria-label=said>
                 <path class="left" d=path(|drawn| drawn.0) />
                 <path class="now" d=path(|drawn| drawn.1) />

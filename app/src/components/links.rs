@@ -2,6 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::Lock;
 use lockkeeper_model::words::shown;
 
+use crate::lang::t;
 use crate::live::json::Value;
 use crate::live::poll;
 use crate::live::route::encode;
@@ -31,13 +32,13 @@ pub(crate) fn Links(
         view! {
             <a class="plain" target="_blank" rel="noopener noreferrer" href=part(at, true)>
                 {part(at, false)}
-                <span class="unseen">" (opens a new tab)"</span>
+                <span class="unseen">{t!(opens_a_new_tab)}</span>
             </a>
         }
     };
     view! {
         <When holds=flag(move || !links.with(Vec::is_empty))>
-            <nav class="elsewhere" aria-label="Elsewhere">
+            <nav class="elsewhere" aria-label=t!(elsewhere)>
                 {each(move || links.with(Vec::len), link)}
             </nav>
         </When>

@@ -1,5 +1,5 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{Event, LockId, Time};
 use wasm_bindgen_futures::spawn_local;
 
@@ -7,6 +7,7 @@ use super::facts::Facts;
 use super::facts_list::FactsList;
 use super::freeze::Freeze;
 use super::history::Lines;
+use crate::lang::{count, duration, t};
 use crate::live::answers::Refusal;
 use crate::live::past::{Stats, Timeline};
 use crate::live::route::SPANS;
@@ -79,10 +80,10 @@ pub(crate) fn LockPast(
     };
     view! {
         <details class="lock-past" on:toggle:target=move |event| is_open.set(event.target().open())>
-            <summary>"What was written down of it"</summary>
+            <summary>{t!(what_was_written_down_of)}</summary>
             <When holds=is_open>
                 <label>
-                    "Over the last "
+                    {t!(over_the_last)}
                     <select class="chip" on:change:target=move |event| {
                         let word = event.target().value();
                         if let Some(chosen) = SPANS.iter().find(|span| span.word == word) {
@@ -94,7 +95,7 @@ pub(crate) fn LockPast(
                             .map(|known| {
                                 view! {
                                     <option value=known.word selected=flag(move || span.get() == known)>
-                                        {known.name}
+                                        {known.name.said()}
                                     </option>
                                 }
                             })
@@ -110,7 +111,7 @@ pub(crate) fn LockPast(
                 />
                 <Lines events=events.into() dated=true />
                 <When holds=flag(move || next.with(Option::is_some))>
-                    <button type="button" class="plain" on:click=older>"Older"</button>
+                    <button type="button" class="plain" on:click=older>{t!(older)}</button>
                 </When>
                 <Freeze lock />
             </When>
@@ -150,22 +151,22 @@ pub(crate) fn Added(
     let marked = maybe(move || {
         let age = age.get()?;
         Some(match place.get() {
-            Some(_) => format!("│ held for {} now", duration(age)),
-            None => format!("held for {} now, which is beyond all of these", duration(age)),
+            Some(_) => t!(held_for_now, duration(age)),
+            None => t!(held_for_now_which_is, duration(age)),
         })
     });
     view! {
         <FactsList facts />
         <When holds=flag(move || bins.with(|bins| !bins.is_empty()))>
-            <figure class="holds" aria-label="How long holds lasted">
+            <figure class="holds" aria-label=t!(how_long_holds_lasted)>
                 <svg viewBox=view_box preserveAspectRatio="none" aria-hidden="true">
                     {each(move || bins.with(Vec::len), bar)}
                     <path class="now" d=mark></path>
                 </svg>
                 <figcaption>
-                    <span>"up to " {end(false)}</span>
+                    <span>{t!(up_to)} {end(false)}</span>
                     <b>{marked}</b>
-                    <span>"up to " {end(true)}</span>
+                    <span>{t!(up_to)} {end(true)}</span>
                 </figcaption>
             </figure>
         </When>
@@ -176,13 +177,13 @@ fn facts(stats: &Stats) -> Facts {
     let happened: Vec<String> =
         stats.counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {}", count(*n))).collect();
     let mut facts = vec![(
-        "Times",
-        if happened.is_empty() { "nothing is recorded of it in this time".to_owned() } else { happened.join(", ") },
+        t!(how_often),
+        if happened.is_empty() { t!(nothing_is_recorded_of_it).to_owned() } else { happened.join(", ") },
     )];
     if stats.holds > 0 {
-        facts.push(("Holds that ended", count(stats.holds)));
+        facts.push((t!(holds_that_ended), count(stats.holds)));
     }
-    for (term, quantile) in ["Half held at most", "95 of 100", "99 of 100"].into_iter().zip(stats.quantiles) {
+    for (term, quantile) in [t!(half_held_at_most), t!(quantile_95), t!(quantile_99)].into_iter().zip(stats.quantiles) {
         facts.extend(quantile.map(|ms| (term, duration(ms))));
     }
     facts

@@ -7,14 +7,14 @@ use lockkeeper_model::{Basis, Order, SortKey, Time};
 use super::say::{self, Judgement};
 use super::selection::{SelectCell, Selecting};
 use super::verdict::{VerdictMark, verdict_class};
+use crate::lang::{Key, duration, key, t};
 use crate::live::board::{Condition, RowView};
 use crate::live::{LinkState, Live};
 use crate::nav::Nav;
 use crate::ui::{Drain, DrainBar, When, each, flag, hms, text};
 
 /// What the order is that a page begins with, in a sentence.
-pub(crate) const BLOCKED_EXPLAINED: &str = "The time that everybody who waited for a lock in the last 5 minutes has \
-    waited, added up: what a stuck lock costs. Locks with the same are ordered by how many wait.";
+pub(crate) const BLOCKED_EXPLAINED: Key<0> = key::the_time_that_everybody_who;
 
 /// The columns of the table, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +36,13 @@ impl Column {
     /// What stands above it.
     pub(crate) fn title(self) -> &'static str {
         match self {
-            Column::Lock => "Lock",
-            Column::Holder => "Holder",
-            Column::Alive => "Alive?",
-            Column::HeldFor => "Held for",
-            Column::Lease => "Lease",
-            Column::Waiting => "Waiting",
-            Column::Blocked => "Blocked, 5 min",
+            Column::Lock => t!(lock),
+            Column::Holder => t!(holder),
+            Column::Alive => t!(alive),
+            Column::HeldFor => t!(held_for),
+            Column::Lease => t!(lease),
+            Column::Waiting => t!(waiting),
+            Column::Blocked => t!(blocked_5_min),
         }
     }
 
@@ -61,7 +61,7 @@ impl Column {
 
     /// What its title does not say.
     pub(crate) fn explained(self) -> Option<&'static str> {
-        (self == Column::Blocked).then_some(BLOCKED_EXPLAINED)
+        (self == Column::Blocked).then(|| BLOCKED_EXPLAINED.said())
     }
 
     /// The class of its cells.
@@ -296,20 +296,20 @@ fn held_cell(cells: Cells) -> impl IntoView {
     let held = text(move || {
         let at = cells.at.get();
         cells.view.with(|view| match &view.condition {
-            Condition::Ended(ended) => ended.held_ms.map_or_else(String::new, lockkeeper_model::words::duration),
+            Condition::Ended(ended) => ended.held_ms.map_or_else(String::new, duration),
             Condition::Live | Condition::Left(_) if view.row.holders == 0 => "–".to_owned(),
             Condition::Live | Condition::Left(_) => say::held_for(&say::bounds(&view.row), Time(at)),
         })
     });
     let since = cells.text(|row| {
         let moment = hms(Time(row.since_not_after));
-        let at_the_latest = if row.since_basis == Basis::FirstSeen { "since before" } else { "since" };
-        format!("{at_the_latest} {moment}, in UTC {}, {}", Time(row.since_not_after), say::basis(row.since_basis))
+        let at_the_latest = if row.since_basis == Basis::FirstSeen { t!(since_before) } else { t!(since) };
+        t!(in_utc, at_the_latest, moment, Time(row.since_not_after), say::basis(row.since_basis))
     });
     let small = cells.text(|row| match row.since_basis {
         _ if row.holders == 0 => String::new(),
-        Basis::FirstSeen => format!("before {}", hms(Time(row.since_not_after))),
-        _ => format!("since {}", hms(Time(row.since_not_after))),
+        Basis::FirstSeen => t!(before_in_lock_row, hms(Time(row.since_not_after))),
+        _ => t!(since_in_lock_row, hms(Time(row.since_not_after))),
     });
     view! {
         <span title=since>{held}</span>
@@ -340,9 +340,7 @@ fn lease_cell(cells: Cells) -> impl IntoView {
     });
     let stopped_at = cells.stopped;
     let left = cells.timed(|row, at| say::lease(row.expires_at, row.lease_ms, at));
-    let ends = cells.text(|row| {
-        row.expires_at.map(|at| format!("ends {}, in UTC {}", hms(Time(at)), Time(at))).unwrap_or_default()
-    });
+    let ends = cells.text(|row| row.expires_at.map(|at| t!(ends_in_utc, hms(Time(at)), Time(at))).unwrap_or_default());
     view! {
             <When holds=flag(move || !cells.ended.get() && cells.view.with(|view| view.row.holders > 0))>
                 <div class="lease" class:endless=endless class:short=short>

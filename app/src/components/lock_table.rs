@@ -11,6 +11,7 @@ use super::empty::Empty;
 use super::lock_row::{Column, LockRow};
 use super::selection::{SelectHead, Selecting};
 use super::view_menu::Kept;
+use crate::lang::t;
 use crate::live::board::Stretch;
 use crate::live::look::Look;
 use crate::live::runway::Runway;
@@ -221,7 +222,7 @@ pub(crate) fn LockTable() -> impl IntoView {
                 role="grid"
                 class=classes
                 style=("--columns", columns)
-                aria-label="Locks"
+                aria-label=t!(locks)
                 aria-rowcount=row_count
                 aria-colcount=text(move || (shown_columns(&look.get()).count() + usize::from(selecting.on.get())).to_string())
                 aria-busy=text(move || live.behind.get().to_string())

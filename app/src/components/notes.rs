@@ -5,6 +5,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use super::sentence::whole;
 use super::sheet::{Block, Cell, List, Sheet};
+use crate::lang::t;
 use crate::live::json::Value;
 use crate::live::route::encode;
 use crate::live::{api, poll};
@@ -30,22 +31,22 @@ pub(crate) fn Notes(
     };
     let blocks = Memo::new(move |_| notes.answer.with(|answer| answer.as_ref().map(told).unwrap_or_default()));
     let may_write = flag(move || notes.answer.with(|answer| answer.as_ref().is_some_and(|it| it.holds("may_write"))));
-    let is_held = flag(move || lock.with(Option::is_some));
     let field = NodeRef::<html::Input>::new();
     // The hold that was on the screen when somebody began to write: it is that one that they write about.
-    let about = StoredValue::new(None::<String>);
+    let about = RwSignal::new(None::<String>);
+    let seen_now = move || lock.with_untracked(|lock| lock.as_ref().map(|lock| lock.generation.clone()));
     let began = move |_| {
-        about.update_value(|about| {
-            if about.is_none() {
-                *about = lock.with_untracked(|lock| lock.as_ref().map(|lock| lock.generation.clone()));
-            }
-        });
+        if about.with_untracked(Option::is_none) {
+            about.set(seen_now());
+        }
     };
+    // What somebody began to write stays before them when the lock goes, for a moment or for good.
+    let may_begin = flag(move || lock.with(Option::is_some) || about.with(Option::is_some));
     let said = RwSignal::new(None::<String>);
     let write = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         let Some(field) = field.get_untracked() else { return };
-        let (text, generation) = (field.value(), about.get_value());
+        let (text, generation) = (field.value(), about.get_untracked());
         let Some(generation) = generation.filter(|_| !text.trim().is_empty()) else { return };
         let path = path.clone();
         spawn_local(async move {
@@ -53,15 +54,16 @@ pub(crate) fn Notes(
             let words = match written {
                 Ok(()) => {
                     field.set_value("");
-                    let _ = about.try_set_value(None);
+                    let _ = about.try_set(None);
                     notes.again();
-                    "Written down.".to_owned()
+                    t!(written_down).to_owned()
                 }
                 Err(refusal) => {
-                    // What they write next is about what they see now.
-                    let _ = about.try_set_value(None);
+                    // What they write next is about what they see now, if there is anything.
+                    let now = seen_now();
+                    let _ = about.try_update(|about| *about = now.or(about.take()));
                     let hint = refusal.hint.map(|hint| format!(" ({})", shown(&hint))).unwrap_or_default();
-                    format!("Not written: {}{hint}.", shown(refusal.detail.trim_end_matches('.')))
+                    t!(not_written, shown(refusal.detail.trim_end_matches('.')), hint)
                 }
             };
             // The page may have been left meanwhile.
@@ -69,19 +71,19 @@ pub(crate) fn Notes(
         });
     };
     view! {
-        <h3>"Notes"</h3>
+        <h3>{t!(notes)}</h3>
         <Sheet blocks />
-        <When holds=flag(move || may_write.get() && is_held.get())>
+        <When holds=flag(move || may_write.get() && may_begin.get())>
             <form class="write-note" on:submit=write.clone()>
                 <input
                     class="typed"
                     maxlength="500"
-                    aria-label="A note about who holds it now"
-                    placeholder="About who holds it now"
+                    aria-label=t!(a_note_about_who_holds)
+                    placeholder=t!(about_who_holds_it_now)
                     node_ref=field
                     on:input=began
                 />
-                <button class="plain">"Write"</button>
+                <button class="plain">{t!(write)}</button>
             </form>
         </When>
         <p class="said" role="status">
@@ -94,9 +96,9 @@ fn told(answer: &Value) -> Vec<Block> {
     let note = |note: &Value| {
         let at = note.time("at").map(|at| format!("{} {}", day(at), hms(at))).unwrap_or_default();
         let about = match note.text("about") {
-            "now" => "about who holds it now",
-            "earlier" => "about an earlier hold",
-            _ => "from before the server was started anew: about which hold is not known",
+            "now" => t!(about_who_holds_it_now_in_notes),
+            "earlier" => t!(about_an_earlier_hold),
+            _ => t!(from_before_the_server_was),
         };
         let under = format!("{}, {at}, {about}", shown(note.text("author")));
         (0, Cell::of(whole(note.text("text"))).under(under).look(if note.text("about") == "now" { "" } else { "past" }))
@@ -104,12 +106,12 @@ fn told(answer: &Value) -> Vec<Block> {
     let lines: Vec<(usize, Cell)> = answer.items("notes").iter().map(note).collect();
     let mut blocks = Vec::new();
     if lines.is_empty() {
-        blocks.push(Block::Say("calm", "Nobody wrote anything about this lock.".to_owned()));
+        blocks.push(Block::Say("calm", t!(nobody_wrote_anything_about_this).to_owned()));
     } else {
-        blocks.push(Block::List(List { label: "Notes".to_owned(), lines }));
+        blocks.push(Block::List(List { label: t!(notes).to_owned(), lines }));
     }
     if !answer.holds("lasting") {
-        blocks.push(Block::Say("warn", "Notes are kept in memory alone: they go when the server ends.".to_owned()));
+        blocks.push(Block::Say("warn", t!(notes_are_kept_in_memory).to_owned()));
     }
     blocks
 }

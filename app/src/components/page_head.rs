@@ -1,6 +1,7 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 
+use crate::lang::t;
 use crate::live::{Live, Polled};
 use crate::ui::{When, flag, hms, maybe, text};
 
@@ -15,14 +16,14 @@ pub(crate) fn PageHead(
     let live = expect_context::<Live>();
     let as_of = maybe(move || {
         let at = polled.answer.with(|answer| answer.as_ref().and_then(|answer| answer.time("as_of")))?;
-        Some(format!("as of {}", hms(at)))
+        Some(t!(as_of, hms(at)))
     });
     let held = flag(move || polled.is_held());
     let refused = maybe(move || {
         polled.refusal.with(|refusal| {
             let refusal = refusal.as_ref()?;
-            let hint = refusal.hint.as_ref().map(|hint| format!(" Try: {}.", shown(hint))).unwrap_or_default();
-            let old = if polled.answer.with(Option::is_some) { " What is shown is of the moment above." } else { "" };
+            let hint = refusal.hint.as_ref().map(|hint| t!(banner_try, shown(hint))).unwrap_or_default();
+            let old = if polled.answer.with(Option::is_some) { t!(what_is_shown_is_of) } else { "" };
             Some(format!("{}{hint}{old}", shown(&refusal.detail)))
         })
     });
@@ -36,7 +37,7 @@ pub(crate) fn PageHead(
                 .filter(|source| !source.holds("complete"))
                 .map(|source| format!("{} ({})", shown(source.text("source")), shown(source.text("state"))))
                 .collect();
-            (!missing.is_empty()).then(|| format!("Not all of it was seen: {}.", missing.join(", ")))
+            (!missing.is_empty()).then(|| t!(not_all_of_it_was, missing.join(", ")))
         })
     });
     view! {
@@ -45,10 +46,10 @@ pub(crate) fn PageHead(
             <span class="spread"></span>
             <small class:old=flag(move || held.get() || !live.link.get().is_live())>{as_of}</small>
             <button type="button" class="plain" aria-pressed=text(move || held.get().to_string()) on:click=move |_| polled.hold()>
-                "Hold still"
+                {t!(hold_still)}
             </button>
             <button type="button" class="plain" on:click=move |_| polled.again()>
-                "Look again"
+                {t!(look_again)}
             </button>
         </header>
         <When holds=flag(move || refused.with(Option::is_some))>
@@ -60,7 +61,7 @@ pub(crate) fn PageHead(
             <p class="say warn">{part}</p>
         </When>
         <When holds=flag(move || polled.answer.with(Option::is_none) && refused.with(Option::is_none))>
-            <p class="say calm">"Asking…"</p>
+            <p class="say calm">{t!(asking)}</p>
         </When>
     }
 }

@@ -12,6 +12,7 @@ use wasm_bindgen_futures::spawn_local;
 use web_sys::HtmlElement;
 
 use super::view_menu::Kept;
+use crate::lang::{self, Language, Wording, t};
 use crate::live::api;
 use crate::live::route::{Page, Route};
 use crate::live::views::{BUILT_IN, route_of};
@@ -24,25 +25,34 @@ const PLACES: &str = "palette-places";
 const TYPING_REST: Duration = Duration::from_millis(150);
 
 /// Every key of the page, with what it does.
-const KEYS: [(&str, &str); 10] = [
-    ("/", "search"),
-    ("↓ ↑ or j k", "point at a row"),
-    ("Enter", "open the row"),
-    ("x", "select the row; with Shift, all from the last one to it"),
-    ("p", "hold the table still, or let it go on"),
-    ("Esc", "close, or let go of what is selected"),
-    ("Ctrl K or ⌘ K", "go to a page, a view or a lock by its name"),
-    ("Tab or Enter in the search", "take what is offered"),
-    ("Shift in the boxes", "select a range"),
-    ("?", "this list"),
-];
+fn keys() -> [(&'static str, &'static str); 10] {
+    [
+        ("/", t!(key_search)),
+        (t!(keys_arrows), t!(key_point)),
+        ("Enter", t!(key_open)),
+        ("x", t!(key_select)),
+        ("p", t!(key_hold)),
+        ("Esc", t!(key_close)),
+        (t!(keys_ctrl_k), t!(key_palette)),
+        (t!(keys_in_search), t!(key_take)),
+        (t!(keys_in_boxes), t!(key_range)),
+        ("?", t!(key_help)),
+    ]
+}
 
 /// Somewhere to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     said: String,
     note: String,
-    route: Route,
+    leads: Leads,
+}
+
+/// What choosing it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Leads {
+    To(Route),
+    Speak(Language),
 }
 
 /// Both dialogs, and the keys that open them on every page.
@@ -77,13 +87,13 @@ pub(crate) fn Palette() -> impl IntoView {
         }
     };
     view! {
-        <dialog class="palette" aria-label="Go to" node_ref=palette>
+        <dialog class="palette" aria-label=t!(go_to) node_ref=palette>
             <Places typed dialog=palette />
         </dialog>
         <dialog class="palette" aria-labelledby="keys-title" node_ref=help>
-            <h2 id="keys-title">"Keys"</h2>
+            <h2 id="keys-title">{t!(keys_title)}</h2>
             <dl class="keys">
-                {KEYS
+                {keys()
                     .into_iter()
                     .map(|(key, does)| {
                         view! {
@@ -97,7 +107,7 @@ pub(crate) fn Palette() -> impl IntoView {
             </dl>
             <div class="acts">
                 <button type="button" class="plain" on:click=close>
-                    "Close"
+                    {t!(close)}
                 </button>
             </div>
         </dialog>
@@ -117,13 +127,18 @@ fn is_typing(event: &KeyboardEvent) -> bool {
 fn Places(typed: RwSignal<String>, dialog: NodeRef<html::Dialog>) -> impl IntoView {
     let nav = expect_context::<Nav>();
     let kept = expect_context::<Kept>();
+    let wording = expect_context::<Wording>();
     let at = RwSignal::new(Some(0usize));
     let found = RwSignal::new(Vec::<(String, LockId, String)>::new());
     let resting = StoredValue::new(None::<TimeoutHandle>);
     let places = Memo::new(move |_| {
         let views = kept.views.with(|kept| {
             let own = kept.iter().map(|view| (view.name.clone(), view.href.clone()));
-            BUILT_IN.map(|(name, href)| (name.to_owned(), href.to_owned())).into_iter().chain(own).collect::<Vec<_>>()
+            BUILT_IN
+                .map(|(name, href)| (name.said().to_owned(), href.to_owned()))
+                .into_iter()
+                .chain(own)
+                .collect::<Vec<_>>()
         });
         typed.with(|typed| found.with(|found| leading(typed, views, found)))
     });
@@ -146,13 +161,16 @@ fn Places(typed: RwSignal<String>, dialog: NodeRef<html::Dialog>) -> impl IntoVi
         resting.set_value(set_timeout_with_handle(later, TYPING_REST).ok());
     };
     let choose = Callback::new(move |place: usize| {
-        let Some(route) = places.with_untracked(|places| places.get(place).map(|place| place.route.clone())) else {
+        let Some(leads) = places.with_untracked(|places| places.get(place).map(|place| place.leads.clone())) else {
             return;
         };
         if let Some(dialog) = dialog.get_untracked() {
             dialog.close();
         }
-        nav.go(route);
+        match leads {
+            Leads::To(route) => nav.go(route),
+            Leads::Speak(language) => wording.choose(Some(language)),
+        }
     });
     let on_key = move |event: KeyboardEvent| {
         let length = places.with_untracked(Vec::len);
@@ -168,12 +186,12 @@ fn Places(typed: RwSignal<String>, dialog: NodeRef<html::Dialog>) -> impl IntoVi
             type="text"
             class="typed"
             role="combobox"
-            aria-label="Go to a page, a view or a lock"
+            aria-label=t!(go_to_a_page_a)
             aria-autocomplete="list"
             aria-expanded="true"
             aria-controls=PLACES
             aria-activedescendant=maybe(move || at.get().map(|place| option_id(PLACES, place)))
-            placeholder="page, view or name of a lock"
+            placeholder=t!(page_view_or_name_of)
             autocomplete="off"
             autocapitalize="off"
             spellcheck="false"
@@ -188,12 +206,12 @@ fn Places(typed: RwSignal<String>, dialog: NodeRef<html::Dialog>) -> impl IntoVi
             }
             on:keydown=on_key
         />
-        <Listbox id=PLACES label="Places" options at choose />
+        <Listbox id=PLACES label=t!(places) options at choose />
         <small class="unseen" role="status">
             {text(move || match places.with(Vec::len) {
-                0 => "nothing is called that".to_owned(),
-                1 => "1 place".to_owned(),
-                n => format!("{n} places"),
+                0 => t!(nothing_is_called_that).to_owned(),
+                1 => t!(one_place).to_owned(),
+                n => t!(places_in_palette, n),
             })}
         </small>
     }
@@ -205,20 +223,28 @@ fn leading(typed: &str, views: Vec<(String, String)>, found: &[(String, LockId, 
     let fits = |name: &str| name.to_lowercase().contains(&wanted);
     let pages = Page::ALL.iter().filter(|page| page.is_offered() && fits(page.name())).map(|page| Place {
         said: page.name().to_owned(),
-        note: "page".to_owned(),
-        route: Route { page: *page, ..Route::default() },
+        note: t!(page).to_owned(),
+        leads: Leads::To(Route { page: *page, ..Route::default() }),
     });
     let views = views.into_iter().filter(|(name, _)| fits(name)).map(|(name, href)| Place {
         said: shown(&name),
-        note: "view".to_owned(),
-        route: route_of(&href),
+        note: t!(view).to_owned(),
+        leads: Leads::To(route_of(&href)),
     });
     let locks = found.iter().filter(|_| !wanted.is_empty()).map(|(source, id, name)| Place {
         said: shown(name),
-        note: format!("lock of {}", shown(source)),
-        route: Route { lock: Some((source.clone(), id.clone())), ..Route::default() },
+        note: t!(lock_of, shown(source)),
+        leads: Leads::To(Route { lock: Some((source.clone(), id.clone())), ..Route::default() }),
     });
-    pages.chain(views).chain(locks).collect()
+    let languages = Language::ALL.into_iter().filter(|language| {
+        !wanted.is_empty() && *language != lang::spoken() && (fits(language.own_name()) || fits(t!(language)))
+    });
+    let languages = languages.map(|language| Place {
+        said: language.own_name().to_owned(),
+        note: t!(speak).to_owned(),
+        leads: Leads::Speak(language),
+    });
+    pages.chain(views).chain(languages).chain(locks).collect()
 }
 
 #[cfg(test)]
@@ -235,7 +261,8 @@ mod tests {
         assert_eq!(said("AUD"), ["page Audit", "lock of orders audit\\u{202e}"]);
         assert_eq!(said("waited"), ["view Waited for", "lock of orders audit\\u{202e}"]);
         let places = leading("waited", views(), &[]);
-        assert_eq!(places[0].route.question.state.as_deref(), Some("waiting"));
+        assert!(matches!(&places[0].leads, Leads::To(route) if route.question.state.as_deref() == Some("waiting")));
+        assert_eq!(said("deut")[0], "language Deutsch");
         assert!(said("").contains(&"page Locks".to_owned()) && !said("").iter().any(|place| place.contains("lock of")));
     }
 }

@@ -1,8 +1,7 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::duration;
 use lockkeeper_model::{Event, Time, TransitionKind};
 
-use super::say;
+use crate::lang::{duration, t, without_tenths};
 use crate::live::Live;
 use crate::ui::hms;
 
@@ -98,17 +97,12 @@ impl Past {
         let span = duration(self.to - self.from);
         let held = match self.holds.last() {
             Some(hold) if hold.open => {
-                format!("held since {}{}", if hold.seen { "" } else { "before " }, hms(Time(hold.from)))
+                let from = hms(Time(hold.from));
+                if hold.seen { t!(picture_held_since, from) } else { t!(picture_held_since_before, from) }
             }
-            _ => "not held now".to_owned(),
+            _ => t!(not_held_now).to_owned(),
         };
-        format!(
-            "The last {span}: {} {}, {} renewals, {} gaps; {held}",
-            self.holds.len(),
-            if self.holds.len() == 1 { "hold" } else { "holds" },
-            self.beats.len(),
-            self.gaps.len()
-        )
+        t!(picture_said, span, self.holds.len(), self.beats.len(), self.gaps.len(), held)
     }
 }
 
@@ -148,10 +142,10 @@ fn drawing(past: Past) -> impl IntoView {
         let x = past.x(hold.from);
         let anchor = if x > WIDTH * 0.6 { "end" } else { "start" };
         let at = hms(Time(hold.from));
-        let said = if hold.seen { format!("taken {at}") } else { format!("held before {at}") };
+        let said = if hold.seen { t!(taken, at) } else { t!(held_before, at) };
         view! { <text x=px(x) y="14" text-anchor=anchor>{said}</text> }
     });
-    let ago = format!("−{}", say::as_of(past.from, past.to).trim_start_matches("as of ").trim_end_matches(" ago"));
+    let ago = format!("−{}", without_tenths((past.to - past.from) / 1_000 * 1_000));
     view! {
         <svg class="picture" viewBox="0 0 400 70" role="img" aria-label=past.said()>
             <line class="axis" x1="0" x2="400" y1="52" y2="52" />
@@ -160,7 +154,7 @@ fn drawing(past: Past) -> impl IntoView {
             {gaps.collect_view()}
             {taken}
             <text x="0" y="66">{ago}</text>
-            <text x="400" y="66" text-anchor="end">"now"</text>
+            <text x="400" y="66" text-anchor="end">{t!(now)}</text>
         </svg>
     }
 }

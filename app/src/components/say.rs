@@ -1,12 +1,13 @@
 //! What rows, sources and results are called on the screen. Plain functions: what is known goes in, words come out.
 
 use lockkeeper_model::wire::{Ended, Row};
-use lockkeeper_model::words::{count, duration, short_token, shown};
+use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{
     Basis, Bounds, Flag, Holder, Identity, LockState, Mode, SourceState, SourceStatus, Time, TransitionKind, Verdict,
     WaitersBasis,
 };
 
+use crate::lang::{self, count, duration, t, without_tenths};
 use crate::live::board::{Condition, RowView};
 
 /// A judgement with its evidence; the look is chosen by [`super::verdict`].
@@ -39,9 +40,9 @@ pub(crate) fn judgement(view: &RowView, at: i64, now: i64, old: bool) -> Judgeme
     let row = &view.row;
     let state = match row.state {
         LockState::Held => None,
-        LockState::WaitingOnly => Some(("not held", "nobody has it, yet somebody waits")),
-        LockState::NoQuorum => Some(("no quorum", "no majority was seen to agree on a holder")),
-        LockState::UnknownHolder => Some(("holder unknown", "held; its form does not say by whom")),
+        LockState::WaitingOnly => Some((t!(not_held), t!(nobody_has_it_yet_somebody))),
+        LockState::NoQuorum => Some((t!(no_quorum), t!(no_majority_was_seen_to))),
+        LockState::UnknownHolder => Some((t!(holder_unknown), t!(held_its_form_does_not))),
     };
     if let Some((word, evidence)) = state {
         let evidence = if old { as_of(at, now) } else { evidence.to_owned() };
@@ -53,84 +54,80 @@ pub(crate) fn judgement(view: &RowView, at: i64, now: i64, old: bool) -> Judgeme
         return Judgement { word: was(verdict), look, evidence: as_of(at, now) };
     }
     // The table knows the evidence of one of several only; the drawer has everybody's.
-    let evidence = evidence.join("; ");
+    let evidence = evidence.iter().map(lang::evidence).collect::<Vec<_>>().join("; ");
     if row.holders > 1 {
-        return Judgement {
-            word: of_the_first(verdict),
-            look,
-            evidence: format!("first of {}: {evidence}", row.holders),
-        };
+        return Judgement { word: of_the_first(verdict), look, evidence: t!(first_of, row.holders, evidence) };
     }
-    Judgement { word: verdict.word(), look, evidence }
+    Judgement { word: lang::verdict(verdict), look, evidence }
 }
 
 /// A verdict on one of several.
 fn of_the_first(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Alive => "first alive",
-        Verdict::Quiet => "first quiet",
-        Verdict::Gone => "first gone",
-        Verdict::Unknown => "first unknown",
+        Verdict::Alive => t!(first_alive),
+        Verdict::Quiet => t!(first_quiet),
+        Verdict::Gone => t!(first_gone),
+        Verdict::Unknown => t!(first_unknown),
     }
 }
 
 /// A verdict on something that is not live: it was so.
 fn was(verdict: Verdict) -> &'static str {
     match verdict {
-        Verdict::Alive => "was alive",
-        Verdict::Quiet => "was quiet",
-        Verdict::Gone => "was gone",
-        Verdict::Unknown => "unknown",
+        Verdict::Alive => t!(was_alive),
+        Verdict::Quiet => t!(was_quiet),
+        Verdict::Gone => t!(was_gone),
+        Verdict::Unknown => t!(unknown),
     }
 }
 
 /// How old something is that is not live.
 pub(crate) fn as_of(at: i64, now: i64) -> String {
-    format!("as of {} ago", duration((now - at) / 1_000 * 1_000).replace(".0 s", " s"))
+    t!(as_of_ago, without_tenths((now - at) / 1_000 * 1_000))
 }
 
 /// How a hold ended, in a word.
 pub(crate) fn ended_word(transition: TransitionKind) -> &'static str {
     match transition {
-        TransitionKind::Released => "released",
-        TransitionKind::Expired => "expired",
-        TransitionKind::Evicted => "evicted",
-        TransitionKind::Forced => "released from here",
-        TransitionKind::Lost => "ended unseen",
-        TransitionKind::HandedOver => "handed over",
-        TransitionKind::TakenOver => "taken over",
+        TransitionKind::Released => t!(released),
+        TransitionKind::Expired => t!(expired_briefly),
+        TransitionKind::Evicted => t!(evicted),
+        TransitionKind::Forced => t!(forced),
+        TransitionKind::Lost => t!(ended_unseen),
+        TransitionKind::HandedOver => t!(handed_over),
+        TransitionKind::TakenOver => t!(taken_over),
         TransitionKind::FirstSeen
         | TransitionKind::Acquired
         | TransitionKind::Renewed
         | TransitionKind::ReEntered
         | TransitionKind::LeaseChanged
-        | TransitionKind::Gap => "ended",
+        | TransitionKind::Gap => t!(ended),
     }
 }
 
 fn ended_when(ended: &Ended, now: i64) -> String {
     let ago = duration(now - ended.at);
     match ended.held_ms {
-        Some(held) => format!("{ago} ago, after {}", duration(held)),
-        None => format!("{ago} ago"),
+        Some(held) => t!(ago_after, ago, duration(held)),
+        None => t!(ago, ago),
     }
 }
 
 /// Who holds it: the token or, where several may, how many; and the small line under it.
 pub(crate) fn holder(row: &Row) -> (String, String) {
     let token = match (&row.token, &row.token_b64) {
-        (Some(token), _) if token.is_empty() => "(empty)".to_owned(),
+        (Some(token), _) if token.is_empty() => t!(empty).to_owned(),
         (Some(token), _) => short_token(token),
-        (None, Some(b64)) => format!("{} (not text)", short_token(b64)),
+        (None, Some(b64)) => t!(not_text, short_token(b64)),
         (None, None) => "–".to_owned(),
     };
     if row.state == LockState::WaitingOnly || row.holders == 0 {
-        return ("–".to_owned(), "nobody has it".to_owned());
+        return ("–".to_owned(), t!(nobody_has_it).to_owned());
     }
     let who = match (row.state, &row.who) {
         (_, Some(who)) => shown(who),
-        (LockState::UnknownHolder, None) => "its form does not say who".to_owned(),
-        _ => "token names nobody".to_owned(),
+        (LockState::UnknownHolder, None) => t!(its_form_does_not_say).to_owned(),
+        _ => t!(token_names_nobody).to_owned(),
     };
     let mut parts = vec![who];
     if row.count > 1 {
@@ -142,21 +139,21 @@ pub(crate) fn holder(row: &Row) -> (String, String) {
     }
     parts.insert(0, token);
     if row.holders > 1 {
-        parts.push(format!("and {} more", count(u64::from(row.holders) - 1)));
+        parts.push(t!(and_more, count(u64::from(row.holders) - 1)));
     }
     (together(row.mode, u64::from(row.holders), row.permits), parts.join(", "))
 }
 
 /// How many hold it, in the words of its mode.
 pub(crate) fn together(mode: Mode, holders: u64, permits: Option<u32>) -> String {
-    let (one, many) = match mode {
-        Mode::Exclusive | Mode::Leader => ("holder", "holders"),
-        Mode::Shared => ("reader", "readers"),
-        Mode::Semaphore => ("permit", "permits"),
-    };
-    match permits {
-        Some(permits) => format!("{} of {} {many}", count(holders), count(u64::from(permits))),
-        None => format!("{} {}", count(holders), if holders == 1 { one } else { many }),
+    let holders = count(holders);
+    match (mode, permits.map(|permits| count(u64::from(permits)))) {
+        (Mode::Exclusive | Mode::Leader, None) => t!(holders_n, holders),
+        (Mode::Exclusive | Mode::Leader, Some(all)) => t!(holders_of, holders, all),
+        (Mode::Shared, None) => t!(readers_n, holders),
+        (Mode::Shared, Some(all)) => t!(readers_of, holders, all),
+        (Mode::Semaphore, None) => t!(permits_n, holders),
+        (Mode::Semaphore, Some(all)) => t!(permits_of, holders, all),
     }
 }
 
@@ -164,9 +161,9 @@ pub(crate) fn together(mode: Mode, holders: u64, permits: Option<u32>) -> String
 pub(crate) fn family(row: &Row) -> String {
     match row.mode {
         Mode::Exclusive => shown(&row.dialect),
-        Mode::Shared => format!("{}, shared", shown(&row.dialect)),
-        Mode::Semaphore => format!("{}, semaphore", shown(&row.dialect)),
-        Mode::Leader => format!("{}, leader", shown(&row.dialect)),
+        Mode::Shared => t!(shared, shown(&row.dialect)),
+        Mode::Semaphore => t!(semaphore, shown(&row.dialect)),
+        Mode::Leader => t!(leader, shown(&row.dialect)),
     }
 }
 
@@ -193,23 +190,23 @@ pub(crate) fn bounds(row: &Row) -> Bounds {
 /// How a moment is known, after a comma.
 pub(crate) fn basis(basis: Basis) -> &'static str {
     match basis {
-        Basis::Observed => "seen as it happened",
-        Basis::FirstSeen => "already held at the first look",
-        Basis::Reported => "written down by the library",
-        Basis::QueuedAt => "counted from when it queued",
-        Basis::SessionStart => "not before its session began",
+        Basis::Observed => t!(seen_as_it_happened),
+        Basis::FirstSeen => t!(already_held_at_the_first),
+        Basis::Reported => t!(written_down_by_the_library),
+        Basis::QueuedAt => t!(counted_from_when_it_queued),
+        Basis::SessionStart => t!(not_before_its_session_began),
     }
 }
 
 /// The text under the bar.
 pub(crate) fn lease(expires_at: Option<i64>, lease_ms: Option<i64>, at: i64) -> String {
     match expires_at {
-        None => "no expiry".to_owned(),
-        Some(end) if end <= at => "over, not confirmed".to_owned(),
+        None => t!(no_expiry).to_owned(),
+        Some(end) if end <= at => t!(over_not_confirmed).to_owned(),
         Some(end) => {
-            let left = format!("{} left", duration(end - at));
+            let left = t!(left, duration(end - at));
             match lease_ms {
-                Some(length) if length > 0 => format!("{left} of {}", whole(length)),
+                Some(length) if length > 0 => t!(left_of_all, left, whole(length)),
                 _ => left,
             }
         }
@@ -219,17 +216,17 @@ pub(crate) fn lease(expires_at: Option<i64>, lease_ms: Option<i64>, at: i64) -> 
 /// A length of time without false precision: what the store says of 30 s is a few milliseconds less.
 fn whole(ms: i64) -> String {
     let rounded = if ms < 2_000 { ms } else { (ms + 500) / 1_000 * 1_000 };
-    duration(rounded).replace(".0 s", " s")
+    without_tenths(rounded)
 }
 
 /// The time that all who waited in the last minutes have waited together, and how that is known.
 pub(crate) fn blocked(ms: Option<i64>, basis: WaitersBasis) -> (String, String) {
     match ms {
         None | Some(0) if matches!(basis, WaitersBasis::Unknown | WaitersBasis::Sampled) => {
-            ("–".to_owned(), "unknown".to_owned())
+            ("–".to_owned(), t!(unknown).to_owned())
         }
         None | Some(0) => ("0".to_owned(), waiters_basis(basis).to_owned()),
-        Some(ms) => (duration(ms / 1_000 * 1_000).replace(".0 s", " s"), waiters_basis(basis).to_owned()),
+        Some(ms) => (without_tenths(ms / 1_000 * 1_000), waiters_basis(basis).to_owned()),
     }
 }
 
@@ -248,11 +245,11 @@ pub(crate) fn waiting(waiters: Option<u32>, basis: WaitersBasis, since: Option<i
 /// How a number of waiters is known.
 pub(crate) fn waiters_basis(basis: WaitersBasis) -> &'static str {
     match basis {
-        WaitersBasis::Exact => "exact",
-        WaitersBasis::Inferred => "inferred",
-        WaitersBasis::Sampled => "sampled",
-        WaitersBasis::Reported => "reported",
-        WaitersBasis::Unknown => "unknown",
+        WaitersBasis::Exact => t!(exact),
+        WaitersBasis::Inferred => t!(inferred),
+        WaitersBasis::Sampled => t!(sampled),
+        WaitersBasis::Reported => t!(reported),
+        WaitersBasis::Unknown => t!(unknown),
     }
 }
 
@@ -284,23 +281,23 @@ pub(crate) fn tags(flags: &[Flag]) -> Vec<String> {
 
 /// A flag in words.
 pub(crate) fn flag_name(flag: Flag) -> String {
-    flag.word().replace('-', " ")
+    lang::flag(flag).to_owned()
 }
 
 /// How many may hold it together.
 pub(crate) fn mode(mode: Mode) -> &'static str {
     match mode {
-        Mode::Exclusive => "exclusive",
-        Mode::Shared => "shared by readers",
-        Mode::Semaphore => "semaphore",
-        Mode::Leader => "leader election",
+        Mode::Exclusive => t!(exclusive),
+        Mode::Shared => t!(shared_by_readers),
+        Mode::Semaphore => t!(semaphore_in_say),
+        Mode::Leader => t!(leader_election),
     }
 }
 
 /// Who a holder is, as far as anything says it.
 pub(crate) fn identity(identity: &Identity) -> Option<String> {
     if let Some(person) = &identity.operator {
-        return Some(format!("{}, through Lockkeeper", shown(person)));
+        return Some(t!(through_lockkeeper, shown(person)));
     }
     let mut parts = Vec::new();
     let mut add = |word: &str, value: &Option<String>| {
@@ -310,36 +307,36 @@ pub(crate) fn identity(identity: &Identity) -> Option<String> {
     };
     add("", &identity.host);
     if identity.host.is_none() && identity.client_name.is_none() {
-        add("instance ", &identity.instance.as_deref().map(short_token));
+        add(t!(instance_in_say), &identity.instance.as_deref().map(short_token));
     }
-    add("process ", &identity.pid.map(|pid| pid.to_string()));
-    add("thread ", &identity.thread);
+    add(t!(process), &identity.pid.map(|pid| pid.to_string()));
+    add(t!(thread), &identity.thread);
     add("", &identity.client_name);
-    add("from ", &identity.client_addr);
-    add("as ", &identity.user);
+    add(t!(from), &identity.client_addr);
+    add(t!(as_user_briefly), &identity.user);
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// A holder's token in full, as far as it can be shown.
 pub(crate) fn token(holder: &Holder) -> String {
     match &holder.token {
-        Some(token) if token.is_empty() => "(empty)".to_owned(),
+        Some(token) if token.is_empty() => t!(empty).to_owned(),
         Some(token) => shown(token),
-        None => format!("b64:{} (not text)", shown(&holder.token_b64)),
+        None => t!(b64_not_text, shown(&holder.token_b64)),
     }
 }
 
 /// What is said of a source beside its name.
 pub(crate) fn source_state(source: &SourceStatus) -> String {
     let state = match source.state {
-        SourceState::Live => "live".to_owned(),
-        SourceState::Scanning => format!("scanning, {}", coverage(source)),
-        SourceState::Degraded => "degraded".to_owned(),
-        SourceState::Down => "down".to_owned(),
+        SourceState::Live => t!(live).to_owned(),
+        SourceState::Scanning => t!(scanning, coverage(source)),
+        SourceState::Degraded => t!(degraded).to_owned(),
+        SourceState::Down => t!(down).to_owned(),
     };
     let feed = source.feed.filter(|_| source.state != SourceState::Down);
     match feed {
-        Some(feed) => format!("{state}, by {}", feed.word()),
+        Some(feed) => t!(by, state, lang::feed(feed)),
         None => state,
     }
 }
@@ -348,24 +345,24 @@ pub(crate) fn source_state(source: &SourceStatus) -> String {
 pub(crate) fn coverage(source: &SourceStatus) -> String {
     let coverage = &source.coverage;
     if coverage.complete {
-        return "all keys seen".to_owned();
+        return t!(all_keys_seen).to_owned();
     }
     match coverage.total_keys {
         Some(total) if total > 0 => {
             let percent = (coverage.scanned_keys.min(total) * 100 / total).min(99);
-            format!("{percent} % of {} keys seen", count(total))
+            t!(of_keys_seen, percent, count(total))
         }
-        _ => format!("{} keys seen so far", count(coverage.scanned_keys)),
+        _ => t!(keys_seen_so_far, count(coverage.scanned_keys)),
     }
 }
 
 /// How much of all sources together was seen.
 pub(crate) fn coverage_of_all(sources: &[SourceStatus]) -> String {
     if sources.is_empty() {
-        return "no source".to_owned();
+        return t!(no_source).to_owned();
     }
     if sources.iter().all(|source| source.coverage.complete) {
-        return "100 % of keys seen".to_owned();
+        return t!(every_key_seen).to_owned();
     }
     let totals: Option<u64> = sources.iter().map(|source| source.coverage.total_keys).sum();
     let seen: u64 = sources
@@ -377,8 +374,8 @@ pub(crate) fn coverage_of_all(sources: &[SourceStatus]) -> String {
         })
         .sum();
     match totals {
-        Some(total) if total > 0 => format!("{} % of keys seen", (seen * 100 / total).min(99)),
-        _ => format!("{} keys seen", count(seen)),
+        Some(total) if total > 0 => t!(percent_of_keys_seen, (seen * 100 / total).min(99)),
+        _ => t!(keys_seen, count(seen)),
     }
 }
 

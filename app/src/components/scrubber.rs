@@ -4,6 +4,7 @@ use lockkeeper_model::words::shown;
 use wasm_bindgen_futures::spawn_local;
 
 use super::activity::ActivityStrip;
+use crate::lang::t;
 use crate::live::Live;
 use crate::live::moment::{parse, utc};
 use crate::live::past::Activity;
@@ -45,8 +46,7 @@ pub(crate) fn Scrubber(
             unclear.set(String::new());
             nav.go(Route { at: Some(Time(moment.0.min(clock.time()))), ..nav.route.get_untracked() });
         }
-        None => unclear
-            .set(format!("“{}” is no moment: write it as 2026-01-01 02:47:13 or 02:47:13, in UTC.", shown(&said))),
+        None => unclear.set(t!(is_no_moment_write_it, shown(&said))),
     };
     let turn = move |by: i64| {
         let (from, to) = window.get_untracked();
@@ -55,10 +55,10 @@ pub(crate) fn Scrubber(
     let edge = move |edge: fn((i64, i64)) -> i64| text(move || edge(window.get()).to_string());
     let written = text(move || utc(Time(at.get())));
     view! {
-        <section class="scrubber" aria-label="Which moment">
+        <section class="scrubber" aria-label=t!(which_moment)>
             <div class="scrubber-row">
                 <label>
-                    "Moment, UTC "
+                    {t!(moment_utc)}
                     <input
                         type="text"
                         class="moment"
@@ -69,9 +69,9 @@ pub(crate) fn Scrubber(
                         on:change:target=move |event| write(event.target().value())
                     />
                 </label>
-                <button type="button" class="chip" on:click=move |_| turn(-1)>"Earlier"</button>
-                <button type="button" class="chip" on:click=move |_| turn(1)>"Later"</button>
-                <select class="chip" aria-label="How much time is shown" on:change:target=move |event| {
+                <button type="button" class="chip" on:click=move |_| turn(-1)>{t!(earlier)}</button>
+                <button type="button" class="chip" on:click=move |_| turn(1)>{t!(later)}</button>
+                <select class="chip" aria-label=t!(how_much_time_is_shown) on:change:target=move |event| {
                     let word = event.target().value();
                     nav.replace(|route| route.span = SPANS.iter().find(|span| span.word == word));
                 }>
@@ -80,7 +80,7 @@ pub(crate) fn Scrubber(
                         .map(|known| {
                             view! {
                                 <option value=known.word selected=flag(move || span.get() == known)>
-                                    {known.name}
+                                    {known.name.said()}
                                 </option>
                             }
                         })
@@ -92,8 +92,8 @@ pub(crate) fn Scrubber(
             </When>
             <input
                 type="range"
-                aria-label="Moment"
-                aria-valuetext=text(move || format!("{} UTC", utc(Time(at.get()))))
+                aria-label=t!(moment)
+                aria-valuetext=text(move || t!(utc, utc(Time(at.get()))))
                 min=edge(|(from, _)| from)
                 max=edge(|(_, to)| to)
                 step=text(move || span.get().step_ms.to_string())

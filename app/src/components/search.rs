@@ -9,6 +9,7 @@ use leptos::prelude::*;
 use lockkeeper_model::MAX_TEXT_BYTES;
 use lockkeeper_model::search::Search as Understood;
 
+use crate::lang::t;
 use crate::live::Live;
 use crate::live::complete::{Names, offers, said};
 use crate::live::phrase::phrase;
@@ -114,14 +115,14 @@ pub(crate) fn Search(field: NodeRef<html::Input>) -> impl IntoView {
             <input
                 type="search"
                 role="combobox"
-                aria-label="Search locks"
+                aria-label=t!(search_locks)
                 aria-autocomplete="list"
                 aria-controls=OFFERS
                 aria-expanded=text(move || is_shown.get().to_string())
                 aria-activedescendant=maybe(move || at.get().map(|place| option_id(OFFERS, place)))
                 aria-describedby=UNDERSTOOD
                 aria-invalid=text(move || typed.0.with(|text| typed.error(text).is_some()).to_string())
-                placeholder="name, holder:worker-7, held>5m…"
+                placeholder=t!(name_holder_worker_7_held)
                 autocomplete="off"
                 autocapitalize="off"
                 spellcheck="false"
@@ -133,7 +134,7 @@ pub(crate) fn Search(field: NodeRef<html::Input>) -> impl IntoView {
                 on:blur=move |_| is_open.set(false)
             />
             <kbd aria-hidden="true">"/"</kbd>
-            <Listbox id=OFFERS label="What it could become" options at choose />
+            <Listbox id=OFFERS label=t!(what_it_could_become) options at choose />
         </div>
     }
 }
@@ -160,7 +161,7 @@ pub(crate) fn Understanding() -> impl IntoView {
         typed.0.with(|text| typed.error(text)).or_else(refused)
     });
     let said = text(move || match error.get() {
-        Some(error) => format!("{error}. Below is still what was asked before."),
+        Some(error) => t!(below_is_still_what_was, error),
         None => nav.route.with(|route| phrase(&route.question)),
     });
     view! {

@@ -2,11 +2,12 @@
 
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{Action, PreviewRequest};
 use web_sys::HtmlInputElement;
 
 use super::release::ReleaseDialog;
+use crate::lang::{count, t};
 use crate::live::Live;
 use crate::live::board::{Condition, RowView};
 use crate::live::selection::Selection;
@@ -96,7 +97,7 @@ pub(crate) fn SelectButton() -> impl IntoView {
                 aria-pressed=text(move || selecting.on.get().to_string())
                 on:click=turn
             >
-                "Select"
+                {t!(select)}
             </button>
         </When>
     }
@@ -113,7 +114,7 @@ pub(crate) fn SelectCell(
     let live = expect_context::<Live>();
     let selecting = expect_context::<Selecting>();
     let checked = Memo::new(move |_| selecting.selection.with(|selection| selection.has(id)));
-    let label = text(move || view.with(|view| format!("Select {}", shown(&view.row.name))));
+    let label = text(move || view.with(|view| t!(select_in_selection, shown(&view.row.name))));
     let press = move |event: MouseEvent| {
         // The row around it opens its lock when it is pressed.
         event.stop_propagation();
@@ -155,7 +156,7 @@ pub(crate) fn SelectHead() -> impl IntoView {
     view! {
         <th role="columnheader" class="c-select">
             <label class="pick">
-                <input type="checkbox" aria-label="Select the rows that are loaded" prop:checked=all on:change=press />
+                <input type="checkbox" aria-label=t!(select_the_rows_that_are) prop:checked=all on:change=press />
             </label>
         </th>
     }
@@ -170,9 +171,9 @@ pub(crate) fn SelectionBar() -> impl IntoView {
     let said = text(move || {
         let most = live.bulk_locks.get() as usize;
         match number.get() {
-            0 => format!("Choose up to {most} locks: with their boxes, a range with Shift, or x."),
-            n if n >= most => format!("{} selected, which is as many as can be released at once", count(n as u64)),
-            n => format!("{} selected", count(n as u64)),
+            0 => t!(choose_up_to_locks_with, most),
+            n if n >= most => t!(selected_which_is_as_many, count(n as u64)),
+            n => t!(selected, count(n as u64)),
         }
     });
     let moved = text(move || {
@@ -187,8 +188,8 @@ pub(crate) fn SelectionBar() -> impl IntoView {
         });
         match moved {
             0 => String::new(),
-            1 => "1 of them changed since".to_owned(),
-            n => format!("{} of them changed since", count(n as u64)),
+            1 => t!(one_of_them_changed_since).to_owned(),
+            n => t!(of_them_changed_since, count(n as u64)),
         }
     });
     let release = move |_| {
@@ -201,7 +202,7 @@ pub(crate) fn SelectionBar() -> impl IntoView {
     let done = Callback::new(move |()| selecting.selection.update(Selection::clear));
     view! {
         <When holds=selecting.on>
-            <section class="selection" aria-label="Selected locks">
+            <section class="selection" aria-label=t!(selected_locks)>
                 <span role="status">
                     <b>{said}</b>
                     " "
@@ -214,10 +215,10 @@ pub(crate) fn SelectionBar() -> impl IntoView {
                     disabled=flag(move || number.get() == 0 || !live.link.get().is_live())
                     on:click=release
                 >
-                    "Release…"
+                    {t!(release)}
                 </button>
                 <button type="button" class="plain" on:click=move |_| selecting.end()>
-                    "Clear"
+                    {t!(clear)}
                 </button>
             </section>
         </When>
@@ -225,7 +226,7 @@ pub(crate) fn SelectionBar() -> impl IntoView {
             selecting.releasing.get().map(|request| {
                 let name = match &request.locks[..] {
                     [only] => shown(only.id.as_str()),
-                    several => format!("{} locks", several.len()),
+                    several => t!(locks_in_selection, several.len()),
                 };
                 view! { <ReleaseDialog request name releasing=selecting.releasing done /> }
             })

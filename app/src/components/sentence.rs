@@ -1,11 +1,12 @@
 //! What the drawer says first: the lock in a few sentences. Plain functions.
 
-use lockkeeper_model::words::{MAX_SHOWN_CHARS, count, duration, shown};
+use lockkeeper_model::words::{MAX_SHOWN_CHARS, shown};
 use lockkeeper_model::{
-    Event, Holder, Lease, LeaseKind, Lock, LockState, Signs, Standing, Time, Verdict, Waiters, judge,
+    Event, Holder, Lease, LeaseKind, Lock, LockState, Signs, Standing, Time, TransitionKind, Verdict, Waiters, judge,
 };
 
 use super::say;
+use crate::lang::{self, count, duration, t};
 use crate::ui::hms;
 
 /// How much a sentence worries.
@@ -44,7 +45,8 @@ pub(crate) fn verdict_on(holder: &Holder, now: Time) -> (Verdict, Vec<String>) {
         watched_since: holder.held_since.not_after,
         connection: holder.connection.clone(),
     };
-    judge(&signs, now)
+    let (verdict, evidence) = judge(&signs, now);
+    (verdict, evidence.iter().map(lang::evidence).collect())
 }
 
 /// The lock in a few sentences.
@@ -55,7 +57,7 @@ pub(crate) fn sentence(lock: Option<&Lock>, events: &[Event], now: Time) -> Sent
     let (verdict, mut first) = judgement(lock.state, &verdicts);
     let standing = lock.quorum.as_ref().map(|quorum| quorum.standing);
     if lock.state == LockState::NoQuorum && standing == Some(Standing::Undecided) {
-        first = "Nobody can say who has it: too few of its masters were read.".to_owned();
+        first = t!(nobody_can_say_who_has).to_owned();
     }
     let mut rest = Vec::new();
     rest.extend(held_by(lock, now));
@@ -84,22 +86,22 @@ fn judgement(state: LockState, verdicts: &[Verdict]) -> (Verdict, String) {
     let worst = [Verdict::Gone, Verdict::Quiet, Verdict::Unknown, Verdict::Alive];
     let worst = worst.into_iter().find(|verdict| number(*verdict) > 0).unwrap_or(Verdict::Unknown);
     let first = match (state, worst) {
-        (LockState::WaitingOnly, _) => "Nobody has it, yet somebody waits.".to_owned(),
-        (LockState::NoQuorum, _) => "No majority of its replicas agrees on a holder.".to_owned(),
-        (LockState::UnknownHolder, Verdict::Unknown) => "It is held, and its form does not say by whom.".to_owned(),
-        (_, Verdict::Alive) if all == 1 => "Its holder is alive.".to_owned(),
-        (_, Verdict::Quiet) if all == 1 => "Its holder has gone quiet.".to_owned(),
-        (_, Verdict::Gone) if all == 1 => "Its holder is gone.".to_owned(),
-        (_, Verdict::Unknown) if all <= 1 => "Whether its holder lives is unknown.".to_owned(),
-        (_, Verdict::Alive) => format!("All {all} holders are alive."),
-        (_, Verdict::Quiet) => format!("{} of {all} holders went quiet.", number(Verdict::Quiet)),
+        (LockState::WaitingOnly, _) => t!(nobody_has_it_yet_somebody_waits).to_owned(),
+        (LockState::NoQuorum, _) => t!(no_majority_of_its_replicas).to_owned(),
+        (LockState::UnknownHolder, Verdict::Unknown) => t!(it_is_held_and_its).to_owned(),
+        (_, Verdict::Alive) if all == 1 => t!(its_holder_is_alive).to_owned(),
+        (_, Verdict::Quiet) if all == 1 => t!(its_holder_has_gone_quiet).to_owned(),
+        (_, Verdict::Gone) if all == 1 => t!(its_holder_is_gone).to_owned(),
+        (_, Verdict::Unknown) if all <= 1 => t!(whether_its_holder_lives_is).to_owned(),
+        (_, Verdict::Alive) => t!(all_holders_are_alive, all),
+        (_, Verdict::Quiet) => t!(of_holders_went_quiet, number(Verdict::Quiet), all),
         (_, Verdict::Gone) => match number(Verdict::Gone) {
-            1 => format!("1 of {all} holders is gone."),
-            gone => format!("{gone} of {all} holders are gone."),
+            1 => t!(one_of_holders_is_gone, all),
+            gone => t!(of_holders_are_gone, gone, all),
         },
         (_, Verdict::Unknown) => match number(Verdict::Alive) {
-            0 => format!("Whether its {all} holders live is unknown."),
-            alive => format!("{alive} of {all} holders are known to be alive."),
+            0 => t!(whether_its_holders_live_is, all),
+            alive => t!(of_holders_are_known_to, alive, all),
         },
     };
     (worst, first)
@@ -108,64 +110,65 @@ fn judgement(state: LockState, verdicts: &[Verdict]) -> (Verdict, String) {
 fn held_by(lock: &Lock, now: Time) -> Option<String> {
     let holder = lock.holders.first()?;
     if lock.state == LockState::NoQuorum && lock.holders.len() > 1 {
-        return Some(format!("{} tokens are there, and none was seen on enough of them.", lock.holders.len()));
+        return Some(t!(tokens_are_there_and_none, lock.holders.len()));
     }
     if lock.holders.len() > 1 {
         let who = say::together(lock.mode, lock.holders.len() as u64, lock.permits);
-        return Some(format!("Held by {who}, the longest for {}.", say::held_for(&lock.held_since, now)));
+        return Some(t!(held_by_the_longest_for, who, say::held_for(&lock.held_since, now)));
     }
     let who = match say::identity(&holder.identity) {
         Some(who) if holder.identity.host.is_some() || holder.identity.client_name.is_some() => who,
-        Some(who) => format!("a client, {who},"),
-        None => "a holder whose token names nobody".to_owned(),
+        Some(who) => t!(a_client, who),
+        None => t!(a_holder_whose_token_names).to_owned(),
     };
     if lock.state == LockState::NoQuorum {
-        return Some(format!("Seen on fewer of them: {who}."));
+        return Some(t!(seen_on_fewer_of_them, who));
     }
-    Some(format!("Held by {who} for {}.", say::held_for(&lock.held_since, now)))
+    Some(t!(held_by_for, who, say::held_for(&lock.held_since, now)))
 }
 
 fn not_held(events: &[Event], now: Time) -> Sentence {
     let end = events.iter().find(|event| event.transition.ends());
     let rest = match end {
         Some(event) => {
-            let after = event.held_ms.map(|held| format!(", after {}", duration(held))).unwrap_or_default();
-            let word = say::ended_word(event.transition);
-            format!("It was {word} at {}, {} ago{after}.", hms(event.at), duration(now.since(event.at)))
-                .replace("It was ended unseen", "It ended unseen")
+            let after = event.held_ms.map(|held| t!(after_so_long, duration(held))).unwrap_or_default();
+            let (at, ago) = (hms(event.at), duration(now.since(event.at)));
+            match event.transition {
+                TransitionKind::Lost => t!(it_ended_unseen, at, ago, after),
+                TransitionKind::Expired => t!(it_expired, at, ago, after),
+                other => t!(it_was_ended, say::ended_word(other), at, ago, after),
+            }
         }
-        None => "Nothing was seen of it since Lockkeeper started to watch.".to_owned(),
+        None => t!(nothing_was_seen_of_it).to_owned(),
     };
-    Sentence { tone: Tone::Calm, first: "Not held now.".to_owned(), rest }
+    Sentence { tone: Tone::Calm, first: t!(not_held_now_in_sentence).to_owned(), rest }
 }
 
 fn lease_sentence(lease: &Lease, several: bool, now: Time) -> String {
     match (lease.kind, lease.expires_at) {
-        (LeaseKind::None, _) => "No expiry: it will stay until somebody releases it.".to_owned(),
-        (LeaseKind::Session, None) => "It ends with its session.".to_owned(),
-        (LeaseKind::Transaction, None) => "It ends with its transaction.".to_owned(),
-        (LeaseKind::Ttl, None) => "When it ends by itself is not known.".to_owned(),
-        (_, Some(end)) if end <= now && several => {
-            "The time of all of them is over, and the store has not confirmed the end yet.".to_owned()
-        }
-        (_, Some(end)) if end <= now => "Its time is over, and the store has not confirmed the end yet.".to_owned(),
-        (_, Some(end)) if several => format!("The last of them ends by itself in {}.", duration(end.since(now))),
-        (_, Some(end)) => format!("It ends by itself in {}, unless it is renewed.", duration(end.since(now))),
+        (LeaseKind::None, _) => t!(no_expiry_it_will_stay).to_owned(),
+        (LeaseKind::Session, None) => t!(it_ends_with_its_session).to_owned(),
+        (LeaseKind::Transaction, None) => t!(it_ends_with_its_transaction).to_owned(),
+        (LeaseKind::Ttl, None) => t!(when_it_ends_by_itself).to_owned(),
+        (_, Some(end)) if end <= now && several => t!(the_time_of_all_of).to_owned(),
+        (_, Some(end)) if end <= now => t!(its_time_is_over_and).to_owned(),
+        (_, Some(end)) if several => t!(the_last_of_them_ends, duration(end.since(now))),
+        (_, Some(end)) => t!(it_ends_by_itself_in, duration(end.since(now))),
     }
 }
 
 fn waiters_sentence(waiters: &Waiters) -> String {
     let how = say::waiters_basis(waiters.basis);
     match waiters.count {
-        None => "Whether anybody waits is unknown.".to_owned(),
-        Some(0) => format!("Nobody waits ({how})."),
+        None => t!(whether_anybody_waits_is_unknown).to_owned(),
+        Some(0) => t!(nobody_waits, how),
         Some(n) => {
             let longest = waiters
                 .longest_wait_ms
                 .filter(|ms| *ms >= 1_000)
-                .map(|ms| format!(", for at least {}", duration(ms)))
+                .map(|ms| t!(for_at_least, duration(ms)))
                 .unwrap_or_default();
-            format!("{} {} for it ({how}){longest}.", count(u64::from(n)), if n == 1 { "waits" } else { "wait" })
+            t!(n_wait_for_it, count(u64::from(n)), how, longest)
         }
     }
 }

@@ -1,11 +1,12 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{bytes, count, duration, shown};
+use lockkeeper_model::words::{bytes, shown};
 use lockkeeper_model::{MissingPermission, NodeStatus, ReportsRead, SlotRange, SourceState, SourceStatus, Time};
 
 use super::facts::Facts;
 use super::facts_list::FactsList;
 use super::say;
 use super::sentence::{capital, whole};
+use crate::lang::{self, count, duration, t};
 use crate::live::Live;
 use crate::ui::{CopyButton, each, hms, text};
 
@@ -37,15 +38,15 @@ pub(crate) fn SourceFacts(
         view! {
             <div class="missing">
                 <p>
-                    <b>"Not permitted: " {part(|missing| shown(&missing.permission))}</b>
+                    <b>{t!(not_permitted)} {part(|missing| shown(&missing.permission))}</b>
                     ". "
                     {part(|missing| capital(&missing.costs))}
                 </p>
                 <p>
-                    "To grant it: "
+                    {t!(to_grant_it)}
                     <code>{part(|missing| shown(&missing.fix))}</code>
                     " "
-                    <CopyButton text=part(|missing| missing.fix.clone()) what="the line that grants it" />
+                    <CopyButton text=part(|missing| missing.fix.clone()) what=t!(the_line_that_grants_it) />
                 </p>
             </div>
         }
@@ -61,24 +62,24 @@ pub(crate) fn warnings(source: &SourceStatus) -> Option<String> {
     let mut warnings = Vec::new();
     let not_live = source.nodes.iter().filter(|node| node.state != SourceState::Live).count();
     if not_live > 0 {
-        warnings.push(format!("{not_live} of {} masters not live", source.nodes.len()));
+        warnings.push(t!(of_masters_not_live, not_live, source.nodes.len()));
     }
     let uncovered = slots(&source.coverage.uncovered_slots);
     if uncovered > 0 {
-        warnings.push(format!("{} slot{} not covered", count(uncovered), if uncovered == 1 { "" } else { "s" }));
+        warnings.push(t!(slots_not_covered, count(uncovered)));
     }
     if source.reports.as_ref().is_some_and(|reports| reports.problem.is_some()) {
-        warnings.push("reports not read".to_owned());
+        warnings.push(t!(reports_not_read).to_owned());
     }
     let missing = source.missing_permissions.len();
     if missing > 0 {
-        warnings.push(format!("{missing} permission{} missing", if missing == 1 { "" } else { "s" }));
+        warnings.push(t!(permissions_missing, missing));
     }
     if source.eviction.is_some() {
-        warnings.push("may evict locks".to_owned());
+        warnings.push(t!(may_evict_locks).to_owned());
     }
     if let Some(replicas) = source.replicas.filter(|replicas| *replicas > 0) {
-        warnings.push(format!("{replicas} replica{}", if replicas == 1 { "" } else { "s" }));
+        warnings.push(t!(replicas_n, replicas));
     }
     (!warnings.is_empty()).then(|| warnings.join(", "))
 }
@@ -101,111 +102,109 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
         }
     };
     add(
-        "State",
-        Some(format!("{} for {}", source.state.word(), duration(Time(now).since(source.since) / 1_000 * 1_000))),
+        t!(state),
+        Some(t!(state_for, lang::source_state(source.state), duration(Time(now).since(source.since) / 1_000 * 1_000))),
     );
-    add("Problem", source.problem.as_deref().map(whole));
-    add("What to try", source.hint.as_deref().map(shown));
+    add(t!(problem), source.problem.as_deref().map(whole));
+    add(t!(what_to_try), source.hint.as_deref().map(shown));
     for node in &source.nodes {
-        add("Master", Some(master(node, Time(now))));
+        add(t!(master), Some(master(node, Time(now))));
     }
     let version = source.server_version.as_deref().map(shown).unwrap_or_default();
-    let place = format!("{} {version} at {}", shown(&source.kind), shown(&source.address));
-    add("Store", Some(place.replace("  ", " ")));
-    add("Layout", source.topology.as_deref().map(shown));
+    let place = t!(at, shown(&source.kind), version, shown(&source.address));
+    add(t!(store), Some(place.replace("  ", " ")));
+    add(t!(layout), source.topology.as_deref().map(shown));
     add(
-        "Eviction",
+        t!(eviction),
         source.eviction.as_deref().map(|policy| {
-            let which = if policy.starts_with("volatile") { "a lock that has an expiry" } else { "any lock" };
-            format!("{}: when its memory is full, the store may drop {which} although it is held", shown(policy))
+            let which = if policy.starts_with("volatile") { t!(a_lock_that_has_an) } else { t!(any_lock) };
+            t!(when_its_memory_is_full, shown(policy), which)
         }),
     );
     add(
-        "Replicas",
+        t!(replicas),
         source.replicas.map(|replicas| match replicas {
-            0 => "none".to_owned(),
-            n => format!("{n}, which copy with a delay: a failover can lose a lock that was just taken"),
+            0 => t!(none).to_owned(),
+            n => t!(which_copy_with_a_delay, n),
         }),
     );
-    add("Environment", source.environment.as_deref().map(shown));
+    add(t!(environment), source.environment.as_deref().map(shown));
     add(
-        "Changes",
+        t!(changes),
         source.feed.map(|feed| match &source.feed_because {
-            Some(because) => format!("by {}: {}", feed.word(), shown(because)),
-            None => format!("by {}", feed.word()),
+            Some(because) => t!(by_feed_because, lang::feed(feed), shown(because)),
+            None => t!(by_feed, lang::feed(feed)),
         }),
     );
     add(
-        "Patterns",
+        t!(patterns),
         Some(match source.patterns.as_slice() {
-            [] => "the built-in catalogue".to_owned(),
+            [] => t!(the_built_in_catalogue).to_owned(),
             patterns => patterns.iter().map(|pattern| shown(pattern)).collect::<Vec<_>>().join(", "),
         }),
     );
     let coverage = &source.coverage;
     let last_scan = match (coverage.finished_at, coverage.took_ms) {
-        (Some(at), Some(took)) => format!("; last whole scan {}, took {}", hms(at), duration(took)),
+        (Some(at), Some(took)) => t!(last_whole_scan_took, hms(at), duration(took)),
         _ => String::new(),
     };
-    add("Seen", Some(format!("{}, {} locks{last_scan}", say::coverage(source), count(coverage.locks))));
-    add("Slots", uncovered(&coverage.uncovered_slots));
-    add("Reports", source.reports.as_ref().map(reports));
+    add(t!(seen), Some(t!(seen_and_locks, say::coverage(source), count(coverage.locks), last_scan)));
+    add(t!(slots), uncovered(&coverage.uncovered_slots));
+    add(t!(reports), source.reports.as_ref().map(reports));
+    add(t!(behind), source.lag_ms.map(|lag| t!(at_most_changed_keys_to, duration(lag), count(source.dirty))));
     add(
-        "Behind",
-        source.lag_ms.map(|lag| format!("at most {}, {} changed keys to read", duration(lag), count(source.dirty))),
-    );
-    add(
-        "Gaps",
+        t!(gaps),
         Some(match (source.gaps, &source.last_gap) {
-            (0, _) => "none since the start".to_owned(),
+            (0, _) => t!(none_since_the_start).to_owned(),
             (gaps, last) => {
-                let what = last.as_deref().map(|gap| format!(", last: {}", shown(gap))).unwrap_or_default();
-                let when = source.last_gap_at.map(|at| format!(" at {}", hms(at))).unwrap_or_default();
-                format!(
-                    "{}, {} notices missed{what}{when}; each was followed by a rescan",
-                    count(gaps),
-                    count(source.missed_events)
-                )
+                let what = last.as_deref().map(|gap| t!(last, shown(gap))).unwrap_or_default();
+                let when = source.last_gap_at.map(|at| t!(at_moment, hms(at))).unwrap_or_default();
+                t!(notices_missed_each_was_followed, count(gaps), count(source.missed_events), what, when)
             }
         }),
     );
-    let others = source.other_commands_per_second.map(|n| format!(", everybody else {}", count(n))).unwrap_or_default();
+    let others = source.other_commands_per_second.map(|n| t!(everybody_else, count(n))).unwrap_or_default();
     add(
-        "Cost",
-        Some(format!(
-            "{} commands a second of at most {}{others}",
+        t!(cost),
+        Some(t!(
+            commands_a_second_of_at,
             count(source.own_commands_per_second),
-            count(source.budget.commands_per_second)
+            count(source.budget.commands_per_second),
+            others
         )),
     );
     add(
-        "Bytes",
+        t!(bytes),
         Some(source.own_bytes_per_second.map_or_else(
-            || "unknown: not counted yet".to_owned(),
+            || t!(unknown_not_counted_yet).to_owned(),
             |traffic| {
                 let (sent, received) = (bytes(traffic.sent), bytes(traffic.received));
-                format!("{sent} a second sent, {received} received, without releases, traces and what TLS adds")
+                t!(a_second_sent_received_without, sent, received)
             },
         )),
     );
     add(
-        "No locks",
+        t!(no_locks),
         (source.not_locks.count > 0).then(|| {
             let sample =
                 source.not_locks.sample.iter().map(|(id, why)| format!("{}: {}", shown(id.as_str()), shown(why)));
             let sample = sample.collect::<Vec<_>>().join("; ");
-            format!("{} keys fit the pattern and are no locks, for example {sample}", count(source.not_locks.count))
+            t!(keys_fit_the_pattern_and, count(source.not_locks.count), sample)
         }),
     );
-    facts.push(("Release", if source.release_enabled { "switched on" } else { "switched off" }.to_owned()));
+    facts.push((
+        t!(releasing_allowed),
+        if source.release_enabled { t!(switched_on) } else { t!(switched_off) }.to_owned(),
+    ));
     facts
 }
 
 /// One of several masters: whether it is watched, how, and what is wrong with it.
 fn master(node: &NodeStatus, now: Time) -> String {
-    let mut parts = vec![format!("{} for {}", node.state.word(), duration(now.since(node.since) / 1_000 * 1_000))];
+    let mut parts =
+        vec![t!(state_for, lang::source_state(node.state), duration(now.since(node.since) / 1_000 * 1_000))];
     if let Some(feed) = node.feed.filter(|_| node.state != SourceState::Down) {
-        parts.push(format!("by {}", feed.word()));
+        parts.push(t!(by_feed, lang::feed(feed)));
     }
     let mut said = format!("{}: {}", shown(&node.node), parts.join(", "));
     for more in [&node.problem, &node.hint].into_iter().flatten() {
@@ -235,24 +234,24 @@ fn uncovered(ranges: &[SlotRange]) -> Option<String> {
         .collect();
     let beyond = ranges.len().saturating_sub(MOST_RANGES);
     if beyond > 0 {
-        named.push(format!("{beyond} more ranges"));
+        named.push(t!(more_ranges, beyond));
     }
     let all = count(slots(ranges));
-    Some(format!("{all} that no primary serves: {}; locks in them are not seen", named.join(", ")))
+    Some(t!(that_no_primary_serves_locks, all, named.join(", ")))
 }
 
 /// What is read of clients' own reports.
 fn reports(reports: &ReportsRead) -> String {
-    let mut said = format!("{} read from {}", count(reports.read), shown(&reports.stream));
+    let mut said = t!(read_from, count(reports.read), shown(&reports.stream));
     if reports.not_understood > 0 {
-        let fault = reports.last_fault.as_deref().map(|fault| format!(" (the last: {})", shown(fault)));
-        said.push_str(&format!(", {} not understood{}", count(reports.not_understood), fault.unwrap_or_default()));
+        let fault = reports.last_fault.as_deref().map(|fault| t!(the_last, shown(fault)));
+        said.push_str(&t!(not_understood, count(reports.not_understood), fault.unwrap_or_default()));
     }
     if reports.passed_over > 0 {
-        said.push_str(&format!(", entries passed over {} times", count(reports.passed_over)));
+        said.push_str(&t!(entries_passed_over_times, count(reports.passed_over)));
     }
     match &reports.problem {
-        Some(problem) => format!("not read now: {}; {said}", shown(problem)),
+        Some(problem) => t!(not_read_now, shown(problem), said),
         None => said,
     }
 }

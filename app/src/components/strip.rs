@@ -1,9 +1,10 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{SourceState, SourceStatus, Time};
 
 use super::say;
 use super::source_facts::{SourceFacts, state_class, warnings};
+use crate::lang::{count, t};
 use crate::live::Live;
 use crate::ui::{flag, hms, maybe, text};
 
@@ -18,11 +19,11 @@ pub(crate) fn Strip() -> impl IntoView {
     let names =
         move || live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>());
     let locks = text(move || match live.counts.get() {
-        Some(counts) => format!("{} locks", count(counts.all)),
+        Some(counts) => t!(locks_in_selection, count(counts.all)),
         // A page without a table asks for no rows; how many there are is told all the same.
         None => match live.dialects.with(|dialects| dialects.iter().map(|dialect| dialect.locks).sum()) {
-            0 => "no answer yet".to_owned(),
-            locks => format!("{} locks", count(locks)),
+            0 => t!(no_answer_yet).to_owned(),
+            locks => t!(locks_in_selection, count(locks)),
         },
     });
     let coverage = text(move || live.sources.with(|sources| say::coverage_of_all(sources)));
@@ -31,18 +32,18 @@ pub(crate) fn Strip() -> impl IntoView {
         let link_live = live.link.get().is_live()
             && live.sources.with(|sources| sources.iter().all(|source| source.state != SourceState::Down));
         match confirmed {
-            None => "not confirmed yet".to_owned(),
-            Some(at) if link_live && live.now.get() - at < NOW_MS => "as of now".to_owned(),
-            Some(at) => format!("as of {}", hms(Time(at))),
+            None => t!(not_confirmed_yet).to_owned(),
+            Some(at) if link_live && live.now.get() - at < NOW_MS => t!(as_of_now).to_owned(),
+            Some(at) => t!(as_of, hms(Time(at))),
         }
     });
     let cost = text(move || {
         let own: u64 = live.sources.with(|sources| sources.iter().map(|source| source.own_commands_per_second).sum());
-        format!("{} cmd/s", count(own))
+        t!(cmd_s, count(own))
     });
     let old = flag(move || !live.link.get().is_live());
     view! {
-        <section class="strip" aria-label="Sources" class:out-of-date=old>
+        <section class="strip" aria-label=t!(sources) class:out-of-date=old>
             <For each=move || names() key=Clone::clone let(name)>
                 <Source name />
             </For>
@@ -50,7 +51,7 @@ pub(crate) fn Strip() -> impl IntoView {
             <span class="strip-sums">
                 {locks} " · " {coverage} " · " <b>{as_of}</b>
             </span>
-            <span title="Commands that watching costs the stores each second">{cost}</span>
+            <span title=t!(commands_that_watching_costs_the)>{cost}</span>
         </section>
     }
 }

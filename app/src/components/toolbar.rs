@@ -1,6 +1,6 @@
 use leptos::html;
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{FLAG_FILTERS, Flag, Order, SortKey};
 
 use super::TableKeys;
@@ -8,6 +8,7 @@ use super::lock_row::BLOCKED_EXPLAINED;
 use super::search::{Search, Understanding};
 use super::selection::SelectButton;
 use super::view_menu::ViewMenu;
+use crate::lang::{count, t};
 use crate::live::Live;
 use crate::live::route::STATES;
 use crate::nav::Nav;
@@ -20,7 +21,7 @@ pub(crate) fn Toolbar(
     search: NodeRef<html::Input>,
 ) -> impl IntoView {
     view! {
-        <section class="tools" aria-label="Search and filters">
+        <section class="tools" aria-label=t!(search_and_filters)>
             <Search field=search />
             <Filters />
             <span class="spread"></span>
@@ -62,7 +63,7 @@ fn Filters() -> impl IntoView {
         counted(live, "flag", flags.to_vec())
     });
     let states = Signal::derive(move || {
-        counted(live, "state", STATES.map(|(word, said)| (word.to_owned(), said.to_owned())).to_vec())
+        counted(live, "state", STATES.map(|(word, name)| (word.to_owned(), name.said().to_owned())).to_vec())
     });
     view! {
         <div class="chips">
@@ -70,42 +71,42 @@ fn Filters() -> impl IntoView {
                 on=waiting
                 toggle=move |on| nav.ask(|question| question.state = on.then(|| "waiting".to_owned()))
             >
-                "waiting "
+                {t!(waiting_in_toolbar)}
                 <b>{maybe(move || facet(|facets| facets.waiting))}</b>
             </Chip>
             <Chip
                 on=endless
                 toggle=move |on| nav.ask(|question| question.flag = on.then(|| Flag::NoExpiry.word().to_owned()))
             >
-                "no expiry "
+                {t!(no_expiry_in_toolbar)}
                 <b>{maybe(move || facet(|facets| facets.no_expiry))}</b>
             </Chip>
             <When holds=flag(move || sources.with(|sources| sources.len() > 1))>
                 <Choice
-                    label="Source"
-                    any="any source"
+                    label=t!(source)
+                    any=t!(any_source)
                     options=sources
                     chosen=Signal::derive(move || nav.route.with(|route| route.question.source.clone()))
                     choose=move |value| nav.ask(|question| question.source = value)
                 />
             </When>
             <Choice
-                label="Dialect"
-                any="any dialect"
+                label=t!(dialect)
+                any=t!(any_dialect)
                 options=dialects
                 chosen=Signal::derive(move || nav.route.with(|route| route.question.dialect.clone()))
                 choose=move |value| nav.ask(|question| question.dialect = value)
             />
             <Choice
-                label="Flag"
-                any="any flag"
+                label=t!(flag)
+                any=t!(any_flag)
                 options=flags
                 chosen=Signal::derive(move || nav.route.with(|route| route.question.flag.clone()))
                 choose=move |value| nav.ask(|question| question.flag = value)
             />
             <Choice
-                label="State"
-                any="any state"
+                label=t!(state)
+                any=t!(any_state)
                 options=states
                 chosen=Signal::derive(move || nav.route.with(|route| route.question.state.clone()))
                 choose=move |value| nav.ask(|question| question.state = value)
@@ -193,28 +194,28 @@ fn Choice(
 
 fn sort_said(key: SortKey) -> &'static str {
     match key {
-        SortKey::Blocked => "blocked time",
-        SortKey::Waiters => "waiters",
-        SortKey::HeldSince => "held for",
-        SortKey::TimeLeft => "time left",
-        SortKey::Name => "name",
-        SortKey::LastChange => "last change",
+        SortKey::Blocked => t!(blocked_time),
+        SortKey::Waiters => t!(waiters),
+        SortKey::HeldSince => t!(held_for_in_toolbar),
+        SortKey::TimeLeft => t!(time_left),
+        SortKey::Name => t!(name),
+        SortKey::LastChange => t!(last_change),
     }
 }
 
 /// What comes first, in words: an arrow alone leaves open what it points at.
 fn end_said(key: SortKey, order: Order) -> &'static str {
     match (key, order) {
-        (SortKey::Blocked | SortKey::Waiters, Order::Desc) => "most first",
-        (SortKey::Blocked | SortKey::Waiters, Order::Asc) => "fewest first",
-        (SortKey::HeldSince, Order::Asc) => "longest first",
-        (SortKey::HeldSince, Order::Desc) => "newest first",
-        (SortKey::TimeLeft, Order::Asc) => "soonest first",
-        (SortKey::TimeLeft, Order::Desc) => "latest first",
-        (SortKey::Name, Order::Asc) => "A first",
-        (SortKey::Name, Order::Desc) => "Z first",
-        (SortKey::LastChange, Order::Desc) => "newest first",
-        (SortKey::LastChange, Order::Asc) => "oldest first",
+        (SortKey::Blocked | SortKey::Waiters, Order::Desc) => t!(most_first),
+        (SortKey::Blocked | SortKey::Waiters, Order::Asc) => t!(fewest_first),
+        (SortKey::HeldSince, Order::Asc) => t!(longest_first),
+        (SortKey::HeldSince, Order::Desc) => t!(newest_first),
+        (SortKey::TimeLeft, Order::Asc) => t!(soonest_first),
+        (SortKey::TimeLeft, Order::Desc) => t!(latest_first),
+        (SortKey::Name, Order::Asc) => t!(a_first),
+        (SortKey::Name, Order::Desc) => t!(z_first),
+        (SortKey::LastChange, Order::Desc) => t!(newest_first),
+        (SortKey::LastChange, Order::Asc) => t!(oldest_first),
     }
 }
 
@@ -223,7 +224,7 @@ fn OrderChoice() -> impl IntoView {
     let nav = expect_context::<Nav>();
     let sort = move || nav.route.with(|route| route.question.sort);
     let order = move || nav.route.with(|route| route.question.order());
-    let explained = maybe(move || (sort() == SortKey::Blocked).then(|| BLOCKED_EXPLAINED.to_owned()));
+    let explained = maybe(move || (sort() == SortKey::Blocked).then(|| BLOCKED_EXPLAINED.said().to_owned()));
     let choose = move |word: String| {
         let Some(key) = SortKey::ALL.into_iter().find(|key| key.word() == word) else { return };
         nav.ask(|question| {
@@ -242,19 +243,19 @@ fn OrderChoice() -> impl IntoView {
     };
     view! {
         <span class="joined">
-            <select class="chip" aria-label="Order by" title=explained on:change:target=move |event| choose(event.target().value())>
+            <select class="chip" aria-label=t!(order_by) title=explained on:change:target=move |event| choose(event.target().value())>
                 {SortKey::ALL
                     .into_iter()
                     .map(|key| {
                         view! {
                             <option value=key.word() selected=flag(move || sort() == key)>
-                                {format!("by {}", sort_said(key))}
+                                {t!(ordered_by, sort_said(key))}
                             </option>
                         }
                     })
                     .collect_view()}
             </select>
-            <button type="button" class="chip" title="Turn the order round" on:click=turn>
+            <button type="button" class="chip" title=t!(turn_the_order_round) on:click=turn>
                 {text(move || end_said(sort(), order()))}
             </button>
         </span>
@@ -268,13 +269,13 @@ fn Pause() -> impl IntoView {
     let said = text(move || {
         let waiting = match live.pending.get() {
             0 => String::new(),
-            1 => "1 change waiting".to_owned(),
-            n => format!("{} changes waiting", count(n.unsigned_abs())),
+            1 => t!(one_change_waiting).to_owned(),
+            n => t!(changes_waiting, count(n.unsigned_abs())),
         };
         match (keys.paused.get(), keys.hovered.get(), waiting.is_empty()) {
-            (true, _, true) => "Paused".to_owned(),
-            (true, _, false) => format!("Paused: {waiting}"),
-            (false, true, false) => format!("Held still under the pointer: {waiting}"),
+            (true, _, true) => t!(paused).to_owned(),
+            (true, _, false) => t!(paused_in_toolbar, waiting),
+            (false, true, false) => t!(held_still_under_the_pointer, waiting),
             (false, _, _) => String::new(),
         }
     });
@@ -290,7 +291,7 @@ fn Pause() -> impl IntoView {
             on:click=move |_| keys.paused.update(|paused| *paused = !*paused)
         >
             {move || {
-                let (glyph, word) = if keys.paused.get() { (Glyph::Play, "Resume") } else { (Glyph::Pause, "Pause") };
+                let (glyph, word) = if keys.paused.get() { (Glyph::Play, t!(resume)) } else { (Glyph::Pause, t!(pause)) };
                 view! {
                     <Icon glyph />
                     <span>{word}</span>

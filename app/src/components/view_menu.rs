@@ -6,6 +6,7 @@ use lockkeeper_model::words::shown;
 
 use super::NavLink;
 use super::lock_row::Column;
+use crate::lang::t;
 use crate::live::look::{self, Look};
 use crate::live::route::Route;
 use crate::live::views::{self, BUILT_IN, LONGEST_NAME, View, route_of};
@@ -58,7 +59,7 @@ pub(crate) fn ViewMenu() -> impl IntoView {
         match kept {
             Some(Err(because)) => why_not.set(because),
             _ => {
-                why_not.set("Kept in this browser.");
+                why_not.set(t!(kept_in_this_browser));
                 field.set_value("");
             }
         }
@@ -76,8 +77,8 @@ pub(crate) fn ViewMenu() -> impl IntoView {
         view! {
             <li>
                 {move || view! { <NavLink route=route_of(&href.get())>{name.get()}</NavLink> }}
-                <button type="button" class="link" aria-label=text(move || format!("Delete the view {}", name.get())) on:click=forget>
-                    "delete"
+                <button type="button" class="link" aria-label=text(move || t!(delete_the_view, name.get())) on:click=forget>
+                    {t!(delete)}
                 </button>
             </li>
         }
@@ -92,35 +93,35 @@ pub(crate) fn ViewMenu() -> impl IntoView {
     };
     view! {
         <button type="button" class="chip" popovertarget=MENU>
-            "View"
+            {t!(view_in_view_menu)}
         </button>
-        <div id=MENU popover="auto" class="menu" role="dialog" aria-label="Views, columns and export" node_ref=menu>
-            <h2>"Views"</h2>
+        <div id=MENU popover="auto" class="menu" role="dialog" aria-label=t!(views_columns_and_export) node_ref=menu>
+            <h2>{t!(views)}</h2>
             <ul on:click=close>
                 {BUILT_IN
                     .into_iter()
-                    .map(|(name, href)| view! { <li><NavLink route=route_of(href)>{name}</NavLink></li> })
+                    .map(|(name, href)| view! { <li><NavLink route=route_of(href)>{name.said()}</NavLink></li> })
                     .collect_view()}
             </ul>
             <When holds=flag(move || kept.views.with(|kept| !kept.is_empty()))>
-                <ul aria-label="Views that you kept">{each(move || kept.views.with(Vec::len), own)}</ul>
+                <ul aria-label=t!(views_that_you_kept)>{each(move || kept.views.with(Vec::len), own)}</ul>
             </When>
             <form on:submit=keep_this>
                 <input
                     type="text"
                     class="name"
-                    aria-label="Name of this view"
-                    placeholder="name of this view"
+                    aria-label=t!(name_of_this_view)
+                    placeholder=t!(name_of_this_view_in_view_menu)
                     autocomplete="off"
                     maxlength=LONGEST_NAME.to_string()
                     node_ref=named
                 />
                 <button type="submit" class="plain">
-                    "Keep"
+                    {t!(keep)}
                 </button>
             </form>
             <small role="status">{why_not}</small>
-            <h2>"Columns"</h2>
+            <h2>{t!(columns)}</h2>
             <div class="choices">
                 {Column::ALL
                     .into_iter()
@@ -135,13 +136,13 @@ pub(crate) fn ViewMenu() -> impl IntoView {
                     })
                     .collect_view()}
             </div>
-            <h2>"Rows"</h2>
+            <h2>{t!(rows)}</h2>
             {choice(
-                "Compact: one line each",
+                t!(compact_one_line_each),
                 flag(move || kept.look.with(|look| look.compact)),
                 move |on| kept.look.update(|look| look.compact = on),
             )}
-            <h2>"Take away"</h2>
+            <h2>{t!(take_away)}</h2>
             <p class="files">
                 <a href=file("csv") download="">
                     "CSV"
@@ -149,7 +150,7 @@ pub(crate) fn ViewMenu() -> impl IntoView {
                 <a href=file("jsonl") download="">
                     "JSON Lines"
                 </a>
-                <small>"All that is asked for, as it is now."</small>
+                <small>{t!(all_that_is_asked_for)}</small>
             </p>
         </div>
     }

@@ -1,6 +1,6 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::count;
 
+use crate::lang::{count, t};
 use crate::live::waits::{Drawing, Drawn, Node};
 use crate::ui::{When, each, flag, maybe, text};
 
@@ -46,12 +46,12 @@ pub(crate) fn WaitDrawing(
     };
     let beyond = maybe(move || {
         let left_out = drawing.with(|drawing| drawing.left_out);
-        (left_out > 0).then(|| format!("{} more are told above and not drawn.", count(left_out as u64)))
+        (left_out > 0).then(|| t!(more_are_told_above_and, count(left_out as u64)))
     });
     view! {
         <When holds=flag(move || drawing.with(|drawing| !drawing.nodes.is_empty()))>
-            <div class="waits" tabindex="0" role="group" aria-label="The same as a drawing">
-                <svg viewBox=size width=width role="img" aria-label="Holders to the left, what they hold, and who waits for it to the right; the list above says the same">
+            <div class="waits" tabindex="0" role="group" aria-label=t!(the_same_as_a_drawing)>
+                <svg viewBox=size width=width role="img" aria-label=t!(holders_to_the_left_what)>
                     <path class="line" d=lines(false) />
                     <path class="line circle" d=lines(true) />
                     {each(move || drawing.with(|drawing| drawing.nodes.len()), node)}

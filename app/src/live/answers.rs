@@ -4,6 +4,7 @@ use lockkeeper_model::{Problem, ReleaseAnswer};
 use serde::de::DeserializeOwned;
 
 use super::decode::read;
+use crate::lang::t;
 
 /// Why there is no preview, or nothing was released.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +20,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// The server was not reached.
     pub(crate) fn unreachable(sent: bool) -> Refusal {
-        let detail = if sent {
-            "The request was sent and no answer came. It may have been carried out: look at the lock before trying again."
-        } else {
-            "The server could not be reached; nothing was asked of it."
-        };
+        let detail = if sent { t!(the_request_was_sent_and) } else { t!(the_server_could_not_be) };
         Refusal { detail: detail.to_owned(), hint: None, ask_again: true }
     }
 
@@ -32,7 +29,7 @@ impl Refusal {
         let ask_again = matches!(status, 409 | 410);
         match read::<Problem>(body) {
             Ok(problem) => Refusal { detail: problem.detail, hint: problem.hint, ask_again },
-            Err(_) => Refusal { detail: format!("The server answered with status {status}."), hint: None, ask_again },
+            Err(_) => Refusal { detail: t!(the_server_answered_with_status, status), hint: None, ask_again },
         }
     }
 }

@@ -177,6 +177,14 @@ fn done(answer: Result<(u16, String), JsValue>) -> Result<(), String> {
     }
 }
 
+/// The words of a language, from where the page says that they are; `None` where they do not come.
+pub(crate) async fn words(path: String) -> Option<String> {
+    match get(path).await {
+        Ok((200, words)) => Some(words),
+        _ => None,
+    }
+}
+
 pub(super) type Answer = Pin<Box<dyn Future<Output = Result<(u16, String), JsValue>>>>;
 
 fn post(path: &'static str, body: serde_json::Result<String>) -> Answer {

@@ -4,8 +4,10 @@ use std::ops::Range;
 
 use lockkeeper_model::search::{Field, STATE_FILTERS, words_of};
 use lockkeeper_model::wire::FacetCount;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{FLAG_FILTERS, Flag};
+
+use crate::lang::{count, t};
 
 /// As many as are read at a glance.
 const MOST_OFFERS: usize = 8;
@@ -63,7 +65,7 @@ pub(crate) fn offers(text: &str, caret: usize, names: &Names, facets: &[FacetCou
             for value in values {
                 if value.to_ascii_lowercase().contains(&typed) && value != word.value {
                     let known = facets.iter().find(|facet| facet.field == field.word() && facet.value == value);
-                    let note = known.map_or_else(String::new, |facet| format!("{} shown", count(facet.locks)));
+                    let note = known.map_or_else(String::new, |facet| t!(shown, count(facet.locks)));
                     let quoted =
                         if value.contains(char::is_whitespace) { format!("\"{value}\"") } else { value.clone() };
                     offers.push(Offer { text: format!("{minus}{}{operator}{quoted}", field.word()), note });
@@ -82,19 +84,19 @@ pub(crate) fn said(offer: &Offer) -> String {
 
 fn meaning(field: Field, operator: char) -> &'static str {
     match (field, operator) {
-        (Field::Name, _) => "a part of the key",
-        (Field::Holder, _) => "a part of the token, or who it is",
-        (Field::Source, _) => "the source",
-        (Field::Dialect, _) => "the library family",
-        (Field::State, _) => "the state of the lock",
-        (Field::Flag, _) => "what is dangerous about it",
-        (Field::Held, '>') => "held for longer than",
-        (Field::Held, _) => "held for less than",
-        (Field::Wait, '>') => "waited for longer than",
-        (Field::Wait, _) => "waited for less than",
-        (Field::Left, '>') => "its lease runs for longer than",
-        (Field::Left, _) => "its lease runs for less than",
-        (Field::Waiters, _) => "more wait than",
+        (Field::Name, _) => t!(a_part_of_the_key),
+        (Field::Holder, _) => t!(a_part_of_the_token),
+        (Field::Source, _) => t!(the_source),
+        (Field::Dialect, _) => t!(the_library_family),
+        (Field::State, _) => t!(the_state_of_the_lock),
+        (Field::Flag, _) => t!(what_is_dangerous_about_it),
+        (Field::Held, '>') => t!(held_for_longer_than),
+        (Field::Held, _) => t!(held_for_less_than),
+        (Field::Wait, '>') => t!(waited_for_longer_than),
+        (Field::Wait, _) => t!(waited_for_less_than),
+        (Field::Left, '>') => t!(its_lease_runs_for_longer),
+        (Field::Left, _) => t!(its_lease_runs_for_less),
+        (Field::Waiters, _) => t!(more_wait_than),
     }
 }
 

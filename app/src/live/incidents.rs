@@ -5,6 +5,7 @@ use lockkeeper_model::{Event, LockId, Time};
 use super::answers::Refusal;
 use super::json::Value;
 use super::past::{Stats, answer, events, moment};
+use crate::lang::{self, t};
 
 /// A packet, or in a list its head.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -69,16 +70,18 @@ fn packet(value: &Value) -> Packet {
     let edge = |edge: &Value| {
         let (from, to) = (called(edge.text("from")), called(edge.text("to")));
         match edge.text("kind") {
-            "held_by" => format!("{from} is held by {to}"),
-            _ => format!("{from} waits for {to}"),
+            "held_by" => t!(is_held_by, from, to),
+            _ => t!(waits_for, from, to),
         }
     };
     let entry = |entry: &Value| {
-        let word = |name: &str| entry.text(name).replace('_', " ");
-        let (kind, outcome) = (word("kind"), word("outcome"));
-        let outcome = if outcome.is_empty() { outcome } else { format!(": {outcome}") };
+        let kind = lang::action_named(entry.text("kind"));
+        let outcome = match entry.text("outcome") {
+            "" => String::new(),
+            word => format!(": {}", lang::outcome_named(word)),
+        };
         let (who, lock, detail) = (entry.field("actor").text("name"), entry.text("lock"), entry.text("detail"));
-        Some((moment(entry, "at")?, format!("{who} · {kind} of {lock}{outcome}. {detail}")))
+        Some((moment(entry, "at")?, t!(done_from_here, who, kind, lock, outcome, detail)))
     };
     let sentence = |sentence: &Value| match sentence {
         Value::Text(text) => Some(text.clone()),

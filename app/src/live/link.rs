@@ -1,4 +1,4 @@
-use lockkeeper_model::words;
+use crate::lang::{t, without_tenths};
 
 /// The condition of the connection to the server, as the page shows it. Times are on the browser's monotonic clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -37,13 +37,13 @@ impl LinkState {
         match self {
             LinkState::Lost { since, retry_at } => {
                 let clock = clock as f64;
-                let lost = words::duration((clock - since).max(1_000.0) as i64 / 1_000 * 1_000);
+                let lost = without_tenths((clock - since).max(1_000.0) as i64 / 1_000 * 1_000);
                 match retry_at {
                     Some(at) => {
                         let left = ((at - clock) / 1_000.0).ceil().max(1.0) as i64;
-                        format!("Lost {} ago; retrying in {left} s.", lost.replace(".0", ""))
+                        t!(lost_ago_retrying_in_s, lost, left)
                     }
-                    None => format!("Lost {} ago; trying now.", lost.replace(".0", "")),
+                    None => t!(lost_ago_trying_now, lost),
                 }
             }
             LinkState::Connecting | LinkState::Live | LinkState::Past | LinkState::Incompatible => String::new(),

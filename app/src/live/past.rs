@@ -6,9 +6,7 @@ use lockkeeper_model::{Event, Holder, Lease, Lock, Time};
 use super::answers::Refusal;
 use super::decode::read_value;
 use super::json::{Value, parse};
-
-/// Why nothing can be done about a lock of the past.
-const NO_RELEASE: &str = "this is the past, and what is so now may be something else";
+use crate::lang::{Key, key, t};
 
 /// A page of the board of a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -35,7 +33,7 @@ impl Board {
         for lock in value.items("locks") {
             // One that cannot be read is a mistake of this page, and a table without it would be a lie.
             let lock: Lock = read_value(lock).map_err(|_| Refusal::read(0, ""))?;
-            locks.push(Lock { no_release: Some(NO_RELEASE.to_owned()), ..lock });
+            locks.push(Lock { no_release: Some(t!(this_is_the_past).to_owned()), ..lock });
         }
         Ok(Board {
             as_of: moment(&value, "as_of"),
@@ -143,15 +141,15 @@ pub(crate) struct Stats {
 }
 
 /// What is counted, under the name that it has in the contract.
-const COUNTED: [(&str, &str); 8] = [
-    ("taken", "taken"),
-    ("released", "released"),
-    ("lapsed", "lapsed"),
-    ("renewed", "renewed"),
-    ("handed_over", "handed over"),
-    ("evicted", "evicted"),
-    ("forced", "released from here"),
-    ("lost", "ended unwatched"),
+const COUNTED: [(&str, Key<0>); 8] = [
+    ("taken", key::counted_taken),
+    ("released", key::released),
+    ("lapsed", key::counted_lapsed),
+    ("renewed", key::counted_renewed),
+    ("handed_over", key::handed_over),
+    ("evicted", key::evicted),
+    ("forced", key::forced),
+    ("lost", key::counted_unwatched),
 ];
 
 impl Stats {
@@ -161,7 +159,7 @@ impl Stats {
         let ms = |value: &Value, name: &str| value.number(name).and_then(|ms| i64::try_from(ms).ok());
         let step = |step: &Value| Some((ms(step, "up_to_ms")?, step.number("count")?));
         Stats {
-            counts: COUNTED.iter().filter_map(|(name, said)| Some((*said, value.number(name)?))).collect(),
+            counts: COUNTED.iter().filter_map(|(name, said)| Some((said.said(), value.number(name)?))).collect(),
             holds: held.number("count").unwrap_or_default(),
             quantiles: ["p50_ms", "p95_ms", "p99_ms"].map(|name| ms(held, name)),
             steps: held.items("histogram").iter().filter_map(step).collect(),

@@ -2,9 +2,10 @@
 
 use lockkeeper_model::Question;
 use lockkeeper_model::search::{Condition, Search, Side};
-use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::words::shown;
 
 use super::route::STATES;
+use crate::lang::{self, Key, count, key, shortest, t};
 
 /// What is shown, in a sentence without a full stop.
 pub(crate) fn phrase(question: &Question) -> String {
@@ -18,52 +19,47 @@ pub(crate) fn phrase(question: &Question) -> String {
     parts.extend(filters.into_iter().flatten());
     for term in Search::parse(&question.q).unwrap_or_default().terms {
         let said = part(&term.condition);
-        parts.push(if term.excluded { format!("not {said}") } else { said });
+        parts.push(if term.excluded { t!(not, said) } else { said });
     }
-    if parts.is_empty() { "Every lock".to_owned() } else { format!("Locks {}", parts.join(", ")) }
+    if parts.is_empty() { t!(every_lock).to_owned() } else { t!(locks_in_phrase, parts.join(", ")) }
 }
 
 fn part(condition: &Condition) -> String {
-    let side = |side: &Side| if *side == Side::More { "more" } else { "less" };
     match condition {
-        Condition::Text(text) => format!("with “{}” in the key or the token", shown(text)),
-        Condition::Name(text) => format!("with “{}” in the key", shown(text)),
-        Condition::Holder(text) => format!("held by “{}”", shown(text)),
+        Condition::Text(text) => t!(with_in_the_key_or, shown(text)),
+        Condition::Name(text) => t!(with_in_the_key, shown(text)),
+        Condition::Holder(text) => t!(held_by_in_phrase, shown(text)),
         Condition::Source(name) => source(name),
         Condition::Dialect(name) => dialect(name),
         Condition::State(word) => state(word),
         Condition::Flag(known) => flag(known.word()),
-        Condition::Held(than, ms) => format!("held for {} than {}", side(than), time(*ms)),
-        Condition::Wait(than, ms) => format!("with a wait of {} than {}", side(than), time(*ms)),
-        Condition::Left(than, ms) => format!("whose lease runs for {} than {}", side(than), time(*ms)),
-        Condition::Waiters(number) => format!("that more than {} wait for", count(u64::from(*number))),
+        Condition::Held(than, ms) => sided(*than, *ms, key::held_for_more, key::held_for_less),
+        Condition::Wait(than, ms) => sided(*than, *ms, key::with_a_wait_of_more, key::with_a_wait_of_less),
+        Condition::Left(than, ms) => sided(*than, *ms, key::lease_runs_for_more, key::lease_runs_for_less),
+        Condition::Waiters(number) => t!(that_more_than_wait_for, count(u64::from(*number))),
     }
 }
 
 fn source(name: &str) -> String {
-    format!("of {}", shown(name))
+    t!(phrase_of_source, shown(name))
 }
 
 fn dialect(name: &str) -> String {
-    format!("stored by {}", shown(name))
+    t!(stored_by, shown(name))
 }
 
 fn state(word: &str) -> String {
-    STATES.iter().find(|(known, _)| *known == word).map_or_else(String::new, |(_, said)| (*said).to_owned())
+    STATES.iter().find(|(known, _)| *known == word).map_or_else(String::new, |(_, name)| name.said().to_owned())
 }
 
 fn flag(word: &str) -> String {
     let known = lockkeeper_model::FLAG_FILTERS.into_iter().find(|known| known.word() == word);
-    known.map_or_else(String::new, |known| format!("flagged “{}”", known.word().replace('-', " ")))
+    known.map_or_else(String::new, |known| t!(flagged, lang::flag(known)))
 }
 
-/// `5 m`, without seconds that nobody asked for.
-fn time(ms: i64) -> String {
-    let mut said = duration(ms);
-    for nothing in [" 00 s", " 00 m", " 0 h", ".0"] {
-        said = said.replace(nothing, "");
-    }
-    said
+/// More or less than a time, without seconds that nobody asked for.
+fn sided(side: Side, ms: i64, more: Key<1>, less: Key<1>) -> String {
+    lang::fill(if side == Side::More { more } else { less }, [&shortest(ms)])
 }
 
 #[cfg(test)]

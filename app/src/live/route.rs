@@ -2,6 +2,8 @@
 
 use lockkeeper_model::{Flag, LockId, MAX_TEXT_BYTES, Order, Question, SortKey, Time};
 
+use crate::lang::{Key, key, t};
+
 /// One of the pages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Page {
@@ -74,18 +76,18 @@ impl Page {
     /// What it is called.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Page::Locks => "Locks",
-            Page::Audit => "Audit",
-            Page::History => "History",
-            Page::Incidents => "Incidents",
-            Page::Lock => "Lock",
-            Page::Contention => "Contention",
-            Page::Holders => "Holders",
-            Page::Sources => "Sources",
-            Page::Settings => "Settings",
+            Page::Locks => t!(locks),
+            Page::Audit => t!(audit),
+            Page::History => t!(history),
+            Page::Incidents => t!(incidents),
+            Page::Lock => t!(lock),
+            Page::Contention => t!(contention),
+            Page::Holders => t!(holders),
+            Page::Sources => t!(sources),
+            Page::Settings => t!(settings),
             #[cfg(feature = "gallery")]
             Page::Gallery => "Gallery",
-            Page::Warnings => "Warnings",
+            Page::Warnings => t!(warnings),
         }
     }
 }
@@ -117,7 +119,7 @@ pub(crate) struct Span {
     /// What stands for it in an address.
     pub(crate) word: &'static str,
     /// What it is called.
-    pub(crate) name: &'static str,
+    pub(crate) name: Key<0>,
     /// How long it is, in milliseconds.
     pub(crate) ms: i64,
     /// How far a key moves within it, in milliseconds.
@@ -126,23 +128,23 @@ pub(crate) struct Span {
 
 /// Stretches of time that can be chosen.
 pub(crate) static SPANS: [Span; 5] = [
-    Span { word: "1h", name: "an hour", ms: 3_600_000, step_ms: 1_000 },
-    Span { word: "6h", name: "6 hours", ms: 21_600_000, step_ms: 10_000 },
-    Span { word: "1d", name: "a day", ms: 86_400_000, step_ms: 60_000 },
-    Span { word: "7d", name: "7 days", ms: 604_800_000, step_ms: 600_000 },
-    Span { word: "30d", name: "30 days", ms: 2_592_000_000, step_ms: 3_600_000 },
+    Span { word: "1h", name: key::span_hour, ms: 3_600_000, step_ms: 1_000 },
+    Span { word: "6h", name: key::span_6_hours, ms: 21_600_000, step_ms: 10_000 },
+    Span { word: "1d", name: key::span_day, ms: 86_400_000, step_ms: 60_000 },
+    Span { word: "7d", name: key::span_7_days, ms: 604_800_000, step_ms: 600_000 },
+    Span { word: "30d", name: key::span_30_days, ms: 2_592_000_000, step_ms: 3_600_000 },
 ];
 
 /// The longest name of a holder in an address, in bytes, as the server takes it.
 const MAX_HOLDER_BYTES: usize = 4_096;
 
 /// The states that can be filtered by, with what they are called.
-pub(crate) const STATES: [(&str, &str); 5] = [
-    ("held", "held"),
-    ("waiting", "waited for"),
-    ("waiting_only", "waiting only"),
-    ("no_quorum", "no quorum"),
-    ("unknown_holder", "holder unknown"),
+pub(crate) const STATES: [(&str, Key<0>); 5] = [
+    ("held", key::state_held),
+    ("waiting", key::state_waiting),
+    ("waiting_only", key::state_waiting_only),
+    ("no_quorum", key::no_quorum),
+    ("unknown_holder", key::holder_unknown),
 ];
 
 impl Route {

@@ -1,6 +1,7 @@
 //! Questions with a name: some that everybody asks, and those that somebody kept in this browser.
 
 use super::route::Route;
+use crate::lang::{Key, key, t};
 
 /// Where they are kept.
 pub(crate) const KEPT_AS: &str = "lockkeeper-views";
@@ -21,13 +22,13 @@ pub(crate) struct View {
 }
 
 /// What everybody asks.
-pub(crate) const BUILT_IN: [(&str, &str); 6] = [
-    ("Everything", "/"),
-    ("Waited for", "/?state=waiting"),
-    ("Held for more than 5 minutes", "/?q=held%3E5m&sort=held_since"),
-    ("No expiry", "/?flag=no-expiry"),
-    ("Holder stopped renewing", "/?flag=renewal-stopped"),
-    ("Holder unknown", "/?state=unknown_holder"),
+pub(crate) const BUILT_IN: [(Key<0>, &str); 6] = [
+    (key::view_everything, "/"),
+    (key::view_waited_for, "/?state=waiting"),
+    (key::view_held_long, "/?q=held%3E5m&sort=held_since"),
+    (key::view_no_expiry, "/?flag=no-expiry"),
+    (key::view_stopped, "/?flag=renewal-stopped"),
+    (key::view_unknown, "/?state=unknown_holder"),
 ];
 
 /// The route of an address of the app.
@@ -55,7 +56,7 @@ pub(crate) fn written(views: &[View]) -> String {
 pub(crate) fn keep(views: &mut Vec<View>, name: &str, route: &Route) -> Result<(), &'static str> {
     let name: String = name.trim().chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
     if name.is_empty() {
-        return Err("It needs a name.");
+        return Err(t!(it_needs_a_name));
     }
     let view = View { href: route.with_lock(None).href(), name };
     if let Some(known) = views.iter_mut().find(|known| known.name == view.name) {
@@ -63,7 +64,7 @@ pub(crate) fn keep(views: &mut Vec<View>, name: &str, route: &Route) -> Result<(
     } else if views.len() < MOST_KEPT {
         views.push(view);
     } else {
-        return Err("No more can be kept: delete one first.");
+        return Err(t!(no_more_can_be_kept));
     }
     Ok(())
 }
@@ -102,8 +103,8 @@ mod tests {
     fn what_is_built_in_leads_where_it_says() {
         for (name, href) in BUILT_IN {
             let route = route_of(href);
-            assert_eq!(route.href(), href, "{name}");
-            assert!(route.question.check().is_ok(), "{name}");
+            assert_eq!(route.href(), href, "{}", name.said());
+            assert!(route.question.check().is_ok(), "{}", name.said());
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use lockkeeper_model::LockId;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 
 use super::json::Value;
+use crate::lang::{self, count, t};
 
 /// Lines of the tree: some screens full. The rest is counted.
 const MAX_LINES: usize = 400;
@@ -113,14 +114,14 @@ impl Waits {
                 source: lock.text("source").to_owned(),
                 id: LockId::parse(lock.text("id")).ok(),
                 waiters: lock.number("waiters").unwrap_or_default(),
-                basis: lock.text("basis").to_owned(),
+                basis: lang::basis_named(lock.text("basis")),
                 nameless: lock.number("nameless").unwrap_or_default(),
                 ..Wanted::default()
             });
         }
         for edge in answer.items("edges") {
             let (from, to) = (waits.node(edge.text("from")), waits.node(edge.text("to")));
-            let basis = || edge.text("basis").to_owned();
+            let basis = || lang::basis_named(edge.text("basis"));
             match (from, to) {
                 (Some(Node::Party(party)), Some(Node::Lock(lock))) => {
                     waits.parties[party].waits.push((lock, basis()));
@@ -136,7 +137,7 @@ impl Waits {
         for cycle in answer.items("cycles") {
             let nodes = cycle.texts("nodes").filter_map(|name| waits.node(name));
             let linked = linked_by(cycle.text("linked_by"));
-            let linked = if linked.is_empty() { String::new() } else { format!(" (linked: {linked})") };
+            let linked = if linked.is_empty() { String::new() } else { t!(linked, linked) };
             let (says, nodes) = (format!("{}{linked}.", cycle.text("says")), nodes.collect());
             waits.circles.push((says, nodes));
         }
@@ -170,14 +171,14 @@ impl Waits {
         let mut telling = Telling { waits: self, lines: Vec::new(), told: vec![false; self.parties.len()] };
         let mut told_locks = vec![false; self.locks.len()];
         for &(party, behind) in &self.heads {
-            let says = format!("{} keeps {} waiting", self.parties[party].name, count(behind));
+            let says = t!(keeps_waiting, self.parties[party].name, count(behind));
             telling.party(party, 0, says, String::new());
         }
         for (_, nodes) in &self.circles {
             if let Some(Node::Party(party)) = nodes.first().copied()
                 && !telling.told[party]
             {
-                let says = format!("{} waits in a circle", self.parties[party].name);
+                let says = t!(waits_in_a_circle, self.parties[party].name);
                 telling.party(party, 0, says, String::new());
             }
         }
@@ -279,8 +280,8 @@ impl Telling<'_> {
         let mut bases = vec![basis, known.linked_by.clone()];
         bases.retain(|basis| !basis.is_empty());
         let says = match (again && goes_on, depth >= MAX_DEPTH && goes_on) {
-            (true, _) => format!("{says}: what it holds is told above"),
-            (false, true) => format!("{says}, and holds what others wait for"),
+            (true, _) => t!(what_it_holds_is_told, says),
+            (false, true) => t!(and_holds_what_others_wait, says),
             (false, false) => says,
         };
         self.line(Line { depth, says, basis: bases.join("; "), lock: None });
@@ -294,22 +295,21 @@ impl Telling<'_> {
 
     fn lock(&mut self, lock: usize, depth: usize) {
         let known = &self.waits.locks[lock];
-        let held = match known.held_by.len() {
-            0 => "nobody is known to hold".to_owned(),
-            1 => "holds".to_owned(),
-            several => format!("holds, with {} more,", several - 1),
+        let waiters = count(known.waiters);
+        let says = match known.held_by.len() {
+            0 => t!(nobody_holds, known.name, waiters),
+            1 => t!(one_holds, known.name, waiters),
+            several => t!(several_hold, known.name, waiters, several - 1),
         };
-        let wait = if known.waiters == 1 { "waits" } else { "wait" };
-        let says = format!("{held} {}, for which {} {wait}", known.name, count(known.waiters));
         let place = known.id.clone().map(|id| (known.source.clone(), id));
         self.line(Line { depth, says, basis: known.basis.clone(), lock: place });
         for (party, basis) in known.wanted_by.clone() {
-            let says = format!("{} waits for it", self.waits.parties[party].name);
+            let says = t!(waits_for_it, self.waits.parties[party].name);
             self.party(party, depth + 1, says, basis);
         }
         let nameless = self.waits.locks[lock].nameless;
         if nameless > 0 {
-            let says = format!("{} who cannot be told apart", count(nameless));
+            let says = t!(who_cannot_be_told_apart, count(nameless));
             let basis = self.waits.locks[lock].basis.clone();
             self.line(Line { depth: depth + 1, says, basis, lock: None });
         }
@@ -320,9 +320,9 @@ impl Telling<'_> {
 pub(crate) fn linked_by(word: &str) -> String {
     match word {
         "" => "",
-        "token" => "its tokens name one client and thread",
-        "thread" => "the same thread of the same process",
-        "process" => "the same process; it may be two of its threads",
+        "token" => t!(its_tokens_name_one_client),
+        "thread" => t!(the_same_thread_of_the),
+        "process" => t!(the_same_process_it_may),
         other => return shown(other),
     }
     .to_owned()

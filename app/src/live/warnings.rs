@@ -1,10 +1,11 @@
 //! What somebody should know, as the server says it.
 
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{LockId, Time};
 
 use super::answers::Refusal;
 use super::json::{Value, parse};
+use crate::lang::{self, count, key, t};
 
 /// What is so, and what was so within a day.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +60,10 @@ impl Warnings {
         let list: Vec<Warning> = value.items("warnings").iter().filter_map(Warning::of).collect();
         let rule = |rule: &Value| {
             let mut says = shown(rule.text("says"));
-            for (word, name) in [("in", "source"), ("for", "pattern")] {
+            for (said, name) in [(key::rule_in_source, "source"), (key::rule_for_pattern, "pattern")] {
                 let only = rule.text(name);
                 if !only.is_empty() {
-                    says.push_str(&format!(", {word} {}", shown(only)));
+                    says.push_str(&lang::fill(said, [&shown(only)]));
                 }
             }
             (shown(rule.text("rule")), says)
@@ -70,15 +71,15 @@ impl Warnings {
         let mut notes = Vec::new();
         let left_out = value.number("total").unwrap_or(0).saturating_sub(list.len() as u64);
         if left_out > 0 {
-            notes.push(format!("{} more are not listed here.", count(left_out)));
+            notes.push(t!(more_are_not_listed_here, count(left_out)));
         }
         if let Some(not_listed @ 1..) = value.number("not_listed") {
             let count = count(not_listed);
-            notes.push(format!("{count} locks more have something to warn of, too many to be told one by one."));
+            notes.push(t!(locks_more_have_something_to, count));
         }
         let not_kept = value.text("not_kept");
         if !not_kept.is_empty() {
-            notes.push(format!("What is noted here does not survive a restart of the server: {}.", shown(not_kept)));
+            notes.push(t!(what_is_noted_here_does, shown(not_kept)));
         }
         Ok(Warnings {
             as_of: value.text("as_of").parse().unwrap_or(Time(0)),
@@ -95,24 +96,24 @@ impl Warning {
         let (noted, muted) = (value.field("acknowledged"), value.field("muted"));
         let mut notes = Vec::new();
         if *value.field("stale") == Value::Bool(true) {
-            notes.push("Its source cannot be reached: this is the last that is known.".to_owned());
+            notes.push(t!(its_source_cannot_be_reached).to_owned());
         }
         if *noted != Value::Null {
             let note = noted.text("note");
             let note = if note.is_empty() { ".".to_owned() } else { format!(": “{}”", shown(note)) };
-            notes.push(format!("{} looks into it{note}", shown(noted.text("by"))));
+            notes.push(t!(looks_into_it, shown(noted.text("by")), note));
         }
         if *muted != Value::Null {
             let (by, until, reason) =
                 (shown(muted.text("by")), shown(muted.text("until")), shown(muted.text("reason")));
-            notes.push(format!("Muted by {by} until {until}: “{reason}”"));
+            notes.push(t!(muted_by_until, by, until, reason));
         }
         let how = text("resolved");
         if !how.is_empty() {
             notes.push(how);
         }
         if let Some(times @ 2..) = value.number("times") {
-            notes.push(format!("This is the {times}. time."));
+            notes.push(t!(this_is_the_time, times));
         }
         Some(Warning {
             id: value.text("id").to_owned(),

@@ -1,9 +1,10 @@
 use leptos::prelude::*;
 use lockkeeper_model::Time;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use wasm_bindgen_futures::spawn_local;
 
 use crate::components::{Attempted, NavLink};
+use crate::lang::{count, t};
 use crate::live::answers::Refusal;
 use crate::live::audit::AuditPage as Entries;
 use crate::live::route::{Page, Route};
@@ -60,7 +61,7 @@ pub(crate) fn AuditPage() -> impl IntoView {
     let refused = maybe(move || {
         entries.with(|entries| match entries {
             Some(Err(refusal)) => Some(match &refusal.hint {
-                Some(hint) => format!("{} Try: {}.", shown(&refusal.detail), shown(hint)),
+                Some(hint) => t!(audit_try, shown(&refusal.detail), shown(hint)),
                 None => shown(&refusal.detail),
             }),
             _ => None,
@@ -70,7 +71,7 @@ pub(crate) fn AuditPage() -> impl IntoView {
         entries.with(|entries| {
             let Some(Ok(Entries { chain: Some((length @ 1.., head)), .. })) = entries else { return None };
             let head = head.get(..12).unwrap_or(head);
-            Some(format!("{} entries, each sealed by the one before; the newest is {head}…", count(*length)))
+            Some(t!(entries_each_sealed_by_the, count(*length), head))
         })
     });
     let older = Memo::new(move |_| {
@@ -81,22 +82,22 @@ pub(crate) fn AuditPage() -> impl IntoView {
     });
     let nothing = flag(move || entries.with(|entries| matches!(entries, Some(Ok(page)) if page.attempts.is_empty())));
     let title = text(move || match about.get() {
-        Some((source, id)) => format!("Audit of {} in {}", shown(id.as_str()), shown(&source)),
-        None => "Audit".to_owned(),
+        Some((source, id)) => t!(audit_of_in, shown(id.as_str()), shown(&source)),
+        None => t!(audit).to_owned(),
     });
     view! {
         <main class="audit-page">
             <header>
                 <h1>{title}</h1>
                 <When holds=flag(move || about.with(Option::is_some))>
-                    <NavLink route=Route { page: Page::Audit, ..Route::default() }>"of every lock"</NavLink>
+                    <NavLink route=Route { page: Page::Audit, ..Route::default() }>{t!(of_every_lock)}</NavLink>
                 </When>
                 <span class="spread"></span>
                 <small role="status">
-                    {maybe(move || Some(as_of.get()).filter(|at| *at > 0).map(|at| format!("as of {}", hms(Time(at)))))}
+                    {maybe(move || Some(as_of.get()).filter(|at| *at > 0).map(|at| t!(as_of, hms(Time(at)))))}
                 </small>
                 <button type="button" class="plain" on:click=move |_| ask(None)>
-                    "Look again"
+                    {t!(look_again)}
                 </button>
                 <a class="plain" href="/api/v1/audit?format=csv" download="">
                     "CSV"
@@ -112,10 +113,10 @@ pub(crate) fn AuditPage() -> impl IntoView {
                 </p>
             </When>
             <When holds=flag(move || entries.with(Option::is_none))>
-                <p class="say calm">"Asking…"</p>
+                <p class="say calm">{t!(asking)}</p>
             </When>
             <When holds=nothing>
-                <p class="say calm">"Nothing was released, tried or refused here yet."</p>
+                <p class="say calm">{t!(nothing_was_released_tried_or)}</p>
             </When>
             <ol class="attempts">
                 {each(
@@ -134,7 +135,7 @@ pub(crate) fn AuditPage() -> impl IntoView {
             </ol>
             <When holds=flag(move || older.get().is_some())>
                 <button type="button" class="plain" on:click=move |_| ask(older.get_untracked().map(|before| before as u64))>
-                    "Older entries"
+                    {t!(older_entries)}
                 </button>
             </When>
         </main>

@@ -1,9 +1,10 @@
 use leptos::prelude::*;
 use lockkeeper_model::LockId;
-use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::words::shown;
 
 use crate::components::sheet::{Block, Cell, List, Sheet, Table};
 use crate::components::{PageHead, WaitDrawing, whole as sentence};
+use crate::lang::{self, Key, count, duration, key, t, without_tenths};
 use crate::live::json::Value;
 use crate::live::poll;
 use crate::live::route::{Page, Route, encode};
@@ -17,7 +18,8 @@ const GRAPH_EVERY_S: i64 = 3;
 const MINUTES_EVERY_S: i64 = 10;
 
 /// The headings of the last minutes, newest first.
-const MINUTES: [&str; 5] = ["This minute", "1 min ago", "2 min ago", "3 min ago", "4 min ago"];
+const MINUTES: [Key<0>; 5] =
+    [key::this_minute, key::one_min_ago, key::two_min_ago, key::three_min_ago, key::four_min_ago];
 
 /// Who waits for whom, who is at the head of it all, and where time was lost.
 #[component]
@@ -38,7 +40,7 @@ pub(crate) fn ContentionPage() -> impl IntoView {
     let minutes = Memo::new(move |_| lost.answer.with(|answer| answer.as_ref().map(minutes).unwrap_or_default()));
     view! {
         <main class="page">
-            <PageHead title=text(|| "Contention") polled=graph />
+            <PageHead title=text(|| t!(contention)) polled=graph />
             <Sheet blocks=told />
             <WaitDrawing drawing />
             <Sheet blocks=minutes />
@@ -48,25 +50,21 @@ pub(crate) fn ContentionPage() -> impl IntoView {
 
 fn tell(waits: &Waits) -> Vec<Block> {
     if waits.is_empty() {
-        return vec![Block::Say("calm", "Nobody is known to wait for a lock.".to_owned())];
+        return vec![Block::Say("calm", t!(nobody_is_known_to_wait).to_owned())];
     }
-    let mut blocks: Vec<Block> = waits
-        .circles
-        .iter()
-        .map(|(says, _)| Block::Say("bad", format!("They wait for each other in a circle: {}", sentence(says))))
-        .collect();
+    let mut blocks: Vec<Block> =
+        waits.circles.iter().map(|(says, _)| Block::Say("bad", t!(they_wait_for_each_other, sentence(says)))).collect();
     let lines = waits.tree().into_iter().map(|line| {
         let to = line.lock.map(|lock| Route { page: Page::Lock, lock: Some(lock), ..Route::default() });
         (line.depth, Cell::of(line.says).under(line.basis).to(to))
     });
-    blocks.push(Block::Heading("Who waits for whom".to_owned()));
-    let label = "Who keeps most others waiting first; under each what it holds and who waits for it".to_owned();
+    blocks.push(Block::Heading(t!(who_waits_for_whom).to_owned()));
+    let label = t!(who_keeps_most_others_waiting).to_owned();
     blocks.push(Block::List(List { label, lines: lines.collect() }));
     let [locks, parties, circles] = waits.left_out;
-    for (number, what) in [(locks, "contended locks"), (parties, "holders and waiters"), (circles, "circles")] {
+    for (number, what) in [(locks, t!(contended_locks)), (parties, t!(holders_and_waiters)), (circles, t!(circles))] {
         if number > 0 {
-            blocks
-                .push(Block::Say("warn", format!("{} more {what} are not shown: there are too many.", count(number))));
+            blocks.push(Block::Say("warn", t!(more_are_not_shown_there, count(number), what)));
         }
     }
     blocks
@@ -76,11 +74,8 @@ fn tell(waits: &Waits) -> Vec<Block> {
 fn minutes(answer: &Value) -> Vec<Block> {
     let number = |name: &str| answer.number(name).unwrap_or_default();
     let over = duration(number("over_ms") as i64);
-    let mut blocks = vec![Block::Heading(format!("Time lost in the last {over}"))];
-    blocks.push(Block::Say(
-        "calm",
-        format!("{}, all who waited added up, as far as they could be counted.", whole(number("blocked_ms"))),
-    ));
+    let mut blocks = vec![Block::Heading(t!(time_lost_in_the_last, over))];
+    blocks.push(Block::Say("calm", t!(all_who_waited_added_up_as, whole(number("blocked_ms")))));
     let locks = answer.items("locks");
     let most = locks.iter().flat_map(of_minutes).max().unwrap_or(0).max(1);
     let row = |lock: &Value| {
@@ -88,7 +83,7 @@ fn minutes(answer: &Value) -> Vec<Block> {
         let to = place.map(|lock| Route { page: Page::Lock, lock: Some(lock), ..Route::default() });
         let mut row = vec![
             Cell::of(shown(lock.text("name"))).under(shown(lock.text("source"))).to(to),
-            Cell::of(whole(lock.number("blocked_ms").unwrap_or_default())).under(shown(lock.text("basis"))),
+            Cell::of(whole(lock.number("blocked_ms").unwrap_or_default())).under(lang::basis_named(lock.text("basis"))),
         ];
         row.extend(
             of_minutes(lock).map(|ms| Cell::of(if ms == 0 { "–".to_owned() } else { whole(ms) }).look(heat(ms, most))),
@@ -96,17 +91,13 @@ fn minutes(answer: &Value) -> Vec<Block> {
         row
     };
     if !locks.is_empty() {
-        let heads = ["Lock", "Together"].into_iter().chain(MINUTES).collect();
-        let label = "Time lost to waiting, by lock and minute".to_owned();
+        let heads = [t!(lock), t!(together)].into_iter().chain(MINUTES.map(Key::said)).collect();
+        let label = t!(time_lost_to_waiting_by).to_owned();
         blocks.push(Block::Table(Table { label, heads, rows: locks.iter().map(row).collect() }));
     }
-    for (number, what) in [
-        (number("more_locks"), "more locks lost time and are not shown: there are too many."),
-        (
-            number("uncounted"),
-            "locks were handed over or tried for, and nobody could count who waited: their time is unknown.",
-        ),
-    ] {
+    for (number, what) in
+        [(number("more_locks"), t!(more_locks_lost_time_and)), (number("uncounted"), t!(locks_were_handed_over_or))]
+    {
         if number > 0 {
             blocks.push(Block::Say("warn", format!("{} {what}", count(number))));
         }
@@ -130,7 +121,7 @@ fn heat(ms: u64, most: u64) -> &'static str {
 /// Whole seconds: it is added up once a second.
 fn whole(ms: u64) -> String {
     let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-    duration(if ms < 1_000 { ms } else { ms / 1_000 * 1_000 }).replace(".0 s", " s")
+    without_tenths(if ms < 1_000 { ms } else { ms / 1_000 * 1_000 })
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 use leptos::html;
 use leptos::prelude::*;
 use lockkeeper_model::Time;
-use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::words::shown;
 
 use super::locks::listen_to_keys;
 use crate::components::{Drawer, LockTable, NavLink, Scrubber, TableKeys};
+use crate::lang::{count, duration, t};
 use crate::live::moment::utc;
 use crate::live::route::{Route, cut};
 use crate::live::{Live, Rewind};
@@ -36,7 +37,7 @@ pub(crate) fn HistoryPage() -> impl IntoView {
     let refused = maybe(move || {
         told.with(|told| match told {
             Some(Err(refusal)) => Some(match &refusal.hint {
-                Some(hint) => format!("{}. Try: {}.", shown(&refusal.detail), shown(hint)),
+                Some(hint) => t!(history_try, shown(&refusal.detail), shown(hint)),
                 None => shown(&refusal.detail),
             }),
             _ => None,
@@ -46,15 +47,15 @@ pub(crate) fn HistoryPage() -> impl IntoView {
     let opened = Memo::new(move |_| open.with(Option::is_some) && refused.with(Option::is_none));
     // The moment that is on the screen, not the one that is asked for.
     let as_of = text(move || match told.with(|told| matches!(told, Some(Ok(_)))) {
-        true => format!("The board as of {} UTC", utc(Time(past.now.get()))),
-        false => "The board of the past".to_owned(),
+        true => t!(the_board_as_of_utc, utc(Time(past.now.get()))),
+        false => t!(the_board_of_the_past).to_owned(),
     });
     let ago = text(move || {
         let clock = now.running_now.get().max(at.get());
         // To the minute: a clock that runs would draw the eye from the past.
         match (clock - at.get()) / 60_000 {
-            0 => "less than a minute ago".to_owned(),
-            minutes => format!("{} ago", duration(minutes * 60_000)),
+            0 => t!(less_than_a_minute_ago).to_owned(),
+            minutes => t!(ago, duration(minutes * 60_000)),
         }
     });
     let missed = move || {
@@ -64,8 +65,8 @@ pub(crate) fn HistoryPage() -> impl IntoView {
         let said = maybe(move || {
             told.with(|told| {
                 let (source, since) = told.as_ref()?.as_ref().ok()?.missed.get(place)?.clone();
-                let since = since.map_or_else(String::new, |at| format!(" since {} UTC", utc(at)));
-                Some(format!("Of {} something was missed{since}: what ended then may still be shown.", shown(&source)))
+                let since = since.map_or_else(String::new, |at| t!(since_utc, utc(at)));
+                Some(t!(of_something_was_missed_what, shown(&source), since))
             })
         });
         view! { <p class="say warn">{said}</p> }
@@ -74,13 +75,13 @@ pub(crate) fn HistoryPage() -> impl IntoView {
     Some(view! {
         <div class="stage past" class:with-drawer=opened class:nothing=flag(move || refused.with(Option::is_some))>
             <main>
-                <h1 class="unseen">"History"</h1>
+                <h1 class="unseen">{t!(history)}</h1>
                 <header class="past-banner">
                     <b role="status">{as_of}</b>
                     <span>{ago}</span>
-                    <span class="behind">{maybe(move || rewind.behind.get().then(|| "Asking…".to_owned()))}</span>
+                    <span class="behind">{maybe(move || rewind.behind.get().then(|| t!(asking).to_owned()))}</span>
                     <span class="spread"></span>
-                    <NavLink route=back>"Back to live"</NavLink>
+                    <NavLink route=back>{t!(back_to_live)}</NavLink>
                 </header>
                 <Scrubber at clock=now />
                 <When holds=flag(move || refused.with(Option::is_some))>
@@ -91,16 +92,16 @@ pub(crate) fn HistoryPage() -> impl IntoView {
                     <input
                         type="search"
                         class="past-search"
-                        aria-label="Search the locks of that moment"
-                        placeholder="Search"
+                        aria-label=t!(search_the_locks_of_that)
+                        placeholder=t!(search)
                         node_ref=search
                         prop:value=text(move || nav.route.with(|route| route.question.q.clone()))
                         on:input:target=move |event| nav.ask_in_place(|question| question.q = cut(&event.target().value()))
                     />
                     <span role="status">
-                        {maybe(move || past.counts.get().map(|counts| format!("{} held", count(counts.total))))}
+                        {maybe(move || past.counts.get().map(|counts| t!(held, count(counts.total))))}
                     </span>
-                    <small>"Who waited is not written down."</small>
+                    <small>{t!(who_waited_is_not_written)}</small>
                 </div>
                 <LockTable />
             </main>

@@ -1,9 +1,10 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{LockId, Time};
 
 use crate::components::sheet::{Block, Cell, Sheet, Table};
 use crate::components::{NavLink, PageHead};
+use crate::lang::{self, count, duration, key, t};
 use crate::live::json::Value;
 use crate::live::route::{Page, Route, encode};
 use crate::live::waits::linked_by;
@@ -48,8 +49,8 @@ pub(crate) fn HoldersPage() -> impl IntoView {
         });
         match (chosen.get(), name) {
             (Some(_), Some(name)) => name,
-            (Some(_), None) => "Holder".to_owned(),
-            (None, _) => "Holders".to_owned(),
+            (Some(_), None) => t!(holder).to_owned(),
+            (None, _) => t!(holders_title).to_owned(),
         }
     });
     view! {
@@ -57,7 +58,7 @@ pub(crate) fn HoldersPage() -> impl IntoView {
             <PageHead title polled />
             <When holds=flag(move || chosen.with(Option::is_some))>
                 <p>
-                    <NavLink route=Route { page: Page::Holders, ..Route::default() }>"All holders"</NavLink>
+                    <NavLink route=Route { page: Page::Holders, ..Route::default() }>{t!(all_holders)}</NavLink>
                 </p>
             </When>
             <Sheet blocks />
@@ -69,7 +70,7 @@ fn of_all(answer: &Value, now: Time) -> Vec<Block> {
     let holders = answer.items("holders");
     let mut blocks = reservations(answer);
     if holders.is_empty() {
-        blocks.push(Block::Say("calm", "Nobody is known to hold a lock.".to_owned()));
+        blocks.push(Block::Say("calm", t!(nobody_is_known_to_hold).to_owned()));
         return blocks;
     }
     let row = |holder: &Value| {
@@ -80,14 +81,14 @@ fn of_all(answer: &Value, now: Time) -> Vec<Block> {
             id => Some(Route { page: Page::Holders, holder: Some(id.to_owned()), ..Route::default() }),
         };
         let link = match holder.text("linked_by") {
-            "" => "one hold: nothing in its token would be met elsewhere".to_owned(),
+            "" => t!(one_hold_nothing_in_its).to_owned(),
             word => linked_by(word),
         };
         let oldest = list.first().map(|lock| held(lock, now)).unwrap_or_default();
         let verdicts = verdicts(holder.field("verdicts"));
         let listed = list.len() as u64;
         let locks = holder.number("locks").unwrap_or_default();
-        let judged = if listed < locks { format!("of the {listed} held for longest") } else { String::new() };
+        let judged = if listed < locks { t!(of_the_held_for_longest, listed) } else { String::new() };
         vec![
             Cell::of(shown(holder.text("name"))).under(link).to(to),
             Cell::of(count(locks)),
@@ -97,8 +98,8 @@ fn of_all(answer: &Value, now: Time) -> Vec<Block> {
             Cell::of(connection(holder.field("connection"), now)),
         ]
     };
-    let heads = vec!["Holder", "Locks", "Waiting", "Longest held", "Alive", "Connection"];
-    let label = "Holders, those with most locks first".to_owned();
+    let heads = vec![t!(holder), t!(locks), t!(waiting), t!(longest_held), t!(alive_heading), t!(connection)];
+    let label = t!(holders_those_with_most_locks).to_owned();
     blocks.push(Block::Table(Table { label, heads, rows: holders.iter().map(row).collect() }));
     blocks
 }
@@ -106,7 +107,7 @@ fn of_all(answer: &Value, now: Time) -> Vec<Block> {
 fn of_one(answer: &Value, now: Time) -> Vec<Block> {
     let mut blocks = reservations(answer);
     let Some(holder) = answer.items("holders").first() else {
-        blocks.push(Block::Say("calm", "This holder has no lock now, as far as is known.".to_owned()));
+        blocks.push(Block::Say("calm", t!(this_holder_has_no_lock).to_owned()));
         return blocks;
     };
     let list = holder.items("list");
@@ -115,39 +116,35 @@ fn of_one(answer: &Value, now: Time) -> Vec<Block> {
     let mut freed = Vec::new();
     match (first, last) {
         (Some(first), Some(last)) if first != last => {
-            freed.push(format!("its leases would run out between {} and {}", hms(first), hms(last)));
+            freed.push(t!(its_leases_would_run_out, hms(first), hms(last)));
         }
-        (Some(first), _) => freed.push(format!("its lease would run out at {}", hms(first))),
+        (Some(first), _) => freed.push(t!(its_lease_would_run_out, hms(first))),
         _ => {}
     }
     if never > 0 {
-        freed.push(format!("{} would never go free by themselves: they have no expiry", count(never)));
+        freed.push(t!(would_never_go_free_by, count(never)));
     }
     blocks.push(Block::Facts(vec![
         (
-            "Locks",
-            format!(
-                "{}{}",
-                count(all),
-                if listed < all { format!(", of which {listed} are listed") } else { String::new() }
-            ),
+            t!(locks),
+            format!("{}{}", count(all), if listed < all { t!(of_which_are_listed, listed) } else { String::new() }),
         ),
-        ("One holder", linked_by(holder.text("linked_by"))),
-        ("Waiting", waiting(holder)),
-        ("Alive", verdicts(holder.field("verdicts")).0),
-        ("Connection", connection(holder.field("connection"), now)),
-        ("If it died", freed.join("; ")),
+        (t!(one_holder), linked_by(holder.text("linked_by"))),
+        (t!(waiting), waiting(holder)),
+        (t!(alive_heading), verdicts(holder.field("verdicts")).0),
+        (t!(connection), connection(holder.field("connection"), now)),
+        (t!(if_it_died), freed.join("; ")),
     ]));
     let row = |lock: &Value| {
         let held = held(lock, now);
         let evidence = lock.texts("evidence").map(shown).collect::<Vec<_>>().join("; ");
         let others = match lock.number("others").unwrap_or_default() {
             0 => String::new(),
-            others => format!("{} others hold it as well", count(others)),
+            others => t!(others_hold_it_as_well, count(others)),
         };
         let waiting = match lock.number("waiters") {
-            Some(waiters) => Cell::of(count(waiters)).under(shown(lock.text("waiters_basis"))),
-            None => Cell::of("unknown"),
+            Some(waiters) => Cell::of(count(waiters)).under(lang::basis_named(lock.text("waiters_basis"))),
+            None => Cell::of(t!(unknown)),
         };
         vec![
             Cell::of(shown(lock.text("name"))).under(shown(lock.text("source"))).to(lock_page(lock)),
@@ -157,8 +154,8 @@ fn of_one(answer: &Value, now: Time) -> Vec<Block> {
             Cell::of(end(lock, now)).under(others),
         ]
     };
-    let heads = vec!["Lock", "Held", "Alive", "Waiting", "If it died"];
-    let label = "Its locks, the longest held first".to_owned();
+    let heads = vec![t!(lock), t!(held_heading), t!(alive_heading), t!(waiting), t!(if_it_died)];
+    let label = t!(its_locks_the_longest_held).to_owned();
     blocks.push(Block::Table(Table { label, heads, rows: list.iter().map(row).collect() }));
     blocks
 }
@@ -168,16 +165,11 @@ fn reservations(answer: &Value) -> Vec<Block> {
     let mut blocks = Vec::new();
     if !answer.holds("complete") {
         let looked = count(answer.number("looked_through").unwrap_or_default());
-        blocks.push(Block::Say(
-            "warn",
-            format!("Only {looked} locks were looked through: anybody may hold more than is told here."),
-        ));
+        blocks.push(Block::Say("warn", t!(only_locks_were_looked_through, looked)));
     }
     match answer.number("more_holders").unwrap_or_default() {
         0 => {}
-        more => {
-            blocks.push(Block::Say("warn", format!("{} more holders are not shown: there are too many.", count(more))))
-        }
+        more => blocks.push(Block::Say("warn", t!(more_holders_are_not_shown, count(more)))),
     }
     blocks
 }
@@ -190,12 +182,12 @@ fn lock_page(lock: &Value) -> Option<Route> {
 /// For how long it is held, never more exactly than it is known, and since when.
 fn held(lock: &Value, now: Time) -> (String, String) {
     let since = lock.field("held_since");
-    let Some(by) = since.time("not_after") else { return ("unknown".to_owned(), String::new()) };
+    let Some(by) = since.time("not_after") else { return (t!(unknown).to_owned(), String::new()) };
     let (word, at_least) = match since.text("basis") {
-        "first_seen" => ("before", "≥ "),
-        _ => ("since", ""),
+        "first_seen" => (key::before_in_lock_row, "≥ "),
+        _ => (key::since_in_lock_row, ""),
     };
-    (format!("{at_least}{}", duration(now.since(by))), format!("{word} {}", hms(by)))
+    (format!("{at_least}{}", duration(now.since(by))), lang::fill(word, [&hms(by)]))
 }
 
 /// How many wait for a holder's locks; of those whose waiters are not known, nobody can say.
@@ -205,17 +197,17 @@ fn waiting(holder: &Value) -> String {
     let is_unknown = |lock: &&Value| lock.number("waiters").is_none();
     match (list.iter().filter(is_unknown).count(), known) {
         (0, known) => count(known),
-        (unknown, 0) if unknown == list.len() => "unknown".to_owned(),
-        (_, known) => format!("at least {}", count(known)),
+        (unknown, 0) if unknown == list.len() => t!(unknown).to_owned(),
+        (_, known) => t!(at_least, count(known)),
     }
 }
 
 /// When a lock goes free if its holder does nothing more.
 fn end(lock: &Value, now: Time) -> String {
     match lock.field("lease").time("expires_at") {
-        None => "never by itself: no expiry".to_owned(),
-        Some(end) if end <= now => format!("its lease was over at {}, not confirmed", hms(end)),
-        Some(end) => format!("free at {}, in {}", hms(end), duration(end.since(now))),
+        None => t!(never_by_itself_no_expiry).to_owned(),
+        Some(end) if end <= now => t!(its_lease_was_over_at, hms(end)),
+        Some(end) => t!(free_at_in, hms(end), duration(end.since(now))),
     }
 }
 
@@ -231,8 +223,12 @@ fn verdicts(verdicts: &Value) -> (String, &'static str) {
     let found = words.map(|word| (word, verdicts.number(word).unwrap_or_default()));
     let told: Vec<(&str, u64)> = found.into_iter().filter(|(_, number)| *number > 0).collect();
     let says = match &told[..] {
-        [(word, _)] => (*word).to_owned(),
-        several => several.iter().map(|(word, number)| format!("{word} by {number}")).collect::<Vec<_>>().join(", "),
+        [(word, _)] => lang::verdict_named(word).to_owned(),
+        several => several
+            .iter()
+            .map(|(word, number)| t!(verdict_by_number, lang::verdict_named(word), number))
+            .collect::<Vec<_>>()
+            .join(", "),
     };
     (says, told.first().map_or("", |(word, _)| look(word)))
 }
@@ -249,16 +245,16 @@ fn look(verdict: &str) -> &'static str {
 /// The connection that has the holder's name, where there is one.
 fn connection(connection: &Value, now: Time) -> String {
     if *connection == Value::Null {
-        return "unknown".to_owned();
+        return t!(unknown).to_owned();
     }
     let name = shown(connection.text("name"));
     let from = match connection.text("addr") {
         "" => String::new(),
-        addr => format!(" from {}", shown(addr)),
+        addr => t!(from_whom, shown(addr)),
     };
     match (connection.time("closed_at"), connection.time("spoke_at")) {
-        (Some(closed), _) => format!("{name}{from}, closed at {}", hms(closed)),
-        (None, Some(spoke)) => format!("{name}{from}, spoke {} ago", duration(now.since(spoke))),
+        (Some(closed), _) => t!(closed_at, name, from, hms(closed)),
+        (None, Some(spoke)) => t!(spoke_ago, name, from, duration(now.since(spoke))),
         (None, None) => format!("{name}{from}"),
     }
 }

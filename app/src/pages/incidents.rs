@@ -3,6 +3,7 @@ use lockkeeper_model::words::shown;
 use wasm_bindgen_futures::spawn_local;
 
 use crate::components::{Added, Lines, NavLink};
+use crate::lang::t;
 use crate::live::answers::Refusal;
 use crate::live::incidents::{Frozen, Packet};
 use crate::live::moment::utc;
@@ -40,7 +41,7 @@ pub(crate) fn IncidentsPage() -> impl IntoView {
     let refused = maybe(move || {
         packets.with(|packets| match packets {
             Some(Err(refusal)) => Some(match &refusal.hint {
-                Some(hint) => format!("{} Try: {}.", shown(&refusal.detail), shown(hint)),
+                Some(hint) => t!(audit_try, shown(&refusal.detail), shown(hint)),
                 None => shown(&refusal.detail),
             }),
             _ => None,
@@ -50,18 +51,18 @@ pub(crate) fn IncidentsPage() -> impl IntoView {
     let is_open = flag(move || open.with(Option::is_some));
     let title = text(move || {
         let first = packets.with(|packets| packets.as_ref()?.as_ref().ok()?.first().map(|packet| shown(&packet.title)));
-        first.filter(|_| is_open.get()).unwrap_or_else(|| "Incidents".to_owned())
+        first.filter(|_| is_open.get()).unwrap_or_else(|| t!(incidents).to_owned())
     });
     view! {
         <main class="incidents-page">
             <header>
                 <h1>{title}</h1>
                 <When holds=is_open>
-                    <NavLink route=Route { page: Page::Incidents, ..Route::default() }>"all incidents"</NavLink>
+                    <NavLink route=Route { page: Page::Incidents, ..Route::default() }>{t!(all_incidents)}</NavLink>
                 </When>
                 <span class="spread"></span>
                 <When holds=flag(move || markdown.with(|text| !text.is_empty()))>
-                    <CopyButton text=markdown word="copy as Markdown" what="this incident" />
+                    <CopyButton text=markdown word=t!(copy_as_markdown) what=t!(this_incident) />
                 </When>
                 {move || {
                     open.get().map(|id| view! { <a class="plain" href=recall::incident_path(&id) download="">"JSON"</a> })
@@ -71,11 +72,11 @@ pub(crate) fn IncidentsPage() -> impl IntoView {
                 <p class="say bad" role="alert">{refused}</p>
             </When>
             <When holds=flag(move || packets.with(Option::is_none))>
-                <p class="say calm">"Asking…"</p>
+                <p class="say calm">{t!(asking)}</p>
             </When>
             <When holds=flag(move || count() == Some(0))>
                 <p class="say calm">
-                    "Nothing was frozen yet. Open a lock, then “What was written down of it”, and freeze it there."
+                    {t!(nothing_was_frozen_yet_open)}
                 </p>
             </When>
             {move || {
@@ -110,18 +111,18 @@ fn list(packets: &[Packet]) -> impl IntoView + use<> {
 
 fn whole(packet: &Packet) -> impl IntoView + use<> {
     let sentences = |sentences: Vec<String>| sentences.into_iter().map(|said| view! { <li>{said}</li> }).collect_view();
-    let missing: Vec<String> = packet.missing.iter().map(|said| format!("Missing: {}", shown(said))).collect();
+    let missing: Vec<String> = packet.missing.iter().map(|said| t!(missing, shown(said))).collect();
     let waits: Vec<String> = packet.waits.iter().map(|said| shown(said)).collect();
-    let done: Vec<String> = packet.done.iter().map(|(at, said)| format!("{} UTC: {}", utc(*at), shown(said))).collect();
-    let waits_at = packet.waits_at.map_or_else(String::new, |at| format!(", at {} UTC", utc(at)));
+    let done: Vec<String> = packet.done.iter().map(|(at, said)| t!(said_at_utc, utc(*at), shown(said))).collect();
+    let waits_at = packet.waits_at.map_or_else(String::new, |at| t!(at_utc, utc(at)));
     view! {
         <p class="incident-head">{head(packet)}</p>
         {(!missing.is_empty()).then(|| view! { <ul class="say warn">{sentences(missing)}</ul> })}
         {packet.locks.iter().map(lock).collect_view()}
-        <h2>{format!("Who waited for whom{waits_at}")}</h2>
-        <ul>{sentences(some(waits, "Nobody waited for any of them."))}</ul>
-        <h2>"What was done from here"</h2>
-        <ul>{sentences(some(done, "Nothing."))}</ul>
+        <h2>{t!(who_waited_for_whom, waits_at)}</h2>
+        <ul>{sentences(some(waits, t!(nobody_waited_for_any_of)))}</ul>
+        <h2>{t!(what_was_done_from_here)}</h2>
+        <ul>{sentences(some(done, t!(nothing)))}</ul>
     }
 }
 
@@ -134,37 +135,31 @@ fn lock(frozen: &Frozen) -> impl IntoView + use<> {
         view! { <NavLink route>{name}</NavLink> }
     });
     let held_by = match &frozen.held_by {
-        None => "Not known to be held at the beginning.".to_owned(),
+        None => t!(not_known_to_be_held).to_owned(),
         Some(tokens) => {
             let tokens: Vec<String> = tokens.iter().map(|token| shown(token)).collect();
-            format!("Held at the beginning by {}.", tokens.join(", "))
+            t!(held_at_the_beginning_by, tokens.join(", "))
         }
     };
     view! {
         <section class="frozen">
-            <h2>{link} <small>{format!(" in {}", shown(&frozen.source))}</small></h2>
+            <h2>{link} <small>{t!(in_source_of_incident, shown(&frozen.source))}</small></h2>
             <p>{held_by}</p>
             <Added stats age=Signal::stored(None) />
             <Lines events dated=true />
-            {frozen.events.is_empty().then_some("Nothing is recorded of it in this time.")}
+            {frozen.events.is_empty().then_some(t!(nothing_is_recorded_of_it_in))}
         </section>
     }
 }
 
 /// The time that it is about, and who froze it when.
 fn head(packet: &Packet) -> String {
-    let moment = |at: Option<lockkeeper_model::Time>| at.map_or_else(|| "unknown".to_owned(), utc);
-    format!(
-        "{} to {} UTC; frozen by {} at {}",
-        moment(packet.from),
-        moment(packet.to),
-        shown(&packet.by),
-        moment(packet.at)
-    )
+    let moment = |at: Option<lockkeeper_model::Time>| at.map_or_else(|| t!(unknown).to_owned(), utc);
+    t!(to_utc_frozen_by_at, moment(packet.from), moment(packet.to), shown(&packet.by), moment(packet.at))
 }
 
 fn names(packet: &Packet) -> String {
-    let name = |lock: &Frozen| lock.id.as_ref().map_or_else(|| "unknown".to_owned(), |id| shown(id.as_str()));
+    let name = |lock: &Frozen| lock.id.as_ref().map_or_else(|| t!(unknown).to_owned(), |id| shown(id.as_str()));
     packet.locks.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 

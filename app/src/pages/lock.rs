@@ -4,6 +4,7 @@ use lockkeeper_model::{LockId, PreviewRequest};
 use crate::components::{
     Acts, Background, Judgement, LeaseChart, Links, NavLink, Notes, ReleaseDialog, Warned, followed, kind_of, name_of,
 };
+use crate::lang::t;
 use crate::live::Live;
 use crate::live::route::Route;
 use crate::nav::Nav;
@@ -22,9 +23,9 @@ pub(crate) fn LockPage() -> impl IntoView {
         Some((source, id)) => view! { <OneLock source id /> }.into_any(),
         None => view! {
             <main class="page">
-                <h1>"Lock"</h1>
+                <h1>{t!(lock)}</h1>
                 <p class="say calm">
-                    "The address names no lock. " <NavLink route=Route::default()>"Choose one among all locks"</NavLink> "."
+                    {t!(the_address_names_no_lock)} <NavLink route=Route::default()>{t!(choose_one_among_all_locks)}</NavLink> "."
                 </p>
             </main>
         }
@@ -56,18 +57,18 @@ fn OneLock(source: String, id: LockId) -> impl IntoView {
             <header class="page-head">
                 <h1>{name}</h1>
                 <small>
-                    {kind} " · " <CopyButton text=link word="copy link" what="to this lock" /> " · "
-                    <NavLink route=among>"show among all locks"</NavLink>
+                    {kind} " · " <CopyButton text=link word=t!(copy_link) what=t!(to_this_lock) /> " · "
+                    <NavLink route=among>{t!(show_among_all_locks)}</NavLink>
                 </small>
             </header>
             <Links lock />
             <When holds=flag(move || !heard.get())>
-                <p class="say calm">"Asking…"</p>
+                <p class="say calm">{t!(asking)}</p>
             </When>
             <When holds=heard>
                 <div class="lock-columns">
                     <div class="account">
-                        <h2 class="unseen">"Who has it, and who waits"</h2>
+                        <h2 class="unseen">{t!(who_has_it_and_who)}</h2>
                         {
                             let (source, id) = place.get_value();
                             view! { <Warned source id /> }
@@ -76,7 +77,7 @@ fn OneLock(source: String, id: LockId) -> impl IntoView {
                         <LeaseChart lock />
                     </div>
                     <div class="account">
-                        <h2 class="unseen">"What is known of it"</h2>
+                        <h2 class="unseen">{t!(what_is_known_of_it)}</h2>
                         {
                             let (source, id) = place.get_value();
                             view! { <Notes source id lock /> }

@@ -3,6 +3,7 @@ use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
 use crate::components::{Drawer, LockTable, Selecting, SelectionBar, TableKeys, Toolbar, Typed};
+use crate::lang::t;
 use crate::live::Live;
 use crate::nav::Nav;
 
@@ -25,7 +26,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
     view! {
         <div class="stage" class:with-drawer=move || open.with(Option::is_some)>
             <main>
-                <h1 class="unseen">"Locks"</h1>
+                <h1 class="unseen">{t!(locks)}</h1>
                 <Toolbar search />
                 <LockTable />
                 <SelectionBar />

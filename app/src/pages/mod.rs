@@ -26,6 +26,7 @@ use sources::SourcesPage;
 use warnings::WarningsPage;
 
 use crate::components::{Banners, Kept, Palette, Requests, Strip, TopBar};
+use crate::lang::Wording;
 use crate::live::Live;
 use crate::live::route::Page;
 use crate::nav::Nav;
@@ -38,8 +39,21 @@ pub(crate) fn App() -> impl IntoView {
     provide_context(nav);
     provide_context(live);
     provide_context(Kept::start());
+    let wording = Wording::start();
+    provide_context(wording);
     let page = Memo::new(move |_| nav.route.with(|route| route.page));
-    Effect::new(move |_| document().set_title(&format!("{} · Lockkeeper", page.get().name())));
+    Effect::new(move |_| {
+        wording.spoken.track();
+        document().set_title(&format!("{} · Lockkeeper", page.get().name()));
+    });
+    // Words are read where they are drawn: another language is another drawing.
+    move || {
+        wording.spoken.track();
+        drawn(page)
+    }
+}
+
+fn drawn(page: Memo<Page>) -> AnyView {
     view! {
         <TopBar />
         <Strip />
@@ -61,4 +75,5 @@ pub(crate) fn App() -> impl IntoView {
             Page::Warnings => view! { <WarningsPage /> }.into_any(),
         }}
     }
+    .into_any()
 }

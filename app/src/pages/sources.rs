@@ -1,9 +1,10 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{LockId, SourceStatus, Time};
 
 use crate::components::sheet::{Block, Cell, Sheet, Table};
 use crate::components::{NavLink, SourceFacts, state_class, warnings};
+use crate::lang::{self, count, t};
 use crate::live::json::Value;
 use crate::live::route::{Page, Route, encode};
 use crate::live::{Live, poll};
@@ -26,10 +27,10 @@ pub(crate) fn SourcesPage() -> impl IntoView {
     view! {
         <main class="page" class:out-of-date=flag(move || !live.link.get().is_live())>
             <header class="page-head">
-                <h1>"Sources"</h1>
+                <h1>{t!(sources)}</h1>
             </header>
             <When holds=flag(move || live.sources.with(Vec::is_empty))>
-                <p class="say calm">"Asking…"</p>
+                <p class="say calm">{t!(asking)}</p>
             </When>
             {each(move || live.sources.with(Vec::len), source)}
         </main>
@@ -44,7 +45,7 @@ fn OneSource(name: String) -> impl IntoView {
         maybe(move || live.sources.with(|sources| sources.iter().find(|source| source.name == name).and_then(say)))
     };
     let class = about(|source| Some(format!("source-card {}", state_class(source.state))));
-    let state = about(|source| Some(source.state.word().to_owned()));
+    let state = about(|source| Some(lang::source_state(source.state).to_owned()));
     let warnings = about(warnings);
     let is_quorum = about(|source| (source.kind == "redlock").then(String::new));
     let of_source = |page: Page| {
@@ -66,9 +67,9 @@ fn OneSource(name: String) -> impl IntoView {
                 <span class="source-warning">{warnings}</span>
             </p>
             <p class="ways">
-                <NavLink route=locks>"Its locks"</NavLink>
-                <NavLink route=contention>"Its contention"</NavLink>
-                <NavLink route=holders>"Its holders"</NavLink>
+                <NavLink route=locks>{t!(its_locks)}</NavLink>
+                <NavLink route=contention>{t!(its_contention)}</NavLink>
+                <NavLink route=holders>{t!(its_holders)}</NavLink>
             </p>
             <SourceFacts name=name.clone() />
             <When holds=flag(move || is_quorum.with(Option::is_some))>
@@ -91,7 +92,7 @@ fn WithoutQuorum(source: String) -> impl IntoView {
     });
     let refused = text(move || polled.refusal.with(|it| it.as_ref().map(|it| shown(&it.detail)).unwrap_or_default()));
     view! {
-        <h3>"Without a quorum"</h3>
+        <h3>{t!(without_a_quorum)}</h3>
         <When holds=flag(move || !refused.with(String::is_empty))>
             <p class="say bad">{refused}</p>
         </When>
@@ -101,9 +102,9 @@ fn WithoutQuorum(source: String) -> impl IntoView {
 
 fn without_quorum(answer: &Value, now: Time) -> Vec<Block> {
     let locks = answer.items("locks");
-    let as_of = answer.time("as_of").map(|at| format!(" (as of {})", hms(at))).unwrap_or_default();
+    let as_of = answer.time("as_of").map(|at| t!(as_of_in_sources, hms(at))).unwrap_or_default();
     if locks.is_empty() {
-        return vec![Block::Say("calm", format!("No lock stands on too few of its masters{as_of}."))];
+        return vec![Block::Say("calm", t!(no_lock_stands_on_too, as_of))];
     }
     let row = |lock: &Value| {
         let id = LockId::parse(lock.text("id")).ok();
@@ -113,25 +114,24 @@ fn without_quorum(answer: &Value, now: Time) -> Vec<Block> {
         let nodes = quorum.items("nodes");
         let votes = quorum.number("votes").unwrap_or_default();
         let standing = match quorum.text("standing") {
-            "undecided" => "undecided: too few masters were read",
-            _ => "nobody owns it, whatever the others say",
+            "undecided" => t!(undecided_too_few_masters_were),
+            _ => t!(nobody_owns_it_whatever_the),
         };
         let left: Vec<String> = nodes.iter().filter_map(|node| leftover(node, now)).collect();
         vec![
             Cell::of(shown(lock.text("name"))).to(to),
-            Cell::of(format!("{votes} of {}, {} needed", nodes.len(), quorum.number("needed").unwrap_or_default()))
-                .under(standing),
+            Cell::of(t!(of_needed, votes, nodes.len(), quorum.number("needed").unwrap_or_default())).under(standing),
             Cell::of(left.join("; ")),
         ]
     };
     let mut blocks = vec![Block::Table(Table {
-        label: "Locks that stand on too few masters".to_owned(),
-        heads: vec!["Lock", "Votes", "What is left on masters"],
+        label: t!(locks_that_stand_on_too).to_owned(),
+        heads: vec![t!(lock), t!(votes), t!(what_is_left_on_masters)],
         rows: locks.iter().map(row).collect(),
     })];
     let beyond = answer.number("total").unwrap_or_default().saturating_sub(locks.len() as u64);
     if beyond > 0 {
-        blocks.push(Block::Say("warn", format!("{} more are not listed here{as_of}.", count(beyond))));
+        blocks.push(Block::Say("warn", t!(more_are_not_listed_here_in_sources, count(beyond), as_of)));
     }
     blocks
 }
@@ -141,15 +141,16 @@ fn leftover(node: &Value, now: Time) -> Option<String> {
     let name = shown(node.text("node"));
     let state = node.text("state");
     if matches!(state, "unreachable" | "unread") {
-        return Some(format!("{name}: unknown, {state}"));
+        let state = if state == "unread" { t!(unread) } else { t!(unreachable) };
+        return Some(t!(unknown_in_sources, name, state));
     }
     if !matches!(state, "holds" | "other") {
         return None;
     }
     Some(match node.time("expires_at") {
-        Some(end) if end <= now => format!("{name}: over, not confirmed"),
-        Some(end) => format!("{name}: until {}", hms(end)),
-        None => format!("{name}: no expiry"),
+        Some(end) if end <= now => t!(over_not_confirmed_in_sources, name),
+        Some(end) => t!(until_in_sources, name, hms(end)),
+        None => t!(no_expiry_in_sources, name),
     })
 }
 

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use leptos::prelude::*;
-use lockkeeper_model::words::{duration, shown};
+use lockkeeper_model::words::shown;
 use wasm_bindgen_futures::spawn_local;
 
 use crate::components::{MuteDialog, NavLink, WarningCard};
+use crate::lang::{duration, t};
 use crate::live::answers::Refusal;
 use crate::live::route::{Page, Route};
 use crate::live::warnings::{Warning, Warnings};
@@ -15,16 +16,6 @@ use crate::ui::{When, each, flag, hms, maybe, text};
 /// How often it is looked again while the page is open, whether or not the number of open ones changed: who acknowledged
 /// what changes no number that is told.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// What the page says.
-mod words {
-    pub(super) const NOTHING: &str = "Nothing to warn of.";
-    pub(super) const RULES: &str = "What is looked for";
-    pub(super) const OVER: &str = "Over, within the last day";
-    pub(super) const OF_ALL: &str = "of every lock";
-    pub(super) const AGAIN: &str = "Look again";
-    pub(super) const ASKING: &str = "Asking…";
-}
 
 /// What somebody should know before customers notice; of everything, or of one lock.
 #[component]
@@ -72,7 +63,7 @@ pub(crate) fn WarningsPage() -> impl IntoView {
     let refused = maybe(move || {
         known.with(|known| match known {
             Some(Err(refusal)) => Some(match &refusal.hint {
-                Some(hint) => format!("{} Try: {}.", shown(&refusal.detail), shown(hint)),
+                Some(hint) => t!(audit_try, shown(&refusal.detail), shown(hint)),
                 None => shown(&refusal.detail),
             }),
             _ => None,
@@ -80,8 +71,8 @@ pub(crate) fn WarningsPage() -> impl IntoView {
     });
     let is_answered = move || known.with(|known| matches!(known, Some(Ok(_))));
     let title = text(move || match about.get() {
-        Some((source, id)) => format!("Warnings of {} in {}", shown(id.as_str()), shown(&source)),
-        None => "Warnings".to_owned(),
+        Some((source, id)) => t!(warnings_of_in, shown(id.as_str()), shown(&source)),
+        None => t!(warnings).to_owned(),
     });
     let rule = move |at: usize| {
         known.with(|known| match known {
@@ -101,8 +92,8 @@ pub(crate) fn WarningsPage() -> impl IntoView {
     let as_of = maybe(move || {
         let at = known.with(|known| Some(known.as_ref()?.as_ref().ok()?.as_of))?;
         let old = live.running_now.get() - at.0;
-        let late = if old > 15_000 { format!(", {} ago", duration(old)) } else { String::new() };
-        Some(format!("as of {}{late}", hms(at)))
+        let late = if old > 15_000 { t!(ago_in_warnings, duration(old)) } else { String::new() };
+        Some(t!(as_of_in_warnings, hms(at), late))
     });
     let card = move |wanted: bool| {
         move |at: usize| {
@@ -115,12 +106,12 @@ pub(crate) fn WarningsPage() -> impl IntoView {
             <header>
                 <h1>{title}</h1>
                 <When holds=flag(move || about.with(Option::is_some))>
-                    <NavLink route=Route { page: Page::Warnings, ..Route::default() }>{words::OF_ALL}</NavLink>
+                    <NavLink route=Route { page: Page::Warnings, ..Route::default() }>{t!(of_every_lock)}</NavLink>
                 </When>
                 <span class="spread"></span>
                 <small>{as_of}</small>
                 <button type="button" class="plain" on:click=move |_| look()>
-                    {words::AGAIN}
+                    {t!(look_again)}
                 </button>
             </header>
             <When holds=flag(move || refused.with(Option::is_some))>
@@ -129,23 +120,23 @@ pub(crate) fn WarningsPage() -> impl IntoView {
                 </p>
             </When>
             <When holds=flag(move || known.with(Option::is_none))>
-                <p class="say calm">{words::ASKING}</p>
+                <p class="say calm">{t!(asking)}</p>
             </When>
             <When holds=flag(move || is_answered() && number(true) == 0)>
-                <p class="say good">{words::NOTHING}</p>
+                <p class="say good">{t!(nothing_to_warn_of)}</p>
             </When>
-            <ul class="cards" aria-label="Now">
+            <ul class="cards" aria-label=t!(now_heading)>
                 {each(move || number(true), card(true))}
             </ul>
             {each(parts(|known| known.notes.len()), move |at| view! { <p class="note">{text(move || note(at))}</p> })}
             <When holds=flag(move || number(false) > 0)>
-                <h2>{words::OVER}</h2>
+                <h2>{t!(over_within_the_last_day)}</h2>
             </When>
-            <ul class="cards over" aria-label=words::OVER>
+            <ul class="cards over" aria-label=t!(over_within_the_last_day)>
                 {each(move || number(false), card(false))}
             </ul>
             <When holds=flag(is_answered)>
-                <h2>{words::RULES}</h2>
+                <h2>{t!(what_is_looked_for)}</h2>
             </When>
             <dl class="rules">
                 {each(

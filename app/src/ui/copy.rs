@@ -3,6 +3,8 @@ use std::time::Duration;
 use leptos::prelude::*;
 use wasm_bindgen_futures::{JsFuture, spawn_local};
 
+use crate::lang::t;
+
 /// How long the button says that it worked.
 const SAID_FOR: Duration = Duration::from_millis(1_500);
 
@@ -23,7 +25,7 @@ pub(crate) fn CopyButton(
         spawn_local(async move {
             let promise = window().navigator().clipboard().write_text(&text.get_untracked());
             let worked = JsFuture::from(promise).await.is_ok();
-            said.set(Some(if worked { "copied" } else { "not allowed" }.to_owned()));
+            said.set(Some(if worked { t!(copied) } else { t!(not_allowed) }.to_owned()));
             set_timeout(move || said.set(None), SAID_FOR);
         });
     };

@@ -1,6 +1,7 @@
 use leptos::prelude::*;
 
 use super::{Glyph, Icon, text};
+use crate::lang::t;
 
 const REMEMBERED_AS: &str = "lockkeeper-theme";
 
@@ -20,6 +21,14 @@ impl Theme {
             Theme::Auto => "auto",
             Theme::Light => "light",
             Theme::Dark => "dark",
+        }
+    }
+
+    fn said(self) -> &'static str {
+        match self {
+            Theme::Auto => t!(theme_auto),
+            Theme::Light => t!(theme_light),
+            Theme::Dark => t!(theme_dark),
         }
     }
 
@@ -52,7 +61,7 @@ pub(crate) fn ThemeButton() -> impl IntoView {
             let _ = storage.set_item(REMEMBERED_AS, theme.word());
         }
     });
-    let label = text(move || format!("Theme: {}", theme.get().word()));
+    let label = text(move || t!(theme_is, theme.get().said()));
     view! {
         <button type="button" class="plain icon-button" aria-label=label title=label on:click=move |_| theme.update(|theme| *theme = theme.next())>
             <Icon glyph=Glyph::Contrast />

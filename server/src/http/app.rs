@@ -3,7 +3,10 @@
 use std::sync::OnceLock;
 
 use axum::extract::{Path, Request};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::HeaderValue;
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -52,14 +55,16 @@ pub(super) async fn page(request: Request) -> Response {
 fn who(person: &Person) -> String {
     let name = sign_in::escaped(&words::shown(&person.name));
     match person.via {
-        Via::Loopback => "<footer class=\"who\">No access control: only this machine is served</footer>".to_owned(),
+        Via::Loopback => {
+            "<footer class=\"who\" lang=\"en\">No access control: only this machine is served</footer>".to_owned()
+        }
         Via::Password | Via::Oidc => format!(
-            "<footer class=\"who\"><form method=\"post\" action=\"{}\"><span>Signed in as <b>{name}</b></span>\
+            "<footer class=\"who\" lang=\"en\"><form method=\"post\" action=\"{}\"><span>Signed in as <b>{name}</b></span>\
              <a href=\"{}\">Your account</a><button class=\"plain\">Sign out</button></form></footer>",
             sign_in::OUT,
             account::PATH
         ),
-        Via::Token | Via::Proxy => format!("<footer class=\"who\">Known as <b>{name}</b></footer>"),
+        Via::Token | Via::Proxy => format!("<footer class=\"who\" lang=\"en\">Known as <b>{name}</b></footer>"),
     }
 }
 
@@ -74,9 +79,34 @@ pub(super) fn style_sheets() -> String {
 /// What the page consists of.
 pub(super) async fn asset(Path(path): Path<String>, headers: HeaderMap) -> Response {
     match Dist::get(&path) {
-        Some(file) if path != PAGE => serve(&path, file.data.into_owned(), &file.metadata.sha256_hash(), &headers),
+        Some(file) if path != PAGE => {
+            let hash = file.metadata.sha256_hash();
+            let packed = Dist::get(&format!("{path}.br")).filter(|_| takes_brotli(&headers));
+            let is_packed = packed.is_some();
+            let mut response = serve(&path, packed.unwrap_or(file).data.into_owned(), &hash, &headers);
+            if is_packed && response.status() == StatusCode::OK {
+                // Packed while it was built, better than there is time for while somebody waits.
+                response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("br"));
+                response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+            }
+            response
+        }
         _ => super::router::no_such_path(&format!("/{path}")).into_response(),
     }
+}
+
+/// Whether whoever asks takes brotli (RFC 9110, 12.5.3), unless they say that they would rather not.
+fn takes_brotli(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|one| {
+            let (coding, weight) = one.split_once(';').unwrap_or((one, ""));
+            let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+            coding.trim().eq_ignore_ascii_case("br") && weight.is_ok_and(|weight| weight > 0.0)
+        })
 }
 
 fn serve(path: &str, data: Vec<u8>, hash: &[u8], headers: &HeaderMap) -> Response {
@@ -163,6 +193,25 @@ mod tests {
             ("deadbeef.css", false),
         ] {
             assert_eq!(has_hash(path), kept, "{path}");
+        }
+    }
+
+    #[test]
+    fn brotli_is_sent_to_those_who_take_it() {
+        for (accepted, taken) in [
+            (Some("gzip, deflate, br, zstd"), true),
+            (Some("BR;q=0.5"), true),
+            (Some("br; q=0, gzip"), false),
+            (Some("br;q=x"), false),
+            (Some("gzip"), false),
+            (Some("*"), false),
+            (None, false),
+        ] {
+            let mut headers = HeaderMap::new();
+            if let Some(accepted) = accepted {
+                headers.insert(ACCEPT_ENCODING, accepted.parse().unwrap());
+            }
+            assert_eq!(takes_brotli(&headers), taken, "{accepted:?}");
         }
     }
 

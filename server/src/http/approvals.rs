@@ -11,7 +11,7 @@ use crate::access::Right;
 /// Asks another person to approve what was previewed. The ticket is not used up; what is approved is bound to exactly its
 /// holds, and good for ten minutes and one attempt with a later ticket for the same.
 #[utoipa::path(
-    post, path = "/api/v1/approvals", tag = "releasing",
+    post, path = "/api/v1/approvals", tag = "releasing", operation_id = "askApproval",
     request_body = ApprovalRequest,
     responses(
         (status = 201, description = "asked, now or before", body = Approval),
@@ -33,7 +33,7 @@ pub(super) async fn ask(
 
 /// The approvals that you asked for or may decide, the newest first.
 #[utoipa::path(
-    get, path = "/api/v1/approvals", tag = "releasing",
+    get, path = "/api/v1/approvals", tag = "releasing", operation_id = "listApprovals",
     responses(
         (status = 200, body = Approvals),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -46,7 +46,7 @@ pub(super) async fn list(State(state): State<AppState>, caller: Caller) -> Resul
 
 /// One of them, with the preview made afresh.
 #[utoipa::path(
-    get, path = "/api/v1/approvals/{id}", tag = "releasing",
+    get, path = "/api/v1/approvals/{id}", tag = "releasing", operation_id = "getApproval",
     params(("id" = String, Path, description = "the approval's `id`")),
     responses(
         (status = 200, body = ShownApproval),
@@ -66,7 +66,7 @@ pub(super) async fn show(
 
 /// Approves or denies what another person asked for.
 #[utoipa::path(
-    post, path = "/api/v1/approvals/{id}", tag = "releasing",
+    post, path = "/api/v1/approvals/{id}", tag = "releasing", operation_id = "decideApproval",
     params(("id" = String, Path, description = "the approval's `id`")),
     request_body = DecisionRequest,
     responses(

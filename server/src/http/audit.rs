@@ -9,6 +9,7 @@ use lockkeeper_model::{AuditPage, Time, words};
 
 use super::caller::Caller;
 use super::extract::Query;
+use super::openapi::FileFormat;
 use super::{ApiError, AppState};
 use crate::access::Right;
 use crate::recorder::audit::{Audit, AuditError, Filter, Format};
@@ -27,7 +28,7 @@ const BATCH: usize = 500;
 /// Who did or was refused what, when and why, with the locks in scope; newest first. As CSV or JSON Lines it is everything
 /// that passes the filter, oldest first.
 #[utoipa::path(
-    get, path = "/api/v1/audit", tag = "releasing",
+    get, path = "/api/v1/audit", tag = "releasing", operation_id = "listAudit",
     params(
         ("source" = Option<String>, Query, description = "only about this source"),
         ("lock" = Option<String>, Query, description = "only about the lock with this id"),
@@ -37,7 +38,7 @@ const BATCH: usize = 500;
         ("until" = Option<Time>, Query, description = "from before this moment"),
         ("limit" = Option<u32>, Query, description = "entries on the page, 1 to 1000; default 100; not for an export"),
         ("before" = Option<u64>, Query, description = "only entries with a lower `seq`, as `next_before` of the page before says; not for an export"),
-        ("format" = Option<String>, Query, description = "`json`, `csv` or `jsonl`; without it the header `Accept` decides"),
+        ("format" = inline(Option<FileFormat>), Query, description = "`json`, `csv` or `jsonl`; without it the header `Accept` decides"),
     ),
     responses(
         (status = 200, content(

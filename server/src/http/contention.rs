@@ -24,7 +24,7 @@ pub(super) struct ContentionAnswer {
 
 /// Where time was lost to waiting in the last minutes, lock by lock and minute by minute.
 #[utoipa::path(
-    get, path = "/api/v1/contention", tag = "watching",
+    get, path = "/api/v1/contention", tag = "watching", operation_id = "getContention",
     params(("source" = Option<String>, Query, description = "only this source")),
     responses((status = 200, body = ContentionAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]

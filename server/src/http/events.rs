@@ -33,7 +33,7 @@ const REPLAYED_AT_ONCE: usize = 1_000;
 /// resumes, also after the server was started again, as far back as events are kept; where what was missed is not known
 /// any more it begins with a `gap`.
 #[utoipa::path(
-    get, path = "/api/v1/events", tag = "watching",
+    get, path = "/api/v1/events", tag = "watching", operation_id = "followEvents",
     params(
         ("source" = Option<String>, Query, description = "only of this source"),
         ("lock" = Option<String>, Query, description = "only of the lock with this id"),

@@ -23,7 +23,7 @@ pub(super) struct GraphAnswer {
 
 /// Who waits for whom: contended locks, who has them and who waits, the circles among them, and who is at the head.
 #[utoipa::path(
-    get, path = "/api/v1/graph", tag = "watching",
+    get, path = "/api/v1/graph", tag = "watching", operation_id = "getGraph",
     params(("source" = Option<String>, Query, description = "only this source")),
     responses((status = 200, body = GraphAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]

@@ -49,14 +49,17 @@ pub(super) struct Missing {
 }
 
 /// Liveness: answers as long as the process does.
-#[utoipa::path(get, path = "/healthz", tag = "operating", responses((status = 200, body = Health)))]
+#[utoipa::path(
+    get, path = "/healthz", tag = "operating", operation_id = "getLiveness",
+    responses((status = 200, body = Health))
+)]
 pub(super) async fn live() -> Json<Health> {
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION") })
 }
 
 /// Readiness: the first scan of every source is done and none is down, or what is missing.
 #[utoipa::path(
-    get, path = "/readyz", tag = "operating",
+    get, path = "/readyz", tag = "operating", operation_id = "getReadiness",
     responses((status = 200, body = Readiness), (status = 503, body = Readiness))
 )]
 pub(super) async fn ready(

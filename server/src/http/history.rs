@@ -72,7 +72,7 @@ pub(super) struct ActivityAnswer {
 
 /// What was written down of what happened, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/history", tag = "remembering",
+    get, path = "/api/v1/history", tag = "remembering", operation_id = "listHistory",
     params(
         ("source" = Option<String>, Query, description = "only of this source; one that is not watched any more, too"),
         ("lock" = Option<String>, Query, description = "only of the lock with this id"),
@@ -110,7 +110,7 @@ pub(super) async fn list(
 /// What went on at a lock, or at all that match a pattern: how long holds lasted, how often they were renewed, handed
 /// over and lost.
 #[utoipa::path(
-    get, path = "/api/v1/stats", tag = "remembering",
+    get, path = "/api/v1/stats", tag = "remembering", operation_id = "getStats",
     params(
         ("source" = Option<String>, Query, description = "only of this source"),
         ("lock" = Option<String>, Query, description = "only of the lock with this id"),
@@ -144,7 +144,7 @@ pub(super) async fn stats(
 
 /// How much happened when, and the gaps in it.
 #[utoipa::path(
-    get, path = "/api/v1/activity", tag = "remembering",
+    get, path = "/api/v1/activity", tag = "remembering", operation_id = "getActivity",
     params(
         ("source" = Option<String>, Query, description = "only of this source"),
         ("from" = Option<Time>, Query, description = "not from before this moment; default: an hour before `to`"),

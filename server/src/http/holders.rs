@@ -36,7 +36,7 @@ pub(super) struct HoldersAnswer {
 
 /// Who holds how much: one entry for each party, by the rules of the graph, and what goes free when if it does nothing more.
 #[utoipa::path(
-    get, path = "/api/v1/holders", tag = "watching",
+    get, path = "/api/v1/holders", tag = "watching", operation_id = "listHolders",
     params(
         ("source" = Option<String>, Query, description = "only what is held in this source"),
         ("holder" = Option<String>, Query, description = "only the holder with this `id`, with up to 500 of its locks"),

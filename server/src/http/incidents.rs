@@ -38,7 +38,7 @@ pub(super) struct IncidentsAnswer {
 
 /// Freezes what is known of some locks in some time: how they were held, what happened, who waited, what people did.
 #[utoipa::path(
-    post, path = "/api/v1/incidents", tag = "remembering",
+    post, path = "/api/v1/incidents", tag = "remembering", operation_id = "freezeIncident",
     request_body = IncidentRequest,
     responses(
         (status = 201, description = "frozen; `Location` says where", body = Packet),
@@ -72,7 +72,7 @@ pub(super) async fn freeze(
 
 /// What was frozen.
 #[utoipa::path(
-    get, path = "/api/v1/incidents", tag = "remembering",
+    get, path = "/api/v1/incidents", tag = "remembering", operation_id = "listIncidents",
     responses(
         (status = 200, body = IncidentsAnswer),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -92,7 +92,7 @@ pub(super) async fn list(
 
 /// One packet; as Markdown where the id ends with `.md` or the header `Accept` asks for it.
 #[utoipa::path(
-    get, path = "/api/v1/incidents/{id}", tag = "remembering",
+    get, path = "/api/v1/incidents/{id}", tag = "remembering", operation_id = "getIncident",
     params(("id" = String, Path, description = "its id; with `.md` behind it as Markdown")),
     responses(
         (status = 200, content((Packet = "application/json"), (String = "text/markdown"))),

@@ -4,7 +4,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use lockkeeper_model::search::{Condition, Search};
 use lockkeeper_model::{
-    DEFAULT_LIMIT, Event, Lock, MAX_LIMIT, Order, Question, Recording, SortKey, SourceState, SourceStatus, Time, words,
+    DEFAULT_LIMIT, Event, Flag, Lock, MAX_LIMIT, Order, Question, Recording, SortKey, SourceState, SourceStatus, Time,
+    words,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -12,6 +13,7 @@ use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::extract::{LockPath, Query, known_source};
+use super::openapi::{FileFormat, StateFilter};
 use super::{ApiError, AppState, audit, history, locks_file};
 use crate::recorder::history::Filter;
 use crate::view::Asked;
@@ -102,19 +104,19 @@ pub(super) struct LockEventsAnswer {
 
 /// Locks that are held now, or were at a moment of the past.
 #[utoipa::path(
-    get, path = "/api/v1/locks", tag = "watching",
+    get, path = "/api/v1/locks", tag = "watching", operation_id = "listLocks",
     params(
         ("q" = Option<String>, Query, description = "words that must each occur in the key or in a holder's token, and conditions such as `holder:worker-7 held>5m -flag:no-expiry`; docs/query.md has the whole language"),
         ("source" = Option<String>, Query, description = "only this source"),
         ("dialect" = Option<String>, Query, description = "only this dialect"),
-        ("state" = Option<String>, Query, description = "`held`, `waiting`, `waiting_only`, `no_quorum` or `unknown_holder`"),
-        ("flag" = Option<String>, Query, description = "only with this flag, `no-expiry` for example"),
+        ("state" = inline(Option<StateFilter>), Query, description = "only in this state; `waiting`: somebody is known to wait"),
+        ("flag" = Option<Flag>, Query, description = "only with this flag"),
         ("sort" = Option<SortKey>, Query, description = "what to order by; default `blocked`"),
         ("order" = Option<Order>, Query, description = "which end comes first; default: the one that matters more"),
         ("offset" = Option<u64>, Query, description = "answers before the page; default 0"),
         ("limit" = Option<u32>, Query, description = "answers on the page, at most 1000; default 100"),
         ("at" = Option<Time>, Query, description = "as it was at this moment, as far as that was written down; not for a file"),
-        ("format" = Option<String>, Query, description = "`json`, or `csv` or `jsonl` for every answer as a file, at most 100,000 of them"),
+        ("format" = inline(Option<FileFormat>), Query, description = "`json`, or `csv` or `jsonl` for every answer as a file, at most 100,000 of them"),
     ),
     responses((status = 200, content((LocksAnswer = "application/json"), (String = "text/csv"), (String = "application/jsonl"))), (status = 404, description = "that moment was not recorded", body = lockkeeper_model::Problem, content_type = "application/problem+json"), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]
@@ -187,7 +189,7 @@ async fn past(
 
 /// One lock that is held now.
 #[utoipa::path(
-    get, path = "/api/v1/locks/{source}/{id}", tag = "watching",
+    get, path = "/api/v1/locks/{source}/{id}", tag = "watching", operation_id = "getLock",
     params(
         ("source" = String, Path, description = "the source's name"),
         ("id" = String, Path, description = "the lock's id, as one segment: slashes are written as `%2F`"),
@@ -209,7 +211,7 @@ pub(super) async fn show(State(state): State<AppState>, path: LockPath, query: Q
 
 /// What happened to one lock, held or not: what is in memory, and then what is written down.
 #[utoipa::path(
-    get, path = "/api/v1/locks/{source}/{id}/events", tag = "watching",
+    get, path = "/api/v1/locks/{source}/{id}/events", tag = "watching", operation_id = "listLockEvents",
     params(
         ("source" = String, Path, description = "the source's name"),
         ("id" = String, Path, description = "the lock's id, as one segment: slashes are written as `%2F`"),

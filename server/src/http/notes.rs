@@ -63,7 +63,7 @@ pub(super) enum About {
 
 /// What people wrote on a lock, and about which hold of it.
 #[utoipa::path(
-    get, path = "/api/v1/locks/{source}/{id}/notes", tag = "watching",
+    get, path = "/api/v1/locks/{source}/{id}/notes", tag = "watching", operation_id = "listNotes",
     params(("source" = String, Path), ("id" = String, Path, description = "percent-encoded")),
     responses(
         (status = 200, body = NotesAnswer),
@@ -92,7 +92,7 @@ pub(super) async fn list(
 
 /// Writes a note on a lock that is held, about those who hold it. The audit has it before anybody reads it.
 #[utoipa::path(
-    post, path = "/api/v1/locks/{source}/{id}/notes", tag = "watching",
+    post, path = "/api/v1/locks/{source}/{id}/notes", tag = "watching", operation_id = "writeNote",
     params(("source" = String, Path), ("id" = String, Path, description = "percent-encoded")),
     request_body = NoteRequest,
     responses(

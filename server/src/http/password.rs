@@ -25,7 +25,7 @@ pub(super) struct NewPassword {
 
 /// Gives whoever asks another password. Every session of theirs ends; the browser that asks gets a new one.
 #[utoipa::path(
-    post, path = "/api/v1/session/password", tag = "access",
+    post, path = "/api/v1/session/password", tag = "access", operation_id = "changePassword",
     request_body = NewPassword,
     responses(
         (status = 204, description = "changed; the cookie is the new session"),

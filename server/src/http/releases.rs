@@ -10,7 +10,7 @@ use super::{ApiError, AppState};
 
 /// What a release would do, and a ticket for it. Nothing is changed by asking.
 #[utoipa::path(
-    post, path = "/api/v1/releases/preview", tag = "releasing",
+    post, path = "/api/v1/releases/preview", tag = "releasing", operation_id = "previewRelease",
     request_body = PreviewRequest,
     responses(
         (status = 200, body = PreviewAnswer),
@@ -30,7 +30,7 @@ pub(super) async fn preview(
 
 /// Carries out what was previewed: one attempt, compared with what was previewed in the step that frees.
 #[utoipa::path(
-    post, path = "/api/v1/releases", tag = "releasing",
+    post, path = "/api/v1/releases", tag = "releasing", operation_id = "release",
     request_body = ReleaseRequest,
     responses(
         (status = 200, description = "something was tried in the store and not turned down, or would be in a dry run", body = ReleaseAnswer),

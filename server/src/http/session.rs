@@ -53,7 +53,7 @@ pub(super) struct SessionAnswer {
 
 /// Who asks, and what they may do.
 #[utoipa::path(
-    get, path = "/api/v1/session", tag = "access",
+    get, path = "/api/v1/session", tag = "access", operation_id = "getSession",
     responses(
         (status = 200, body = SessionAnswer),
         (status = 401, description = "nothing says who asks", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -70,7 +70,7 @@ pub(super) async fn show(
 
 /// Signs in with a name, a password and, with a second factor, a code. The session is a cookie that scripts cannot read.
 #[utoipa::path(
-    post, path = "/api/v1/session", tag = "access",
+    post, path = "/api/v1/session", tag = "access", operation_id = "signIn",
     request_body = SignIn,
     responses(
         (status = 200, description = "signed in; the cookie is the session", body = SessionAnswer),
@@ -95,7 +95,7 @@ pub(super) async fn begin(
 
 /// Signs out.
 #[utoipa::path(
-    delete, path = "/api/v1/session", tag = "access",
+    delete, path = "/api/v1/session", tag = "access", operation_id = "signOut",
     responses(
         (status = 204, description = "the session has ended, and with it every stream that was opened in it"),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),

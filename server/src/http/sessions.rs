@@ -54,7 +54,7 @@ pub(super) struct SignedOut {
 
 /// Where somebody is signed in: when, from where, until when.
 #[utoipa::path(
-    get, path = "/api/v1/sessions", tag = "access",
+    get, path = "/api/v1/sessions", tag = "access", operation_id = "listSessions",
     params(("all" = Option<bool>, Query, description = "`true`: everybody's, for which `admin` is needed; otherwise one's own")),
     responses(
         (status = 200, body = SessionList),
@@ -85,7 +85,7 @@ pub(super) async fn list(
 
 /// Signs out everywhere: ends every session of whoever asks.
 #[utoipa::path(
-    delete, path = "/api/v1/sessions", tag = "access",
+    delete, path = "/api/v1/sessions", tag = "access", operation_id = "endSessions",
     responses(
         (status = 200, description = "the sessions have ended, and with them every stream", body = SignedOut),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -105,7 +105,7 @@ pub(super) async fn end_all(
 
 /// Ends one session, and every stream that was opened in it: one's own, or for `admin` anybody's.
 #[utoipa::path(
-    delete, path = "/api/v1/sessions/{id}", tag = "access",
+    delete, path = "/api/v1/sessions/{id}", tag = "access", operation_id = "endSession",
     params(("id" = String, Path, description = "the session's `id`")),
     responses(
         (status = 204, description = "it has ended"),

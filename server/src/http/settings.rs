@@ -161,7 +161,7 @@ pub(super) struct ShownSource {
 
 /// How the server is set up: one's own rights for everybody, the rules for whoever sees locks, everything for `admin`.
 #[utoipa::path(
-    get, path = "/api/v1/settings", tag = "access",
+    get, path = "/api/v1/settings", tag = "access", operation_id = "getSettings",
     responses(
         (status = 200, body = SettingsAnswer),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),

@@ -19,7 +19,7 @@ pub(super) struct SourcesAnswer {
 
 /// How well each source is watched.
 #[utoipa::path(
-    get, path = "/api/v1/sources", tag = "watching",
+    get, path = "/api/v1/sources", tag = "watching", operation_id = "listSources",
     responses((status = 200, body = SourcesAnswer), (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"))
 )]
 pub(super) async fn list(

@@ -44,7 +44,7 @@ const MAX_TRANSPORT_BYTES: usize = 8 * MAX_CLIENT_FRAME_BYTES;
 
 /// The app's WebSocket: JSON text, one frame a message. The first frame carries the protocol version.
 #[utoipa::path(
-    get, path = "/api/v1/stream", tag = "watching",
+    get, path = "/api/v1/stream", tag = "watching", operation_id = "openStream",
     responses(
         (status = 101, description = "the WebSocket; its first frame carries the protocol version"),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),

@@ -14,7 +14,7 @@ use crate::source::{TraceOrder, TraceRefusal};
 /// Looks at every command of a source for some seconds: who tries for its locks in vain, and whose connection holds one.
 /// The answer comes when that is over.
 #[utoipa::path(
-    post, path = "/api/v1/traces", tag = "tracing",
+    post, path = "/api/v1/traces", tag = "tracing", operation_id = "runTrace",
     request_body = TraceRequest,
     responses(
         (status = 200, description = "what was seen; `ended` says whether all of the time", body = TraceReport),
@@ -59,7 +59,7 @@ pub(super) async fn run(
 
 /// What the last trace of a source saw. It says of itself when that was.
 #[utoipa::path(
-    get, path = "/api/v1/sources/{source}/trace", tag = "tracing",
+    get, path = "/api/v1/sources/{source}/trace", tag = "tracing", operation_id = "getLastTrace",
     params(("source" = String, Path, description = "the source's name")),
     responses(
         (status = 200, body = TraceReport),

@@ -66,7 +66,7 @@ pub(super) struct TestAnswer {
 
 /// What is so that somebody should know, and what was so within a day.
 #[utoipa::path(
-    get, path = "/api/v1/warnings", tag = "warning",
+    get, path = "/api/v1/warnings", tag = "warning", operation_id = "listWarnings",
     params(
         ("state" = Option<String>, Query, description = "only these, separated by commas: open, acknowledged, muted, resolved"),
         ("source" = Option<String>, Query, description = "only of this source"),
@@ -122,7 +122,7 @@ pub(super) async fn list(
 
 /// Says that one looks into a warning.
 #[utoipa::path(
-    post, path = "/api/v1/warnings/{id}/acknowledge", tag = "warning",
+    post, path = "/api/v1/warnings/{id}/acknowledge", tag = "warning", operation_id = "acknowledgeWarning",
     params(("id" = String, Path, description = "its id")),
     request_body = AcknowledgeRequest,
     responses(
@@ -164,7 +164,7 @@ pub(super) async fn acknowledge(
 
 /// What nobody is told of at the moment.
 #[utoipa::path(
-    get, path = "/api/v1/mutes", tag = "warning",
+    get, path = "/api/v1/mutes", tag = "warning", operation_id = "listMutes",
     responses(
         (status = 200, body = MutesAnswer),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -185,7 +185,7 @@ pub(super) async fn mutes(
 
 /// Has nobody told of something for a while.
 #[utoipa::path(
-    post, path = "/api/v1/mutes", tag = "warning",
+    post, path = "/api/v1/mutes", tag = "warning", operation_id = "mute",
     request_body = MuteRequest,
     responses(
         (status = 201, description = "nobody is told of it from now on", body = Mute),
@@ -236,7 +236,7 @@ pub(super) async fn mute(
 
 /// Has people told again.
 #[utoipa::path(
-    delete, path = "/api/v1/mutes/{id}", tag = "warning",
+    delete, path = "/api/v1/mutes/{id}", tag = "warning", operation_id = "unmute",
     params(("id" = String, Path, description = "its id")),
     responses(
         (status = 204, description = "people are told again"),
@@ -262,7 +262,7 @@ pub(super) async fn unmute(
 
 /// What became of the last messages to webhooks.
 #[utoipa::path(
-    get, path = "/api/v1/deliveries", tag = "warning",
+    get, path = "/api/v1/deliveries", tag = "warning", operation_id = "listDeliveries",
     responses(
         (status = 200, body = DeliveriesAnswer),
         (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
@@ -281,7 +281,7 @@ pub(super) async fn deliveries(
 
 /// Sends webhooks something that is no warning. What becomes of it is among the deliveries.
 #[utoipa::path(
-    post, path = "/api/v1/webhooks/test", tag = "warning",
+    post, path = "/api/v1/webhooks/test", tag = "warning", operation_id = "testWebhooks",
     request_body = TestRequest,
     responses(
         (status = 202, description = "it is being sent", body = TestAnswer),

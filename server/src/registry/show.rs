@@ -267,16 +267,17 @@ impl Registry {
         let (verdict, mut evidence) = match OperatorHold::of(&hold.token).filter(|_| identity.operator.is_some()) {
             // No program is behind it that could be alive.
             Some(operator) => (Verdict::Unknown, vec![operator.sentence()]),
-            None => judge(
-                &Signs {
+            None => {
+                let signs = Signs {
                     renewals,
                     lease_ms: Some(i64::from(hold.lease_ms)).filter(|&ms| ms > 0),
                     expires_at: Some(hold.expires).filter(|&at| at != NEVER).map(Time),
                     watched_since: Some(Time(hold.since)),
                     connection: connection.as_ref().map(|(connection, _)| connection.clone()),
-                },
-                now,
-            ),
+                };
+                let (verdict, evidence) = judge(&signs, now);
+                (verdict, evidence.iter().map(ToString::to_string).collect())
+            }
         };
         if let Some((connection, client)) = &connection {
             identity.client_name = Some(connection.name.clone());

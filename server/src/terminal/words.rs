@@ -187,7 +187,8 @@ pub(super) fn verdict_at(holder: &Holder, at: Time) -> (Verdict, Vec<String>) {
         watched_since: holder.held_since.not_after,
         connection: holder.connection.clone(),
     };
-    judge(&signs, at)
+    let (verdict, evidence) = judge(&signs, at);
+    (verdict, evidence.iter().map(ToString::to_string).collect())
 }
 
 /// A verdict as a word with its look. What is not live any more was so.

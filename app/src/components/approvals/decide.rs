@@ -7,6 +7,7 @@ use wasm_bindgen_futures::spawn_local;
 use super::said;
 use crate::components::release::Plan;
 use crate::components::sentence::whole;
+use crate::lang::t;
 use crate::live::answers::Refusal;
 use crate::live::api;
 use crate::ui::{When, flag, maybe, text};
@@ -64,14 +65,14 @@ pub(super) fn DecideDialog(
         let late = outcome.with(|outcome| outcome.as_ref().and_then(|outcome| outcome.as_ref().err().map(of)));
         let early = seen.with(|seen| seen.as_ref().and_then(|seen| seen.as_ref().err().map(of)));
         let changed = seen.with(|seen| matches!(seen, Some(Ok(seen)) if !seen.is_unchanged));
-        let changed = changed.then(|| "What was asked for is not as it was any more: it would be refused.".to_owned());
+        let changed = changed.then(|| t!(what_was_asked_for_is).to_owned());
         late.or(early).or(changed)
     });
     let action = request.action;
     let title = said(&request);
     view! {
         <dialog class="release" aria-labelledby="decide-title" node_ref=dialog on:close=move |_| deciding.set(None)>
-            <h2 id="decide-title">"Approve?"</h2>
+            <h2 id="decide-title">{t!(approve_question)}</h2>
             <p>{title}</p>
             {move || {
                 let locks = seen.with(|seen| match seen {
@@ -97,7 +98,7 @@ pub(super) fn DecideDialog(
             </p>
             <When holds=is_open>
                 <label class="field" for="decide-reason">
-                    "Why"
+                    {t!(why)}
                 </label>
                 <input
                     id="decide-reason"
@@ -110,15 +111,15 @@ pub(super) fn DecideDialog(
             <div class="acts">
                 <When holds=is_open>
                     <button type="button" class="danger" disabled=flag(move || !is_ready()) on:click=move |_| decide(Decision::Approve)>
-                        "Approve"
+                        {t!(approve)}
                     </button>
                     <button type="button" class="plain" disabled=flag(move || sending.get()) on:click=move |_| decide(Decision::Deny)>
-                        "Deny"
+                        {t!(deny)}
                     </button>
                 </When>
                 <span class="spread"></span>
                 <button type="button" class="plain" on:click=close>
-                    {text(move || if is_open.get() { "Cancel" } else { "Close" })}
+                    {text(move || if is_open.get() { t!(cancel) } else { t!(close) })}
                 </button>
             </div>
         </dialog>
@@ -129,7 +130,7 @@ pub(super) fn DecideDialog(
 fn decided(approval: &Approval) -> String {
     let asker = shown(&approval.asker.name);
     match approval.state {
-        lockkeeper_model::ApprovalState::Denied => format!("Denied. {asker} is told."),
-        _ => format!("Approved. {asker} can carry it out, once, within ten minutes."),
+        lockkeeper_model::ApprovalState::Denied => t!(denied_is_told, asker),
+        _ => t!(approved_can_carry_it_out, asker),
     }
 }

@@ -10,6 +10,7 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{Approval, ApprovalState};
 use wasm_bindgen_futures::spawn_local;
 
+use crate::lang::{self, t};
 use crate::live::{Live, api};
 
 /// How often it is looked whether somebody asks. They wait on the phone, not on this page.
@@ -41,12 +42,12 @@ pub(crate) fn Requests() -> impl IntoView {
     };
     set_interval(look, LOOK_EVERY);
     view! {
-        <section class="banners" aria-label="Requests">
+        <section class="banners" aria-label=t!(requests)>
             <For each=move || requests.get() key=|request| request.id.clone() let(request)>
                 <div class="banner warn">
                     <p role="status">{said(&request)}</p>
                     <button type="button" class="plain" on:click=move |_| deciding.set(Some(request.id.clone()))>
-                        "Look and decide…"
+                        {t!(look_and_decide)}
                     </button>
                 </div>
             </For>
@@ -63,6 +64,6 @@ pub(crate) fn Requests() -> impl IntoView {
 /// What is asked, in a line.
 fn said(request: &Approval) -> String {
     let locks: Vec<String> = request.locks.iter().map(|lock| shown(lock.id.as_str())).collect();
-    let (who, what, locks) = (shown(&request.asker.name), request.action.word().replace('_', " "), locks.join(", "));
-    format!("{who} asks you to approve: {what}, {locks}. “{}”", shown(&request.reason))
+    let (who, what, locks) = (shown(&request.asker.name), lang::action(request.action), locks.join(", "));
+    t!(asks_you_to_approve, who, what, locks, shown(&request.reason))
 }

@@ -15,6 +15,7 @@ use crate::components::history::History;
 use crate::components::picture::Picture;
 use crate::components::sentence::{Sentence, Tone, sentence};
 use crate::components::{LockPast, NavLink, say};
+use crate::lang::{self, t};
 use crate::live::Live;
 use crate::live::route::{Page, Route};
 use crate::ui::{When, each, flag, maybe, text};
@@ -41,7 +42,7 @@ pub(crate) fn kind_of(source: &str, lock: Memo<Option<Lock>>) -> Signal<String> 
         lock.with(|lock| match lock {
             Some(lock) => {
                 let mode = say::mode(lock.mode);
-                let (dialect, certainty) = (shown(&lock.dialect.name), lock.dialect.certainty.word());
+                let (dialect, certainty) = (shown(&lock.dialect.name), lang::certainty(lock.dialect.certainty));
                 format!("{source} · {dialect} ({certainty}) · {mode}")
             }
             None => source.clone(),
@@ -86,7 +87,7 @@ pub(crate) fn Background(
     let (dialect, form) = (about(facts::of_dialect), about(facts::of_form));
     let over = text(move || {
         let over = lock.with(|lock| lock.as_ref().and_then(|lock| lock.contention));
-        format!("The last {} minutes", over.map_or(0, |contention| contention.over_ms / 60_000))
+        t!(the_last_minutes, over.map_or(0, |contention| contention.over_ms / 60_000))
     });
     let live = expect_context::<Live>();
     let past = place.get_value();
@@ -96,13 +97,13 @@ pub(crate) fn Background(
         <When holds=flag(move || live.rewind.is_none())>
             <Trace />
         </When>
-        <Section title=text(|| "Why this dialect") facts=dialect />
-        <Section title=text(|| "Form") facts=form />
+        <Section title=text(|| t!(why_this_dialect)) facts=dialect />
+        <Section title=text(|| t!(form)) facts=form />
         <StoredForm lock whole />
         <History />
         <LockPast source=past.0 id=past.1 />
         <p>
-            <NavLink route=audit>"Who released it from here, or tried to"</NavLink>
+            <NavLink route=audit>{t!(who_released_it_from_here)}</NavLink>
         </p>
     }
 }
@@ -155,13 +156,13 @@ fn is_beside(action: Action, lock: &Lock) -> bool {
 /// What stands in the place of a button where there is not one for one holder.
 fn instead(lock: &Lock) -> Option<String> {
     if let Some(because) = &lock.no_release {
-        return Some(format!("A release is not offered: {}.", shown(because.trim_end_matches('.'))));
+        return Some(t!(a_release_is_not_offered, shown(because.trim_end_matches('.'))));
     }
     match lock.holders.len() {
-        0 if may_evict(lock) => Some("Nobody has it: what can go is the waiter at the head of its queue.".to_owned()),
-        0 => Some("Nobody has it: there is nothing to release.".to_owned()),
+        0 if may_evict(lock) => Some(t!(nobody_has_it_what_can).to_owned()),
+        0 => Some(t!(nobody_has_it_there_is).to_owned()),
         1 => None,
-        holders => Some(format!("{holders} hold it: each has its own button above.")),
+        holders => Some(t!(hold_it_each_has_its, holders)),
     }
 }
 

@@ -3,6 +3,7 @@ use lockkeeper_model::Lock;
 use lockkeeper_model::words::shown;
 
 use crate::components::say;
+use crate::lang::{self, t};
 use crate::ui::{When, each, flag, text};
 
 /// One flag on a card.
@@ -30,14 +31,14 @@ pub(crate) fn Flags(
                 <p>
                     <i class="tag">{said(|card| card.name)}</i>
                     " "
-                    <b>{said(|card| card.what)}</b>
+                    <b lang=lang::of_the_server()>{said(|card| card.what)}</b>
                     " "
-                    {said(|card| card.why)}
+                    <span lang=lang::of_the_server()>{said(|card| card.why)}</span>
                 </p>
                 <When holds=flag(move || !todo.with(String::is_empty))>
                     <p>
-                        <b>"What to do: "</b>
-                        {todo}
+                        <b>{t!(what_to_do)}</b>
+                        <span lang=lang::of_the_server()>{todo}</span>
                     </p>
                 </When>
             </section>
@@ -46,7 +47,7 @@ pub(crate) fn Flags(
     let count = move || lock.with(|lock| lock.as_ref().map_or(0, |lock| lock.flags.len()));
     view! {
         <When holds=flag(move || count() > 0)>
-            <h3>"Warnings"</h3>
+            <h3>{t!(warnings)}</h3>
         </When>
         {each(count, card)}
     }

@@ -8,6 +8,7 @@ use crate::components::facts_list::FactsList;
 use crate::components::say::{self, Look};
 use crate::components::sentence::{capital, verdict_on};
 use crate::components::verdict::verdict_class;
+use crate::lang::{self, t};
 use crate::live::Live;
 use crate::ui::{CopyButton, Drain, DrainBar, When, each, flag, maybe, text};
 
@@ -33,8 +34,9 @@ pub(crate) fn HolderBlock(
     let mode = move || lock.with(|lock| lock.as_ref().map_or(Mode::Exclusive, |lock| lock.mode));
     let offered = flag(move || lock.with(|lock| lock.as_ref().is_some_and(|lock| lock.no_release.is_none())));
     let about = move |say: fn(&Holder) -> String| maybe(move || holder().as_ref().map(say));
-    let who =
-        about(|holder| say::identity(&holder.identity).unwrap_or_else(|| "Unknown: its token names nobody".to_owned()));
+    let who = about(|holder| {
+        say::identity(&holder.identity).unwrap_or_else(|| t!(unknown_its_token_names_nobody).to_owned())
+    });
     let token = about(short);
     let whole = text(move || holder().map(|holder| holder.token.unwrap_or(holder.token_b64)).unwrap_or_default());
     // The class and the word of the verdict, then its evidence: lines of the same form as all other facts.
@@ -61,11 +63,11 @@ pub(crate) fn HolderBlock(
                 {each(move || judged.with(Vec::len).saturating_sub(1), move |at| view! { <li>{line(at + 1)}</li> })}
             </ul>
             <dl class="facts">
-                <dt>"Token"</dt>
+                <dt>{t!(token)}</dt>
                 <dd>
                     <code title=text(move || shown(&whole.get()))>{token}</code>
                     " "
-                    <CopyButton text=whole what="the token" />
+                    <CopyButton text=whole what=t!(the_token) />
                 </dd>
             </dl>
             <LeaseBar lock at />
@@ -107,7 +109,7 @@ fn judged(holder: &Holder, now: Time) -> Facts {
     let (verdict, mut lines) = verdict_on(holder, now);
     let timed = lines.len();
     lines.extend(holder.evidence.iter().skip(timed).cloned());
-    let mut judged: Facts = vec![(verdict_class(Look::Verdict(verdict)), verdict.word().to_owned())];
+    let mut judged: Facts = vec![(verdict_class(Look::Verdict(verdict)), lang::verdict(verdict).to_owned())];
     judged.extend(lines.iter().map(|line| ("", capital(line))));
     judged
 }
@@ -121,18 +123,18 @@ fn drain(holder: &Holder) -> Option<Drain> {
 
 fn short(holder: &Holder) -> String {
     match &holder.token {
-        Some(token) if token.is_empty() => "(empty token)".to_owned(),
+        Some(token) if token.is_empty() => t!(empty_token).to_owned(),
         Some(token) if token.chars().count() <= LONGEST_WHOLE => shown(token),
         Some(token) => short_token(token),
-        None => format!("{} (not text; base64)", short_token(&holder.token_b64)),
+        None => t!(not_text_base64, short_token(&holder.token_b64)),
     }
 }
 
 fn one_of(mode: Mode) -> &'static str {
     match mode {
-        Mode::Exclusive | Mode::Leader => "Holder",
-        Mode::Shared => "Reader",
-        Mode::Semaphore => "Permit",
+        Mode::Exclusive | Mode::Leader => t!(holder),
+        Mode::Shared => t!(reader),
+        Mode::Semaphore => t!(permit),
     }
 }
 

@@ -1,5 +1,5 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, duration, short_token, shown};
+use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{Lock, OnNode, Quorum, QuorumNode, Time, Verdict};
 
 use crate::components::facts::Facts;
@@ -7,6 +7,7 @@ use crate::components::facts_list::FactsList;
 use crate::components::say::Look;
 use crate::components::sentence::capital;
 use crate::components::verdict::verdict_class;
+use crate::lang::{count, duration, t};
 use crate::live::Live;
 use crate::ui::{When, each, flag, hms, maybe, text};
 
@@ -50,16 +51,16 @@ pub(crate) fn Masters(
     };
     view! {
         <When holds=flag(move || quorum().is_some())>
-            <h3>"Masters"</h3>
+            <h3>{t!(masters)}</h3>
             <p>{text(move || quorum().as_ref().map(says).unwrap_or_default())}</p>
             <FactsList facts />
-            <table class="masters" aria-label="What each master has of this lock">
+            <table class="masters" aria-label=t!(what_each_master_has_of)>
                 <thead>
                     <tr>
-                        <th scope="col">"Master"</th>
-                        <th scope="col">"There"</th>
-                        <th scope="col">"Token"</th>
-                        <th scope="col">"Left"</th>
+                        <th scope="col">{t!(master)}</th>
+                        <th scope="col">{t!(there)}</th>
+                        <th scope="col">{t!(token)}</th>
+                        <th scope="col">{t!(left_heading)}</th>
                     </tr>
                 </thead>
                 <tbody>{each(move || quorum().map_or(0, |quorum| quorum.nodes.len()), row)}</tbody>
@@ -70,22 +71,22 @@ pub(crate) fn Masters(
 
 /// The server's sentence without the time that is left: that one was true when it was written, and runs among the facts.
 fn says(quorum: &Quorum) -> String {
-    let left = quorum.valid_for_ms.map(|ms| format!(", guaranteed for another {}", duration(ms))).unwrap_or_default();
+    let left = quorum.valid_for_ms.map(|ms| t!(guaranteed_for_another, duration(ms))).unwrap_or_default();
     capital(&quorum.says.replacen(&left, "", 1))
 }
 
 fn facts(quorum: &Quorum, now: Time) -> Facts {
     let all = count(quorum.nodes.len() as u64);
     let mut facts = vec![
-        ("Votes", format!("{} of {all} masters", count(u64::from(quorum.votes)))),
-        ("Needed", format!("{} of {all}", count(u64::from(quorum.needed)))),
+        (t!(votes), t!(of_masters, count(u64::from(quorum.votes)), all)),
+        (t!(needed), t!(left_of_all, count(u64::from(quorum.needed)), all)),
     ];
     if let Some(until) = quorum.valid_until {
         facts.push((
-            "Guaranteed",
+            t!(guaranteed),
             match until <= now {
-                true => format!("not any more since {}", hms(until)),
-                false => format!("until {}, {} left", hms(until), duration(until.since(now))),
+                true => t!(not_any_more_since, hms(until)),
+                false => t!(until_left, hms(until), duration(until.since(now))),
             },
         ));
     }
@@ -95,11 +96,11 @@ fn facts(quorum: &Quorum, now: Time) -> Facts {
 /// The look and the words of what a master has: the shapes are those of verdicts, the words say which it is.
 fn on_node(state: OnNode) -> (&'static str, &'static str) {
     let (look, words) = match state {
-        OnNode::Holds => (Look::Verdict(Verdict::Alive), "holds it"),
-        OnNode::Other => (Look::Verdict(Verdict::Gone), "other token"),
-        OnNode::Absent => (Look::Over, "absent"),
-        OnNode::Unreachable => (Look::State, "unreachable"),
-        OnNode::Unread => (Look::Verdict(Verdict::Unknown), "unread"),
+        OnNode::Holds => (Look::Verdict(Verdict::Alive), t!(holds_it_there)),
+        OnNode::Other => (Look::Verdict(Verdict::Gone), t!(other_token)),
+        OnNode::Absent => (Look::Over, t!(absent)),
+        OnNode::Unreachable => (Look::State, t!(unreachable)),
+        OnNode::Unread => (Look::Verdict(Verdict::Unknown), t!(unread)),
     };
     (verdict_class(look), words)
 }
@@ -110,9 +111,9 @@ fn token(node: &QuorumNode) -> Option<&str> {
 
 fn short(node: &QuorumNode, _: Time) -> String {
     match (&node.token, &node.token_b64) {
-        (Some(token), _) if token.is_empty() => "(empty)".to_owned(),
+        (Some(token), _) if token.is_empty() => t!(empty).to_owned(),
         (Some(token), _) => short_token(token),
-        (None, Some(b64)) => format!("{} (not text)", short_token(b64)),
+        (None, Some(b64)) => t!(not_text, short_token(b64)),
         (None, None) => "–".to_owned(),
     }
 }
@@ -120,25 +121,25 @@ fn short(node: &QuorumNode, _: Time) -> String {
 /// The lease there. What is not read has none that anybody knows.
 fn left(node: &QuorumNode, now: Time) -> String {
     match (node.expires_at, node.state) {
-        (Some(end), _) if end <= now => "over, not confirmed".to_owned(),
+        (Some(end), _) if end <= now => t!(over_not_confirmed).to_owned(),
         (Some(end), _) => duration(end.since(now)),
-        (None, OnNode::Holds | OnNode::Other) => "no expiry".to_owned(),
+        (None, OnNode::Holds | OnNode::Other) => t!(no_expiry).to_owned(),
         (None, OnNode::Absent) => "–".to_owned(),
-        (None, OnNode::Unreachable | OnNode::Unread) => "unknown".to_owned(),
+        (None, OnNode::Unreachable | OnNode::Unread) => t!(unknown).to_owned(),
     }
 }
 
 /// When it was last read there, and how exactly.
 fn reading(node: &QuorumNode, _: Time) -> String {
     let Some(at) = node.read_at else {
-        return if node.state == OnNode::Absent { "nothing was ever found" } else { "never read" }.to_owned();
+        return if node.state == OnNode::Absent { t!(nothing_was_ever_found) } else { t!(never_read) }.to_owned();
     };
-    let took = node.round_trip_ms.map(|ms| format!(", took {}", duration(ms))).unwrap_or_default();
-    format!("read at {}{took}", hms(at))
+    let took = node.round_trip_ms.map(|ms| t!(took, duration(ms))).unwrap_or_default();
+    t!(read_at_in_masters, hms(at), took)
 }
 
 fn restarted(node: &QuorumNode, _: Time) -> String {
-    if node.restarted_within_lease { "restarted within the lease" } else { "" }.to_owned()
+    if node.restarted_within_lease { t!(restarted_within_the_lease) } else { "" }.to_owned()
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ pub(crate) use warned::Warned;
 
 use super::release::ReleaseDialog;
 use super::{NavLink, TableKeys};
+use crate::lang::t;
 use crate::live::Live;
 use crate::live::route::{Page, Route};
 use crate::nav::Nav;
@@ -72,16 +73,16 @@ pub(crate) fn Drawer(
                     {name}
                 </h2>
                 <small>
-                    {kind} " · " <CopyButton text=link word="copy link" what="to this lock" /> " · "
-                    <NavLink route=page>"open as a page"</NavLink>
+                    {kind} " · " <CopyButton text=link word=t!(copy_link) what=t!(to_this_lock) /> " · "
+                    <NavLink route=page>{t!(open_as_a_page)}</NavLink>
                 </small>
-                <button type="button" class="plain icon-button close" aria-label="Close" on:click=close>
+                <button type="button" class="plain icon-button close" aria-label=t!(close) on:click=close>
                     <Icon glyph=Glyph::Close />
                 </button>
             </header>
             <div class="drawer-body">
                 <When holds=flag(move || !heard.get())>
-                    <p class="say calm">"Asking…"</p>
+                    <p class="say calm">{t!(asking)}</p>
                 </When>
                 <When holds=heard>
                     <When holds=flag(move || live.rewind.is_none())>

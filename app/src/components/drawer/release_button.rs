@@ -2,6 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{Action, DEFAULT_HOLD_MS, Lock, LockState, PreviewRequest, PreviewTarget, Waiter};
 
+use crate::lang::t;
 use crate::live::Live;
 use crate::ui::{flag, maybe};
 
@@ -20,18 +21,17 @@ pub(crate) fn ReleaseButton(
     let live = expect_context::<Live>();
     let why_not = maybe(move || {
         if !live.link.get().is_live() {
-            return Some("Not while the connection to Lockkeeper is lost.".to_owned());
+            return Some(t!(not_while_the_connection_to).to_owned());
         }
         if !live.release_enabled.get() {
-            let off =
-                "Releasing is switched off on this server, or not for you: it takes --allow-release and the right.";
+            let off = t!(releasing_is_switched_off_on);
             return Some(off.to_owned());
         }
         let source = lock.with(|lock| lock.as_ref().map(|lock| lock.source.clone()))?;
         let enabled = live.sources.with(|sources| {
             sources.iter().find(|known| known.name == source).is_none_or(|known| known.release_enabled)
         });
-        (!enabled).then(|| format!("Releasing is switched off for {}.", shown(&source)))
+        (!enabled).then(|| t!(releasing_is_switched_off_for, shown(&source)))
     });
     let reason_id = format!("why-not-{at}");
     let described_by = {
@@ -51,12 +51,12 @@ pub(crate) fn ReleaseButton(
             on:click=open
         >
             {match action {
-                Action::Release => "Release…",
-                Action::EvictWaiter => "Evict…",
-                Action::ReleaseAndHold => "Release and hold…",
-                Action::ExtendHold => "Hold on…",
-                Action::RaiseFence => "Raise the fence…",
-                Action::PutBack => "Put back…",
+                Action::Release => t!(release),
+                Action::EvictWaiter => t!(evict),
+                Action::ReleaseAndHold => t!(release_and_hold),
+                Action::ExtendHold => t!(hold_on),
+                Action::RaiseFence => t!(raise_the_fence),
+                Action::PutBack => t!(put_back),
             }}
         </button>
         // Beside the first of several buttons, which have it in common.

@@ -4,6 +4,7 @@ use lockkeeper_model::Time;
 
 use crate::components::facts::Facts;
 use crate::components::sentence::whole;
+use crate::lang::t;
 use crate::live::json::{Value, parse};
 use crate::ui::hms;
 
@@ -16,24 +17,24 @@ pub(super) fn read_trace(body: &str) -> Facts {
     let say = |of: &Value, name| whole(of.text(name));
     let Some(lock) = answer.items("locks").first() else {
         return vec![match (answer.text("detail"), answer.text("hint")) {
-            ("", _) => ("No trace", "no answer came that could be read".to_owned()),
-            (_, "") => ("No trace", say(&answer, "detail")),
-            _ => ("No trace", format!("{}. What to try: {}", say(&answer, "detail"), say(&answer, "hint"))),
+            ("", _) => (t!(no_trace), t!(no_answer_came_that_could).to_owned()),
+            (_, "") => (t!(no_trace), say(&answer, "detail")),
+            _ => (t!(no_trace), t!(what_to_try_in_sampled, say(&answer, "detail"), say(&answer, "hint"))),
         }];
     };
     let at = answer.text("to").parse::<Time>().map_or_else(|_| String::new(), hms);
     let mut said =
-        vec![("Sampled", format!("until {at}; {}", say(&answer, "ended_because"))), ("Attempts", say(lock, "says"))];
+        vec![(t!(sampled_heading), t!(until, at, say(&answer, "ended_because"))), (t!(attempts), say(lock, "says"))];
     for (term, items, part) in [
-        ("Wants it", lock.items("trying"), "says"),
-        ("Acted", lock.items("deeds"), "says"),
-        ("Not seen", answer.items("missing"), "costs"),
+        (t!(wants_it), lock.items("trying"), "says"),
+        (t!(acted), lock.items("deeds"), "says"),
+        (t!(not_seen), answer.items("missing"), "costs"),
     ] {
         for item in items.iter().take(MOST_LISTED) {
             said.push((term, say(item, part)));
         }
     }
-    said.push(("It cost", say(&answer, "cost")));
+    said.push((t!(it_cost), say(&answer, "cost")));
     said
 }
 

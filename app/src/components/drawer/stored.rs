@@ -4,6 +4,7 @@ use lockkeeper_model::{Lock, StoredEntry};
 
 use crate::components::facts::Facts;
 use crate::components::facts_list::FactsList;
+use crate::lang::t;
 use crate::ui::{When, flag, maybe};
 
 /// How it lies in the store: every key, every field.
@@ -15,7 +16,7 @@ pub(crate) fn StoredForm(
     whole: bool,
 ) -> impl IntoView {
     let stored = move || lock.with(|lock| lock.as_ref().and_then(|lock| lock.stored.clone()));
-    let summary = maybe(move || stored().map(|stored| format!("As stored: {}", shown(&stored.kind))));
+    let summary = maybe(move || stored().map(|stored| t!(as_stored, shown(&stored.kind))));
     let facts: Memo<Facts> = Memo::new(move |_| {
         stored().map(|stored| stored.entries.iter().flat_map(|entry| lines(entry, whole)).collect()).unwrap_or_default()
     });
@@ -32,14 +33,14 @@ pub(crate) fn StoredForm(
 /// One value: under which key, in which field, and what it is; with its bytes where those are wanted.
 fn lines(entry: &StoredEntry, whole: bool) -> Facts {
     let value = match &entry.value {
-        Some(value) if value.is_empty() => "(empty)".to_owned(),
+        Some(value) if value.is_empty() => t!(empty).to_owned(),
         Some(value) => shown(value),
-        None => format!("b64:{} (not text)", shown(&entry.value_b64)),
+        None => t!(b64_not_text, shown(&entry.value_b64)),
     };
     let mut lines: Facts = Vec::new();
-    lines.extend(entry.key.as_deref().map(|key| ("key", shown(key))));
-    lines.extend(entry.field.as_deref().map(|field| ("field", shown(field))));
-    lines.push(("value", value));
+    lines.extend(entry.key.as_deref().map(|key| (t!(key_of_entry), shown(key))));
+    lines.extend(entry.field.as_deref().map(|field| (t!(field), shown(field))));
+    lines.push((t!(value), value));
     if whole && entry.value.is_some() {
         lines.push(("base64", shown(&entry.value_b64)));
     }

@@ -1,11 +1,11 @@
 use leptos::prelude::*;
 use lockkeeper_model::SourceStatus;
-use lockkeeper_model::words::count;
 use wasm_bindgen_futures::spawn_local;
 
 use super::sampled::read_trace;
 use crate::components::facts::Facts;
 use crate::components::facts_list::Section;
+use crate::lang::{count, t};
 use crate::live::{Live, api};
 use crate::ui::{When, flag, text};
 
@@ -42,22 +42,22 @@ pub(crate) fn Trace() -> impl IntoView {
     let facts: Memo<Facts> = Memo::new(move |_| {
         let mut facts = Facts::new();
         if let Some(limit) = limit() {
-            facts.push(("What it costs", cost(about(|source| source.other_commands_per_second), limit)));
+            facts.push((t!(what_it_costs), cost(about(|source| source.other_commands_per_second), limit)));
             answer.with(|answer| facts.extend(answer.iter().flat_map(|answer| read_trace(answer))));
         }
         facts
     });
     // What came of it is said at once; what was seen is read by whoever wants to.
     let state = text(move || match facts.with(|facts| facts.get(1).map(|(term, text)| format!("{term}: {text}"))) {
-        None if began.get() != 0 => format!("Sampling for {SECONDS} s…"),
+        None if began.get() != 0 => t!(sampling_for_s, SECONDS),
         state => state.unwrap_or_default(),
     });
     let button = text(move || match began.get() {
-        0 => format!("Sample for {SECONDS} s"),
-        began => format!("Sampling, {} s left", left(live.clock.get() - began)),
+        0 => t!(sample_for_s, SECONDS),
+        began => t!(sampling_s_left, left(live.clock.get() - began)),
     });
     view! {
-        <Section title=text(|| "Trace") facts />
+        <Section title=text(|| t!(trace)) facts />
         <When holds=flag(move || limit().is_some())>
             <button type="button" class="plain sample" on:click=start>
                 {button}
@@ -76,12 +76,8 @@ fn left(gone_ms: i64) -> i64 {
 
 /// What a sample costs the store, before it is asked for.
 fn cost(busy: Option<u64>, limit: u64) -> String {
-    let now = busy.map(|busy| format!(", now {} a second", count(busy))).unwrap_or_default();
-    format!(
-        "MONITOR shows who tries for it and whose connection has it. It makes the store send every command once \
-         more{now}, which can halve its throughput. Above {} a second it is refused.",
-        count(limit)
-    )
+    let now = busy.map(|busy| t!(now_a_second, count(busy))).unwrap_or_default();
+    t!(monitor_shows_who_tries_for, now, count(limit))
 }
 
 #[cfg(test)]

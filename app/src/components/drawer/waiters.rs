@@ -1,10 +1,11 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, duration, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{Action, Lock, PreviewRequest, Time, Waiter};
 
 use super::release_button::{ReleaseButton, may_evict};
 use crate::components::facts;
 use crate::components::facts_list::FactsList;
+use crate::lang::{count, duration, t};
 use crate::live::Live;
 use crate::ui::{CopyButton, When, each, flag, hms, maybe, text};
 
@@ -26,10 +27,10 @@ pub(crate) fn Waiting(
     let ordered = flag(move || lock.with(|lock| lock.as_ref().is_some_and(|lock| lock.waiters.ordered)));
     let beyond = maybe(move || {
         let beyond = listed().saturating_sub(MOST_LISTED);
-        (beyond > 0).then(|| format!("and {} more", count(beyond as u64)))
+        (beyond > 0).then(|| t!(and_more, count(beyond as u64)))
     });
     view! {
-        <h3>"Waiters"</h3>
+        <h3>{t!(waiters_title)}</h3>
         <FactsList facts />
         <ol class="queue" class:ordered=ordered>
             {each(move || listed().min(MOST_LISTED), move |at| view! { <InLine lock at releasing /> })}
@@ -55,10 +56,10 @@ fn InLine(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option<Previe
         <li class:abandoned=abandoned>
             <code title=shown_whole>{name}</code>
             <When holds=abandoned>
-                <i class="tag">"abandoned"</i>
+                <i class="tag">{t!(abandoned)}</i>
             </When>
             <When holds=flag(move || !whole.with(String::is_empty))>
-                <CopyButton text=whole what="what names this waiter" />
+                <CopyButton text=whole what=t!(what_names_this_waiter) />
             </When>
             <small>{more}</small>
             <When holds=in_the_way>
@@ -74,11 +75,7 @@ fn InLine(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option<Previe
 fn more(waiter: &Waiter, now: Time) -> Option<String> {
     let said = waiter.reported.as_ref().map(|said| {
         let heard = duration(now.since(said.heard_at));
-        format!(
-            "says that it waits since {} ({}), last heard {heard} ago",
-            hms(said.since),
-            duration(now.since(said.since))
-        )
+        t!(says_that_it_waits_since, hms(said.since), duration(now.since(said.since)), heard)
     });
     let parts: Vec<String> = facts::place(waiter.expires_at, now).into_iter().chain(said).collect();
     (!parts.is_empty()).then(|| parts.join("; "))

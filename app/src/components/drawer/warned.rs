@@ -3,6 +3,7 @@ use lockkeeper_model::LockId;
 use wasm_bindgen_futures::spawn_local;
 
 use crate::components::NavLink;
+use crate::lang::t;
 use crate::live::route::{Page, Route};
 use crate::live::{Live, api};
 use crate::ui::{When, flag, maybe};
@@ -27,7 +28,7 @@ pub(crate) fn Warned(
             let mut now = known.list.into_iter().filter(|warning| warning.is_so());
             let worst = now.next().map(|worst| {
                 let more = now.count();
-                let more = if more == 0 { String::new() } else { format!(" And {more} more.") };
+                let more = if more == 0 { String::new() } else { t!(and_more_in_warned, more) };
                 format!("{} ({}): {}{more}", worst.rule, worst.state, worst.says)
             });
             let _ = says.try_set(worst);
@@ -36,10 +37,10 @@ pub(crate) fn Warned(
     view! {
         <When holds=flag(move || says.with(Option::is_some))>
             <p class="say warn warned">
-                <b>"Warning: "</b>
+                <b>{t!(warning)}</b>
                 {maybe(move || says.get())}
                 " "
-                <NavLink route=route.clone()>"Why, and what to do"</NavLink>
+                <NavLink route=route.clone()>{t!(why_and_what_to_do)}</NavLink>
             </p>
         </When>
     }

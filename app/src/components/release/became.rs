@@ -1,11 +1,12 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{RELEASE_LOST, duration, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{Action, After, AfterState, NodeRelease, Outcome, ReleaseResult, Verdict};
 
 use super::{named, words};
 use crate::components::say::Look;
 use crate::components::sentence::capital;
 use crate::components::verdict::verdict_class;
+use crate::lang::{duration, t};
 use crate::ui::each;
 
 /// What became of one lock, in words; of one on several masters, on each of them.
@@ -17,7 +18,7 @@ pub(super) fn Became(result: ReleaseResult, action: Action) -> impl IntoView {
         Outcome::WouldRelease => "say calm",
         Outcome::ChangedHands | Outcome::Gone | Outcome::Refused | Outcome::Failed => "say bad",
     };
-    let now = result.holder_now.as_ref().map(|holder| format!(" {} has it now.", named(holder)));
+    let now = result.holder_now.as_ref().map(|holder| t!(has_it_now, named(holder)));
     let nodes = result.nodes;
     let count = nodes.len();
     let node = move |at: usize| {
@@ -38,7 +39,7 @@ pub(super) fn Became(result: ReleaseResult, action: Action) -> impl IntoView {
             {capital(&result.detail)}
             {now}
         </p>
-        <ul class="on-nodes" aria-label="Masters">
+        <ul class="on-nodes" aria-label=t!(masters)>
             {each(move || count, node)}
         </ul>
         {result.after.map(|after| view! { <p>{after_said(&after)}</p> })}
@@ -64,18 +65,13 @@ fn on_node(node: &NodeRelease) -> [String; 4] {
 
 fn after_said(after: &After) -> String {
     let watched = duration(after.watched_ms);
-    let who = after.holder.as_ref().map_or_else(|| "somebody".to_owned(), named);
+    let who = after.holder.as_ref().map_or_else(|| t!(somebody).to_owned(), named);
     match after.state {
-        AfterState::Free => format!("Nobody took it in the {watched} that it was watched afterwards."),
-        AfterState::Taken => format!("It was taken by {who} within {watched}."),
-        AfterState::CameBack => format!("The same token is back: {who} took it again within {watched}."),
-        AfterState::ReleaseLost => not_lasting(),
+        AfterState::Free => t!(nobody_took_it_in_the, watched),
+        AfterState::Taken => t!(it_was_taken_by_within, who, watched),
+        AfterState::CameBack => t!(the_same_token_is_back, who, watched),
+        AfterState::ReleaseLost => t!(it_did_not_last).to_owned(),
     }
-}
-
-/// What is said of a release that its store lost.
-pub(super) fn not_lasting() -> String {
-    format!("It did not last: it was {RELEASE_LOST}.")
 }
 
 #[cfg(test)]

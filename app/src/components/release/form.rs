@@ -12,6 +12,7 @@ use super::several::{Several, summed_up, to_tick};
 use super::words::Words;
 use super::{Step, changed_since};
 use crate::components::sentence::whole;
+use crate::lang::{self, t};
 use crate::live::answers::Refusal;
 use crate::live::{Live, api};
 use crate::ui::{When, flag, maybe, text};
@@ -50,11 +51,11 @@ fn needs_another(preview: &PreviewAnswer) -> bool {
 }
 
 /// A box to tick, with what is acknowledged by it.
-fn tick(text: String, done: impl Fn(bool) + 'static) -> AnyView {
+fn tick(text: String, is_of_the_server: bool, done: impl Fn(bool) + 'static) -> AnyView {
     view! {
         <label class="tick">
             <input type="checkbox" on:change:target=move |event| done(event.target().checked()) />
-            <span>{text}</span>
+            <span lang=is_of_the_server.then(lang::of_the_server).flatten()>{text}</span>
         </label>
     }
     .into_any()
@@ -100,7 +101,7 @@ pub(super) fn Ready(
     let needs_another = needs_another(&preview);
     let approved = preview.approval.is_some() && !needs_another;
     let dry_run_required = preview.dry_run_required;
-    let pattern = preview.reason_pattern.as_ref().map(|pattern| format!("It has to contain {}. ", shown(pattern)));
+    let pattern = preview.reason_pattern.as_ref().map(|pattern| t!(it_has_to_contain, shown(pattern)));
     let confirm = shown(&preview.confirm);
     let preview = StoredValue::new(preview);
     let complete = Memo::new(move |_| form.with(|form| preview.with_value(|preview| form.is_complete(preview))));
@@ -148,11 +149,10 @@ pub(super) fn Ready(
         });
     };
     let rehearsed = maybe(move || {
-        form.with(|form| form.dry.as_ref().map(|results| format!("Dry run: {}. Nothing was done.", summed_up(results))))
+        form.with(|form| form.dry.as_ref().map(|results| t!(dry_run_nothing_was_done, summed_up(results))))
     });
     let wont_rehearse = maybe(move || {
-        dry_run_refused
-            .with(|refusal| refusal.as_ref().map(|refusal| format!("No dry run: {}", whole(&refusal.detail))))
+        dry_run_refused.with(|refusal| refusal.as_ref().map(|refusal| t!(no_dry_run, whole(&refusal.detail))))
     });
     view! {
         <form on:submit=submit>
@@ -163,6 +163,7 @@ pub(super) fn Ready(
                 .map(|(at, text)| {
                     tick(
                         text,
+                        true,
                         move |ticked| {
                             form.update(|form| {
                                 form.ticked.retain(|ticked| *ticked != at);
@@ -174,18 +175,16 @@ pub(super) fn Ready(
                     )
                 })
                 .collect_view()}
-            {approved.then(|| view! { <p class="say good">"A second person has approved this."</p> })}
+            {approved.then(|| view! { <p class="say good">{t!(a_second_person_has_approved)}</p> })}
             {needs_another
                 .then(|| {
                     view! {
                         <p class="say warn">
-                            "This is production: another person, with the right to approve, has to agree first. They see the same \
-                             preview."
+                            {t!(this_is_production_another_person)}
                         </p>
                         {tick(
-                            "Break glass: do it without a second person. You must have signed in within the last five minutes, \
-                             and everybody is told."
-                                .to_owned(),
+                            t!(break_glass_do_it_without).to_owned(),
+                            false,
                             move |checked| form.update(|form| form.break_glass = checked),
                         )}
                     }
@@ -198,16 +197,17 @@ pub(super) fn Ready(
                             {wont_rehearse}
                         </p>
                         {tick(
-                            "One after the other: after the first that is not freed, the others are not tried.".to_owned(),
+                            t!(one_after_the_other_after).to_owned(),
+                            false,
                             move |checked| form.update(|form| form.stop_at_first_failure = checked),
                         )}
                     }
                 })}
             <When holds=flag(move || !asks_another.get())>
                 <label class="field" for="release-confirm">
-                    "Type "
+                    {t!(form_type)}
                     <code>{confirm.clone()}</code>
-                    " to confirm"
+                    {t!(to_confirm)}
                 </label>
                 <input
                     id="release-confirm"
@@ -220,7 +220,7 @@ pub(super) fn Ready(
                 />
             </When>
             <label class="field" for="release-reason">
-                "Why"
+                {t!(why)}
             </label>
             <input
                 id="release-reason"
@@ -232,9 +232,9 @@ pub(super) fn Ready(
                 on:input:target=move |event| form.update(|form| form.reason = event.target().value())
             />
             <small id="release-reason-hint">
-                {if required { "Required. " } else { "" }}
+                {if required { t!(required) } else { "" }}
                 {pattern}
-                "Written to the log of the server before anything is tried."
+                {t!(written_to_the_log_of)}
             </small>
             <When holds=flag(move || changed.with(Option::is_some))>
                 <p class="say bad" role="alert">{maybe(move || changed.get())}</p>
@@ -245,30 +245,30 @@ pub(super) fn Ready(
                         let over = flag(move || left.get() == 0 || asks_another.get());
                         view! {
                             <button type="button" class="plain" disabled=over on:click=rehearse>
-                                "Dry run"
+                                {t!(dry_run)}
                             </button>
                         }
                     })}
                 <button type="submit" class="danger" disabled=flag(move || !ready())>
-                    {text(move || if asks_another.get() { "Ask a second person" } else { Words::of(action).button })}
+                    {text(move || if asks_another.get() { t!(ask_a_second_person) } else { Words::of(action).button })}
                 </button>
                 <When holds=flag(move || left.get() == 0 || changed.with(Option::is_some))>
                     <button type="button" class="plain" on:click=move |_| ask_again.run(())>
-                        "New preview"
+                        {t!(new_preview)}
                     </button>
                 </When>
                 <span class="spread"></span>
                 <small>
                     {text(move || match left.get() {
-                        0 => "expired: ask for a new preview".to_owned(),
+                        0 => t!(expired_ask_for_a_new).to_owned(),
                         left if dry_run_required && !asks_another.get() && form.with(|form| form.dry.is_none()) => {
-                            format!("a dry run comes first here; valid for {left} s")
+                            t!(a_dry_run_comes_first, left)
                         }
-                        left => format!("valid for {left} s"),
+                        left => t!(valid_for_s, left),
                     })}
                 </small>
                 <button type="button" class="plain" on:click=move |_| close()>
-                    "Cancel"
+                    {t!(cancel)}
                 </button>
             </div>
         </form>

@@ -1,6 +1,7 @@
 use leptos::prelude::*;
 use lockkeeper_model::DEFAULT_HOLD_MS;
-use lockkeeper_model::words::duration;
+
+use crate::lang::{shortest, t};
 
 /// What is offered, in milliseconds: what it takes to look at something, to stop it, and to clean up after it.
 const OFFERED: [i64; 4] = [60_000, DEFAULT_HOLD_MS, 900_000, 3_600_000];
@@ -13,7 +14,7 @@ pub(super) fn HoldTime(
 ) -> impl IntoView {
     view! {
         <label class="field">
-            "Hold it for "
+            {t!(hold_it_for)}
             <select
                 class="chip"
                 on:change:target=move |event| {
@@ -27,13 +28,13 @@ pub(super) fn HoldTime(
                     .collect_view()}
             </select>
         </label>
-        <small>"Then it opens by itself. Until then nobody gets in; you can open it before, or hold on."</small>
+        <small>{t!(then_it_opens_by_itself)}</small>
     }
 }
 
 /// `5 m`, without seconds that nobody asked for.
 fn said(ms: i64) -> String {
-    duration(ms).replace(" 00 s", "").replace(" 00 m", "")
+    shortest(ms)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ mod plan;
 mod several;
 mod words;
 
-use became::{Became, not_lasting};
+use became::Became;
 use form::{Form, Ready};
 use hold_time::HoldTime;
 use several::{Results, summed_up};
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use leptos::html;
 use leptos::prelude::*;
-use lockkeeper_model::words::{duration, short_token, shown};
+use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{
     Action, AfterState, Approval, ApprovalState, Flag, Holder, Lock, Outcome, PreviewAnswer, PreviewRequest,
     PreviewTarget, PreviewedLock, ReleaseAnswer, Time,
@@ -28,6 +28,7 @@ use words::Words;
 use super::drawer::{head, may_evict};
 use super::say;
 use super::sentence::whole;
+use crate::lang::{self, duration, t};
 use crate::live::answers::Refusal;
 use crate::live::{Live, api};
 use crate::ui::{When, flag, text};
@@ -70,16 +71,16 @@ fn changed_since(action: Action, preview: &PreviewedLock, lock: Option<&Lock>) -
         (Some(lock), _) if same(lock) => return None,
         (None, Action::PutBack) => return None,
         (Some(Lock { holders, .. }), _) if !holders.is_empty() => {
-            format!("It changed hands while you were reading: {} has it now.", named(&holders[0]))
+            t!(it_changed_hands_while_you, named(&holders[0]))
         }
-        (_, Action::Release) => "It is not held any more: there is nothing to release.".to_owned(),
+        (_, Action::Release) => t!(it_is_not_held_any).to_owned(),
         (_, Action::ReleaseAndHold | Action::ExtendHold | Action::RaiseFence | Action::PutBack) => {
-            "It is not held any more.".to_owned()
+            t!(it_is_not_held_any_more).to_owned()
         }
-        (None, Action::EvictWaiter) => "Nobody waits for it any more: there is nobody to evict.".to_owned(),
-        (Some(_), Action::EvictWaiter) => "The queue moved while you were reading: another is at its head.".to_owned(),
+        (None, Action::EvictWaiter) => t!(nobody_waits_for_it_any).to_owned(),
+        (Some(_), Action::EvictWaiter) => t!(the_queue_moved_while_you).to_owned(),
     };
-    Some(format!("{happened} This preview is void."))
+    Some(t!(this_preview_is_void, happened))
 }
 
 /// A holder in one line: the token, and who that is.
@@ -191,7 +192,7 @@ pub(crate) fn ReleaseDialog(
     };
     view! {
         <dialog class="release" aria-labelledby="release-title" node_ref=dialog on:close=move |_| releasing.set(None)>
-            <h2 id="release-title">{format!("{} {name}?", words.title)}</h2>
+            <h2 id="release-title">{lang::fill(words.title, [&name])}</h2>
             <small>{from}</small>
             <div class="results" role="status">
                 {move || match step.get() {
@@ -210,14 +211,14 @@ pub(crate) fn ReleaseDialog(
                     _ => ().into_any(),
                 }}
                 <When holds=flag(move || lost(live, step))>
-                    <p class="say warn">{not_lasting()}</p>
+                    <p class="say warn">{t!(it_did_not_last)}</p>
                 </When>
             </div>
             <When holds=flag(move || action.holds() && matches!(step.get(), Step::Asking | Step::Ready(_)))>
                 <HoldTime hold_for />
             </When>
             {move || match step.get() {
-                Step::Asking => view! { <p class="say calm">"Asking what would happen…"</p> }.into_any(),
+                Step::Asking => view! { <p class="say calm">{t!(asking_what_would_happen)}</p> }.into_any(),
                 Step::Refused(refusal) => {
                     view! {
                         <Refused refusal words />
@@ -241,7 +242,7 @@ pub(crate) fn ReleaseDialog(
                     let until = answer.results.first().and_then(|result| result.put_back_until);
                     let left = text(move || {
                         let left = until.map_or(0, |until| until.0 - live.running_now.get()).max(0) / 1_000;
-                        format!("Put back… ({left} s)")
+                        t!(put_back_s, left)
                     });
                     let is_left = flag(move || until.is_some_and(|until| until.0 > live.running_now.get()));
                     view! {
@@ -258,7 +259,7 @@ pub(crate) fn ReleaseDialog(
                                             {left}
                                         </button>
                                         " "
-                                        <small>"Was it the wrong one? If nobody has it, its former holder can have it again."</small>
+                                        <small>{t!(was_it_the_wrong_one)}</small>
                                     </p>
                                 </When>
                             }
@@ -357,14 +358,14 @@ fn Waiting(
     }
     let left = text(move || {
         let left = (until.0 - live.running_now.get()).max(0);
-        format!("Asked. Waiting for somebody who may approve it: {} left.", duration(left / 1_000 * 1_000))
+        t!(asked_waiting_for_somebody_who, duration(left / 1_000 * 1_000))
     });
     view! {
         <p class="say calm" role="status">
-            "A second person was asked."
+            {t!(a_second_person_was_asked)}
         </p>
         <p>
-            <small>{left} " You may close this: the approval is kept, and found again by the next preview of the same hold."</small>
+            <small>{left} {t!(you_may_close_this_the)}</small>
         </p>
         <Ends close again=None />
     }
@@ -372,11 +373,11 @@ fn Waiting(
 
 /// What a denial says.
 fn denied(approval: &Approval) -> Refusal {
-    let who = approval.decided_by.as_ref().map_or_else(|| "Somebody".to_owned(), |actor| shown(&actor.name));
+    let who = approval.decided_by.as_ref().map_or_else(|| t!(somebody_capital).to_owned(), |actor| shown(&actor.name));
     let because = approval.decided_because.as_deref().filter(|because| !because.is_empty());
     let detail = match because {
-        Some(because) => format!("{who} denied it: {}", shown(because)),
-        None => format!("{who} denied it"),
+        Some(because) => t!(denied_it_because, who, shown(because)),
+        None => t!(denied_it, who),
     };
     Refusal { detail, hint: None, ask_again: false }
 }
@@ -388,12 +389,12 @@ fn Ends(close: impl Fn() + 'static, again: Option<Callback<()>>) -> impl IntoVie
         <div class="acts">
             {again.map(|again| view! {
                 <button type="button" class="plain" on:click=move |_| again.run(())>
-                    "New preview"
+                    {t!(new_preview)}
                 </button>
             })}
             <span class="spread"></span>
             <button type="button" class="plain" on:click=move |_| close()>
-                "Close"
+                {t!(close)}
             </button>
         </div>
     }

@@ -1,5 +1,5 @@
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{Action, Holder, OtherLocks, PreviewedLock, Strength, Time, Told};
 
 use super::words::Words;
@@ -7,6 +7,7 @@ use crate::components::facts;
 use crate::components::say::{self, Judgement, Look};
 use crate::components::sentence::{verdict_on, whole};
 use crate::components::verdict::verdict_class;
+use crate::lang::{self, count, t};
 use crate::live::Live;
 use crate::ui::text;
 
@@ -25,28 +26,28 @@ pub(crate) fn Plan(lock: PreviewedLock, action: Action) -> impl IntoView {
         text(move || said(judged(action, &holder, Time(live.running_now.get()))))
     };
     let told = match lock.told {
-        Told::AtOnce => "learns of it at once",
-        Told::AtRenewal => "learns of it when it next renews or lets go",
-        Told::Never => "is never told",
+        Told::AtOnce => t!(learns_of_it_at_once),
+        Told::AtRenewal => t!(learns_of_it_when_it),
+        Told::Never => t!(is_never_told),
     };
     let strength = match lock.strength {
         Strength::Atomic => match action {
-            Action::Release => "Compared and freed in one step of the store.",
-            Action::EvictWaiter => "Compared and taken out in one step of the store.",
-            Action::ReleaseAndHold => "Compared and replaced in one step of the store: nobody gets in between.",
-            Action::ExtendHold | Action::RaiseFence => "Compared and changed in one step of the store.",
-            Action::PutBack => "Looked at and put back in one step of the store, only if nobody has it.",
+            Action::Release => t!(compared_and_freed_in_one),
+            Action::EvictWaiter => t!(compared_and_taken_out_in),
+            Action::ReleaseAndHold => t!(compared_and_replaced_in_one),
+            Action::ExtendHold | Action::RaiseFence => t!(compared_and_changed_in_one),
+            Action::PutBack => t!(looked_at_and_put_back),
         },
-        Strength::SessionExact => "Names one session that can never be another's.",
-        Strength::CheckedThenActed => "Compared first, then freed: between the two there is a moment.",
-        Strength::Quorum => "Compared and freed in one step on each of its masters, one master after the other.",
+        Strength::SessionExact => t!(names_one_session_that_can),
+        Strength::CheckedThenActed => t!(compared_first_then_freed_between),
+        Strength::Quorum => t!(compared_and_freed_in_one_step),
     };
     let collateral = match (lock.collateral.items.is_empty(), lock.collateral.complete) {
-        (true, true) => "nothing else".to_owned(),
-        (true, false) => "nothing else is known".to_owned(),
+        (true, true) => t!(nothing_else).to_owned(),
+        (true, false) => t!(nothing_else_is_known).to_owned(),
         (false, complete) => {
             let items = lock.collateral.items.iter().map(|item| shown(item)).collect::<Vec<_>>().join("; ");
-            if complete { items } else { format!("{items}; maybe more") }
+            if complete { items } else { t!(maybe_more, items) }
         }
     };
     let (renewed, next) = (whole(&lock.renewed), whole(&lock.next));
@@ -59,7 +60,7 @@ pub(crate) fn Plan(lock: PreviewedLock, action: Action) -> impl IntoView {
                 {who}
                 {so_far}
             </dd>
-            <dt>"Is it alive?"</dt>
+            <dt>{t!(is_it_alive)}</dt>
             <dd>
                 <span class=judged(|judgement| verdict_class(judgement.look).to_owned())>
                     {judged(|judgement| judgement.word.to_owned())}
@@ -67,22 +68,22 @@ pub(crate) fn Plan(lock: PreviewedLock, action: Action) -> impl IntoView {
                 {judged(|judgement| format!(": {}", shown(&judgement.evidence)))}
             </dd>
             {(!renewed.is_empty()).then(|| view! {
-                <dt>"Renewed"</dt>
-                <dd>{renewed}</dd>
+                <dt>{t!(renewed)}</dt>
+                <dd lang=lang::of_the_server()>{renewed}</dd>
             })}
             {(!next.is_empty()).then(|| view! {
-                <dt>"Who is next"</dt>
-                <dd>{next}</dd>
+                <dt>{t!(who_is_next)}</dt>
+                <dd lang=lang::of_the_server()>{next}</dd>
             })}
             {(lock.others.count > 0).then(|| view! {
-                <dt>"It also holds"</dt>
+                <dt>{t!(it_also_holds)}</dt>
                 <dd>{others(&lock.others)}</dd>
             })}
-            <dt>"What happens"</dt>
-            <dd>{whole(&lock.plan)} " " <small>{strength}</small></dd>
+            <dt>{t!(what_happens)}</dt>
+            <dd><span lang=lang::of_the_server()>{whole(&lock.plan)}</span> " " <small>{strength}</small></dd>
             <dt>{words.whom_after}</dt>
             <dd>{told} {(!lock.told_because.is_empty()).then(|| format!(": {}", whole(&lock.told_because)))}</dd>
-            <dt>"Also ends"</dt>
+            <dt>{t!(also_ends)}</dt>
             <dd>{collateral}</dd>
         </dl>
     }
@@ -94,10 +95,10 @@ fn others(others: &OtherLocks) -> String {
     let more = (others.count as usize).saturating_sub(named.len());
     let mut said = named.join(", ");
     if more > 0 {
-        said.push_str(&format!(" and {} more", count(more as u64)));
+        said.push_str(&t!(and_more_in_plan, count(more as u64)));
     }
     if !others.complete {
-        said.push_str(", and maybe others: not all locks were looked through");
+        said.push_str(t!(and_maybe_others_not_all));
     }
     said
 }
@@ -109,7 +110,7 @@ fn so_far(action: Action, holder: &Holder, now: Time) -> String {
             facts::place(holder.lease.expires_at, now).map(|place| format!(", {place}")).unwrap_or_default()
         }
         Action::PutBack => String::new(),
-        _ => format!(", for {}", say::held_for(&holder.held_since, now)),
+        _ => t!(for_so_long, say::held_for(&holder.held_since, now)),
     }
 }
 
@@ -119,7 +120,7 @@ fn judged(action: Action, holder: &Holder, now: Time) -> Judgement {
         Action::EvictWaiter | Action::PutBack => (holder.verdict, holder.evidence.clone()),
         _ => verdict_on(holder, now),
     };
-    Judgement { word: verdict.word(), look: Look::Verdict(verdict), evidence: evidence.join("; ") }
+    Judgement { word: lang::verdict(verdict), look: Look::Verdict(verdict), evidence: evidence.join("; ") }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Several locks in one dialog: a line each, what it says opened on demand, and what became of each afterwards.
 
 use leptos::prelude::*;
-use lockkeeper_model::words::{count, shown};
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{Action, LeftOut, PreviewTarget, PreviewedLock, ReleaseResult, Strength};
 
 use super::became::Became;
@@ -10,6 +10,7 @@ use super::words;
 use crate::components::say::Look;
 use crate::components::sentence::{capital, whole};
 use crate::components::verdict::verdict_class;
+use crate::lang::{self, count, t};
 use crate::live::Live;
 use crate::live::board::Condition;
 use crate::ui::text;
@@ -33,7 +34,7 @@ pub(super) fn to_tick(locks: &[PreviewedLock]) -> Vec<String> {
     }
     let said = |(_, text, names): (&str, &str, Vec<&str>)| match &names[..] {
         [only] => format!("{}: {}", shown(only), capital(text)),
-        [first, others @ ..] => format!("{}: {} Alike: {}.", shown(first), capital(text), list(others)),
+        [first, others @ ..] => t!(alike, shown(first), capital(text), list(others)),
         [] => capital(text),
     };
     kinds.into_iter().map(said).collect()
@@ -44,7 +45,7 @@ fn list(names: &[&str]) -> String {
     let named: Vec<String> = names.iter().take(NAMED).map(|name| shown(name)).collect();
     match names.len().saturating_sub(NAMED) {
         0 => named.join(", "),
-        more => format!("{} and {} more", named.join(", "), count(more as u64)),
+        more => t!(and_more_in_several, named.join(", "), count(more as u64)),
     }
 }
 
@@ -76,9 +77,9 @@ pub(super) fn Several(
             .then(|| {
                 view! {
                     <div class="say bad" role="alert">
-                        <b>{format!("{} cannot be released, and will not be tried.", count(without as u64))}</b>
+                        <b>{t!(cannot_be_released_and_will, count(without as u64))}</b>
                     </div>
-                    <ul class="several" aria-label="What cannot be released">
+                    <ul class="several" aria-label=t!(what_cannot_be_released)>
                         {left_out
                             .into_iter()
                             .map(|left| {
@@ -87,7 +88,7 @@ pub(super) fn Several(
                                         <b>{shown(left.id.as_str())}</b>
                                         " "
                                         <small>{shown(&left.source)}</small>
-                                        <p>{capital(&left.because)}</p>
+                                        <p lang=lang::of_the_server()>{capital(&left.because)}</p>
                                     </li>
                                 }
                             })
@@ -95,7 +96,7 @@ pub(super) fn Several(
                     </ul>
                 }
             })}
-        <ul class="several" aria-label="What would be released">
+        <ul class="several" aria-label=t!(what_would_be_released)>
             {locks.into_iter().map(|lock| view! { <Line lock targets action /> }).collect_view()}
         </ul>
     }
@@ -107,15 +108,15 @@ fn Line(lock: PreviewedLock, targets: StoredValue<Vec<PreviewTarget>>, action: A
     let live = expect_context::<Live>();
     let verdict = lock.holder.verdict;
     let strength = match lock.strength {
-        Strength::Atomic => "in one step",
-        Strength::SessionExact => "one session",
-        Strength::CheckedThenActed => "compared first, then freed",
-        Strength::Quorum => "each master in one step",
+        Strength::Atomic => t!(in_one_step),
+        Strength::SessionExact => t!(one_session),
+        Strength::CheckedThenActed => t!(compared_first_then_freed),
+        Strength::Quorum => t!(each_master_in_one_step),
     };
     let warnings = match lock.warnings.len() {
         0 => String::new(),
-        1 => "1 warning".to_owned(),
-        n => format!("{n} warnings"),
+        1 => t!(one_warning).to_owned(),
+        n => t!(warnings_in_several, n),
     };
     let chosen = targets.with_value(|targets| {
         targets.iter().find(|target| target.source == lock.source && target.id == lock.id).cloned()
@@ -125,9 +126,9 @@ fn Line(lock: PreviewedLock, targets: StoredValue<Vec<PreviewTarget>>, action: A
         let row = chosen.as_ref().and_then(|chosen| live.row_of(&chosen.source, &chosen.id));
         let (Some(row), Some(chosen)) = (row, &chosen) else { return "" };
         row.with(|view| match &view.condition {
-            Condition::Ended(_) => "It ended while you were reading: it will not be freed.",
+            Condition::Ended(_) => t!(it_ended_while_you_were),
             _ if view.row.generation != chosen.generation => {
-                "It changed hands while you were reading: it will not be freed."
+                t!(it_changed_hands_while_you_were)
             }
             _ => "",
         })
@@ -139,7 +140,7 @@ fn Line(lock: PreviewedLock, targets: StoredValue<Vec<PreviewTarget>>, action: A
                 <summary>
                     <b>{shown(&lock.name)}</b>
                     <small>{shown(&lock.source)}</small>
-                    <span class=verdict_class(Look::Verdict(verdict))>{verdict.word()}</span>
+                    <span class=verdict_class(Look::Verdict(verdict))>{lang::verdict(verdict)}</span>
                     <small>{strength}</small>
                     <small>{warnings}</small>
                     <span class="late" role="status">
@@ -157,7 +158,7 @@ fn Line(lock: PreviewedLock, targets: StoredValue<Vec<PreviewTarget>>, action: A
 #[component]
 pub(super) fn Results(results: Vec<ReleaseResult>, action: Action) -> impl IntoView {
     view! {
-        <ul class="several" aria-label="What became of each">
+        <ul class="several" aria-label=t!(what_became_of_each)>
             {results
                 .into_iter()
                 .map(|result| {

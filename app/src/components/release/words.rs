@@ -2,11 +2,13 @@
 
 use lockkeeper_model::{Action, Outcome};
 
+use crate::lang::{Key, key, t};
+
 /// The words of one action.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Words {
-    /// Before the name of the lock.
-    pub(super) title: &'static str,
+    /// The question, with the name of the lock.
+    pub(super) title: Key<1>,
     /// On the button.
     pub(super) button: &'static str,
     /// While it is being done.
@@ -24,52 +26,52 @@ impl Words {
     pub(super) fn of(action: Action) -> Words {
         match action {
             Action::Release => Words {
-                title: "Release",
-                button: "Release",
-                under_way: "Releasing…",
-                not_confirmed: "Nothing was confirmed as released.",
-                whom: "Held by",
-                whom_after: "The old holder",
+                title: key::release_title,
+                button: t!(release_button),
+                under_way: t!(releasing),
+                not_confirmed: t!(nothing_was_confirmed_as_released),
+                whom: t!(held_by),
+                whom_after: t!(the_old_holder),
             },
             Action::EvictWaiter => Words {
-                title: "Evict the first waiter of",
-                button: "Evict",
-                under_way: "Taking it out of the queue…",
-                not_confirmed: "Nothing was confirmed as taken out of the queue.",
-                whom: "First in line",
-                whom_after: "The waiter",
+                title: key::evict_title,
+                button: t!(evict_in_words),
+                under_way: t!(taking_it_out_of_the),
+                not_confirmed: t!(nothing_was_confirmed_as_taken),
+                whom: t!(first_in_line),
+                whom_after: t!(the_waiter),
             },
             Action::ReleaseAndHold => Words {
-                title: "Release and hold",
-                button: "Release and hold",
-                under_way: "Putting you in the holder's place…",
-                not_confirmed: "Nothing was confirmed as released or held.",
-                whom: "Held by",
-                whom_after: "The old holder",
+                title: key::release_and_hold_title,
+                button: t!(release_and_hold_button),
+                under_way: t!(putting_you_in_the_holders),
+                not_confirmed: t!(nothing_was_confirmed_as_released_or),
+                whom: t!(held_by),
+                whom_after: t!(the_old_holder),
             },
             Action::ExtendHold => Words {
-                title: "Hold on to",
-                button: "Hold on",
-                under_way: "Extending the hold…",
-                not_confirmed: "Nothing was confirmed as extended.",
-                whom: "Held by",
-                whom_after: "The operator",
+                title: key::extend_title,
+                button: t!(hold_on_in_words),
+                under_way: t!(extending_the_hold),
+                not_confirmed: t!(nothing_was_confirmed_as_extended),
+                whom: t!(held_by),
+                whom_after: t!(the_operator),
             },
             Action::PutBack => Words {
-                title: "Put back",
-                button: "Put back",
-                under_way: "Giving it back…",
-                not_confirmed: "Nothing was confirmed as put back.",
-                whom: "Was held by",
-                whom_after: "The former holder",
+                title: key::put_back_title,
+                button: t!(put_back_button),
+                under_way: t!(giving_it_back),
+                not_confirmed: t!(nothing_was_confirmed_as_put),
+                whom: t!(was_held_by),
+                whom_after: t!(the_former_holder),
             },
             Action::RaiseFence => Words {
-                title: "Raise the fence of",
-                button: "Raise the fence",
-                under_way: "Raising the fence…",
-                not_confirmed: "Nothing was confirmed as raised.",
-                whom: "Held by",
-                whom_after: "The holder",
+                title: key::raise_title,
+                button: t!(raise_the_fence_in_words),
+                under_way: t!(raising_the_fence),
+                not_confirmed: t!(nothing_was_confirmed_as_raised),
+                whom: t!(held_by),
+                whom_after: t!(the_holder),
             },
         }
     }
@@ -78,67 +80,67 @@ impl Words {
 /// What a result is called.
 pub(super) fn outcome(action: Action, outcome: Outcome) -> &'static str {
     match (action, outcome) {
-        (_, Outcome::Unknown) => "It was sent and no answer came: look at the lock again.",
-        (_, Outcome::Signalled) => "Accepted, and not finished yet.",
+        (_, Outcome::Unknown) => t!(it_was_sent_and_no),
+        (_, Outcome::Signalled) => t!(accepted_and_not_finished_yet),
         (Action::EvictWaiter, outcome) => match outcome {
-            Outcome::ChangedHands => "Nobody was evicted: the queue or the lock had moved on.",
-            Outcome::Gone => "Nobody was evicted: the queue was empty already.",
-            Outcome::Partial => "Taken out of the queue on some of its masters only.",
-            Outcome::Refused => "Nobody was evicted: it was refused.",
-            Outcome::Failed => "Nobody was evicted: it could not be tried.",
-            Outcome::WouldRelease => "It would be taken out of the queue: nothing was done.",
-            _ => "Taken out of the queue.",
+            Outcome::ChangedHands => t!(nobody_was_evicted_the_queue),
+            Outcome::Gone => t!(nobody_was_evicted_the_queue_was),
+            Outcome::Partial => t!(taken_out_of_the_queue),
+            Outcome::Refused => t!(nobody_was_evicted_it_was),
+            Outcome::Failed => t!(nobody_was_evicted_it_could),
+            Outcome::WouldRelease => t!(it_would_be_taken_out),
+            _ => t!(taken_out_of_the_queue_in_words),
         },
-        (_, Outcome::WouldRelease) => "It would be done: nothing was.",
-        (_, Outcome::Released) => "Released.",
-        (_, Outcome::Held) => "Released and kept closed: you hold it now.",
-        (_, Outcome::Extended) => "Held on to.",
-        (_, Outcome::PutBack) => "Put back: the former holder has it again.",
-        (_, Outcome::Raised) => "The fence is raised.",
-        (_, Outcome::Partial) => "Released on some of its masters only: it may still be held.",
-        (Action::PutBack, Outcome::ChangedHands) => "Nothing was put back: somebody has it already.",
-        (_, Outcome::ChangedHands) => "Nothing was done: it had changed hands.",
-        (_, Outcome::Gone) => "Nothing was done: it was free already.",
-        (_, Outcome::Refused) => "Nothing was done: it was refused.",
-        (_, Outcome::Failed) => "Nothing was done: it could not be tried.",
+        (_, Outcome::WouldRelease) => t!(it_would_be_done_nothing),
+        (_, Outcome::Released) => t!(released_done),
+        (_, Outcome::Held) => t!(released_and_kept_closed_you),
+        (_, Outcome::Extended) => t!(held_on_to),
+        (_, Outcome::PutBack) => t!(put_back_the_former_holder),
+        (_, Outcome::Raised) => t!(the_fence_is_raised),
+        (_, Outcome::Partial) => t!(released_on_some_of_its),
+        (Action::PutBack, Outcome::ChangedHands) => t!(nothing_was_put_back_somebody),
+        (_, Outcome::ChangedHands) => t!(nothing_was_done_it_had),
+        (_, Outcome::Gone) => t!(nothing_was_done_it_was),
+        (_, Outcome::Refused) => t!(nothing_was_done_it_was_refused),
+        (_, Outcome::Failed) => t!(nothing_was_done_it_could),
     }
 }
 
 /// What became of one of several locks, in a word or two.
 pub(super) fn in_a_word(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Released => "released",
-        Outcome::WouldRelease => "would be released",
-        Outcome::Held => "released and held",
-        Outcome::Extended => "extended",
-        Outcome::PutBack => "put back",
-        Outcome::Raised => "raised",
-        Outcome::ChangedHands => "changed hands",
-        Outcome::Gone => "gone",
-        Outcome::Partial => "released in part",
-        Outcome::Signalled => "not finished",
-        Outcome::Refused => "refused",
-        Outcome::Failed => "not tried",
-        Outcome::Unknown => "without an answer",
+        Outcome::Released => t!(released),
+        Outcome::WouldRelease => t!(would_be_released),
+        Outcome::Held => t!(released_and_held),
+        Outcome::Extended => t!(extended),
+        Outcome::PutBack => t!(put_back_in_words),
+        Outcome::Raised => t!(raised),
+        Outcome::ChangedHands => t!(changed_hands),
+        Outcome::Gone => t!(outcome_gone),
+        Outcome::Partial => t!(released_in_part),
+        Outcome::Signalled => t!(not_finished),
+        Outcome::Refused => t!(refused),
+        Outcome::Failed => t!(not_tried),
+        Outcome::Unknown => t!(without_an_answer),
     }
 }
 
 /// What happened on one of several masters, in a word or two.
 pub(super) fn on_node(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Released => "freed",
-        Outcome::WouldRelease => "as previewed",
-        Outcome::Held => "freed and kept closed",
-        Outcome::Extended => "extended",
-        Outcome::PutBack => "put back",
-        Outcome::Raised => "raised",
-        Outcome::ChangedHands => "other token",
-        Outcome::Gone => "had nothing",
-        Outcome::Partial => "freed in part",
-        Outcome::Signalled => "not finished",
-        Outcome::Refused => "refused",
-        Outcome::Failed => "not tried",
-        Outcome::Unknown => "no answer",
+        Outcome::Released => t!(freed),
+        Outcome::WouldRelease => t!(as_previewed),
+        Outcome::Held => t!(freed_and_kept_closed),
+        Outcome::Extended => t!(extended),
+        Outcome::PutBack => t!(put_back_in_words),
+        Outcome::Raised => t!(raised),
+        Outcome::ChangedHands => t!(other_token),
+        Outcome::Gone => t!(had_nothing),
+        Outcome::Partial => t!(freed_in_part),
+        Outcome::Signalled => t!(not_finished),
+        Outcome::Refused => t!(refused),
+        Outcome::Failed => t!(not_tried),
+        Outcome::Unknown => t!(no_answer),
     }
 }
 

@@ -4,25 +4,17 @@ mod mute;
 
 use leptos::prelude::*;
 use lockkeeper_model::Time;
-use lockkeeper_model::words::{duration, shown};
+use lockkeeper_model::words::shown;
 pub(crate) use mute::MuteDialog;
 use wasm_bindgen_futures::spawn_local;
 
 use crate::components::NavLink;
+use crate::lang::{self, duration, t};
 use crate::live::route::Route;
 use crate::live::warnings::Warning;
 use crate::live::{Live, api};
 use crate::nav::Nav;
 use crate::ui::{When, day, each, flag, hms, maybe, text};
-
-/// What a card says.
-mod words {
-    pub(super) const WHY: &str = "Why it matters: ";
-    pub(super) const TODO: &str = "What to do: ";
-    pub(super) const ACKNOWLEDGE: &str = "I look into it";
-    pub(super) const MUTE: &str = "Mute…";
-    pub(super) const UNMUTE: &str = "Tell people again";
-}
 
 /// One warning: how bad, what, why, what to do, and who looks into it.
 #[component]
@@ -80,7 +72,7 @@ pub(crate) fn WarningCard(
             Some(match lock {
                 Some(lock) => {
                     let route = Route { lock: Some(lock), ..Route::default() };
-                    view! { <NavLink route>{about}</NavLink> " in " {source} }.into_any()
+                    view! { <NavLink route>{about}</NavLink> {t!(mod_in)} {source} }.into_any()
                 }
                 None => view! { {about} }.into_any(),
             })
@@ -97,22 +89,22 @@ pub(crate) fn WarningCard(
     view! {
         <li class=class aria-current=is_meant>
             <div class="head">
-                <i class="tag">{part(|warning| warning.severity.clone())}</i>
+                <i class="tag">{part(|warning| lang::severity_named(&warning.severity))}</i>
                 <b class="name">{name}</b>
                 <span class="rule">{part(|warning| warning.rule.clone())}</span>
                 <span class="spread"></span>
-                <span class="state">{part(|warning| warning.state.clone())}</span>
+                <span class="state">{part(|warning| lang::warning_state_named(&warning.state))}</span>
                 <small class="lasted">{lasted}</small>
             </div>
-            <p>{part(|warning| warning.says.clone())}</p>
+            <p lang=lang::of_the_server()>{part(|warning| warning.says.clone())}</p>
             <When holds=is_so>
                 <p>
-                    <span class="lead">{words::WHY}</span>
-                    {part(|warning| warning.why.clone())}
+                    <span class="lead">{t!(why_it_matters)}</span>
+                    <span lang=lang::of_the_server()>{part(|warning| warning.why.clone())}</span>
                 </p>
                 <p>
-                    <span class="lead">{words::TODO}</span>
-                    {part(|warning| warning.todo.clone())}
+                    <span class="lead">{t!(what_to_do)}</span>
+                    <span lang=lang::of_the_server()>{part(|warning| warning.todo.clone())}</span>
                 </p>
             </When>
             {each(notes, move |at| view! { <p class="note">{note(at)}</p> })}
@@ -123,20 +115,20 @@ pub(crate) fn WarningCard(
                 <div class="acts">
                     <When holds=is("open")>
                         <button type="button" class="plain" on:click=acknowledge>
-                            {words::ACKNOWLEDGE}
-                            <span class="unseen">{part(|warning| format!(": {} of {}", warning.rule, warning.about))}</span>
+                            {t!(i_look_into_it)}
+                            <span class="unseen">{part(|warning| t!(rule_of_after_colon, warning.rule, warning.about))}</span>
                         </button>
                     </When>
                     <When holds=flag(move || !is("muted").get())>
                         <button type="button" class="plain" on:click=move |_| muting.set(warning.get_untracked())>
-                            {words::MUTE}
-                            <span class="unseen">{part(|warning| format!(" {} of {}", warning.rule, warning.about))}</span>
+                            {t!(mute)}
+                            <span class="unseen">{part(|warning| t!(rule_of, warning.rule, warning.about))}</span>
                         </button>
                     </When>
                     <When holds=is("muted")>
                         <button type="button" class="plain" on:click=unmute>
-                            {words::UNMUTE}
-                            <span class="unseen">{part(|warning| format!(" of {}", warning.about))}</span>
+                            {t!(tell_people_again)}
+                            <span class="unseen">{part(|warning| t!(of_this_lock, warning.about))}</span>
                         </button>
                     </When>
                 </div>
@@ -149,7 +141,7 @@ pub(crate) fn WarningCard(
 fn lasted(warning: &Warning, now: i64) -> String {
     let at = |at: Time| format!("{} {}", day(at), hms(at));
     match warning.until {
-        Some(until) => format!("until {}, for {}", at(until), duration(until.since(warning.since))),
-        None => format!("for {}, since {}", duration(Time(now).since(warning.since)), at(warning.since)),
+        Some(until) => t!(until_for, at(until), duration(until.since(warning.since))),
+        None => t!(for_since, duration(Time(now).since(warning.since)), at(warning.since)),
     }
 }

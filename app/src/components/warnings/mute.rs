@@ -3,25 +3,18 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 use wasm_bindgen_futures::spawn_local;
 
+use crate::lang::{Key, key, t};
 use crate::live::api;
 use crate::live::warnings::Warning;
 use crate::ui::{flag, maybe};
 
 /// For how long something can be muted here, in words and in milliseconds: an incident, a shift, a day, a week.
-const SPANS: [(&str, i64); 4] =
-    [("1 hour", 3_600_000), ("8 hours", 28_800_000), ("1 day", 86_400_000), ("7 days", 604_800_000)];
-
-/// What the dialog says.
-mod words {
-    pub(super) const TITLE: &str = "Mute this?";
-    pub(super) const WHAT: &str =
-        "Nobody is told of it until then. It stays on this page, and others see who muted it and why.";
-    pub(super) const SPAN: &str = "For how long";
-    pub(super) const WHY: &str = "Why";
-    pub(super) const EVERY_RULE: &str = "every other warning of this lock as well";
-    pub(super) const MUTE: &str = "Mute it";
-    pub(super) const CANCEL: &str = "Cancel";
-}
+const SPANS: [(Key<0>, i64); 4] = [
+    (key::one_hour, 3_600_000),
+    (key::eight_hours, 28_800_000),
+    (key::one_day, 86_400_000),
+    (key::seven_days, 604_800_000),
+];
 
 /// Asks for how long and why nobody should be told of a warning.
 #[component]
@@ -51,7 +44,7 @@ pub(crate) fn MuteDialog(
             dialog.close();
         }
     };
-    let about = format!("{}: {} in {}", warning.rule, warning.about, shown(&warning.source));
+    let about = t!(warning_in_source, warning.rule, warning.about, shown(&warning.source));
     let has_lock = warning.lock.is_some();
     let warning = StoredValue::new(warning);
     let mute = move |event: leptos::ev::SubmitEvent| {
@@ -78,19 +71,19 @@ pub(crate) fn MuteDialog(
     view! {
         <dialog class="release" aria-labelledby="mute-title" node_ref=dialog on:close=move |_| muting.set(None)>
             <form on:submit=mute>
-                <h2 id="mute-title">{words::TITLE}</h2>
+                <h2 id="mute-title">{t!(mute_this)}</h2>
                 <p>
                     <b>{about}</b>
                 </p>
-                <p>{words::WHAT}</p>
+                <p>{t!(nobody_is_told_of_it)}</p>
                 <label class="field" for="mute-span">
-                    {words::SPAN}
+                    {t!(for_how_long)}
                 </label>
                 <select id="mute-span" class="typed" on:change:target=move |event| span.set(event.target().selected_index().into())>
-                    {SPANS.into_iter().map(|(words, _)| view! { <option>{words}</option> }).collect_view()}
+                    {SPANS.into_iter().map(|(name, _)| view! { <option>{name.said()}</option> }).collect_view()}
                 </select>
                 <label class="field" for="mute-why">
-                    {words::WHY}
+                    {t!(why)}
                 </label>
                 <input
                     id="mute-why"
@@ -101,18 +94,18 @@ pub(crate) fn MuteDialog(
                 />
                 <label class="tick" hidden=!has_lock>
                     <input type="checkbox" on:change:target=move |event| every_rule.set(event.target().checked()) />
-                    {words::EVERY_RULE}
+                    {t!(every_other_warning_of_this)}
                 </label>
                 <p class="say bad" role="alert" hidden=flag(move || refused.with(Option::is_none))>
                     {maybe(move || refused.get())}
                 </p>
                 <div class="acts">
                     <button type="submit" class="danger" disabled=flag(move || !is_ready())>
-                        {words::MUTE}
+                        {t!(mute_it)}
                     </button>
                     <span class="spread"></span>
                     <button type="button" class="plain" on:click=move |_| close()>
-                        {words::CANCEL}
+                        {t!(cancel)}
                     </button>
                 </div>
             </form>

@@ -23,7 +23,7 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 /// What Prometheus scrapes. The numbers are those that the screens show, read at the moment of the scrape: of sources of
 /// which the scraper may see every lock, and of the server for whoever may see all or looks after it.
 #[utoipa::path(
-    get, path = "/metrics", tag = "operating",
+    get, path = "/metrics", tag = "operating", operation_id = "getMetrics",
     responses((status = 200, body = String, content_type = "application/openmetrics-text"))
 )]
 pub(super) async fn scrape(State(state): State<AppState>, caller: Caller) -> Result<Response, ApiError> {

@@ -548,6 +548,9 @@ async fn everybody_may_do_what_their_roles_grant_and_is_told_of_nothing_else() {
             let body = scene.body(who, route, body).await;
             let (answered, said) = scene.ask(who, method, &path, body.clone()).await;
             assert_eq!(answered.as_u16(), *status, "{who}: {method} {path} {body}\n{said}");
+            let described = &description["paths"][route][method.to_lowercase()]["responses"];
+            let is_described = described[answered.as_str()].is_object() || answered.is_client_error();
+            assert!(is_described, "{method} {route} is not said to answer {answered}");
             let unasked = beyond_the_question(&said, &format!("{path} {body}"));
             for secret in hidden_from(who) {
                 for form in [secret.to_owned(), STANDARD.encode(secret).trim_end_matches('=').to_owned()] {

@@ -1,6 +1,7 @@
 //! The contract as a client meets it: requests into the router, or a real socket where a stream is the point.
 
 mod auditing;
+mod described;
 mod guard;
 mod matrix;
 mod metrics;
