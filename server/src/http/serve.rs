@@ -26,8 +26,9 @@ const LAST_ENTRIES: Duration = Duration::from_secs(1);
 /// connection is cheaper to open anew than to keep.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest head of a request, and what of a connection is kept in memory at a time. A query has 8 KiB at most and proxies
-/// add a few headers; hyper's own bound is 400 KiB, which for every connection together is more than watching costs.
+/// When no more of a request's head is read, and what of a connection is kept in memory at a time, give or take one reading.
+/// A query has 8 KiB at most and proxies add a few headers; hyper's own bound is 400 KiB, which for every connection together
+/// is more than watching costs.
 pub(super) const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// Serves until `state.closing` is cancelled, then ends the streams and waits for the rest, at most [`DRAIN`].

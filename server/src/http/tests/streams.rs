@@ -143,7 +143,7 @@ async fn the_head_of_a_request_is_not_waited_for_without_end() {
 async fn a_head_beyond_the_limit_is_refused_and_not_kept() {
     let rim = Rim::new();
     let (address, _) = rim.listen().await;
-    for (value, begins) in [(MAX_HEAD_BYTES / 2, "HTTP/1.1 200"), (MAX_HEAD_BYTES, "HTTP/1.1 431")] {
+    for (value, begins) in [(MAX_HEAD_BYTES / 2, "HTTP/1.1 200"), (4 * MAX_HEAD_BYTES, "HTTP/1.1 431")] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let (head, filler) =
             ("GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: ", "x".repeat(value));
