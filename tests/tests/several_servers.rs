@@ -145,7 +145,7 @@ async fn every_transition_is_written_once_whichever_server_is_killed() {
     scene.rounds(&[&writer, &other], 4).await;
 
     // The one that writes, while locks change.
-    scene.take(&[]).await;
+    scene.take(&[&other]).await;
     writer.kill().await;
     scene.let_go(&[&other]).await;
     scene.rounds(&[&other], 4).await;

@@ -183,10 +183,14 @@ impl Shared {
         }
     }
 
-    /// Makes another connection where there is none, unless that was tried just now.
+    /// Makes another connection where there is none, unless that was tried just now. One may have been cut while nobody
+    /// used it.
     pub(super) fn revive(&mut self) {
-        let is_up = self.connection.as_ref().is_ok_and(|connection| !connection.is_lost());
-        if !is_up && self.tried_at.is_none_or(|at| at.elapsed() >= AGAIN) {
+        let is_due = match &self.connection {
+            Ok(connection) => postgres(connection).and_then(Postgres::ping).is_err(),
+            Err(_) => self.tried_at.is_none_or(|at| at.elapsed() >= AGAIN),
+        };
+        if is_due {
             self.connect_again();
         }
     }
@@ -205,11 +209,6 @@ impl Shared {
     /// Begins to append: nobody else does until the transaction ends.
     fn begin(&mut self) -> Result<(), AuditError> {
         self.revive();
-        let lives = self.connection().and_then(|connection| Ok(postgres(connection)?.ping()?));
-        if lives.is_err() && self.connection().is_ok_and(Connection::is_lost) {
-            // It was cut while nobody used it.
-            self.connect_again();
-        }
         self.connection().map(drop)
     }
 
