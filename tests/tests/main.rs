@@ -36,6 +36,7 @@ mod redlock;
 mod release;
 mod reports;
 mod sentinel;
+mod several_servers;
 mod start;
 mod stream;
 mod terminal;

@@ -239,6 +239,12 @@ impl Board {
         &self.sources
     }
 
+    /// Whether its task has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.asks.is_closed()
+    }
+
     /// The source of that name.
     #[must_use]
     pub fn source(&self, name: &str) -> Option<&SourceHandle> {
