@@ -105,7 +105,8 @@ pub struct AuditEntry {
     /// refusal that has its own word. Null for a follow-up.
     pub outcome: Option<String>,
     /// What was seen of the lock afterwards: `free`, `taken`, `came_back` (the same token took it again), `held`
-    /// (an operator holds it), `put_back` (it was given back) or `still_held`.
+    /// (an operator holds it), `put_back` (it was given back), `release_lost` (the store lost the release with its
+    /// primary) or `still_held`.
     pub seen: Option<String>,
     /// The same in a sentence.
     pub detail: String,

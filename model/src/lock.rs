@@ -458,13 +458,15 @@ pub enum Flag {
     LeaseOver,
     /// The same token came back after a release.
     CameBack,
+    /// It was released on a primary that was replaced before its replicas knew: the former holder has it again.
+    ReleaseLost,
     /// Its source cannot be reached: what is shown is old.
     Stale,
 }
 
 impl Flag {
     /// Every flag, in the order in which they are shown.
-    pub const ALL: [Flag; 24] = [
+    pub const ALL: [Flag; 25] = [
         Flag::NoExpiry,
         Flag::ExpiryLost,
         Flag::NoOwner,
@@ -484,6 +486,7 @@ impl Flag {
         Flag::PollStorm,
         Flag::Evictable,
         Flag::Replicated,
+        Flag::ReleaseLost,
         Flag::FailedOver,
         Flag::Unrecognised,
         Flag::LeaseOver,
@@ -518,6 +521,7 @@ impl Flag {
             Flag::Unrecognised => "unrecognised",
             Flag::LeaseOver => "lease-over",
             Flag::CameBack => "came-back",
+            Flag::ReleaseLost => "release-lost",
             Flag::Stale => "stale",
         }
     }

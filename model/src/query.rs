@@ -111,7 +111,7 @@ impl Order {
 
 /// Flags that can be asked for. The others are of a whole source, which can be asked for itself, or depend on other
 /// locks.
-pub const FLAG_FILTERS: [Flag; 20] = [
+pub const FLAG_FILTERS: [Flag; 21] = [
     Flag::NoExpiry,
     Flag::ExpiryLost,
     Flag::NoOwner,
@@ -128,6 +128,7 @@ pub const FLAG_FILTERS: [Flag; 20] = [
     Flag::KeptAfterWork,
     Flag::HalfLock,
     Flag::PollStorm,
+    Flag::ReleaseLost,
     Flag::FailedOver,
     Flag::Unrecognised,
     Flag::LeaseOver,

@@ -248,7 +248,7 @@ pub struct Collateral {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Warning {
     /// A stable word: `holder_alive`, `no_owner`, `shared_token`, `no_fencing`, `never_renews`, `unsafe_unlock`,
-    /// `came_back`, `comes_back`, `not_live`, `production`, `waiter_alive`, `waiter_not_proven_dead`,
+    /// `came_back`, `release_lost`, `comes_back`, `not_live`, `production`, `waiter_alive`, `waiter_not_proven_dead`,
     /// `unreachable_masters`, `other_locks`, `taken_meanwhile`, `no_expiry`, `former_may_have_noticed`, `cooling_down`.
     pub code: String,
     /// The sentence for the person.
@@ -386,4 +386,6 @@ pub enum AfterState {
     Taken,
     /// The same token is back.
     CameBack,
+    /// The store lost the release with the primary that had carried it out: the former holder has it again.
+    ReleaseLost,
 }

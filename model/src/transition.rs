@@ -109,7 +109,7 @@ pub struct Event {
     pub holder_b64: Option<String>,
     /// The holder before, where there was another.
     pub previous_holder: Option<String>,
-    /// How it came about, where that is known: `deadline`, `deleted`, `release`, `came_back`, `link lost`.
+    /// How it came about, where that is known: `deadline`, `deleted`, `release`, `came_back`, `release_lost`, `link lost`.
     pub cause: Option<String>,
     /// What the conclusion rests on, in words.
     pub evidence: Option<String>,

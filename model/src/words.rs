@@ -1,5 +1,9 @@
 //! How numbers are said to a person: the same words on the screen, in evidence and on a terminal.
 
+/// What became of a release that its store lost.
+pub const RELEASE_LOST: &str = "released on a primary that was replaced before it had told its replicas; the lock is held \
+                                again by the former holder";
+
 /// A duration in two figures that matter: `840 ms`, `1.2 s`, `58 s`, `4 m 31 s`, `1 h 52 m`, `3 d 4 h`.
 #[must_use]
 pub fn duration(ms: i64) -> String {

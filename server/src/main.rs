@@ -120,6 +120,9 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
         );
     }
 
+    if let Some(target) = config.store.as_ref().filter(|target| target.is_plain_over_a_network()) {
+        tracing::warn!(store = %target, "without TLS, what is recorded can be read on its way: say `sslmode=verify-full`");
+    }
     let demo = if is_demo { Some(demo::start(stop.clone()).await?) } else { None };
     if let Some(demo) = &demo {
         config.sources = vec![SourceConfig::for_demo(&demo.url)?];
@@ -184,6 +187,7 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
     tokio::spawn(lockkeeper::release::resume(board, audit));
+    tokio::spawn(state.desk.clone().note_lost_releases());
 
     let mut asked_to_stop = signals()?;
     tokio::spawn(async move {
@@ -217,9 +221,12 @@ fn audit(config: &mut Config, is_demo: bool) -> anyhow::Result<Audit> {
         // The demo's store is thrown away as well.
         return Audit::in_memory().context("could not set up the audit");
     }
-    let opened = match config.data_dir.clone().or_else(config::default_data_dir) {
-        Some(dir) => Audit::open(&dir, config.audit_webhook.take()).context("could not open the audit"),
-        None => Err(anyhow::anyhow!("there is no folder for the audit")),
+    let opened = match (&config.store, config.data_dir.clone().or_else(config::default_data_dir)) {
+        (Some(target), _) => {
+            return Audit::share(target, config.audit_webhook.take()).context("could not open the audit");
+        }
+        (None, Some(dir)) => Audit::open(&dir, config.audit_webhook.take()).context("could not open the audit"),
+        (None, None) => Err(anyhow::anyhow!("there is no folder for the audit")),
     };
     match opened {
         Err(error) if config.release.enabled => Err(anyhow::anyhow!(
@@ -239,6 +246,12 @@ fn audit(config: &mut Config, is_demo: bool) -> anyhow::Result<Audit> {
 fn history(config: &Config, is_demo: bool) -> History {
     if is_demo {
         return History::not_kept("nothing of the demo is written down");
+    }
+    if let Some(target) = &config.store {
+        return History::share(target, config.history).unwrap_or_else(|error| {
+            tracing::warn!("no history is written down: {error}");
+            History::not_kept(&error.to_string())
+        });
     }
     let Some(dir) = config.data_dir.clone().or_else(config::default_data_dir) else {
         return History::not_kept("there is no folder for it: name one with `--data-dir`");
@@ -271,6 +284,9 @@ fn warnings_store(config: &Config, is_demo: bool) -> (Result<Store, NotKept>, Re
 
 /// What people wrote about locks. Where it cannot be kept on disk it is kept in memory, and whoever writes is told so.
 fn notes(config: &Config, is_demo: bool) -> anyhow::Result<Notes> {
+    if let Some(target) = config.store.as_ref().filter(|_| !is_demo) {
+        return Ok(Notes::share(target));
+    }
     let dir = config.data_dir.clone().or_else(config::default_data_dir).filter(|_| !is_demo);
     match dir.map(|dir| Notes::open(&dir)) {
         Some(Ok(notes)) => return Ok(notes),

@@ -5,6 +5,7 @@
 mod access;
 mod access_local;
 mod accessibility;
+mod account;
 mod actions;
 mod approvals;
 mod audit;
@@ -35,6 +36,7 @@ mod redlock;
 mod release;
 mod reports;
 mod sentinel;
+mod several_servers;
 mod start;
 mod stream;
 mod terminal;

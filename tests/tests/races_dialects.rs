@@ -1,11 +1,13 @@
 //! Releases of every dialect against whatever its clients do at the same moment: what is freed is exactly what was
 //! previewed, and whoever comes next keeps what they have.
 //!
-//! Each race is one lock of one dialect: `a` holds it and is previewed, `b` wants it and tries without a pause. While the
+//! Each race is one lock of one dialect: `a` holds it and is previewed, `b` wants it and tries again and again. While the
 //! release of all of them is under way on one ticket, each `a` lets go, renews, enters again, falls silent until its lease
 //! is over, or goes on. Where everybody stores the same, it is when the lease ends that tells `b` from `a`; of the one form
-//! that has no lease either, `b` comes when all is over. `LOCKKEEPER_RACES` says how many races there are, `LOCKKEEPER_SEED` repeats the moves of a run.
+//! that has no lease either, `b` comes when all is over. `LOCKKEEPER_RACES` says how many races there are, `LOCKKEEPER_ARENAS`
+//! on how many Redis servers at a time, `LOCKKEEPER_SEED` repeats the moves of a run; `cargo xtask races` sets them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fred::clients::Client;
@@ -22,9 +24,19 @@ const RACES: usize = 1_400;
 /// Connections that the clients share, so that their commands really run against each other.
 const CONNECTIONS: usize = 6;
 
-/// Rounds that run side by side, each on a ticket of its own: a release is followed for a moment by looking on, in which
-/// others can be raced for.
+/// Redis servers without `LOCKKEEPER_ARENAS`, each watched by a server of its own.
+const ARENAS: usize = 1;
+
+/// Rounds that run side by side on one Redis, each on a ticket of its own: a release is followed for a moment by looking
+/// on, in which others can be raced for.
 const LANES: usize = 4;
+
+/// How often a long run says how far it is.
+const SAYS_SO: usize = 100;
+
+/// Between two tries of whoever wants a lock: about what one takes. Without it hundreds who try would take all the time of
+/// a small machine from the server that they are to be raced against.
+const BETWEEN_TRIES: Duration = Duration::from_millis(1);
 
 /// Over how long moves are spread before anybody knows how long a release takes, and at most.
 const FIRST_SPREAD: Duration = Duration::from_millis(20);
@@ -70,18 +82,22 @@ fn number(variable: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_every_dialect_exactly_what_was_previewed_is_freed_whatever_happens_meanwhile() {
-    let races = number("LOCKKEEPER_RACES").map_or(RACES, |races| usize::try_from(races).unwrap());
+    let whole = |number: u64| usize::try_from(number).unwrap();
+    let races = number("LOCKKEEPER_RACES").map_or(RACES, whole);
+    let arenas = number("LOCKKEEPER_ARENAS").map_or(ARENAS, whole).max(1);
     let seed = number("LOCKKEEPER_SEED").unwrap_or_else(rand::random);
     println!("races with LOCKKEEPER_SEED={seed}");
-    let redis = RedisServer::start().await;
-    let server = Server::releasing(&redis).await;
-    let api = server.api();
-    let stores = join_all((0..CONNECTIONS).map(|_| redis.client())).await;
-    let rounds = races.div_ceil(LANES * Dialect::ALL.len());
-    let tallies = join_all((0..LANES).map(|lane| rounds_of(lane, rounds, seed, &api, &stores))).await;
+    let began = Instant::now();
+    let at_once = arenas * LANES * Dialect::ALL.len();
+    let run = Run { rounds: races.div_ceil(at_once), at_once, seed, done: AtomicUsize::new(0) };
+    let tallies = join_all((0..arenas).map(|arena| in_arena(arena, &run))).await;
     let tally = tallies.into_iter().fold(Tally::default(), Tally::and);
-    let raced = LANES * rounds * Dialect::ALL.len();
-    println!("{raced} races of {} dialects with LOCKKEEPER_SEED={seed}: {tally:?}", Dialect::ALL.len());
+    let raced = run.at_once * run.rounds;
+    println!(
+        "{raced} races of {} dialects on {arenas} servers with LOCKKEEPER_SEED={seed}: {tally:?}, 0 wrong, in {:?}",
+        Dialect::ALL.len(),
+        began.elapsed()
+    );
     // They must have met in every way, or nothing was shown.
     let often = raced / 50;
     assert!(tally.released > often && tally.changed_hands > often, "{tally:?}");
@@ -89,26 +105,60 @@ async fn of_every_dialect_exactly_what_was_previewed_is_freed_whatever_happens_m
     assert_eq!(tally.released + tally.changed_hands + tally.gone + tally.refused + tally.failed, raced);
 }
 
+/// What all lanes of a run have in common. Nothing of a race is kept but how it ended.
+struct Run {
+    rounds: usize,
+    at_once: usize,
+    seed: u64,
+    /// Rounds that are over, of all lanes.
+    done: AtomicUsize,
+}
+
+impl Run {
+    /// Takes note that a round of a lane is over, and says from time to time how far all are.
+    fn is_over(&self) {
+        let lanes = self.at_once / Dialect::ALL.len();
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let all = self.rounds * lanes;
+        if done * SAYS_SO / all > (done - 1) * SAYS_SO / all {
+            println!("{} of {} races", done * Dialect::ALL.len(), all * Dialect::ALL.len());
+        }
+    }
+}
+
+/// One Redis, the server that watches it, and its lanes.
+async fn in_arena(arena: usize, run: &Run) -> Tally {
+    let redis = RedisServer::start().await;
+    let server = Server::releasing(&redis).await;
+    let api = server.api();
+    let stores = join_all((0..CONNECTIONS).map(|_| redis.client())).await;
+    let lanes = (arena * LANES)..((arena + 1) * LANES);
+    let tallies = join_all(lanes.map(|lane| rounds_of(lane, run, &api, &stores))).await;
+    tallies.into_iter().fold(Tally::default(), Tally::and)
+}
+
 /// One lane: every dialect is raced for once in each round.
-async fn rounds_of(lane: usize, rounds: usize, seed: u64, api: &Api, stores: &[Client]) -> Tally {
-    let mut rng = StdRng::seed_from_u64(seed.wrapping_add(lane as u64));
+async fn rounds_of(lane: usize, of: &Run, api: &Api, stores: &[Client]) -> Tally {
+    let mut rng = StdRng::seed_from_u64(of.seed.wrapping_add(lane as u64));
     let mut tally = Tally::default();
     // Moves are spread over about as long as a release takes, so that they fall before, into and after it.
     let mut spread = FIRST_SPREAD;
-    for n in 0..rounds {
+    for n in 0..of.rounds {
+        let names = format!("r{lane}x{n}x");
         let store_of = |place: usize| &stores[(lane + place) % stores.len()];
         let round: Vec<Race> = Dialect::ALL
             .iter()
             .enumerate()
             .map(|(place, dialect)| {
-                let name = format!("r{lane}x{n}x{place}x");
+                let name = format!("{names}{place}x");
                 draw(dialect, &name, [store_of(place), store_of(place + 1)], &mut rng)
             })
             .collect();
         // No longer than the attempts themselves: what comes after them is looking on.
-        spread = run(api, &round, spread, &mut tally).await.min(LONGEST_SPREAD);
+        spread = run(api, &names, &round, spread, &mut tally).await.min(LONGEST_SPREAD);
         let keys: Vec<String> = round.iter().flat_map(|race| race.dialect.keys(&race.name)).collect();
         let _: i64 = store(&stores[0], "DEL", keys).await;
+        of.is_over();
     }
     tally
 }
@@ -124,13 +174,13 @@ fn draw(dialect: &'static Dialect, name: &str, [one, other]: [&Client; 2], rng: 
     Race { dialect, name: name.to_owned(), a, b, step, at: rng.random_range(0.0..1.2) }
 }
 
-/// Every lock is raced for once. Returns how long the release took.
-async fn run(api: &Api, round: &[Race], spread: Duration, tally: &mut Tally) -> Duration {
+/// Every lock is raced for once; all names begin with `names`. Returns how long the release took.
+async fn run(api: &Api, names: &str, round: &[Race], spread: Duration, tally: &mut Tally) -> Duration {
     for race in round {
         assert!(race.a.take().await, "{} could not be taken", race.dialect.name);
         assert!(race.dialect.is_shared || !race.b.take().await, "{} was taken twice", race.dialect.name);
     }
-    let locks = held_by_a(api, round).await;
+    let locks = held_by_a(api, names, round).await;
     // On a machine that is busy enough the store is not read in time; then nothing was previewed, and it is tried again.
     let answer = until(
         "a preview of all of them",
@@ -140,12 +190,11 @@ async fn run(api: &Api, round: &[Race], spread: Duration, tally: &mut Tally) -> 
     .await;
     assert_eq!(answer.status, 200, "{answer:#?}");
     let preview: PreviewAnswer = answer.json();
-    api.dry_run(&preview).await;
 
     // Where nothing tells one hold from the next, whoever looks cannot help taking the next for this one, and says so.
     let is_told = |race: &&Race| race.dialect.told_by != ToldBy::Nothing;
     let waiting: Vec<_> =
-        round.iter().filter(is_told).map(|race| tokio::spawn(take_without_pause(race.b.clone()))).collect();
+        round.iter().filter(is_told).map(|race| tokio::spawn(try_until_taken(race.b.clone()))).collect();
     let began = Instant::now();
     let ((release, took), moved) = tokio::join!(
         async {
@@ -201,7 +250,7 @@ async fn run(api: &Api, round: &[Race], spread: Duration, tally: &mut Tally) -> 
 }
 
 /// Waits until every lock is seen to be held by its `a`, whole; in the order of the round.
-async fn held_by_a(api: &Api, round: &[Race]) -> Vec<Lock> {
+async fn held_by_a(api: &Api, names: &str, round: &[Race]) -> Vec<Lock> {
     let of = |locks: &[Lock], race: &Race| -> Option<Lock> {
         let token = race.a.token_b64();
         let is_its = |lock: &&Lock| {
@@ -214,9 +263,9 @@ async fn held_by_a(api: &Api, round: &[Race]) -> Vec<Lock> {
     let all = |locks: &Vec<Lock>| {
         round.iter().filter(|race| of(locks, race).is_none()).map(|race| race.dialect.name).collect::<Vec<_>>()
     };
+    let own = format!("q=name:{names}&limit=1000");
     let locks =
-        until("the locks of a round", async || api.locks("limit=1000").await.locks, |locks| all(locks).is_empty())
-            .await;
+        until("the locks of a round", async || api.locks(&own).await.locks, |locks| all(locks).is_empty()).await;
     for race in round {
         let lock = of(&locks, race).unwrap();
         assert_eq!(lock.dialect.name, race.dialect.name, "{lock:#?}");
@@ -224,9 +273,10 @@ async fn held_by_a(api: &Api, round: &[Race]) -> Vec<Lock> {
     round.iter().filter_map(|race| of(&locks, race)).collect()
 }
 
-async fn take_without_pause(b: Contender) {
+async fn try_until_taken(b: Contender) {
     while !b.take().await {
-        tokio::task::yield_now().await;
+        // Not to wait for anything: it is the pace of the tries.
+        tokio::time::sleep(BETWEEN_TRIES).await;
     }
 }
 

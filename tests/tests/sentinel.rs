@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use lockkeeper_model::{Flag, Outcome, SourceState, SourceStatus};
-use lockkeeper_tests::{Family, PRIMARY, Sentinels, Server, store};
+use lockkeeper_model::words::RELEASE_LOST;
+use lockkeeper_model::{AuditKind, AuditPage, Flag, Lock, Outcome, SourceState, SourceStatus};
+use lockkeeper_tests::{Family, HURRIED, PRIMARY, Sentinels, Server, lockkeeper, store, until};
 
 const LEASE: Duration = Duration::from_secs(600);
 
@@ -91,6 +92,52 @@ async fn after_a_failover_what_was_not_copied_is_marked_or_said_to_be_lost_and_n
         let is_told = lock.flag_notes.iter().any(|note| note.what.contains("known to have been copied"));
         assert_eq!(is_told, is_marked, "{lock:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_its_primary_lost_is_said_to_be_everywhere_and_is_no_coming_back() {
+    let mut sentinels = Sentinels::start().await;
+    let server = Server::serve().redis(&sentinels.url()).arg("--allow-release").config(HURRIED).start().await;
+    let api = server.api();
+    api.until_live().await;
+    let port = sentinels.servers[0].port();
+    let client = sentinels.servers[0].client().await;
+    let holder = Family::RedisPy.client(&client, "stuck", Some(LEASE));
+    assert!(holder.take().await);
+    let lock = api.until_lock("the lock", &holder.key, |_| true).await;
+    let _: i64 = store(&client, "WAIT", ["2", "0"]).await;
+    sentinels.servers[0].keep_replicas_off().await;
+    let (_, answer) = api.release(&api.preview(&lock).await).await;
+    assert_eq!(answer.results[0].outcome, Outcome::Released, "{answer:#?}");
+
+    sentinels.servers[0].kill();
+    sentinels.another_primary(port).await;
+    let is_told = |lock: &Lock| lock.flags.contains(&Flag::ReleaseLost);
+    let again = api.until_lock("the lock that is held again", &holder.key, is_told).await;
+    assert_eq!(again.holders[0].token.as_ref(), Some(&holder.token));
+    assert!(!again.flags.contains(&Flag::CameBack), "{again:#?}");
+    assert_eq!(again.holders[0].held_since, lock.holders[0].held_since, "it is the same hold");
+
+    let events = api.events(&holder.key).await;
+    let told = events.iter().find(|event| event.cause.as_deref() == Some("release_lost")).unwrap();
+    assert!(told.evidence.as_ref().is_some_and(|said| said.contains(RELEASE_LOST)), "{told:#?}");
+    assert!(!events.iter().any(|event| event.cause.as_deref() == Some("came_back")), "{events:#?}");
+
+    let page: AuditPage = until(
+        "the audit to have it",
+        async || api.get("/api/v1/audit").await,
+        |answer| answer.body.contains("\"release_lost\""),
+    )
+    .await
+    .json();
+    let entry = page.entries.iter().find(|entry| entry.seen.as_deref() == Some("release_lost")).unwrap();
+    let intention = page.entries.iter().find(|entry| entry.kind == AuditKind::Intention).unwrap();
+    assert_eq!((entry.kind, entry.attempt), (AuditKind::FollowUp, Some(intention.seq)), "{page:#?}");
+    assert_eq!(entry.detail, RELEASE_LOST);
+
+    let why = lockkeeper(&["why", &holder.key, "--server", &server.url()], "").await;
+    let said = String::from_utf8(why.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains(RELEASE_LOST), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,27 @@ pub(crate) enum Chore {
         /// Passed to the benchmarks.
         args: Vec<String>,
     },
+    Races(Races),
+}
+
+/// How many races are run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Races {
+    /// Releases against hand-over, renewal, re-entry and expiry.
+    pub(crate) races: u64,
+    /// Failovers in which locks of every form are released.
+    pub(crate) failovers: u64,
+    /// Redis servers on which is raced at a time.
+    pub(crate) arenas: u64,
+    /// Repeats the moves of a run; `None`: others than before.
+    pub(crate) seed: Option<u64>,
+}
+
+impl Default for Races {
+    /// A hundred thousand take about an hour on two cores.
+    fn default() -> Races {
+        Races { races: 100_000, failovers: 20, arenas: 3, seed: None }
+    }
 }
 
 /// Reads the command line; the error is for the person.
@@ -31,6 +52,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Chore, Str
         "build" => Chore::Build,
         "test" => Chore::Test,
         "bench" => return Ok(Chore::Bench { args: rest }),
+        "races" => return races(&rest).map(Chore::Races),
         "run" => {
             let named_in_environment = ["LOCKKEEPER_REDIS", "LOCKKEEPER_CONFIG"]
                 .iter()
@@ -43,6 +65,27 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Chore, Str
         Some(extra) if chore != Chore::Help => Err(format!("`cargo xtask {name}` takes no `{extra}`")),
         _ => Ok(chore),
     }
+}
+
+/// `--races N`, `--failovers N`, `--arenas N`, `--seed N`, in any order.
+fn races(args: &[String]) -> Result<Races, String> {
+    let mut races = Races::default();
+    for pair in args.chunks(2) {
+        let number = pair.get(1).ok_or_else(|| format!("`{}` needs a whole number", pair[0]))?;
+        let number: u64 =
+            number.parse().map_err(|_| format!("`{}` is `{number}`, expected a whole number", pair[0]))?;
+        match pair[0].as_str() {
+            "--races" => races.races = number,
+            "--failovers" => races.failovers = number,
+            "--arenas" => races.arenas = number,
+            "--seed" => races.seed = Some(number),
+            other => {
+                let known = "`--races`, `--failovers`, `--arenas` and `--seed`";
+                return Err(format!("`cargo xtask races` takes no `{other}`, but {known}"));
+            }
+        }
+    }
+    Ok(races)
 }
 
 /// Whether these flags of `lockkeeper serve` say what to watch.
@@ -81,6 +124,16 @@ mod tests {
         let args = ["listing", "--keys", "20000"].map(str::to_owned).to_vec();
         assert_eq!(parsed("bench -- listing --keys 20000"), Ok(Chore::Bench { args }));
         assert_eq!(parsed("bench"), Ok(Chore::Bench { args: Vec::new() }));
+    }
+
+    #[test]
+    fn races_are_a_hundred_thousand_unless_told_otherwise() {
+        assert_eq!(parsed("races"), Ok(Chore::Races(Races::default())));
+        let told = Races { races: 500, seed: Some(7), ..Races::default() };
+        assert_eq!(parsed("races -- --seed 7 --races 500"), Ok(Chore::Races(told)));
+        assert_eq!(parsed("races --races"), Err("`--races` needs a whole number".to_owned()));
+        assert_eq!(parsed("races --seed x"), Err("`--seed` is `x`, expected a whole number".to_owned()));
+        assert!(parsed("races --lanes 3").unwrap_err().contains("takes no `--lanes`"));
     }
 
     #[test]

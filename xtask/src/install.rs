@@ -22,6 +22,8 @@ pub(crate) struct SystemProgram {
 
 /// Plays the demo's store, and every store in the tests.
 pub(crate) const REDIS: SystemProgram = SystemProgram { program: "redis-server", package: "redis-server" };
+/// Plays the store that several servers share. Its programs are outside of the `PATH`, but for this one.
+const POSTGRES: SystemProgram = SystemProgram { program: "pg_ctlcluster", package: "postgresql" };
 const CHROMIUM: SystemProgram = SystemProgram { program: "chromium", package: "chromium" };
 const CHROMEDRIVER: SystemProgram = SystemProgram { program: "chromedriver", package: "chromium-driver" };
 
@@ -54,7 +56,7 @@ pub(crate) fn for_app(workspace: &Workspace) -> Result<AppTools> {
 
 /// What the tests need beyond that.
 pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
-    system_programs(&[REDIS, CHROMIUM, CHROMEDRIVER])?;
+    system_programs(&[REDIS, POSTGRES, CHROMIUM, CHROMEDRIVER])?;
     if tools::axe(&workspace.tools).is_none() && !npm(workspace, "axe-core", tools::AXE_VERSION, &[]) {
         say("without `axe-core` (from npm) the accessibility audit is skipped");
     }
@@ -195,8 +197,11 @@ mod tests {
 
     #[test]
     fn only_what_is_missing_is_installed() {
-        let wanted = [REDIS, CHROMIUM, CHROMEDRIVER];
+        let wanted = [REDIS, POSTGRES, CHROMIUM, CHROMEDRIVER];
         assert_eq!(missing_packages(&wanted, |_| true), Vec::<&str>::new());
-        assert_eq!(missing_packages(&wanted, |program| program == "redis-server"), ["chromium", "chromium-driver"]);
+        assert_eq!(
+            missing_packages(&wanted, |program| program == "redis-server"),
+            ["postgresql", "chromium", "chromium-driver"]
+        );
     }
 }

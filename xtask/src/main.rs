@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask run`, `build`, `test`, `bench`.
+//! The project's chores: `cargo xtask run`, `build`, `test`, `bench`, `races`.
 //!
 //! Each installs what it lacks, says what it is doing and how long that usually takes, and does nothing that is
 //! already done. It depends on next to nothing, because it is the first thing that a newcomer waits for.
@@ -14,6 +14,7 @@ mod lockfile;
 #[cfg(test)]
 mod named_tests;
 mod pack;
+mod races;
 mod run;
 mod step;
 mod test;
@@ -32,6 +33,8 @@ The chores of Lockkeeper
   cargo xtask build                       leave one self-contained binary at target/release/lockkeeper
   cargo xtask test                        format, lints, unit, integration, app and browser tests
   cargo xtask bench [-- NAME… FLAG…]      measure what is promised; `cargo xtask bench -- --help` lists it
+  cargo xtask races [--races N] [--failovers N] [--arenas N] [--seed N]
+                                          release locks of every form against their clients, 100,000 times
   cargo xtask setup                       only install what those need";
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Chore::Run { demo, args } => run::serve(&workspace, demo, &args),
         Chore::Test => test::everything(&workspace),
         Chore::Bench { args } => bench::measure(&workspace, &args),
+        Chore::Races(races) => races::run_all(&workspace, &races),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -167,6 +167,7 @@ pub(crate) fn flag(flag: Flag) -> &'static str {
         Flag::Unrecognised => t!(flag_unrecognised),
         Flag::LeaseOver => t!(flag_lease_over),
         Flag::CameBack => t!(flag_came_back),
+        Flag::ReleaseLost => t!(flag_release_lost),
         Flag::Stale => t!(flag_stale),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use lockkeeper_model::words;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -145,7 +146,7 @@ pub enum SignInError {
     Busy,
 }
 
-/// Why somebody does not get another password.
+/// Why somebody does not get another password or second factor.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordError {
     /// They have none here.
@@ -154,6 +155,9 @@ pub enum PasswordError {
     /// The old one is not right.
     #[error(transparent)]
     Old(#[from] SignInError),
+    /// The device and the server do not make the same codes.
+    #[error("the code does not fit the secret, or is over: scan it again, and check the clock of the device")]
+    Code,
     /// The new one, or the file.
     #[error(transparent)]
     New(#[from] UserError),
@@ -354,12 +358,83 @@ impl Door {
         headers: &HeaderMap,
         peer: Option<SocketAddr>,
     ) -> Result<Secret, PasswordError> {
-        let locals = self.users.as_ref().filter(|_| person.via == Via::Password).ok_or(PasswordError::NotLocal)?;
+        let locals = self.locals_of(person)?;
         let from = self.client(headers, peer);
         // Whoever is signed in showed their second factor.
         let user = self.believed(locals, &person.name, old, None, from).await?;
         let file = locals.file.clone();
         let changing = tokio::task::spawn_blocking(move || file.replace_password(&user, &new));
+        self.begin_anew(person, changing, headers, from).await
+    }
+
+    /// Gives somebody who signed in with a password a second factor, once a code shows that their device has its secret.
+    /// Every session of theirs ends; returns the key of a new one for the browser.
+    ///
+    /// # Errors
+    /// When they did not, the password or the code is wrong, or the file cannot be written.
+    pub async fn add_second_factor(
+        &self,
+        person: &Person,
+        password: Secret,
+        secret: Secret,
+        code: &Secret,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+    ) -> Result<Secret, PasswordError> {
+        let locals = self.locals_of(person)?;
+        let from = self.client(headers, peer);
+        let user = self.believed(locals, &person.name, password, None, from).await?;
+        if user.has_second_factor() {
+            return Err(PasswordError::New(UserError::Changed(words::shown(&user.name))));
+        }
+        if !locals.codes.spend(&user.name, &secret, code, clock::now()) {
+            return Err(PasswordError::Code);
+        }
+        let file = locals.file.clone();
+        let changing = tokio::task::spawn_blocking(move || file.replace_totp(&user, Some(secret)));
+        self.begin_anew(person, changing, headers, from).await
+    }
+
+    /// Takes the second factor of somebody away who shows password and code once more. Every session of theirs ends;
+    /// returns the key of a new one for the browser.
+    ///
+    /// # Errors
+    /// When they did not sign in with a password, the password or the code is wrong, or the file cannot be written.
+    pub async fn remove_second_factor(
+        &self,
+        person: &Person,
+        password: Secret,
+        code: &Secret,
+        headers: &HeaderMap,
+        peer: Option<SocketAddr>,
+    ) -> Result<Secret, PasswordError> {
+        let locals = self.locals_of(person)?;
+        let from = self.client(headers, peer);
+        let user = self.believed(locals, &person.name, password, Some(code), from).await?;
+        let file = locals.file.clone();
+        let changing = tokio::task::spawn_blocking(move || file.replace_totp(&user, None));
+        self.begin_anew(person, changing, headers, from).await
+    }
+
+    /// Whether somebody who signed in with a password needs a code beside it; `None`: they did not.
+    #[must_use]
+    pub fn second_factor_of(&self, person: &Person) -> Option<bool> {
+        let locals = self.locals_of(person).ok()?;
+        Some(locals.users.current().get(&person.name)?.has_second_factor())
+    }
+
+    fn locals_of(&self, person: &Person) -> Result<&Locals, PasswordError> {
+        self.users.as_ref().filter(|_| person.via == Via::Password).ok_or(PasswordError::NotLocal)
+    }
+
+    /// Ends what somebody had as they were, and lets them in as they are once that is written.
+    async fn begin_anew(
+        &self,
+        person: &Person,
+        changing: JoinHandle<Result<User, UserError>>,
+        headers: &HeaderMap,
+        from: IpAddr,
+    ) -> Result<Secret, PasswordError> {
         let user = changing.await.unwrap_or_else(|_| Err(UserError::Changed(person.name.to_string())))?;
         self.sessions.end_all_of(person);
         Ok(self.begin_as(&user, headers, from).0)

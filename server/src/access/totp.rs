@@ -20,12 +20,20 @@ const ISSUER: &str = "Lockkeeper";
 pub fn new_secret(name: &str) -> Option<(Secret, Secret)> {
     let secret = totp_rs::Secret::from(rand::random::<[u8; SECRET_BYTES]>());
     let text = Secret::new(secret.to_base32());
+    let url = url_of(name, &text)?;
+    Some((text, url))
+}
+
+/// The `otpauth:` URL of a secret in base32; `None`: it is none.
+#[must_use]
+pub fn url_of(name: &str, secret: &Secret) -> Option<Secret> {
+    let secret = totp_rs::Secret::try_from_base32(secret.expose()).ok()?;
     // A colon separates the two in the URL.
     let named = Builder::new()
         .with_secret(secret)
         .with_issuer(Some(ISSUER))
         .with_account_name(name.replace(':', " ").into_boxed_str());
-    Some((text, Secret::new(named.build().ok()?.to_url().ok()?)))
+    Some(Secret::new(named.build().ok()?.to_url().ok()?))
 }
 
 /// Whether codes can be made from this.

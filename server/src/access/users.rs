@@ -172,6 +172,21 @@ impl UsersFile {
         })
     }
 
+    /// Gives this user a second factor or takes it away, if they are still exactly as they were. Returns them as they are
+    /// then.
+    ///
+    /// # Errors
+    /// When they are not, or the file cannot be written.
+    pub fn replace_totp(&self, was: &User, secret: Option<Secret>) -> Result<User, UserError> {
+        self.change(|users| match users.known(&was.name)? {
+            user if user == was => {
+                user.totp = secret;
+                Ok(user.clone())
+            }
+            _ => Err(UserError::Changed(words::shown(&was.name))),
+        })
+    }
+
     /// Gives somebody a second factor, or takes it away. Their sessions end with it.
     ///
     /// # Errors

@@ -181,6 +181,8 @@ pub struct EventFilter {
     pub source: Option<String>,
     /// Only of this lock.
     pub lock: Option<LockId>,
+    /// Only those that tell of a release that the store lost.
+    pub lost_releases: bool,
 }
 
 /// Transitions as they come.
@@ -235,6 +237,12 @@ impl Board {
     #[must_use]
     pub fn sources(&self) -> &[SourceHandle] {
         &self.sources
+    }
+
+    /// Whether its task has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.asks.is_closed()
     }
 
     /// The source of that name.

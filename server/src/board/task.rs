@@ -19,7 +19,7 @@ use super::{
 use crate::access::{Reach, Right, Scope};
 use crate::clock;
 use crate::recorder::history::Tape;
-use crate::registry::{Changes, LOG_EVENTS, LoggedEvent, Record, Registry, Slot};
+use crate::registry::{Cause, Changes, LOG_EVENTS, LoggedEvent, Record, Registry, Slot};
 use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
 use crate::view::{Asked, FRAME_MS, Views};
 use crate::warning::{self, Remembered, Rules, Told, Watch};
@@ -117,6 +117,7 @@ struct Subscriber {
     reach: Reach,
     source: Option<SourceId>,
     lock: Option<Bytes>,
+    lost_releases: bool,
     events: mpsc::Sender<Event>,
 }
 
@@ -470,6 +471,7 @@ impl Task {
             source: filter.source.as_deref().and_then(|name| self.source_id(name)),
             // An id that is none has no events; an empty key stands for it, since no lock is without a name.
             lock: filter.lock.as_ref().map(|id| id.key().unwrap_or_default().into()),
+            lost_releases: filter.lost_releases,
             events,
         };
         let mut backlog = Vec::new();
@@ -682,6 +684,9 @@ impl Task {
 
 impl Subscriber {
     fn wants(&self, registry: &Registry, logged: &LoggedEvent) -> bool {
+        if self.lost_releases && logged.entry.cause != Cause::ReleaseLost {
+            return false;
+        }
         let source = registry.source_name(logged.source);
         let is_seen = match &logged.key {
             Some(key) => self.reach.has(source, key),

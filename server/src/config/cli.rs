@@ -63,6 +63,11 @@ struct ServeArguments {
     #[arg(long, value_name = "DIR", env = "LOCKKEEPER_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
+    /// A PostgreSQL in which the audit, the history and notes are kept instead, and which several servers may share:
+    /// `postgres://[user[:password]@]host[:port]/database[?sslmode=verify-full]`.
+    #[arg(long, value_name = "URL", env = "LOCKKEEPER_STORE", hide_env_values = true)]
+    store: Option<String>,
+
     #[command(flatten)]
     rim: RimArguments,
 }
@@ -158,6 +163,8 @@ pub struct Settings {
     pub allow_trace: Option<Given<bool>>,
     /// `--data-dir`
     pub data_dir: Option<Given<PathBuf>>,
+    /// `--store`
+    pub store: Option<Given<String>>,
 }
 
 impl CommandLine {
@@ -205,6 +212,10 @@ impl ServeArguments {
             data_dir: self
                 .data_dir
                 .map(|dir| Given::new(dir, place(given, "data_dir", "--data-dir", "LOCKKEEPER_DATA_DIR"))),
+            store: self
+                .store
+                .filter(|store| !store.trim().is_empty())
+                .map(|store| Given::new(store, place(given, "store", "--store", "LOCKKEEPER_STORE"))),
             ..Settings::default()
         };
         self.rim.fill(&mut settings, given);

@@ -29,6 +29,7 @@ use crate::warning::Hook;
 const KEYS: &[&str] = &[
     "listen",
     "data_dir",
+    "store",
     "log_format",
     "source",
     "format",
@@ -72,6 +73,7 @@ pub(super) struct File {
     pub(super) path: PathBuf,
     pub(super) listen: Option<Given<String>>,
     pub(super) data_dir: Option<Given<PathBuf>>,
+    pub(super) store: Option<Given<String>>,
     pub(super) log_format: Option<Given<LogFormat>>,
     pub(super) release: ReleaseTable,
     pub(super) trace_enabled: Option<Given<bool>>,
@@ -198,6 +200,7 @@ impl File {
             path: path.to_owned(),
             listen: table.string("listen")?,
             data_dir: table.string("data_dir")?.map(|dir| dir.map(PathBuf::from)),
+            store: table.string("store")?,
             log_format: table.string("log_format")?.map(log_format).transpose()?,
             release,
             trace_enabled,

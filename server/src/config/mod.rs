@@ -36,6 +36,7 @@ pub use url::StoreUrl;
 
 use crate::access::Policy;
 use crate::recorder::audit::Webhook;
+use crate::recorder::db::Target;
 use crate::recorder::history::Limits;
 use crate::release::Rules;
 use crate::source::redis::Format;
@@ -72,6 +73,9 @@ pub struct Config {
     /// kept. Default:
     /// [`default_data_dir`]; the demo keeps nothing.
     pub data_dir: Option<PathBuf>,
+    /// Flag `--store`, variable `LOCKKEEPER_STORE`, key `store`: the PostgreSQL in which the audit, the history and notes are
+    /// kept instead, and which several servers may share. Default: none.
+    pub store: Option<Target>,
     /// Keys `audit.webhook` and `audit.webhook_secret_file`: whom to tell of every entry of the audit. Default: nobody.
     pub audit_webhook: Option<Webhook>,
     /// Keys `history.keep_days` and `history.max_mb`: how much of what happened is kept in the data folder. Default: 30 days
@@ -164,6 +168,7 @@ impl Config {
             trace_enabled: settings.allow_trace.is_none_or(|allow| allow.value),
             trace_max_commands_per_second: DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND,
             data_dir: None,
+            store: None,
             audit_webhook: None,
             history: Limits::default(),
             log_format: log_format.map_or(LogFormat::Text, |format| format.value),
@@ -207,6 +212,7 @@ impl Config {
                 .trace_max_commands_per_second
                 .map_or(DEFAULT_TRACE_MAX_COMMANDS_PER_SECOND, |given| given.value),
             data_dir: settings.data_dir.or(file.data_dir).map(checked_dir).transpose()?,
+            store: settings.store.or(file.store).map(checked_store).transpose()?,
             audit_webhook: file.audit_webhook,
             history: file.history,
             log_format: log_format.or(file.log_format).map_or(LogFormat::Text, |format| format.value),
@@ -222,6 +228,10 @@ impl Config {
             policy,
         })
     }
+}
+
+fn checked_store(given: Given<String>) -> Result<Target, ConfigError> {
+    Target::parse(&given.value).map_err(|because| ConfigError::Url { place: given.place, because: because.to_string() })
 }
 
 fn checked_dir(given: Given<PathBuf>) -> Result<PathBuf, ConfigError> {

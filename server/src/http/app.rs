@@ -15,7 +15,7 @@ use lockkeeper_model::words;
 use rust_embed::RustEmbed;
 use sha2::{Digest as _, Sha256};
 
-use super::{ApiError, sign_in};
+use super::{ApiError, account, sign_in};
 use crate::access::{Person, Via};
 
 const PAGE: &str = "index.html";
@@ -60,8 +60,9 @@ fn who(person: &Person) -> String {
         }
         Via::Password | Via::Oidc => format!(
             "<footer class=\"who\" lang=\"en\"><form method=\"post\" action=\"{}\"><span>Signed in as <b>{name}</b></span>\
-             <button class=\"plain\">Sign out</button></form></footer>",
-            sign_in::OUT
+             <a href=\"{}\">Your account</a><button class=\"plain\">Sign out</button></form></footer>",
+            sign_in::OUT,
+            account::PATH
         ),
         Via::Token | Via::Proxy => format!("<footer class=\"who\" lang=\"en\">Known as <b>{name}</b></footer>"),
     }

@@ -48,6 +48,17 @@ impl ApiError {
         ApiError(Box::new(Answer { status, problem, holder_now: None, retry_after_s: None }))
     }
 
+    /// What went wrong and what to try, for a page.
+    pub(super) fn in_words(&self) -> String {
+        let Problem { detail, hint, .. } = &self.0.problem;
+        hint.as_ref().map_or_else(|| detail.clone(), |hint| format!("{detail}: {hint}"))
+    }
+
+    /// With what it is answered.
+    pub(super) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
     /// What to try.
     #[must_use]
     pub(super) fn hint(mut self, hint: impl Into<String>) -> ApiError {

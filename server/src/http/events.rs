@@ -67,7 +67,7 @@ pub(super) async fn follow(
 
     let slot = state.admit_event_stream()?;
     let outdated = caller.outdated(&state);
-    let filter = EventFilter { reach: reach.clone(), source, lock };
+    let filter = EventFilter { reach: reach.clone(), source, lock, lost_releases: false };
     let stream = replay(state.board.clone(), state.history.clone(), filter, after)
         .await?
         .map(move |event| {

@@ -20,7 +20,7 @@ use lockkeeper_model::words;
 use url::Url;
 
 use super::extract::unsupported_media_type;
-use super::{ApiError, AppState, sign_in};
+use super::{ApiError, AppState, account, sign_in};
 
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -162,7 +162,7 @@ fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), ApiError> {
 
 fn is_form(request: &Request) -> bool {
     let path = request.uri().path();
-    (path == sign_in::PATH || path == sign_in::OUT)
+    (path == sign_in::PATH || path == sign_in::OUT || path.starts_with(account::FORMS))
         && essence(request.headers()).is_some_and(|kind| kind.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }
 

@@ -3,6 +3,7 @@
 //! A handler extracts, asks the board or the release desk, and answers. What a stranger may do at all is decided
 //! before, in `guard`; who asks and what they may see, in `caller`; how it fails is one type, [`ApiError`].
 
+mod account;
 mod app;
 mod approvals;
 mod audit;

@@ -73,6 +73,10 @@ impl From<PasswordError> for ApiError {
                 ApiError::new(StatusCode::UNAUTHORIZED, "wrong-password", "The password was not changed", detail)
             }
             PasswordError::Old(error) => error.into(),
+            PasswordError::Code => {
+                let title = "The second factor was not set up";
+                ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-code", title, detail)
+            }
             PasswordError::New(UserError::Password(_)) => {
                 ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad-password", "The password cannot be used", detail)
             }

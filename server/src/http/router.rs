@@ -15,9 +15,9 @@ use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, app, approvals, audit, caller, contention, events, graph, guard, health, history, holders,
-    incidents, locks, metrics, notes, oidc, openapi, password, releases, session, sessions, settings, sign_in, sources,
-    stream, traces, warnings,
+    ApiError, AppState, account, app, approvals, audit, caller, contention, events, graph, guard, health, history,
+    holders, incidents, locks, metrics, notes, oidc, openapi, password, releases, session, sessions, settings, sign_in,
+    sources, stream, traces, warnings,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -103,6 +103,10 @@ pub fn router(state: AppState) -> Router {
         .route("/index.html", get(app::page))
         .route(sign_in::PATH, get(sign_in::page).post(sign_in::submit))
         .route(sign_in::OUT, post(sign_in::out))
+        .route(account::PATH, get(account::page))
+        .route(account::PASSWORD, post(account::change_password))
+        .route(account::SESSIONS, post(account::end_sessions))
+        .route(account::SECOND_FACTOR, post(account::change_second_factor))
         .route(oidc::BEGIN, get(oidc::begin))
         .route(oidc::CALLBACK, get(oidc::finish))
         .route("/{*path}", get(app::asset))

@@ -26,6 +26,11 @@ const LAST_ENTRIES: Duration = Duration::from_secs(1);
 /// connection is cheaper to open anew than to keep.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// When no more of a request's head is read, and what of a connection is kept in memory at a time, give or take one reading.
+/// A query has 8 KiB at most and proxies add a few headers; hyper's own bound is 400 KiB, which for every connection together
+/// is more than watching costs.
+pub(super) const MAX_HEAD_BYTES: usize = 32 * 1024;
+
 /// Serves until `state.closing` is cancelled, then ends the streams and waits for the rest, at most [`DRAIN`].
 /// What goes wrong with one connection ends that one alone.
 pub async fn serve(listener: impl Into<Incoming>, state: AppState) {
@@ -65,6 +70,7 @@ async fn converse(connection: Connection, peer: SocketAddr, service: Router, clo
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(MAX_HEAD_BYTES)
             .serve_connection(TokioIo::new(connection), service)
             .with_upgrades()
     );

@@ -34,6 +34,7 @@ impl Configured {
                 listen: config.listen.to_string(),
                 tls: config.tls.is_some(),
                 data_dir: data_dir.map(|dir| dir.display().to_string()),
+                store: config.store.as_ref().map(ToString::to_string),
                 history_keep_ms: config.history.keep_ms,
                 history_max_bytes: config.history.max_bytes,
                 audit_webhook: config.audit_webhook.is_some(),
@@ -113,6 +114,8 @@ pub(super) struct Serves {
     tls: bool,
     /// The folder of the audit, the history and notes; null where nothing outlives it.
     data_dir: Option<String>,
+    /// The PostgreSQL of the audit, the history and notes, without credentials; null where the folder has them.
+    store: Option<String>,
     /// For how long history is kept, in milliseconds, at most.
     history_keep_ms: i64,
     /// How much of it, in bytes, at most.

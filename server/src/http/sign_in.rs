@@ -129,7 +129,7 @@ pub(super) fn render(state: &AppState, status: StatusCode, next: &str, name: &st
     )
 }
 
-fn html(status: StatusCode, body: String) -> Response {
+pub(super) fn html(status: StatusCode, body: String) -> Response {
     let policy = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                   frame-ancestors 'none'";
     let headers =
@@ -162,7 +162,7 @@ pub(super) fn escaped(text: &str) -> String {
     out
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }

@@ -32,6 +32,7 @@ impl Registry {
             Flag::ExpiryLost => record.expiry_lost,
             Flag::NoOwner => record.names_nobody() && !record.holds.is_empty(),
             Flag::CameBack => record.came_back,
+            Flag::ReleaseLost => record.is_release_lost(),
             Flag::LeaseOver => record.lease_over,
             Flag::UnsafeUnlock => traits.unsafe_unlock.is_some(),
             Flag::ComesBack => traits.comes_back.is_some(),
@@ -240,6 +241,11 @@ fn note(record: &Record, flag: Flag) -> FlagNote {
             "The token that was released is back.".to_owned(),
             "Its client lives and took the lock again.",
             "Stop the client.",
+        ),
+        Flag::ReleaseLost => (
+            format!("It was {}.", words::RELEASE_LOST),
+            "The release did not last: its holder never lost the lock on the primary that there is now.",
+            "Look at the holder afresh, and release it again if it is still stuck.",
         ),
         Flag::Stale => (
             "Its source cannot be reached, or it has not been read since something was missed.".to_owned(),

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use lockkeeper_model::{Basis, LockState, Standing, Time, TransitionKind};
 use smallvec::SmallVec;
 
+use super::forced::Forced;
 use super::history::{Cause, Entry, LoggedEvent, Stood};
 use super::hold::{Since, adopt, new_hold, stamp, update};
 use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED, UNKNOWN_MS, width};
@@ -114,7 +115,12 @@ impl Registry {
             let given = self.records[slot as usize].rare.as_mut().and_then(|rare| rare.putting_back.take());
             given.is_some_and(|token| form.holds.iter().any(|hold| hold.token == token))
         });
-        let came_back = came_back && !is_put_back;
+        let forced = ended.and_then(|slot| self.forced_before_failover(slot, complete));
+        let traits = form.recognition.traits;
+        let is_lost = |hold: &source::Hold| forced.as_ref().is_some_and(|forced| forced.is_lost(hold, sight, traits));
+        let release_lost = !is_put_back && form.holds.iter().any(is_lost);
+        // On a server that may not have heard of the release, that the token is there does not mean that it was taken.
+        let came_back = came_back && !is_put_back && forced.is_none();
         let lapsed = ended.and_then(|slot| self.records[slot as usize].end()).is_some_and(|end| {
             end.transition == TransitionKind::Expired
                 && at.0 - end.at <= AT_ONCE_MS
@@ -126,7 +132,10 @@ impl Registry {
             .is_some_and(|end| at.0 - end.at <= AT_ONCE_MS && form.holds.iter().any(|hold| hold.token != end.token));
         let has_owner = form.standing() == Standing::Owned;
         let uncounted = if form.recognition.traits.waiters_counted { UNCOUNTED } else { 0 };
-        let holds = self.new_holds(form, sight, since);
+        let mut holds = self.new_holds(form, sight, since);
+        if let Some(forced) = forced.as_ref().filter(|_| release_lost) {
+            holds = holds.into_iter().zip(&form.holds).map(|(new, seen)| go_on(forced, new, is_lost(seen))).collect();
+        }
         let slot = match ended {
             Some(slot) => {
                 let record = &mut self.records[slot as usize];
@@ -146,6 +155,7 @@ impl Registry {
                 if let Some(rare) = &mut record.rare {
                     rare.ended = None;
                     rare.releasing = None;
+                    rare.release_lost = release_lost;
                     // On a new server it may stand there because its end was not copied.
                     rare.failed_over.take_if(|_| complete);
                 }
@@ -202,17 +212,16 @@ impl Registry {
         for hold in &form.holds {
             self.token_came(slot, &hold.token, out);
         }
-        if observed && has_owner {
-            let cause = if is_put_back {
-                Cause::PutBack
-            } else if came_back {
-                Cause::CameBack
-            } else if scan {
-                Cause::FoundByScan
-            } else {
-                Cause::Seen
-            };
+        if (observed || release_lost) && has_owner {
             for hold in &form.holds {
+                let cause = match () {
+                    () if release_lost && is_lost(hold) => Cause::ReleaseLost,
+                    () if !observed => continue,
+                    () if is_put_back => Cause::PutBack,
+                    () if came_back => Cause::CameBack,
+                    () if scan => Cause::FoundByScan,
+                    () => Cause::Seen,
+                };
                 self.happened(slot, TransitionKind::Acquired, at, &hold.token, previous.clone(), cause, None, out);
             }
         }
@@ -228,6 +237,11 @@ impl Registry {
         let since_min = if complete { record.asked_at() } else { i64::MIN };
         record.read(sight.asked_at, sight.read_at);
         let is_first_since_gap = std::mem::take(&mut record.unwatched) || !complete;
+        let forced_before = self.forced_before_failover(slot, complete);
+        let traits = form.recognition.traits;
+        let is_lost =
+            |hold: &source::Hold| forced_before.as_ref().is_some_and(|forced| forced.is_lost(hold, sight, traits));
+        let record = &mut self.records[slot as usize];
         let form_changed = record.recognition != form.recognition
             || record.state != form.state
             || record.mode != form.mode
@@ -321,7 +335,8 @@ impl Registry {
         // Of several holders nobody can say whose place another took; what was a leftover ended no hold, and what is one
         // begins none.
         let one_each = before.len() <= 1 && form.holds.len() <= 1;
-        let handed_over = one_each && had_owner && has_owner && !left.is_empty() && !came.is_empty();
+        let release_lost = came.iter().any(|hold| is_lost(hold));
+        let handed_over = one_each && had_owner && has_owner && !left.is_empty() && !came.is_empty() && !release_lost;
         for old in left.iter().filter(|_| had_owner) {
             let lapsed = old.expires < at.0;
             let again = came.iter().any(|new| *new.token == *old.token);
@@ -329,6 +344,8 @@ impl Registry {
             if !handed_over || lapsed || again || forced(old) {
                 let (kind, cause) = match () {
                     () if forced(old) => (TransitionKind::Forced, Cause::Release),
+                    // Whoever took it after the release: the new server has heard of neither.
+                    () if release_lost && one_each => (TransitionKind::Lost, Cause::MaybeNotCopied),
                     () if lapsed => (TransitionKind::Expired, Cause::Deadline),
                     () if again => (TransitionKind::Released, Cause::TakenAnew),
                     () if came.is_empty() || !one_each => match old.expires {
@@ -356,12 +373,19 @@ impl Registry {
             let previous = left.first().copied().filter(|_| one_each && had_owner);
             let lapsed = previous.is_some_and(|old| old.expires < at.0);
             let kind = match previous {
-                Some(old) if !lapsed && !forced(old) && *old.token != *new.token => TransitionKind::HandedOver,
+                Some(old) if handed_over && !lapsed && !forced(old) && *old.token != *new.token => {
+                    TransitionKind::HandedOver
+                }
                 _ => TransitionKind::Acquired,
             };
-            let back = !names_nobody && left.iter().any(|old| forced(old) && old.token == new.token);
+            let is_lost = is_lost(new);
+            // As above: on a server that may not have heard of the release, it is not said that the token was taken again.
+            let back = !names_nobody
+                && forced_before.is_none()
+                && left.iter().any(|old| forced(old) && old.token == new.token);
             came_back |= back;
             let cause = match complete {
+                _ if is_lost => Cause::ReleaseLost,
                 _ if given.as_ref() == Some(&new.token) => Cause::PutBack,
                 _ if back => Cause::CameBack,
                 true if !one_each => Cause::Seen,
@@ -379,7 +403,11 @@ impl Registry {
                 ..Happened::of(kind, cause, &new.token)
             });
             let generation = self.new_generation();
-            holds.push(new_hold(new, sight, since, generation, form.recognition.traits));
+            let met = new_hold(new, sight, since, generation, form.recognition.traits);
+            holds.push(match &forced_before {
+                Some(forced) => go_on(forced, met, is_lost),
+                None => met,
+            });
         }
         let hands_changed = !left.is_empty() || !came.is_empty();
         for old in &left {
@@ -395,6 +423,7 @@ impl Registry {
             record.quiet = false;
             if let Some(rare) = &mut record.rare {
                 rare.releasing = None;
+                rare.release_lost = release_lost;
                 // On a new server another may stand there because the one before was not copied.
                 rare.failed_over.take_if(|_| !is_first_since_gap);
             }
@@ -459,6 +488,13 @@ impl Registry {
             .collect()
     }
 
+    /// What was freed from here before another server took over that may not have heard of it, until everything on that
+    /// one was seen.
+    fn forced_before_failover(&self, slot: Slot, complete: bool) -> Option<Forced> {
+        let forced = self.records[slot as usize].rare.as_ref()?.forced.as_ref()?;
+        (forced.failover.is_some() && !complete).then(|| forced.clone())
+    }
+
     /// Takes note of a transition.
     #[expect(clippy::too_many_arguments, reason = "the fields of an entry, each named at every call")]
     pub(super) fn happened(
@@ -476,7 +512,8 @@ impl Registry {
         let record = &mut self.records[slot as usize];
         let rare = record.rare.get_or_insert_default();
         rare.happened_by = record.as_of;
-        let audit = rare.forced_by.filter(|_| kind == TransitionKind::Forced);
+        let is_of_release = kind == TransitionKind::Forced || cause == Cause::ReleaseLost;
+        let audit = rare.forced.as_ref().filter(|_| is_of_release).map(|forced| forced.audit);
         let entry =
             Entry { seq, at, first_at: at, count: 1, kind, token: token.into(), previous, cause, held_ms, audit };
         out.events.push(LoggedEvent {
@@ -488,6 +525,11 @@ impl Registry {
         });
         self.remember(slot, entry);
     }
+}
+
+/// A hold that was met, or the one that was freed, where it is that one.
+fn go_on(forced: &Forced, met: Hold, is_lost: bool) -> Hold {
+    if is_lost { forced.goes_on(met) } else { met }
 }
 
 /// Whether a release is being tried whose outcome decides what this sight means: the hold is over, and it is not known

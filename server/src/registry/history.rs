@@ -39,6 +39,8 @@ pub enum Cause {
     CameBack,
     /// Given back from here to the holder from whom it was released.
     PutBack,
+    /// Released from here, and there again because the store lost the release.
+    ReleaseLost,
     /// Found by a scan.
     FoundByScan,
     /// It happened while the link was lost.

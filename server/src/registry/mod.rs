@@ -17,6 +17,7 @@ mod clients;
 mod contention;
 mod flags;
 mod fold;
+mod forced;
 mod gone;
 pub mod graph;
 mod history;
@@ -44,11 +45,12 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use lockkeeper_model::{Connection, Identity, Time};
 use slab::Slab;
 
+use forced::Forced;
 pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent, Stood};
 pub use others::Whose;
 use record::{Failover, Releasing, UNCOUNTED};
 pub use record::{Hold, Record, Slot};
-pub(crate) use story::event;
+pub(crate) use story::{RELEASE_LOST_CAUSE, event};
 pub use trouble::Unserved;
 
 use crate::source::{Among, DialectTraits, Report, SourceId, WaitersSeen};
@@ -227,21 +229,23 @@ impl Registry {
     /// concluded.
     pub fn releasing(&mut self, source: SourceId, key: &[u8], token: &[u8], audit: u64, now: Time) {
         if let Some(slot) = self.find(source, key) {
-            let releasing = Releasing { token: token.into(), at: now.0, freed: false, audit };
+            let releasing = Releasing { token: token.into(), at: now.0, freed: false, audit, failover: None };
             self.records[slot as usize].rare.get_or_insert_default().releasing = Some(releasing);
         }
     }
 
     /// Says whether that release freed the hold, and has the lock read again.
     pub fn released(&mut self, source: SourceId, key: &[u8], freed: bool, now: Time, out: &mut Changes) {
-        if let Some(slot) = self.find(source, key)
-            && let Some(rare) = &mut self.records[slot as usize].rare
-        {
+        let Some(slot) = self.find(source, key) else { return };
+        let Record { rare, holds, .. } = &mut self.records[slot as usize];
+        if let Some(rare) = rare {
             match &mut rare.releasing {
                 Some(releasing) if freed => {
                     releasing.freed = true;
                     releasing.at = now.0;
-                    rare.forced_by = Some(releasing.audit);
+                    let hold = holds.iter().find(|hold| hold.token == releasing.token).cloned();
+                    let (audit, failover) = (releasing.audit, releasing.failover.take());
+                    rare.forced = Some(Forced { audit, at: now.0, hold, failover });
                 }
                 releasing => *releasing = None,
             }
@@ -716,8 +720,23 @@ impl Registry {
         let since = failover.unsure_since();
         let failover = Arc::new(failover);
         for (slot, record) in &mut self.records {
-            if record.source == source && record.touched() >= since && among.has(&record.key) {
-                record.rare.get_or_insert_default().failed_over = Some(Arc::clone(&failover));
+            if record.source != source || !among.has(&record.key) {
+                continue;
+            }
+            let is_touched = record.touched() >= since;
+            let rare = if is_touched { Some(record.rare.get_or_insert_default()) } else { record.rare.as_mut() };
+            let Some(rare) = rare else { continue };
+            let mut is_released = false;
+            if let Some(releasing) = &mut rare.releasing {
+                releasing.failover = Some(Arc::clone(&failover));
+                is_released = true;
+            }
+            if let Some(forced) = rare.forced.as_mut().filter(|forced| forced.at >= since) {
+                forced.failover = Some(Arc::clone(&failover));
+                is_released = true;
+            }
+            if is_touched || is_released {
+                rare.failed_over = Some(Arc::clone(&failover));
                 out.dirty.push(slot as Slot);
             }
         }

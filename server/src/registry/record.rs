@@ -5,6 +5,7 @@ use lockkeeper_model::{Basis, LockState, Mode, Standing, Time, TransitionKind, W
 use smallvec::SmallVec;
 
 use super::contention::Contention;
+use super::forced::Forced;
 use super::history::Ring;
 use crate::source::redlock::Quorum;
 use crate::source::{Copied, Extra, HoldExtra, Queue, Queued, Recognition, SourceId};
@@ -76,8 +77,10 @@ pub(super) struct Rare {
     pub(super) ended: Option<End>,
     /// A release that is being tried, or freed it.
     pub(super) releasing: Option<Releasing>,
-    /// The attempt in the audit that freed a hold of it last.
-    pub(super) forced_by: Option<u64>,
+    /// The hold of it that was freed from here last.
+    pub(super) forced: Option<Forced>,
+    /// A hold that was freed from here is there again, because the store lost the release.
+    pub(super) release_lost: bool,
     /// A hold by its generation, and what its fencing counter was raised to from here.
     pub(super) raised: Option<(u64, Box<str>)>,
     /// The holder to whom it is being given back from here.
@@ -143,6 +146,8 @@ pub(super) struct Releasing {
     pub(super) freed: bool,
     /// The attempt's number in the audit.
     pub(super) audit: u64,
+    /// Another server took over since it was announced, which may not have heard of it.
+    pub(super) failover: Option<Arc<Failover>>,
 }
 
 /// How a lock ended.
@@ -360,6 +365,12 @@ impl Record {
     pub(super) fn touched(&self) -> i64 {
         let happened = self.rare.as_ref().map_or(0, |rare| rare.happened_by);
         self.holds.iter().map(|hold| hold.since).max().unwrap_or(0).max(happened)
+    }
+
+    /// A hold that was freed from here is there again, because the store lost the release.
+    #[must_use]
+    pub fn is_release_lost(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.release_lost)
     }
 
     /// Another server took over that may not know it as it was.

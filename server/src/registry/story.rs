@@ -1,10 +1,14 @@
 //! What happened, in the words of the contract: a lock's timeline and the events of the log.
 
+use lockkeeper_model::words::RELEASE_LOST;
 use lockkeeper_model::{Basis, Event, LockId, Time, TransitionKind, encode_token, words};
 
 use super::Registry;
 use super::history::{Cause, Entry, LoggedEvent};
 use super::record::{Hold, Record};
+
+/// The cause of a transition by which a hold is there again because the store lost its release.
+pub(crate) const RELEASE_LOST_CAUSE: &str = "release_lost";
 
 impl Registry {
     /// A lock's transitions, newest first, with the gaps of its source, and whether older ones were let go of.
@@ -110,6 +114,11 @@ pub(crate) fn event(name: String, source: &str, id: Option<&LockId>, entry: &Ent
     }
 }
 
+/// Where the audit has the attempt.
+fn audited(entry: &Entry) -> String {
+    entry.audit.map(|seq| format!("; entry {seq} of the audit")).unwrap_or_default()
+}
+
 /// A cause as a stable word, and what the conclusion rests on.
 fn explain(entry: &Entry) -> (&'static str, Option<String>) {
     let after = entry.held_ms.map(|ms| format!(" after {}", words::duration(ms))).unwrap_or_default();
@@ -128,10 +137,8 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
             ("deleted", Some(format!("gone without a deadline{after}: let go by its holder or deleted")))
         }
         Cause::BetweenLooks => ("between_looks", Some("another holder was there at the next look".to_owned())),
-        Cause::Release => {
-            let entry = entry.audit.map(|seq| format!("; entry {seq} of the audit")).unwrap_or_default();
-            ("release", Some(format!("released from Lockkeeper{after}{entry}")))
-        }
+        Cause::Release => ("release", Some(format!("released from Lockkeeper{after}{}", audited(entry)))),
+        Cause::ReleaseLost => (RELEASE_LOST_CAUSE, Some(format!("{RELEASE_LOST}{}", audited(entry)))),
         Cause::CameBack => {
             ("came_back", Some("the token that was released is back: its owner took the lock again".to_owned()))
         }

@@ -20,6 +20,13 @@ static TRAITS: DialectTraits = DialectTraits { strip_prefix: "lock:", waiters_co
 static SEEN: Recognition =
     Recognition { dialect: "token", certainty: Certainty::Certain, because: "test", traits: &TRAITS };
 
+static REUSED_TRAITS: DialectTraits = DialectTraits { token_is_one_use: false, ..TRAITS };
+
+static REUSED: Recognition = Recognition { traits: &REUSED_TRAITS, ..SEEN };
+
+/// The token of a family that uses it again.
+const THREAD: &str = "thread";
+
 /// Tokens that name nobody.
 const NOBODY: [&str; 1] = ["1"];
 
@@ -58,7 +65,7 @@ impl World {
             let ttl_ms = expires.map(|at| at - self.now);
             let nobody = NOBODY.contains(&token.as_str());
             Seen::Held(Form {
-                recognition: &SEEN,
+                recognition: if token == THREAD { &REUSED } else { &SEEN },
                 mode: Mode::Exclusive,
                 state: if nobody { LockState::UnknownHolder } else { LockState::Held },
                 holds: smallvec![Hold { count: *count, ..Hold::new(token.as_bytes(), ttl_ms) }],
@@ -117,6 +124,13 @@ impl World {
         }
     }
 
+    /// Another server takes over, which has all that was done until so long ago.
+    fn fail_over(&mut self, ms: i64) {
+        let (at, copied) = (Time(self.now), Copied::Until(Time(self.now - ms)));
+        self.apply(Report::Gap { at, because: "failover".to_owned() });
+        self.apply(Report::FailedOver { at, copied, among: Among::all() });
+    }
+
     fn tick(&mut self) {
         self.registry.tick(Time(self.now), &mut self.changes);
         self.look();
@@ -138,10 +152,16 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Plays a story and compares what was concluded. Words: `take K T ms|ever`, `renew K ms`, `enter K`, `del K`, `wait
-/// ms`; `notice K`, `notice K new|deleted|expired|evicted`, `scan`, `gap`, `tick`, `releasing K T`, `released K yes|no`, `putting K T`, `putting K`.
+/// ms`; `notice K`, `notice K new|deleted|expired|evicted`, `scan`, `gap`, `failover ms` (to a server that has all that was
+/// done until so long ago), `tick`, `releasing K T`, `released K yes|no`, `putting K T`, `putting K`.
 #[track_caller]
 fn check(story: &str, expected: &[&str]) {
     let mut world = World::new();
+    tell(&mut world, story);
+    assert_eq!(world.events, expected, "{story}");
+}
+
+fn tell(world: &mut World, story: &str) {
     for step in story.split(';') {
         let words: Vec<&str> = step.split_whitespace().collect();
         let ttl = |text: &str| (text != "ever").then(|| text.parse::<i64>().unwrap());
@@ -161,6 +181,7 @@ fn check(story: &str, expected: &[&str]) {
             ["notice", key, "evicted"] => world.notice(key, Hint::Evicted),
             ["scan"] => world.scan(),
             ["gap"] => world.apply(Report::Gap { at: Time(world.now), because: "link lost".to_owned() }),
+            ["failover", ms] => world.fail_over(ms.parse().unwrap()),
             ["tick"] => world.tick(),
             ["releasing", key, token] => {
                 world.registry.releasing(SOURCE, key.as_bytes(), token.as_bytes(), 7, Time(world.now));
@@ -177,7 +198,6 @@ fn check(story: &str, expected: &[&str]) {
             other => panic!("unknown step {other:?}"),
         }
     }
-    assert_eq!(world.events, expected, "{story}");
 }
 
 #[test]
@@ -473,6 +493,79 @@ fn what_stands_on_the_new_server_because_its_end_or_the_next_holder_was_not_copi
         world.notice(key, Hint::None);
     }
     assert_eq!(marked(&world), []);
+}
+
+/// `a` is taken for a minute and released from here a second later, and half a second after that another server takes over.
+fn released_before_a_failover(token: &str, copied_until_ms_ago: i64) -> String {
+    format!(
+        "scan; take a {token} 60000; notice a; wait 1000; releasing a {token}; del a; released a yes; wait 500; \
+         failover {copied_until_ms_ago}; wait 1"
+    )
+}
+
+#[test]
+fn a_release_that_the_new_server_has_not_heard_of_is_told_as_lost_and_not_as_taken_again() {
+    let told =
+        ["acquired a w1 (seen)", "forced a w1 (release)", "gap *  (gap)", "acquired a w1 after w1 (release_lost)"];
+    check(&format!("{}; take a w1 58499; scan", released_before_a_failover("w1", 900)), &told);
+    // Renewed before it was read: a token that is used once proves it all the same.
+    check(&format!("{}; take a w1 60000; scan", released_before_a_failover("w1", 900)), &told);
+    check(
+        &format!("{}; take a thread 58499; scan", released_before_a_failover(THREAD, 900)),
+        &told.map(|one| one.replace("w1", THREAD)).each_ref().map(String::as_str),
+    );
+}
+
+#[test]
+fn what_may_have_been_taken_again_after_a_failover_is_not_said_to_be_either() {
+    for (token, left, copied) in [(THREAD, 60_000, 900), ("w1", 58_499, 100)] {
+        let mut world = World::new();
+        tell(&mut world, &format!("{}; take a {token} {left}; scan", released_before_a_failover(token, copied)));
+        let has = |flag| world.registry.has_flag(world.registry.record(0).unwrap(), flag);
+        assert!(!has(Flag::ReleaseLost), "{token}");
+        // Of what the new server had heard of, it can only be that.
+        assert_eq!(has(Flag::CameBack), copied == 100, "{token}");
+        assert!(!world.events.iter().any(|event| event.contains("release_lost")), "{:?}", world.events);
+    }
+}
+
+#[test]
+fn a_hold_whose_release_was_lost_goes_on_as_it_was_known() {
+    let mut world = World::new();
+    tell(&mut world, &format!("{}; take a w1 58499; scan", released_before_a_failover("w1", 900)));
+    let record = world.registry.record(0).unwrap();
+    let flags = [Flag::ReleaseLost, Flag::FailedOver, Flag::CameBack].map(|flag| world.registry.has_flag(record, flag));
+    assert_eq!(flags, [true, true, false]);
+    assert_eq!(record.holds[0].since, 1_000_001, "it was taken then");
+    let note = &world.registry.flag_notes(record, &[Flag::ReleaseLost])[0].what;
+    assert!(note.contains("before it had told its replicas; the lock is held again by the former holder"), "{note}");
+    tell(&mut world, "wait 1; del a; notice a; wait 1; take a w2 9000; notice a");
+    let record = world.registry.record(0).unwrap();
+    assert!(!world.registry.has_flag(record, Flag::ReleaseLost), "the next one has nothing to do with it");
+}
+
+#[test]
+fn whoever_took_it_after_a_release_that_was_lost_lost_it() {
+    check(
+        "scan; take a w1 60000; notice a; releasing a w1; del a; released a yes; take a w2 60000; notice a; wait 500; \
+         failover 900; take a w1 59500; scan",
+        &[
+            "acquired a w1 (seen)",
+            "forced a w1 (release)",
+            "acquired a w2 after w1 (seen)",
+            "gap *  (gap)",
+            "lost a w2 (maybe_not_copied)",
+            "acquired a w1 after w2 (release_lost)",
+        ],
+    );
+}
+
+#[test]
+fn a_release_that_was_answered_and_lost_before_anybody_looked_is_told_with_both() {
+    check(
+        "scan; take a w1 60000; notice a; wait 500; releasing a w1; failover 900; wait 1; released a yes",
+        &["acquired a w1 (seen)", "gap *  (gap)", "forced a w1 (release)", "acquired a w1 after w1 (release_lost)"],
+    );
 }
 
 #[test]

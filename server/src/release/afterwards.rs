@@ -4,19 +4,23 @@
 //! for twice the rhythm of its former holder, and what was seen joins the attempt in the audit. A server that ends
 //! meanwhile waits for none of this: what was seen until the answer is written down already.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lockkeeper_model::{Connection, Event, Holder, LockId, LockState, Time, TransitionKind, words};
+use lockkeeper_model::words::RELEASE_LOST;
+use lockkeeper_model::{Connection, Event, Flag, Holder, LockId, LockState, Time, TransitionKind, words};
 use tokio::time::Instant;
 
 use super::former::Former;
-use super::{LOOK_TIMEOUT, ReleaseDesk, named};
+use super::lost::LOST_WORD;
+use super::{ReleaseDesk, named, resume};
 use crate::access::Reach;
 use crate::board::{Board, BoardClosed, EventFilter, FormerHolder, Subscription};
 use crate::clock;
 use crate::recorder::audit::Attempt;
+use crate::registry::RELEASE_LOST_CAUSE;
 use crate::source::operator_hold::OperatorHold;
 
 /// Renewals that a former holder should have tried while it is watched: one may have come just before.
@@ -44,7 +48,7 @@ pub(super) struct Ended {
 
 impl ReleaseDesk {
     /// Watches on in the background, and writes what was seen into the audit.
-    pub(super) fn watch_on(&self, ended: Ended, attempt: Attempt) {
+    pub(super) fn watch_on(&self, ended: Ended, attempt: Arc<Attempt>) {
         let Ok(slot) = self.watches.clone().try_acquire_owned() else {
             return tracing::debug!("too many released locks are watched: one is not watched beyond its answer");
         };
@@ -89,6 +93,10 @@ impl Story {
         if event.holder.as_deref().is_some_and(|token| OperatorHold::of(token.as_bytes()).is_some()) {
             return;
         }
+        // Nobody took what the store lost the release of.
+        if event.cause.as_deref() == Some(RELEASE_LOST_CAUSE) {
+            return;
+        }
         self.is_put_back = event.cause.as_deref() == Some(PUT_BACK_CAUSE);
         if self.is_put_back {
             return;
@@ -109,7 +117,8 @@ async fn watch(board: &Board, ended: &Ended) -> Result<Option<(&'static str, Str
     let Former { source_name, holder, order, released_at, .. } = &ended.former;
     let Some(source) = board.source(source_name) else { return Ok(None) };
     let id = LockId::of_key(&order.key);
-    let filter = EventFilter { reach: Reach::ALL, source: Some(source_name.clone()), lock: Some(id) };
+    let filter =
+        EventFilter { reach: Reach::ALL, source: Some(source_name.clone()), lock: Some(id), lost_releases: false };
     let mut events = board.subscribe(filter, None).await?;
     let (span, former) = (span(holder), STANDARD.encode(&order.token));
     // What happened before the subscription, while the answer was on its way.
@@ -120,16 +129,25 @@ async fn watch(board: &Board, ended: &Ended) -> Result<Option<(&'static str, Str
     known.into_iter().rev().for_each(|event| story.note(event, &former));
     listen(&mut events, &mut story, &former, span).await;
 
-    if !matches!(tokio::time::timeout(LOOK_TIMEOUT, source.look(vec![order.key.clone()])).await, Ok(Ok(()))) {
+    // A primary that is gone has a successor after a while.
+    if tokio::time::timeout(LONGEST, resume::read(source, &order.key)).await.is_err() {
         return Ok(None);
     }
     let lock = board.lock(source.id, order.key.clone()).await?.held.map(|held| held.lock);
+    let has_flag = |flag| lock.as_ref().is_some_and(|lock| lock.flags.contains(&flag));
+    let (is_lost, failed_over) = (has_flag(Flag::ReleaseLost), has_flag(Flag::FailedOver));
     let holders = lock.map(|lock| lock.holders).unwrap_or_default();
     let now: Vec<&Holder> = holders.iter().filter(|holder| !ended.before.contains(&holder.generation)).collect();
     // A value that names nobody is always the same: that it is there again says nothing.
-    let has_it_again = now.iter().any(|holder| holder.token_b64 == former) && !names_nobody;
+    let has_it_again = now.iter().any(|holder| holder.token_b64 == former) && (is_lost || !names_nobody);
     let (seen, state) = match now.first() {
         _ if has_it_again && story.is_put_back => ("put_back", "the former holder has it: it was put back".to_owned()),
+        _ if has_it_again && is_lost => (LOST_WORD, RELEASE_LOST.to_owned()),
+        _ if has_it_again && failed_over => {
+            let unsure = "the same token has it; another server took over meanwhile, so that nobody can say whether its \
+                          client took it again";
+            ("still_held", unsure.to_owned())
+        }
         _ if has_it_again => ("came_back", "the same token has it again: its client lives".to_owned()),
         Some(holder) if holder.identity.operator.is_some() => ("held", format!("{} holds it", named(holder))),
         Some(holder) => ("taken", format!("{} has it", named(holder))),
@@ -230,5 +248,7 @@ mod tests {
         assert!(seen.is_put_back && seen.times == 0 && seen.taken.is_none() && seen.came_back.is_none());
         let seen = story(&[("alice", Acquired, Some(PUT_BACK_CAUSE)), ("alice", Acquired, None)]);
         assert!(!seen.is_put_back && seen.came_back.is_some(), "it took it again by itself afterwards");
+        let seen = story(&[("bob", Acquired, None), ("alice", Acquired, Some(RELEASE_LOST_CAUSE))]);
+        assert!(seen.came_back.is_none() && seen.times == 1, "nobody took what the store lost the release of");
     }
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use lockkeeper_model::{
-    Action, Actor, After, AfterState, Holder, Lock, LockId, LockState, NodeRelease, Outcome, ReleaseAnswer,
+    Action, Actor, After, AfterState, Flag, Holder, Lock, LockId, LockState, NodeRelease, Outcome, ReleaseAnswer,
     ReleaseRequest, ReleaseResult, Time, TransitionKind, words,
 };
 use tokio::sync::OwnedSemaphorePermit;
@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use super::afterwards::Ended;
 use super::compare::{Different, MOVED, compare, whose_now};
 use super::former::Former;
+use super::lost::LOST_WORD;
 use super::reason::check_reason;
 use super::record::Asked;
 use super::ticket::{BoundHold, Permission};
@@ -170,7 +171,7 @@ impl ReleaseDesk {
     ) -> ReleaseResult {
         let id = LockId::of_key(&hold.key);
         let attempt = match self.audit.intend(asked.about(action, &hold)).await {
-            Ok(attempt) => attempt,
+            Ok(attempt) => Arc::new(attempt),
             Err(error) => {
                 self.outcomes.count(Outcome::Refused);
                 let detail = format!(
@@ -191,14 +192,19 @@ impl ReleaseDesk {
         if let Some(after) = &result.after {
             attempt.followed(seen_word(after.state), &what_came(after)).await;
         }
+        // What cannot be found out before the server ends, or beside all the others, is looked up at the next start.
         if result.outcome == Outcome::Unknown
+            && let Ok(slot) = Arc::clone(&self.watches).try_acquire_owned()
             && let Ok(Some(unresolved)) = attempt.unresolved(result.outcome).await
         {
             let (board, audit) = (self.board.clone(), self.audit.clone());
-            // What cannot be found out before the server ends is looked up at the next start.
-            tokio::spawn(async move { resume::look_into(&board, &audit, &unresolved).await });
+            tokio::spawn(async move {
+                let _slot = slot;
+                resume::look_into(&board, &audit, &unresolved).await
+            });
         }
         if let Some(ended) = ended {
+            self.released.remember(&ended.former, &attempt);
             self.watch_on(ended, attempt);
         }
         result
@@ -221,7 +227,12 @@ impl ReleaseDesk {
         let key = Bytes::from(hold.key.clone());
 
         // Before the attempt, so that nobody can take the lock unseen between the attempt and the watching.
-        let filter = EventFilter { reach: Reach::ALL, source: Some(hold.source.clone()), lock: Some(id.clone()) };
+        let filter = EventFilter {
+            reach: Reach::ALL,
+            source: Some(hold.source.clone()),
+            lock: Some(id.clone()),
+            lost_releases: false,
+        };
         let mut events = self.board.subscribe(filter, None).await?;
 
         if self.look(source, vec![key.clone()]).await.is_err() {
@@ -385,12 +396,17 @@ impl ReleaseDesk {
         let lock = self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock);
         let watched_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let same_token = STANDARD.encode(freed);
+        let has_flag = |flag| lock.as_ref().is_some_and(|lock| lock.flags.contains(&flag));
+        let (is_lost, failed_over) = (has_flag(Flag::ReleaseLost), has_flag(Flag::FailedOver));
         let names_nobody = lock.as_ref().is_some_and(|lock| lock.state == LockState::UnknownHolder);
-        let came_back = |holder: &Holder| !names_nobody && holder.token_b64 == same_token;
+        let came_back = |holder: &Holder| (is_lost || !names_nobody) && holder.token_b64 == same_token;
         // Other holders of a shared lock had it before and have it still: that is not news.
         let mut came = lock.map(|lock| lock.holders).unwrap_or_default();
         came.retain(|holder| !before.contains(&holder.generation));
         let (state, holder) = match came.iter().position(came_back) {
+            Some(place) if is_lost => (AfterState::ReleaseLost, Some(came.swap_remove(place))),
+            // On a server that may not have heard of the release nobody can say that its client took it again.
+            Some(place) if failed_over => (AfterState::Taken, Some(came.swap_remove(place))),
             Some(place) => (AfterState::CameBack, Some(came.swap_remove(place))),
             None if came.is_empty() => (AfterState::Free, None),
             None => (AfterState::Taken, Some(came.swap_remove(0))),
@@ -473,6 +489,7 @@ fn what_came(after: &After) -> String {
     let watched = words::duration(after.watched_ms);
     match (after.state, &after.holder) {
         (AfterState::CameBack, _) => format!("the same token had it again within {watched}: its client lives"),
+        (AfterState::ReleaseLost, _) => words::RELEASE_LOST.to_owned(),
         (AfterState::Taken, Some(holder)) => format!("{} had it within {watched}", named(holder)),
         (AfterState::Taken, None) => format!("somebody had it within {watched}"),
         (AfterState::Free, _) => format!("nobody has taken it in the {watched} since"),
@@ -485,5 +502,6 @@ pub(super) fn seen_word(state: AfterState) -> &'static str {
         AfterState::Free => "free",
         AfterState::Taken => "taken",
         AfterState::CameBack => "came_back",
+        AfterState::ReleaseLost => LOST_WORD,
     }
 }

@@ -22,6 +22,7 @@ mod dry_run;
 mod execution;
 mod former;
 mod limits;
+mod lost;
 mod policy;
 mod preview;
 mod reason;
@@ -86,6 +87,7 @@ pub struct ReleaseDesk {
     outcomes: Outcomes,
     audit: Audit,
     formers: former::Formers,
+    released: lost::Released,
     /// Releases that are watched after they were answered.
     watches: Arc<Semaphore>,
 }
@@ -113,6 +115,7 @@ impl ReleaseDesk {
             outcomes: Outcomes::default(),
             audit,
             formers: former::Formers::default(),
+            released: lost::Released::default(),
             watches: Arc::new(Semaphore::new(afterwards::MAX_WATCHES)),
         }
     }

@@ -529,6 +529,9 @@ fn warnings(lock: &Lock, holder: &Holder, traits: &DialectTraits, status: &Sourc
             warn("unreachable_masters", text);
         }
     }
+    if lock.flags.contains(&Flag::ReleaseLost) {
+        warn("release_lost", format!("it was {}", words::RELEASE_LOST));
+    }
     if lock.flags.contains(&Flag::CameBack) {
         warn("came_back", "the same token came back after an earlier release: its client takes it again".to_owned());
     } else if let Some(comes_back) = traits.comes_back {

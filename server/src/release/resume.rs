@@ -20,33 +20,50 @@ const SOURCE_WAIT: Duration = Duration::from_secs(300);
 /// Between two tries to read a lock of a store that answers badly.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Looks into everything that earlier runs left open. Ends by itself.
+/// How often it is looked whether another server ended and left something open.
+const LOOK_AROUND: Duration = Duration::from_secs(2);
+
+/// Looks into everything that earlier runs left open, and then ends. Where several servers share an audit it goes on: what
+/// one of them leaves open, another looks into.
 pub async fn resume(board: Board, audit: Audit) {
     if !audit.is_kept() {
         return;
     }
-    let left = match audit.unresolved().await {
-        Ok(left) => left,
-        Err(error) => return tracing::warn!("earlier attempts to release cannot be looked into: {error}"),
-    };
+    if !audit.is_shared() {
+        return match audit.unresolved().await {
+            Ok(left) => look_into_all(&board, &audit, left).await,
+            Err(error) => tracing::warn!("earlier attempts to release cannot be looked into: {error}"),
+        };
+    }
+    let mut looks = tokio::time::interval(LOOK_AROUND);
+    looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while !board.is_closed() {
+        looks.tick().await;
+        // Where it cannot be written, that is said where somebody wants to release.
+        let left = audit.take_over().await.unwrap_or_default();
+        if !left.is_empty() {
+            let (board, audit) = (board.clone(), audit.clone());
+            tokio::spawn(async move { look_into_all(&board, &audit, left).await });
+        }
+    }
+}
+
+async fn look_into_all(board: &Board, audit: &Audit, left: Vec<Unresolved>) {
     let mut by_source: BTreeMap<Option<String>, Vec<Unresolved>> = BTreeMap::new();
     for attempt in left {
         by_source.entry(attempt.intention.source.clone()).or_default().push(attempt);
     }
     // A store that stays away does not keep the others waiting.
-    join_all(by_source.into_iter().map(|(source, attempts)| {
-        let (board, audit) = (&board, &audit);
-        async move {
-            for attempt in &attempts {
-                if !matches!(look_into(board, audit, attempt).await, Ok(true)) {
-                    let source = source.as_deref().map(words::shown);
-                    return tracing::warn!(
-                        source,
-                        attempts = attempts.len(),
-                        "what became of earlier attempts to release will be looked up at the next start: the source does \
+    join_all(by_source.into_iter().map(|(source, attempts)| async move {
+        for attempt in &attempts {
+            if !matches!(look_into(board, audit, attempt).await, Ok(true)) {
+                let source = source.as_deref().map(words::shown);
+                return tracing::warn!(
+                    source,
+                    attempts = attempts.len(),
+                    "what became of earlier attempts to release will be looked up at the next start: the source does \
                          not answer",
-                    );
-                }
+                );
             }
         }
     }))
@@ -82,7 +99,7 @@ pub(super) async fn look_into(board: &Board, audit: &Audit, of: &Unresolved) -> 
 }
 
 /// Waits until the store could be read.
-async fn read(source: &SourceHandle, key: &Bytes) {
+pub(super) async fn read(source: &SourceHandle, key: &Bytes) {
     let mut status = source.status.clone();
     loop {
         // An error would mean that the source ended; then the time runs out.
@@ -124,9 +141,10 @@ fn compare(of: &Unresolved, held: Option<&Held>) -> (&'static str, String) {
         let again = match (is_open, held.traits.token_is_one_use) {
             (true, true) => "it was not freed, or its client took it again",
             (true, false) => "it was not freed, or was taken again: this library uses a token more than once",
-            (false, _) => "its client took it again",
+            (false, true) => "it was given back, or the store lost the release",
+            (false, false) => "its client took it again, or the store lost the release",
         };
-        return (if is_open { "still_held" } else { "came_back" }, format!("the same token has it: {again}"));
+        return ("still_held", format!("the same token has it: {again}"));
     }
     match held.lock.holders.first() {
         Some(holder) => ("taken", format!("{} has it, and the former holder does not{or_by_itself}", named(holder))),

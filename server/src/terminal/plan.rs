@@ -102,6 +102,7 @@ fn after_said(after: &After) -> String {
         AfterState::Free => format!("Nobody took it in the {watched} that it was watched afterwards."),
         AfterState::Taken => format!("It was taken by {who} within {watched}."),
         AfterState::CameBack => format!("The same token is back: {who} took it again within {watched}."),
+        AfterState::ReleaseLost => format!("It did not last: it was {}.", lockkeeper_model::words::RELEASE_LOST),
     }
 }
 

@@ -70,6 +70,7 @@ fn after_said(after: &After) -> String {
         AfterState::Free => t!(nobody_took_it_in_the, watched),
         AfterState::Taken => t!(it_was_taken_by_within, who, watched),
         AfterState::CameBack => t!(the_same_token_is_back, who, watched),
+        AfterState::ReleaseLost => t!(it_did_not_last).to_owned(),
     }
 }
 

@@ -18,8 +18,8 @@ use leptos::html;
 use leptos::prelude::*;
 use lockkeeper_model::words::{short_token, shown};
 use lockkeeper_model::{
-    Action, Approval, ApprovalState, Holder, Lock, PreviewAnswer, PreviewRequest, PreviewTarget, PreviewedLock,
-    ReleaseAnswer, Time,
+    Action, AfterState, Approval, ApprovalState, Flag, Holder, Lock, Outcome, PreviewAnswer, PreviewRequest,
+    PreviewTarget, PreviewedLock, ReleaseAnswer, Time,
 };
 pub(crate) use plan::Plan;
 use wasm_bindgen_futures::spawn_local;
@@ -210,6 +210,9 @@ pub(crate) fn ReleaseDialog(
                     }
                     _ => ().into_any(),
                 }}
+                <When holds=flag(move || lost(live, step))>
+                    <p class="say warn">{t!(it_did_not_last)}</p>
+                </When>
             </div>
             <When holds=flag(move || action.holds() && matches!(step.get(), Step::Asking | Step::Ready(_)))>
                 <HoldTime hold_for />
@@ -268,6 +271,23 @@ pub(crate) fn ReleaseDialog(
             }}
         </dialog>
     }
+}
+
+/// Whether the store lost the release that was answered, as the lock beside the dialog shows.
+fn lost(live: Live, step: RwSignal<Step>) -> bool {
+    let is_lost = live.detail.with(|detail| {
+        let lock = detail.as_ref().and_then(|detail| detail.lock.as_ref());
+        lock.filter(|lock| lock.flags.contains(&Flag::ReleaseLost)).map(|lock| (lock.source.clone(), lock.id.clone()))
+    });
+    let Some((source, id)) = is_lost else { return false };
+    step.with(|step| match step {
+        // What the answer says itself is not said twice.
+        Step::Done(answer) => answer.results.iter().any(|result| {
+            let is_told = result.after.as_ref().is_some_and(|after| after.state == AfterState::ReleaseLost);
+            result.source == source && result.id == id && result.outcome == Outcome::Released && !is_told
+        }),
+        _ => false,
+    })
 }
 
 /// The sources of what is asked for, each with its environment.
@@ -382,7 +402,7 @@ fn Ends(close: impl Fn() + 'static, again: Option<Callback<()>>) -> impl IntoVie
 
 #[cfg(test)]
 mod tests {
-    use lockkeeper_model::{Collateral, Outcome, ReleaseResult, Strength, Time, Told, Warning};
+    use lockkeeper_model::{Collateral, ReleaseResult, Strength, Time, Told, Warning};
 
     use super::*;
     use crate::fixtures::{lock, stuck};

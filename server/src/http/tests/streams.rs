@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use super::super::serve::MAX_HEAD_BYTES;
 use super::{Rim, ask, json};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -139,6 +140,22 @@ async fn the_head_of_a_request_is_not_waited_for_without_end() {
 }
 
 #[tokio::test]
+async fn a_head_beyond_the_limit_is_refused_and_not_kept() {
+    let rim = Rim::new();
+    let (address, _) = rim.listen().await;
+    for (value, begins) in [(MAX_HEAD_BYTES / 2, "HTTP/1.1 200"), (4 * MAX_HEAD_BYTES, "HTTP/1.1 431")] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let (head, filler) =
+            ("GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: ", "x".repeat(value));
+        // It may be refused before all of it was sent.
+        let _ = stream.write_all(format!("{head}{filler}\r\n\r\n").as_bytes()).await;
+        let mut answer = vec![0; begins.len()];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), begins);
+    }
+}
+
+#[tokio::test]
 async fn a_viewer_that_leaves_makes_room_and_the_board_knows() {
     let rim = Rim::new();
     let socket = connect(&rim).await;
@@ -190,7 +207,7 @@ async fn events_come_with_id_name_and_data() {
     assert_eq!(
         rim.fake.asked(),
         [
-            "subscribe EventFilter { reach: all, source: Some(\"orders\"), lock: Some(LockId(\"lock:stock:4711\")) } None"
+            "subscribe EventFilter { reach: all, source: Some(\"orders\"), lock: Some(LockId(\"lock:stock:4711\")), lost_releases: false } None"
         ]
     );
     rim.fake.with(|world| world.tell("lock:stock:4711", TransitionKind::Acquired));

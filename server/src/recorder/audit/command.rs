@@ -1,4 +1,4 @@
-//! `lockkeeper audit`: reads the file itself, beside a running server or without one; or asks a server.
+//! `lockkeeper audit`: reads the file or the tables, beside running servers or without one; or asks a server.
 
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use lockkeeper_model::{AuditEntry, Time, words};
 
 use super::{AuditError, Filter, Format, Part, Store, Verdict, verify};
 use crate::config::default_data_dir;
+use crate::recorder::db::Target;
 use crate::terminal::{AskedServer, Exit, export_audit, list_audit};
 
 /// The file cannot be read.
@@ -79,6 +80,10 @@ struct Place {
     /// Where the server keeps its data [default: as `lockkeeper serve` has it].
     #[arg(long, value_name = "DIR", env = "LOCKKEEPER_DATA_DIR")]
     data_dir: Option<PathBuf>,
+
+    /// The PostgreSQL in which servers keep their audit, `postgres://…` as `lockkeeper serve` has it, instead of a folder.
+    #[arg(long, value_name = "URL", env = "LOCKKEEPER_STORE", hide_env_values = true)]
+    store: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -186,6 +191,10 @@ impl AuditArguments {
 
 impl Place {
     fn store(&self) -> Result<Store, AuditError> {
+        if let Some(url) = self.store.as_deref().filter(|url| !url.trim().is_empty()) {
+            let target = Target::parse(url).map_err(|because| AuditError(format!("`--store` {because}")))?;
+            return Store::read_shared(&target);
+        }
         let dir =
             self.data_dir.clone().or_else(default_data_dir).ok_or_else(|| {
                 AuditError("there is no folder for data: give `--data-dir`, or set `HOME`".to_owned())

@@ -5,12 +5,17 @@
 //! refusal:  one entry
 //! ```
 //!
-//! [`entry`] says what is written and how it is chained, [`store`] is the file, [`writer`] its thread, [`verify`] checks
-//! it, [`webhook`] tells others, [`command`] is `lockkeeper audit`. What is not here: whether somebody may release.
+//! [`entry`] says what is written and how it is chained, [`store`] keeps it, in a [`file`] or, for several servers,
+//! [`shared`]; [`writer`] is its thread, [`verify`] checks it, [`webhook`] tells others, [`command`] is `lockkeeper audit`.
+//! What is not here: whether somebody may release.
 
 pub mod command;
 mod entry;
 mod export;
+mod file;
+mod shared;
+#[cfg(test)]
+mod shared_tests;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -31,11 +36,13 @@ use tracing::Span;
 pub use entry::{Deed, GENESIS, is_cut, outcome_word, token_sha256};
 pub use export::Format;
 pub(crate) use export::cell;
-pub use store::{AuditError, FILE, Filter, Found, Part, Store, Stored};
+pub use file::FILE;
+pub use store::{AuditError, Filter, Found, Part, Store, Stored};
 pub use verify::{MAX_FINDINGS, Verdict, verify};
 pub use webhook::Webhook;
 use writer::{Ask, Counts, Urgency};
 
+use super::db::{Target, aside};
 use super::folder::{create_private, lock, make_private};
 
 /// Locked by the server that writes the audit: of two, each would take the other's attempts for interrupted ones.
@@ -71,6 +78,8 @@ struct Kept {
     reader: mpsc::Sender<Ask>,
     /// Entries of earlier runs.
     inherited: u64,
+    /// Whether other servers write it, too.
+    is_shared: bool,
     /// Locked as long as this lives.
     _lock: Option<File>,
 }
@@ -129,7 +138,21 @@ impl Audit {
         }
         let writer = writer::start(store, Arc::clone(&counts), hook.clone())?;
         let reader = writer::start(reading, Arc::clone(&counts), None)?;
-        let kept = Ok(Kept { writer, reader, inherited, _lock: Some(lock) });
+        let kept = Ok(Kept { writer, reader, inherited, is_shared: false, _lock: Some(lock) });
+        Ok(Audit(Arc::new(Inner { kept, counts, hook, is_retrying: AtomicBool::new(false) })))
+    }
+
+    /// The audit in PostgreSQL, which several servers write; its tables are made where they are missing. Where PostgreSQL
+    /// cannot be reached, nothing can be written until it can. Needs a Tokio runtime if there is a webhook.
+    ///
+    /// # Errors
+    /// Names the database and what is wrong with it.
+    pub fn share(target: &Target, webhook: Option<Webhook>) -> Result<Audit, AuditError> {
+        let store = aside(|| Store::share(target))?;
+        let (counts, hook) = telling(webhook).map_err(|because| AuditError(format!("`{target}`: {because}")))?;
+        let writer = writer::start(store, Arc::clone(&counts), hook.clone())?;
+        let reader = writer::start(Store::look_at_shared(target), Arc::clone(&counts), None)?;
+        let kept = Ok(Kept { writer, reader, inherited: 0, is_shared: true, _lock: None });
         Ok(Audit(Arc::new(Inner { kept, counts, hook, is_retrying: AtomicBool::new(false) })))
     }
 
@@ -144,7 +167,7 @@ impl Audit {
     fn of(store: Store) -> Result<Audit, AuditError> {
         let counts = Arc::new(Counts::default());
         let writer = writer::start(store, Arc::clone(&counts), None)?;
-        let kept = Ok(Kept { reader: writer.clone(), writer, inherited: 0, _lock: None });
+        let kept = Ok(Kept { reader: writer.clone(), writer, inherited: 0, is_shared: false, _lock: None });
         Ok(Audit(Arc::new(Inner { kept, counts, hook: None, is_retrying: AtomicBool::new(false) })))
     }
 
@@ -232,6 +255,24 @@ impl Audit {
         } else {
             writer::log(&draft);
         }
+    }
+
+    /// Whether other servers write it, too: then attempts of those that ended are to be taken over again and again.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.0.kept.as_ref().is_ok_and(|kept| kept.is_shared)
+    }
+
+    /// Closes attempts of servers that ended since, as what they are: attempted, outcome unknown. Returns those that
+    /// somebody should look into, which is for this server to do: no other is told of them.
+    ///
+    /// # Errors
+    /// When the audit cannot be written.
+    pub async fn take_over(&self) -> Result<Vec<Unresolved>, AuditError> {
+        let (done, taken) = oneshot::channel();
+        self.kept()?.writer.send(Ask::TakeOver(done)).await.map_err(|_| gone())?;
+        let left = answer(taken).await??;
+        Ok(left.into_iter().map(|(intention, outcome)| Unresolved { intention, outcome }).collect())
     }
 
     /// Attempts of earlier runs that may have done something and of which nobody saw what came after; the first of them.

@@ -1,73 +1,35 @@
-//! The file: one append-only table, in SQLite because an entry must be on the disk before the attempt that it tells of.
+//! One append-only table, in a database because an entry must be on the disk before the attempt that it tells of. [`super::file`]
+//! and [`super::shared`] say where it is.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use lockkeeper_model::{AuditChain, AuditEntry, AuditKind, LockId, Time};
-use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, TransactionBehavior, params_from_iter};
+use rusqlite::ErrorCode;
 
 use super::entry::{Deed, GENESIS, MAX_NAME_BYTES, Sealed, lock_name, seal};
+use super::{file, shared};
 use crate::access::Reach;
-
-/// The file within the data folder.
-pub const FILE: &str = "audit.db";
-
-/// How long a write waits for somebody who has locked the file. A person waits for the release meanwhile.
-const MAX_LOCK_WAIT: Duration = Duration::from_secs(1);
+use crate::recorder::db::{Connection, DbError, Insert, Row, Target, Value, inserts};
 
 /// Entries that are looked through at once for those that somebody may know of: some ten megabytes, a fraction of a second
 /// in which nobody else is answered.
 const MAX_LOOKED_THROUGH: usize = 5_000;
 
-/// The version of what is stored.
-const VERSION: i64 = 1;
+const ENTRIES: Insert = inserts!("entries (seq, entry, hash)", "($1, $2, $3)");
 
-/// "LKau": what `file` and others tell the file by.
-const APPLICATION: i64 = 0x4c4b_6175;
-
-/// The entry's text is what counts and what is hashed; the columns after it are looked up in it, so that they cannot say
-/// anything else. The triggers keep honest hands from changing anything; what keeps others from it unseen is the chain.
-const SCHEMA: &str = "
-CREATE TABLE entries (
-    seq INTEGER PRIMARY KEY,
-    entry TEXT NOT NULL,
-    hash TEXT NOT NULL,
-    at TEXT GENERATED ALWAYS AS (entry ->> '$.at') VIRTUAL,
-    kind TEXT GENERATED ALWAYS AS (entry ->> '$.kind') VIRTUAL,
-    attempt INTEGER GENERATED ALWAYS AS (entry ->> '$.attempt') VIRTUAL,
-    actor TEXT GENERATED ALWAYS AS (entry ->> '$.actor.name') VIRTUAL,
-    source TEXT GENERATED ALWAYS AS (entry ->> '$.source') VIRTUAL,
-    lock TEXT GENERATED ALWAYS AS (entry ->> '$.lock') VIRTUAL,
-    outcome TEXT GENERATED ALWAYS AS (entry ->> '$.outcome') VIRTUAL
-) STRICT;
-CREATE INDEX entries_by_time ON entries (at);
-CREATE INDEX entries_by_attempt ON entries (attempt, kind) WHERE attempt IS NOT NULL;
-CREATE INDEX entries_by_kind ON entries (kind);
-CREATE INDEX entries_by_actor ON entries (actor);
-CREATE INDEX entries_by_lock ON entries (lock, source);
-CREATE INDEX entries_by_source ON entries (source);
-CREATE INDEX entries_by_outcome ON entries (outcome);
-CREATE TRIGGER entries_are_not_changed BEFORE UPDATE ON entries
-    BEGIN SELECT RAISE(ABORT, 'entries of the audit are never changed'); END;
-CREATE TRIGGER entries_are_not_removed BEFORE DELETE ON entries
-    BEGIN SELECT RAISE(ABORT, 'entries of the audit are never removed'); END;
-CREATE TRIGGER entries_come_at_the_end BEFORE INSERT ON entries
-    WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM entries)
-    BEGIN SELECT RAISE(ABORT, 'entries of the audit are only appended'); END;
-";
-
-/// The triggers of [`SCHEMA`].
-const TRIGGERS: [&str; 3] = ["entries_are_not_changed", "entries_are_not_removed", "entries_come_at_the_end"];
+/// The triggers that keep honest hands from changing anything, wherever the table is.
+pub(super) const TRIGGERS: [&str; 3] =
+    ["entries_are_not_changed", "entries_are_not_removed", "entries_come_at_the_end"];
 
 /// Why the audit cannot be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct AuditError(pub(super) String);
 
-impl From<rusqlite::Error> for AuditError {
-    fn from(error: rusqlite::Error) -> AuditError {
-        let because = match error.sqlite_error_code() {
+impl From<DbError> for AuditError {
+    fn from(error: DbError) -> AuditError {
+        let DbError::Sqlite(said) = &error else { return AuditError(error.to_string()) };
+        let because = match said.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => "there is no room left for the audit".to_owned(),
             Some(ErrorCode::ReadOnly) => "the audit's file may not be written".to_owned(),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
@@ -76,9 +38,15 @@ impl From<rusqlite::Error> for AuditError {
             Some(ErrorCode::CannotOpen) => "the audit's file cannot be opened".to_owned(),
             Some(ErrorCode::NotADatabase) => "the audit's file is not an SQLite file".to_owned(),
             Some(ErrorCode::DatabaseCorrupt) => "the audit's file is damaged".to_owned(),
-            _ => format!("SQLite says: {error}"),
+            _ => error.to_string(),
         };
         AuditError(because)
+    }
+}
+
+impl From<rusqlite::Error> for AuditError {
+    fn from(error: rusqlite::Error) -> AuditError {
+        AuditError::from(DbError::from(error))
     }
 }
 
@@ -144,29 +112,27 @@ pub struct Stored {
     pub hash: Vec<u8>,
 }
 
-/// A connection to the file.
+/// Where the audit is.
 #[derive(Debug)]
 pub struct Store {
-    connection: Connection,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(Connection),
+    Shared(shared::Shared),
 }
 
 impl Store {
     /// Opens the file for writing; makes it where there is none.
     pub(super) fn open(path: &Path) -> Result<Store, AuditError> {
-        let store = Store {
-            connection: Connection::open_with_flags(
-                path,
-                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-            )?,
-        };
-        // Readers and the writer do not wait for each other; every commit is on the disk before it is reported.
-        store.connection.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
-        store.prepare()
+        Ok(Store { place: Place::File(file::open(path)?) })
     }
 
     /// One that ends with the process.
     pub(super) fn in_memory() -> Result<Store, AuditError> {
-        Store { connection: Connection::open_in_memory()? }.prepare()
+        Ok(Store { place: Place::File(file::in_memory()?) })
     }
 
     /// Opens the file in this folder for reading, also beside a server that writes it, and also from a medium that
@@ -175,69 +141,67 @@ impl Store {
     /// # Errors
     /// When there is none, or it is none of ours.
     pub fn read(dir: &Path) -> Result<Store, AuditError> {
-        let path = dir.join(FILE);
-        if !path.is_file() {
-            return Err(AuditError(format!("there is no audit in `{}`: no file `{FILE}`", dir.display())));
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let store = Store { connection: Connection::open_with_flags(&path, flags)? };
-        store.connection.busy_timeout(MAX_LOCK_WAIT)?;
-        let store = match store.version() {
-            // SQLite wants to put a file beside it. Where it must not, nobody writes either, unless there is a log that
-            // was not yet merged, without which the newest entries would be missing.
-            Err(_) if !with_suffix(&path, "-wal").exists() => {
-                let uri = url::Url::from_file_path(std::path::absolute(&path).unwrap_or_else(|_| path.clone()))
-                    .map_err(|()| AuditError(format!("`{}` is not a path", path.display())))?;
-                let flags = flags | OpenFlags::SQLITE_OPEN_URI;
-                Store { connection: Connection::open_with_flags(format!("{uri}?immutable=1"), flags)? }
-            }
-            _ => store,
-        };
-        match store.version()? {
-            VERSION => Ok(store),
-            0 => Err(AuditError(format!("`{}` is not an audit of Lockkeeper", path.display()))),
-            newer => Err(newer_version(newer)),
+        Ok(Store { place: Place::File(file::read(dir)?) })
+    }
+
+    /// Opens the tables in PostgreSQL for writing; makes them where there are none. Where it cannot be reached, that is
+    /// tried again whenever something is asked of it.
+    pub(super) fn share(target: &Target) -> Result<Store, AuditError> {
+        Ok(Store { place: Place::Shared(shared::Shared::to_write(target)?) })
+    }
+
+    /// Opens the tables in PostgreSQL for reading, beside those who write them.
+    ///
+    /// # Errors
+    /// When there are none, or PostgreSQL does not answer.
+    pub fn read_shared(target: &Target) -> Result<Store, AuditError> {
+        Ok(Store { place: Place::Shared(shared::Shared::to_read(target)?) })
+    }
+
+    /// The same, for a server's own questions: tried again whenever something is asked of it.
+    pub(super) fn look_at_shared(target: &Target) -> Store {
+        Store { place: Place::Shared(shared::Shared::to_look_at(target)) }
+    }
+
+    /// To be called before anything is asked: a connection that was lost is made again.
+    pub(super) fn revive(&mut self) {
+        if let Place::Shared(shared) = &mut self.place {
+            shared.revive();
         }
     }
 
-    fn prepare(mut self) -> Result<Store, AuditError> {
-        self.connection.busy_timeout(MAX_LOCK_WAIT)?;
-        self.connection.pragma_update(None, "synchronous", "full")?;
-        self.connection.pragma_update(None, "trusted_schema", false)?;
-        match self.version()? {
-            VERSION => {}
-            0 => {
-                let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-                transaction.execute_batch(SCHEMA)?;
-                transaction.pragma_update(None, "application_id", APPLICATION)?;
-                transaction.pragma_update(None, "user_version", VERSION)?;
-                transaction.commit()?;
-            }
-            newer => return Err(newer_version(newer)),
+    pub(super) fn connection(&self) -> Result<&Connection, AuditError> {
+        match &self.place {
+            Place::File(connection) => Ok(connection),
+            Place::Shared(shared) => shared.connection(),
         }
-        Ok(self)
     }
 
-    fn version(&self) -> Result<i64, AuditError> {
-        Ok(self.connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
-    }
-
-    /// Appends these, all or none. When it returns they are on the disk.
+    /// Appends these, all or none. When it returns they are on the disk. What was written before without its writer
+    /// having heard of it is not written again.
     pub(super) fn append(&mut self, drafts: &[AuditEntry]) -> Result<Vec<AuditEntry>, AuditError> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut chain = chain(&transaction)?;
-        let mut appended = Vec::with_capacity(drafts.len());
-        {
-            let mut insert = transaction.prepare("INSERT INTO entries (seq, entry, hash) VALUES (?1, ?2, ?3)")?;
-            for draft in drafts {
-                let Sealed { entry, body } = seal(draft.clone(), chain.length + 1, &chain.head)?;
-                insert.execute((signed(entry.seq), &body, &entry.hash))?;
-                chain = AuditChain { length: entry.seq, head: entry.hash.clone() };
-                appended.push(entry);
+        match &mut self.place {
+            Place::File(connection) => {
+                let transaction = connection.transaction()?;
+                let mut chain = chain(&transaction)?;
+                let mut appended = Vec::with_capacity(drafts.len());
+                for draft in drafts {
+                    appended.push(add(&transaction, &mut chain, draft.clone())?);
+                }
+                transaction.commit()?;
+                Ok(appended)
             }
+            Place::Shared(shared) => shared.append(drafts),
         }
-        transaction.commit()?;
-        Ok(appended)
+    }
+
+    /// Closes attempts of servers that ended, and takes over those of which nobody has said what came after: what was
+    /// closed, and what is to be looked into. Nothing where one server alone keeps the audit.
+    pub(super) fn take_over(&mut self) -> Result<TakenOver, AuditError> {
+        match &mut self.place {
+            Place::File(_) => Ok(TakenOver::default()),
+            Place::Shared(shared) => shared.take_over(),
+        }
     }
 
     /// Where it ends.
@@ -245,7 +209,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn chain(&self) -> Result<AuditChain, AuditError> {
-        chain(&self.connection)
+        chain(self.connection()?)
     }
 
     /// At most `limit` entries of this part, and of [`MAX_LOOKED_THROUGH`] where not all may be known: the newest first of [`Part::Before`], the oldest first of [`Part::Between`].
@@ -253,34 +217,43 @@ impl Store {
     /// # Errors
     /// When the file cannot be read.
     pub fn entries(&self, filter: &Filter, part: Part, limit: usize) -> Result<Found, AuditError> {
-        let mut wanted: Vec<(&str, Value)> = Vec::new();
-        let mut want = |condition, value: Option<Value>| wanted.extend(value.map(|value| (condition, value)));
-        want("source = ?", filter.source.as_deref().map(lock_name).map(Value::Text));
-        want("lock = ?", filter.lock.as_deref().map(lock_name).map(Value::Text));
-        want("actor = ?", filter.actor.clone().map(Value::Text));
-        want("outcome = ?", filter.outcome.clone().map(Value::Text));
-        want("at >= ?", filter.since.map(|at| Value::Text(at.to_string())));
-        want("at < ?", filter.until.map(|at| Value::Text(at.to_string())));
+        let moment = |at: Option<Time>| at.map(|at| at.to_string());
+        let (source, lock) = (filter.source.as_deref().map(lock_name), filter.lock.as_deref().map(lock_name));
+        let (since, until) = (moment(filter.since), moment(filter.until));
+        let connection = self.connection()?;
+        let said = |text: &Option<String>| text.as_ref().map(|text| shared::searched(connection, text));
+        let (source, lock, actor, outcome) = (said(&source), said(&lock), said(&filter.actor), said(&filter.outcome));
+        let mut wanted: Vec<(&str, Value<'_>)> = Vec::new();
+        let texts = [
+            ("source =", &source),
+            ("lock =", &lock),
+            ("actor =", &actor),
+            ("outcome =", &outcome),
+            ("at >=", &since),
+            ("at <", &until),
+        ];
+        wanted.extend(texts.iter().filter_map(|(condition, text)| Some((*condition, Value::Text(text.as_deref()?)))));
         let order = match part {
             Part::Before(before) => {
-                want("seq < ?", before.map(|before| Value::Integer(signed(before))));
+                wanted.extend(before.map(|before| ("seq <", Value::Number(signed(before)))));
                 "DESC"
             }
             Part::Between(after, upto) => {
-                want("seq > ?", Some(Value::Integer(signed(after))));
-                want("seq <= ?", Some(Value::Integer(signed(upto))));
+                wanted.push(("seq >", Value::Number(signed(after))));
+                wanted.push(("seq <=", Value::Number(signed(upto))));
                 "ASC"
             }
         };
         let most = if filter.limited_to().is_some() { MAX_LOOKED_THROUGH } else { limit };
-        let conditions: Vec<&str> = wanted.iter().map(|(condition, _)| *condition).collect();
+        let conditions: Vec<String> =
+            wanted.iter().zip(1..).map(|((condition, _), number)| format!("{condition} ${number}")).collect();
         let conditions = if conditions.is_empty() { "true".to_owned() } else { conditions.join(" AND ") };
+        let values: Vec<Value<'_>> = wanted.into_iter().map(|(_, value)| value).collect();
         let sql = format!("SELECT entry, hash FROM entries WHERE {conditions} ORDER BY seq {order} LIMIT {most}");
-        let mut statement = self.connection.prepare(&sql)?;
-        let rows = statement.query_map(params_from_iter(wanted.into_iter().map(|(_, value)| value)), texts)?;
+        let rows: Vec<(String, String)> = connection.all(&sql, &values, texts_of)?;
         let mut found = Found::default();
         for (looked_at, row) in (1..).zip(rows) {
-            let mut entry = entry(row?)?;
+            let mut entry = entry(row)?;
             let seq = entry.seq;
             match filter.limited_to() {
                 Some(reach) if !is_seen(&entry, reach) => {}
@@ -305,7 +278,7 @@ impl Store {
             "SELECT entry, hash FROM entries AS intention WHERE kind = 'intention' AND NOT EXISTS \
              (SELECT 1 FROM entries WHERE attempt = intention.seq AND kind = 'completion') ORDER BY seq LIMIT {limit}"
         );
-        self.connection.prepare(&sql)?.query_map((), texts)?.map(|row| entry(row?)).collect()
+        self.connection()?.all(&sql, &[], |row| entry(texts_of(row)?))
     }
 
     /// Attempts up to this number that may have done something and of which nobody saw what came after, oldest first, each
@@ -314,47 +287,36 @@ impl Store {
         let sql = format!(
             "SELECT intention.entry, intention.hash, completion.outcome \
              FROM entries AS intention JOIN entries AS completion ON completion.attempt = intention.seq \
-             WHERE intention.kind = 'intention' AND intention.seq <= ?1 AND completion.kind = 'completion' \
-             AND completion.outcome IN ('released', 'held', 'partial', 'signalled', 'unknown') AND NOT EXISTS \
+             WHERE intention.kind = 'intention' AND intention.seq <= $1 AND completion.kind = 'completion' \
+             AND completion.outcome IN ({}) AND NOT EXISTS \
              (SELECT 1 FROM entries WHERE attempt = intention.seq AND kind = 'follow_up') \
-             ORDER BY intention.seq LIMIT {limit}"
+             ORDER BY intention.seq LIMIT {limit}",
+            FOLLOWED.map(|outcome| format!("'{outcome}'")).join(", ")
         );
-        let mut statement = self.connection.prepare(&sql)?;
-        let rows = statement.query_map([signed(upto)], |row| Ok((texts(row)?, row.get::<_, String>(2)?)))?;
-        rows.map(|row| {
-            let (texts, outcome) = row?;
-            Ok((entry(texts)?, outcome))
-        })
-        .collect()
+        self.connection()?.all(&sql, &[signed(upto).into()], |row| Ok((entry(texts_of(row)?)?, row.get(2)?)))
     }
 
     /// Every row as it is, in order, to whoever checks it.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When it cannot be read.
     pub fn each(&self, mut tell: impl FnMut(Stored)) -> Result<(), AuditError> {
-        let mut statement = self.connection.prepare("SELECT seq, entry, hash FROM entries ORDER BY seq")?;
-        let mut rows = statement.query(())?;
-        while let Some(row) = rows.next()? {
-            let bytes = |column| -> rusqlite::Result<Vec<u8>> {
-                let value = row.get_ref(column)?;
-                Ok(value.as_bytes().map(<[u8]>::to_vec).unwrap_or_default())
-            };
-            tell(Stored { seq: row.get(0)?, body: bytes(1)?, hash: bytes(2)? });
-        }
-        Ok(())
+        self.connection()?.each("SELECT seq, entry, hash FROM entries ORDER BY seq", &[], |row| {
+            tell(Stored { seq: row.get(0)?, body: row.bytes(1).to_vec(), hash: row.bytes(2).to_vec() });
+            Ok(())
+        })
     }
 
     /// The triggers that should be there and are not.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// When it cannot be read.
     pub fn missing_triggers(&self) -> Result<Vec<&'static str>, AuditError> {
-        let mut statement =
-            self.connection.prepare("SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = ?1")?;
+        let connection = self.connection()?;
+        let sql = if connection.sqlite().is_some() { file::TRIGGER } else { shared::TRIGGER };
         let mut missing = Vec::new();
         for trigger in TRIGGERS {
-            if statement.query_row([trigger], |_| Ok(())).optional()?.is_none() {
+            if connection.one(sql, &[trigger.into()], |_| Ok::<(), AuditError>(()))?.is_none() {
                 missing.push(trigger);
             }
         }
@@ -363,29 +325,56 @@ impl Store {
 
     /// Puts everything into the one file, so that a copy of that alone lacks nothing.
     pub(super) fn merge(&self) -> Result<(), AuditError> {
-        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?)
+        match self.connection()?.sqlite() {
+            Some(file) => Ok(file.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?),
+            None => Ok(()),
+        }
     }
 
     /// Ends what an earlier run began and could not say the end of.
     pub(super) fn close_interrupted(&mut self, limit: usize) -> Result<Vec<AuditEntry>, AuditError> {
         let open = self.without_completion(limit)?;
-        let drafts: Vec<AuditEntry> = open
-            .into_iter()
-            .map(|intention| {
-                let attempt = intention.seq;
-                let mut draft = Deed::of(intention).entry(AuditKind::Completion, Some(attempt), INTERRUPTED);
-                draft.outcome = Some("unknown".to_owned());
-                draft
-            })
-            .collect();
+        let drafts: Vec<AuditEntry> = open.into_iter().map(|intention| interrupted(intention, INTERRUPTED)).collect();
         if drafts.is_empty() { Ok(drafts) } else { self.append(&drafts) }
     }
 
-    /// The connection, to break it.
+    /// The file's connection, to break it.
     #[cfg(test)]
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
+    pub(super) fn sqlite(&self) -> &rusqlite::Connection {
+        self.connection().unwrap().sqlite().unwrap()
     }
+}
+
+/// Outcomes after which somebody looks what became of the lock.
+pub(super) const FOLLOWED: [&str; 5] = ["released", "held", "partial", "signalled", "unknown"];
+
+/// What was taken over from servers that ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct TakenOver {
+    /// Completions of attempts that had none.
+    pub(super) closed: Vec<AuditEntry>,
+    /// Intentions that nobody has looked into, each with its outcome.
+    pub(super) left: Vec<(AuditEntry, String)>,
+}
+
+/// The end of an attempt that nobody saw.
+pub(super) fn interrupted(intention: AuditEntry, because: &str) -> AuditEntry {
+    let attempt = intention.seq;
+    let mut draft = Deed::of(intention).entry(AuditKind::Completion, Some(attempt), because);
+    draft.outcome = Some("unknown".to_owned());
+    draft
+}
+
+/// Appends one entry within a transaction that nobody else appends in.
+pub(super) fn add(
+    connection: &Connection,
+    chain: &mut AuditChain,
+    draft: AuditEntry,
+) -> Result<AuditEntry, AuditError> {
+    let Sealed { entry, body } = seal(draft, chain.length + 1, &chain.head)?;
+    connection.insert(&ENTRIES, &[signed(entry.seq).into(), body.as_str().into(), entry.hash.as_str().into()])?;
+    *chain = AuditChain { length: entry.seq, head: entry.hash.clone() };
+    Ok(entry)
 }
 
 /// Whether whoever has this reach, which is not everything, may know of the entry.
@@ -399,38 +388,24 @@ fn is_seen(entry: &AuditEntry, reach: &Reach) -> bool {
 /// What is said of an attempt that the server did not survive.
 pub(super) const INTERRUPTED: &str = "attempted, outcome unknown: the server ended in the middle of the attempt";
 
-fn chain(connection: &Connection) -> Result<AuditChain, AuditError> {
-    let head = connection
-        .query_row("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1", (), |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
-        })
-        .optional()?;
-    Ok(match head {
-        Some((seq, head)) => AuditChain { length: u64::try_from(seq).unwrap_or(0), head },
-        None => AuditChain { length: 0, head: GENESIS.to_owned() },
-    })
+pub(super) fn chain(connection: &Connection) -> Result<AuditChain, AuditError> {
+    let head = connection.one("SELECT seq, hash FROM entries ORDER BY seq DESC LIMIT 1", &[], |row| {
+        let seq: i64 = row.get(0)?;
+        Ok::<_, AuditError>(AuditChain { length: u64::try_from(seq).unwrap_or(0), head: row.get(1)? })
+    })?;
+    Ok(head.unwrap_or_else(|| AuditChain { length: 0, head: GENESIS.to_owned() }))
 }
 
-fn texts(row: &Row<'_>) -> rusqlite::Result<(String, String)> {
+fn texts_of(row: &Row<'_>) -> Result<(String, String), AuditError> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-fn entry((body, hash): (String, String)) -> Result<AuditEntry, AuditError> {
+pub(super) fn entry((body, hash): (String, String)) -> Result<AuditEntry, AuditError> {
     let mut entry: AuditEntry = serde_json::from_str(&body)?;
     entry.hash = hash;
     Ok(entry)
 }
 
-fn newer_version(version: i64) -> AuditError {
-    AuditError(format!("the audit's file has version {version}, and this Lockkeeper knows version {VERSION}"))
-}
-
-fn signed(seq: u64) -> i64 {
+pub(super) fn signed(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::writer::{MAX_ACCESSES, MAX_REFUSALS};
 use super::*;
+use crate::recorder::db::testing::PostgresServer;
 
 fn deed(lock: &str) -> Deed {
     let actor = Actor::anonymous(Some("127.0.0.1".to_owned()));
@@ -36,14 +37,61 @@ fn told(entries: &[AuditEntry]) -> Vec<Told<'_>> {
         .collect()
 }
 
-#[tokio::test]
-async fn an_attempt_is_an_intention_a_completion_and_what_was_seen() {
-    let dir = TempDir::new().unwrap();
-    let audit = Audit::open(dir.path(), None).unwrap();
+/// Where an audit is kept.
+enum Place {
+    File(TempDir),
+    Shared(PostgresServer),
+}
+
+impl Place {
+    fn open(&self) -> Audit {
+        match self {
+            Place::File(dir) => Audit::open(dir.path(), None).unwrap(),
+            Place::Shared(server) => Audit::share(&server.target(), None).unwrap(),
+        }
+    }
+
+    /// What somebody sees who reads it beside its server.
+    fn beside<T: Send>(&self, look: impl FnOnce(Store) -> T + Send) -> T {
+        aside(|| {
+            look(match self {
+                Place::File(dir) => Store::read(dir.path()).unwrap(),
+                Place::Shared(server) => Store::read_shared(&server.target()).unwrap(),
+            })
+        })
+    }
+}
+
+/// The same story wherever the audit is kept.
+macro_rules! in_both {
+    ($($story:ident,)+) => {
+        mod in_a_file {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story(super::Place::File(tempfile::TempDir::new().unwrap())).await;
+            })+
+        }
+
+        mod in_postgres {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story(super::Place::Shared(super::PostgresServer::start())).await;
+            })+
+        }
+    };
+}
+
+in_both! {
+    an_attempt_is_an_intention_a_completion_and_what_was_seen,
+    entries_are_found_by_what_they_say_and_come_in_pages,
+    names_of_any_characters_survive,
+}
+
+async fn an_attempt_is_an_intention_a_completion_and_what_was_seen(place: Place) {
+    let audit = place.open();
     let attempt = audit.intend(deed("lock:a")).await.unwrap();
     // Another connection sees it before the attempt begins.
-    let beside = Store::read(dir.path()).unwrap();
-    assert_eq!(beside.chain().unwrap().length, 1);
+    assert_eq!(place.beside(|store| store.chain()).unwrap().length, 1);
     assert!(attempt.ended(Outcome::Released, "freed").await);
     assert!(attempt.ended(Outcome::Unknown, "not counted").await);
     attempt.followed("free", "nobody has taken it").await;
@@ -61,7 +109,7 @@ async fn an_attempt_is_an_intention_a_completion_and_what_was_seen() {
         assert_eq!((entry.reason.as_deref(), entry.token.as_deref()), (Some("worker 7 crashed"), Some("0f8e41…9d77")));
         assert_eq!(entry.actor.address.as_deref(), Some("127.0.0.1"));
     }
-    let verdict = verify(&beside, Some(&entries[2].hash)).unwrap();
+    let verdict = place.beside(|store| verify(&store, Some(&entries[2].hash))).unwrap();
     assert!(verdict.is_intact(), "{verdict:?}");
     assert_eq!((verdict.chain.length, verdict.noted_at), (3, Some(3)));
     assert_eq!(audit.written().map(|(_, count)| count), [1, 1, 1, 0, 0, 0, 0, 0]);
@@ -88,12 +136,11 @@ async fn the_file_refuses_changes_removals_and_insertions() {
     assert!(verify(&Store::read(dir.path()).unwrap(), None).unwrap().is_intact());
     file.execute_batch("DROP TRIGGER entries_are_not_removed").unwrap();
     let findings = verify(&Store::read(dir.path()).unwrap(), None).unwrap().findings;
-    assert_eq!(findings, ["the trigger `entries_are_not_removed`, which refuses changes, was removed from the file"]);
+    assert_eq!(findings, ["the trigger `entries_are_not_removed`, which refuses changes, was removed"]);
 }
 
-#[tokio::test]
-async fn entries_are_found_by_what_they_say_and_come_in_pages() {
-    let audit = Audit::in_memory().unwrap();
+async fn entries_are_found_by_what_they_say_and_come_in_pages(place: Place) {
+    let audit = place.open();
     audit.refused(vec![deed("lock:a"), deed("lock:b")], "mistyped", "no").await;
     audit.refused(vec![by("alice").lock("other", "lock:a", "g")], "used", "no").await;
     audit.refused(vec![by("alice")], "forged", "no").await;
@@ -124,9 +171,8 @@ async fn entries_are_found_by_what_they_say_and_come_in_pages() {
     assert_eq!(run.entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [2, 3]);
 }
 
-#[tokio::test]
-async fn names_of_any_characters_survive() {
-    let audit = Audit::in_memory().unwrap();
+async fn names_of_any_characters_survive(place: Place) {
+    let audit = place.open();
     let lock = "lock:\u{0}\u{1b}[31m\u{202e}\"'\\é\n";
     audit.refused(vec![deed(lock)], "forged", "no").await;
     let filter = Filter { lock: Some(lock.to_owned()), ..Filter::default() };
@@ -136,8 +182,8 @@ async fn names_of_any_characters_survive() {
 /// Makes a file as full as its disk: not one page may be added.
 fn fill(store: &Store) {
     // One page goes to what is written next as long as the last has room, so the file is filled up first.
-    let pages: i64 = store.connection().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
-    store.connection().pragma_update(None, "max_page_count", pages).unwrap();
+    let pages: i64 = store.sqlite().pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    store.sqlite().pragma_update(None, "max_page_count", pages).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,7 +212,7 @@ async fn nothing_is_attempted_on_a_full_disk_and_what_was_begun_is_written_when_
     // Somebody makes room.
     audit
         .read(|store| {
-            store.connection().pragma_update(None, "max_page_count", 1_000_000)?;
+            store.sqlite().pragma_update(None, "max_page_count", 1_000_000)?;
             Ok(())
         })
         .await
@@ -198,7 +244,7 @@ async fn a_file_that_another_program_has_locked_or_that_may_not_be_written_stops
     assert!(audit.intend(deed("lock:a")).await.is_ok());
 
     let audit = Audit::in_memory().unwrap();
-    let read_only = |store: &Store| Ok(store.connection().pragma_update(None, "query_only", true)?);
+    let read_only = |store: &Store| Ok(store.sqlite().pragma_update(None, "query_only", true)?);
     audit.read(read_only).await.unwrap();
     let error = audit.intend(deed("lock:a")).await.unwrap_err();
     assert_eq!(error.to_string(), "the audit's file may not be written");

@@ -40,7 +40,7 @@ impl Verdict {
 pub fn verify(store: &Store, noted: Option<&str>) -> Result<Verdict, AuditError> {
     let mut check = Check::new(noted);
     for trigger in store.missing_triggers()? {
-        check.find(format!("the trigger `{trigger}`, which refuses changes, was removed from the file"));
+        check.find(format!("the trigger `{trigger}`, which refuses changes, was removed"));
     }
     store.each(|row| check.row(&row))?;
     Ok(check.end())

@@ -1,4 +1,4 @@
-//! The thread that owns the file. Whatever is to be written or read passes through here, one after the other.
+//! The thread that owns the file, or the connection. Whatever is to be written or read passes through here, one after the other.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,6 +42,8 @@ pub(super) enum Ask {
     },
     /// Look something up.
     Read(Box<dyn FnOnce(&Store) + Send>),
+    /// Take over what servers that ended left open; the answer is what is to be looked into, each with its outcome.
+    TakeOver(oneshot::Sender<Result<Vec<(AuditEntry, String)>, AuditError>>),
 }
 
 /// What becomes of something that cannot be written.
@@ -117,7 +119,18 @@ struct Writer {
 impl Writer {
     fn answer(&mut self, ask: Ask) {
         match ask {
-            Ask::Read(look) => look(&self.store),
+            Ask::Read(look) => {
+                self.store.revive();
+                look(&self.store);
+            }
+            Ask::TakeOver(done) => {
+                let taken = self.store.take_over().map(|taken| {
+                    taken.closed.iter().for_each(|entry| self.publish(entry));
+                    taken.left
+                });
+                // Whoever asked has left: then this server is ending, and another takes it over again.
+                let _ = done.send(taken);
+            }
             Ask::Append { drafts, urgency: urgency @ (Urgency::Refusal | Urgency::Access), span, done } => {
                 let _about = span.entered();
                 let count = drafts.len() as u64;

@@ -9,6 +9,7 @@ use super::minutes::{self, MINUTE_MS};
 use super::read::{COLUMNS, Direction, Filter, Raw, Reader, Stretch, Table};
 use super::schema::HistoryError;
 use crate::access::Reach;
+use crate::recorder::db::Value;
 
 /// Gaps that are told of at once: a hundred restarts of a server and as many lost links.
 const MAX_GAPS: usize = 200;
@@ -114,8 +115,9 @@ impl Reader {
     }
 
     fn count_segment(&self, segment: i64, span: &Span, steps: &mut Steps) -> Result<(), HistoryError> {
-        let mut find = self.connection().prepare_cached("SELECT minutes FROM segments WHERE id = ?")?;
-        let bytes: Vec<u8> = find.query_row([segment], |row| row.get(0))?;
+        let sql = "SELECT minutes FROM segments WHERE id = $1";
+        let found = self.connection().one(sql, &[segment.into()], |row| row.get::<Vec<u8>>(0))?;
+        let bytes = found.unwrap_or_default();
         minutes::each(&bytes, |source, minute, count| {
             let Some(name) = self.sources.get(&source) else { return };
             if span.source.as_deref().is_some_and(|wanted| wanted != &**name) || !span.reach.touches(name) {
@@ -131,28 +133,21 @@ impl Reader {
         let everything = Filter::of(Reach::ALL);
         let mut rows = self.posted(segment, stretch, &everything, Direction::Before(i64::MAX))?;
         rows.sort_unstable();
-        let mut find = self.connection().prepare_cached(&format!("SELECT {COLUMNS} FROM transitions WHERE row = ?"))?;
-        let mut gaps = Vec::new();
-        for row in rows {
-            gaps.extend(find.query_map([row], Raw::of)?.collect::<rusqlite::Result<Vec<_>>>()?);
-        }
-        Ok(gaps)
+        self.raws(&rows)
     }
 
     /// Counts the newest rows and returns the gaps among them.
     fn count_rows(&mut self, stretch: &Stretch, span: &Span, steps: &mut Steps) -> Result<Vec<Raw>, HistoryError> {
         let time = steps.time();
-        let mut find = self.connection().prepare_cached(&format!(
-            "SELECT {COLUMNS} FROM transitions WHERE row >= ? AND at >= ? AND at < ? ORDER BY row"
-        ))?;
-        let rows = find.query_map((stretch.first_row, time.start, time.end), Raw::of)?;
-        let (gaps, rows): (Vec<Raw>, Vec<Raw>) =
-            rows.collect::<rusqlite::Result<Vec<_>>>()?.into_iter().partition(|raw| raw.kind() == TransitionKind::Gap);
+        let sql = format!("SELECT {COLUMNS} FROM transitions WHERE row >= $1 AND at >= $2 AND at < $3 ORDER BY row");
+        let bounds = [stretch.first_row, time.start, time.end].map(Value::Number);
+        let rows = self.connection().all(&sql, &bounds, Raw::of)?;
+        let (gaps, rows): (Vec<Raw>, Vec<Raw>) = rows.into_iter().partition(|raw| raw.kind() == TransitionKind::Gap);
         let mut is_counted = hashbrown::HashMap::new();
         self.each_name(Table::Locks, rows.iter().map(|raw| raw.lock).collect(), |id, row| {
             let number: i64 = row.get(1)?;
             let source = self.sources.get(&number).map_or("", |name| &**name);
-            let key = row.get_ref(3)?.as_blob().unwrap_or_default();
+            let key = row.bytes(3);
             let is_wanted = span.source.as_deref().is_none_or(|wanted| wanted == source);
             is_counted.insert(id, is_wanted && span.reach.has(source, key));
             Ok(())

@@ -61,6 +61,7 @@ numbers! { Cause, number_of_cause, cause_of, CAUSES:
     ExpiryCut = 16,
     QuorumLost = 17,
     PutBack = 18,
+    ReleaseLost = 19,
 }
 
 /// Kind and cause as one number.

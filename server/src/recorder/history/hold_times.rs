@@ -7,8 +7,9 @@ use lockkeeper_model::TransitionKind;
 use super::History;
 use super::read::{Reader, Table};
 use super::schema::HistoryError;
-use super::stats::{MAX_TALLIES, Step, each_tally, step};
+use super::stats::{MAX_TALLIES, Step, each_tally, steps_between};
 use super::tally::{self, Durations, Tally};
+use crate::recorder::db::{DbError, Value};
 
 /// A lock has another number in each era, and where its form changed. Of one with more, the newest count.
 const NUMBERS_A_LOCK: usize = 4;
@@ -45,28 +46,28 @@ impl Reader {
         for stretch in self.stretches()?.into_iter().rev() {
             let Some(segment) = stretch.segment else {
                 let (first, last) = (*stretch.rows().start(), *stretch.rows().end());
-                let mut find = self.connection().prepare(&step("row BETWEEN ? AND ?"))?;
-                for step in find.query_map((first, last, i64::MIN, i64::MAX), Step::of)? {
-                    let Step { at, lock, kind, holder, held } = step?;
+                let bounds = [first, last, i64::MIN, i64::MAX].map(Value::Number);
+                self.connection().each(&steps_between(), &bounds, |row| {
+                    let Step { at, lock, kind, holder, held } = Step::of(row)?;
                     looked_at += 1;
                     if kind != TransitionKind::Gap && (tallies.len() < room || tallies.contains_key(&lock)) {
                         tallies.entry(lock).or_default().add(kind, at, holder, held);
                     }
-                }
+                    Ok::<(), DbError>(())
+                })?;
                 continue;
             };
-            let mut find = self.connection().prepare_cached("SELECT name, sums FROM tallies WHERE segment = ?")?;
-            let mut parts = find.query([segment])?;
-            while let Some(row) = parts.next()? {
-                let part = row.get_ref(1)?.as_blob().unwrap_or_default();
-                each_tally(row.get(0)?, part, |id, bytes| {
+            let sql = "SELECT name, sums FROM tallies WHERE segment = $1 ORDER BY name";
+            self.connection().each(sql, &[segment.into()], |row| {
+                each_tally(row.get(0)?, row.bytes(1), |id, bytes| {
                     looked_at += 1;
                     match tallies.len() < room || tallies.contains_key(&id) {
                         true => tallies.entry(id).or_default().add_bytes(bytes),
                         false => tally::skip(bytes),
                     }
                 });
-            }
+                Ok::<(), DbError>(())
+            })?;
             if looked_at > MAX_TALLIES {
                 break;
             }

@@ -3,13 +3,12 @@
 use std::fmt::Write as _;
 
 use lockkeeper_model::{AuditEntry, Event, IncidentLock, Lock, LockStats, Time, WaitGraph, words};
-use rusqlite::OptionalExtension as _;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{History, HistoryError};
+use super::{History, HistoryError, gone, shared, store};
 use crate::clock;
-use crate::recorder::history::read::collect;
+use crate::recorder::db::DbError;
 
 /// Packets that are kept. They are small and written by people; beyond this somebody should clean up.
 const MAX_PACKETS: i64 = 1_000;
@@ -90,12 +89,22 @@ impl History {
         let text = serde_json::to_string(packet).map_err(|error| HistoryError(error.to_string()))?;
         let id = packet.id.clone();
         let count = self
-            .ask(|reader| Ok(reader.connection().query_row("SELECT count(*) FROM incidents", (), |row| row.get(0))?))
+            .ask(|reader| Ok(reader.connection().number("SELECT count(*) FROM incidents", &[])?.unwrap_or(0)))
             .await?;
         if MAX_PACKETS <= count {
             return Err(HistoryError(format!("there are {MAX_PACKETS} incidents already, and no room for more")));
         }
-        self.with_store(move |store| store.keep_incident(&id, clock::now(), &text)).await?
+        match self.shared_target()? {
+            None => self.with_store(move |store| store.keep_incident(&id, clock::now(), &text)).await?,
+            // Whoever writes the rest of the history.
+            Some(target) => {
+                let work = move || {
+                    let connection = shared::open_to_write(&target)?;
+                    store::keep_incident(&connection, &id, clock::now(), &text)
+                };
+                tokio::task::spawn_blocking(work).await.map_err(|_| gone())?
+            }
+        }
     }
 
     /// All packets, newest first.
@@ -105,7 +114,7 @@ impl History {
     pub async fn frozen(&self) -> Result<Vec<Packet>, HistoryError> {
         self.ask(|reader| {
             let sql = "SELECT packet FROM incidents ORDER BY at DESC, id";
-            let texts: Vec<String> = collect(reader.connection(), sql, |row| row.get(0))?;
+            let texts: Vec<String> = reader.connection().all(sql, &[], |row| row.get::<String>(0))?;
             texts.iter().map(|text| parse(text)).collect()
         })
         .await
@@ -117,8 +126,10 @@ impl History {
     /// When nothing is kept or the file cannot be read.
     pub async fn packet(&self, id: String) -> Result<Option<Packet>, HistoryError> {
         self.ask(move |reader| {
-            let sql = "SELECT packet FROM incidents WHERE id = ?";
-            let text: Option<String> = reader.connection().query_row(sql, [id], |row| row.get(0)).optional()?;
+            let sql = "SELECT packet FROM incidents WHERE id = $1";
+            let found =
+                reader.connection().one(sql, &[id.as_str().into()], |row| Ok::<_, DbError>(row.get::<String>(0)?));
+            let text: Option<String> = found?;
             text.map(|text| parse(&text)).transpose()
         })
         .await

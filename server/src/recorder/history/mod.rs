@@ -5,33 +5,39 @@
 //!       ──pieces──▶ [`checkpoint`] ──▲
 //! ```
 //!
-//! Everything that knows SQLite is in [`schema`], [`names`], [`store`] and the three that read; what goes in and comes
-//! out of them are this server's own types, so that another store can stand there. [`tally`] and [`postings`] are what a
+//! It is a file, or, for several servers, tables in PostgreSQL: [`schema`] and [`shared`] say how each is opened, and all
+//! else is the same for both. [`tally`] and [`postings`] are what a
 //! segment keeps added up and looked up; [`hold_times`] adds up lock by lock. [`incident`] freezes a part of it.
 
 mod activity;
 mod checkpoint;
 mod codes;
+mod follow;
 mod forms;
 mod hold_times;
 mod incident;
 mod minutes;
 mod names;
 mod past;
+mod place;
 mod postings;
 mod read;
 mod rewind;
 mod schema;
 mod segment;
+mod shared;
 mod stats;
 mod store;
 mod tally;
 mod tape;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_servers;
 mod writer;
+mod written;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -39,13 +45,16 @@ use std::sync::mpsc::SyncSender;
 use lockkeeper_model::{Recording, RecordingState, Time};
 use tokio::sync::{Semaphore, oneshot};
 
+use super::db::{Target, aside};
 use super::folder::{create_private, lock, make_private};
 use crate::board::Board;
 use crate::clock;
 pub use activity::Span;
 pub use checkpoint::keep_checkpoints;
+use follow::Follower;
 pub use hold_times::HoldTimes;
 pub use incident::{FrozenLock, Listed, Packet};
+use place::Place;
 use read::{Direction, Reader};
 pub use read::{Filter, Page};
 pub use rewind::{Then, Unavailable};
@@ -53,7 +62,7 @@ pub use schema::{FILE, HistoryError};
 use store::Store;
 pub use tally::Durations;
 pub use tape::Tape;
-use writer::{Counts, Note};
+use writer::{Counts, Note, Role};
 
 /// Locked by the server that writes the history.
 const LOCK_FILE: &str = "history.lock";
@@ -111,7 +120,7 @@ struct Inner {
 struct Kept {
     notes: SyncSender<Note>,
     waiting: Arc<AtomicUsize>,
-    path: PathBuf,
+    place: Arc<Place>,
     questions: Semaphore,
 }
 
@@ -145,8 +154,29 @@ impl History {
         make_private(&path).map_err(|error| unusable(error.to_string()))?;
         let store = Store::open(&path, limits).map_err(|error| unusable(error.0))?;
         let (counts, waiting) = (Arc::new(Counts::default()), Arc::new(AtomicUsize::new(0)));
-        let notes = writer::start(store, lock, Arc::clone(&counts), Arc::clone(&waiting))?;
-        let kept = Kept { notes, waiting, path, questions: Semaphore::new(QUESTIONS) };
+        let role = Role::Alone { store: Box::new(store), _lock: lock };
+        let notes = writer::start(role, Arc::clone(&counts), Arc::clone(&waiting))?;
+        let kept = Kept { notes, waiting, place: Arc::new(Place::File(path)), questions: Semaphore::new(QUESTIONS) };
+        Ok(History(Arc::new(Inner { kept: Ok(kept), counts })))
+    }
+
+    /// The history in PostgreSQL, which several servers share and one of them writes; its tables are made where they are
+    /// missing. Where PostgreSQL cannot be reached, that is tried again and again.
+    ///
+    /// # Errors
+    /// Names the database and what is wrong with it.
+    pub fn share(target: &Target, limits: Limits) -> Result<History, HistoryError> {
+        let mut follower = Follower::new(target, limits);
+        if let Err(error) = aside(|| follower.connect())
+            && !error.may_pass()
+        {
+            return Err(HistoryError(format!("`{target}` cannot be used: {error}")));
+        }
+        let (counts, waiting) = (Arc::new(Counts::default()), Arc::new(AtomicUsize::new(0)));
+        let role = Role::Shared { store: None, follower: Box::new(follower) };
+        let notes = writer::start(role, Arc::clone(&counts), Arc::clone(&waiting))?;
+        let kept =
+            Kept { notes, waiting, place: Arc::new(Place::shared(target)), questions: Semaphore::new(QUESTIONS) };
         Ok(History(Arc::new(Inner { kept: Ok(kept), counts })))
     }
 
@@ -271,11 +301,11 @@ impl History {
         let told = tokio::task::spawn_blocking(move || {
             let (done, told) = oneshot::channel();
             // Whoever asked may have left.
-            let note = Note::Do(Box::new(move |store| drop(done.send(work(store)))));
+            let note = Note::Do(Box::new(move |store| drop(done.send(store.map(work)))));
             notes.send(note).ok()?;
             told.blocking_recv().ok()
         });
-        told.await.ok().flatten().ok_or_else(gone)
+        told.await.ok().flatten().unwrap_or_else(|| Err(gone()))
     }
 
     async fn ask<T: Send + 'static>(
@@ -284,8 +314,16 @@ impl History {
     ) -> Result<T, HistoryError> {
         let kept = self.kept()?;
         let _turn = kept.questions.acquire().await.map_err(|_| gone())?;
-        let path = kept.path.clone();
-        tokio::task::spawn_blocking(move || look(&mut Reader::open(&path)?)).await.map_err(|_| gone())?
+        let place = Arc::clone(&kept.place);
+        tokio::task::spawn_blocking(move || place.ask(look)).await.map_err(|_| gone())?
+    }
+
+    /// Where it is, if several servers share it.
+    fn shared_target(&self) -> Result<Option<Target>, HistoryError> {
+        Ok(match &*self.kept()?.place {
+            Place::File(_) => None,
+            Place::Shared { target, .. } => Some(target.clone()),
+        })
     }
 
     fn kept(&self) -> Result<&Kept, HistoryError> {

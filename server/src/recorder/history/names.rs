@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 use lockkeeper_model::{LockState, Mode};
-use rusqlite::{OptionalExtension as _, Transaction};
 
 use super::forms;
 use super::schema::HistoryError;
+use crate::recorder::db::{Connection, Insert, Value, inserts};
 use crate::source::Recognition;
+
+const LOCKS: Insert = inserts!("locks (id, source, form, name)", "($1, $2, $3, $4)");
+const TOKENS: Insert = inserts!("tokens (id, name)", "($1, $2)");
 
 /// Names that are known by heart, beyond a few for each lock that is held: some twenty megabytes. Beyond this they are
 /// forgotten at the next checkpoint.
@@ -92,12 +95,7 @@ impl Names {
     }
 
     /// The number of a name, written down if it has none.
-    pub(super) fn number(
-        &mut self,
-        kind: Kind,
-        name: &[u8],
-        transaction: &Transaction<'_>,
-    ) -> Result<i64, HistoryError> {
+    pub(super) fn number(&mut self, kind: Kind, name: &[u8], connection: &Connection) -> Result<i64, HistoryError> {
         let key = (self.hashers[0].hash_one((kind, name)), self.hashers[1].hash_one((kind, name)));
         if let Some(&id) = self.known.get(&key) {
             return Ok(id);
@@ -106,14 +104,11 @@ impl Names {
             Kind::Lock { source, form } => (source, Some(form)),
             Kind::Source { source } => (source, None),
             Kind::Token => {
-                let mut insert = transaction.prepare_cached("INSERT INTO tokens (id, name) VALUES (?, ?)")?;
-                insert.execute((self.next, name))?;
+                connection.insert(&TOKENS, &[self.next.into(), name.into()])?;
                 return Ok(self.given(key));
             }
         };
-        let mut insert =
-            transaction.prepare_cached("INSERT INTO locks (id, source, form, name) VALUES (?, ?, ?, ?)")?;
-        insert.execute((self.next, source, form, name))?;
+        connection.insert(&LOCKS, &[self.next.into(), source.into(), form.into(), name.into()])?;
         Ok(self.given(key))
     }
 
@@ -129,7 +124,7 @@ impl Names {
         recognition: &'static Recognition,
         mode: Mode,
         state: LockState,
-        transaction: &Transaction<'_>,
+        connection: &Connection,
     ) -> Result<i64, HistoryError> {
         let same = |known: &FormKey| std::ptr::eq(known.0, recognition) && (known.1, known.2) == (mode, state);
         if let Some((_, id)) = self.forms.iter().find(|(known, _)| same(known)) {
@@ -137,15 +132,14 @@ impl Names {
         }
         forms::met(recognition);
         let Recognition { dialect, certainty, because, .. } = recognition;
-        let words = (dialect, certainty.word(), because, mode_word(mode), state.word());
-        let find = "SELECT id FROM forms WHERE (dialect, certainty, because, mode, state) = (?, ?, ?, ?, ?)";
-        let known = transaction.query_row(find, words, |row| row.get(0)).optional()?;
-        let id = match known {
+        let words = [dialect, certainty.word(), because, mode_word(mode), state.word()].map(Value::Text);
+        let find = "SELECT id FROM forms WHERE (dialect, certainty, because, mode, state) = ($1, $2, $3, $4, $5)";
+        let id = match connection.number(find, &words)? {
             Some(id) => id,
             None => {
-                let insert = "INSERT INTO forms (dialect, certainty, because, mode, state) VALUES (?, ?, ?, ?, ?)";
-                transaction.execute(insert, words)?;
-                transaction.last_insert_rowid()
+                let insert = "INSERT INTO forms (dialect, certainty, because, mode, state)
+                              VALUES ($1, $2, $3, $4, $5) RETURNING id";
+                connection.number(insert, &words)?.unwrap_or(0)
             }
         };
         self.forms.push(((recognition, mode, state), id));

@@ -110,7 +110,7 @@ impl Past {
         by_key.reserve(numbers.len(), |&place: &usize| hash(locks[place].source, &locks[place].key));
         reader.each_name(Table::Locks, numbers, |number, row| {
             let (source, form): (i64, Option<i64>) = (row.get(1)?, row.get(2)?);
-            let key = row.get_ref(3)?.as_blob().unwrap_or_default();
+            let key = row.bytes(3);
             let form = form.unwrap_or(0);
             let is_it = |&place: &usize| locks[place].source == source && locks[place].key == key;
             let place = match by_key.find(hash(source, key), is_it) {
@@ -134,14 +134,14 @@ impl Past {
         if !std::mem::replace(has_begun, true) {
             let holders = self.locks.iter().flat_map(|lock| &lock.holds).map(|(holder, _)| *holder).collect();
             reader.each_name(Table::Tokens, holders, |number, row| {
-                first.insert(row.get_ref(3)?.as_blob().unwrap_or_default().into(), number);
+                first.insert(row.bytes(3).into(), number);
                 Ok(())
             })?;
         }
         let tokens = rows.iter().flat_map(|raw| [raw.holder, raw.previous]).flatten();
         let unknown = tokens.filter(|number| !same.contains_key(number)).collect();
         reader.each_name(Table::Tokens, unknown, |number, row| {
-            let token = row.get_ref(3)?.as_blob().unwrap_or_default();
+            let token = row.bytes(3);
             same.insert(number, *first.entry_ref(token).or_insert(number));
             Ok(())
         })
@@ -205,7 +205,7 @@ impl Past {
         let mut waiting = waiting.into_iter().peekable();
         let numbers = waiting.clone().map(|(holder, _)| holder).collect();
         reader.each_name(Table::Tokens, numbers, |number, row| {
-            let token = row.get_ref(3)?.as_blob().unwrap_or_default();
+            let token = row.bytes(3);
             while let Some((holder, place)) = waiting.next_if(|(holder, _)| *holder <= number) {
                 if holder == number {
                     held[place].hold.token = token.into();

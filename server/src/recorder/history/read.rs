@@ -1,19 +1,18 @@
 //! The file as those see it who ask: pages of transitions, by lock, holder, pattern, kind and time.
 
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 use lockkeeper_model::{Event, LockId, Time, TransitionKind, words};
-use rusqlite::{Connection, OptionalExtension as _, Row};
 
 use super::codes;
 use super::postings::{hash, rows};
-use super::schema::{self, HistoryError};
+use super::schema::HistoryError;
 use super::store::{NOT_RECORDED, NOT_RUNNING};
 use crate::access::Reach;
 use crate::glob;
+use crate::recorder::db::{Connection, DbError, Row, Value};
 use crate::registry::{Entry, event};
 
 /// Rows that one question looks at: a fraction of a second. What is beyond is for the next page.
@@ -25,8 +24,8 @@ const FETCHED_AT_ONCE: u64 = 1_024;
 /// Names that one question remembers, some ten megabytes.
 const MAX_REMEMBERED: usize = 100_000;
 
-/// Numbers that are no further apart are looked up in one pass: passing a name takes a fortieth of looking one up.
-const NEAR: i64 = 32;
+/// Rows that are fetched at once where it is said which ones: what a filter leaves of a page.
+const LOOKED_UP_AT_ONCE: usize = 64;
 
 /// What there is in every row.
 pub(super) const COLUMNS: &str = "row, at, lock, what, holder, previous, held, lease, number";
@@ -119,11 +118,11 @@ pub(super) enum Table {
 }
 
 impl Table {
-    /// Number, source, form and bytes of those of which `condition` holds.
-    pub(super) fn select(self, condition: &str) -> String {
+    /// Number, source, form and bytes.
+    pub(super) fn select(self) -> &'static str {
         match self {
-            Table::Locks => format!("SELECT id, source, form, name FROM locks WHERE {condition}"),
-            Table::Tokens => format!("SELECT id, NULL, NULL, name FROM tokens WHERE {condition}"),
+            Table::Locks => "SELECT id, source, form, name FROM locks",
+            Table::Tokens => "SELECT id, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), name FROM tokens",
         }
     }
 }
@@ -143,7 +142,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Raw> {
+    pub(super) fn of(row: &Row<'_>) -> Result<Raw, DbError> {
         Ok(Raw {
             row: row.get(0)?,
             at: row.get(1)?,
@@ -167,7 +166,7 @@ struct Run {
     name: String,
 }
 
-/// One question's view of the file: what is written meanwhile is not in it.
+/// One question's view of what is recorded: what is written meanwhile is not in it.
 pub(super) struct Reader {
     connection: Connection,
     runs: Vec<Run>,
@@ -176,17 +175,21 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Opens the file and holds on to what is in it now.
-    pub(super) fn open(path: &PathBuf) -> Result<Reader, HistoryError> {
-        let connection = schema::open_to_read(path)?;
-        connection.execute_batch("BEGIN")?;
-        let runs = collect(&connection, "SELECT base, name FROM runs ORDER BY base", |row| {
-            Ok(Run { base: row.get(0)?, name: row.get(1)? })
+    /// Holds on to what is there now, until [`Self::end`].
+    pub(super) fn begin(connection: Connection) -> Result<Reader, HistoryError> {
+        connection.hold_still()?;
+        let runs = connection.all("SELECT base, name FROM runs ORDER BY base", &[], |row| {
+            Ok::<_, DbError>(Run { base: row.get(0)?, name: row.get(1)? })
         })?;
-        let sources = collect(&connection, "SELECT id, name FROM sources", |row| {
-            Ok((row.get(0)?, Rc::from(row.get::<_, String>(1)?)))
+        let sources = connection.all("SELECT id, name FROM sources", &[], |row| {
+            Ok::<_, DbError>((row.get(0)?, Rc::from(row.get::<String>(1)?)))
         })?;
         Ok(Reader { connection, runs, sources: sources.into_iter().collect(), names: HashMap::new() })
+    }
+
+    /// Lets go; the connection is good for another question, unless it is lost.
+    pub(super) fn end(self) -> Option<Connection> {
+        self.connection.let_go().ok().map(|()| self.connection)
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -196,26 +199,34 @@ impl Reader {
     /// The oldest moment of which there is a row.
     pub(super) fn begins_at(&self) -> Result<Option<Time>, HistoryError> {
         let sql = "SELECT at FROM transitions ORDER BY row LIMIT 1";
-        Ok(self.connection.query_row(sql, (), |row| row.get(0)).optional()?.map(Time))
+        Ok(self.connection.number(sql, &[])?.map(Time))
     }
 
     /// The first row that is kept, if any is.
     pub(super) fn first_row(&self) -> Result<Option<i64>, HistoryError> {
-        Ok(self.connection.query_row("SELECT min(row) FROM transitions", (), |row| row.get(0))?)
+        Ok(self.connection.number("SELECT min(row) FROM transitions", &[])?)
     }
 
     /// The last row, if any is kept.
     pub(super) fn last_row(&self) -> Result<Option<i64>, HistoryError> {
-        Ok(self.connection.query_row("SELECT max(row) FROM transitions", (), |row| row.get(0))?)
+        Ok(self.connection.number("SELECT max(row) FROM transitions", &[])?)
     }
 
     /// The row of the event of this name; `None` where no run of that name is known. One that was never written stands
-    /// for the last of its run.
+    /// for the last of its run. A run that others wrote in between is there several times.
     pub(super) fn row_of(&self, id: &str) -> Option<i64> {
         let (name, seq) = id.rsplit_once('-')?;
-        let at = self.runs.iter().position(|run| run.name == name)?;
-        let row = self.runs[at].base.checked_add(seq.parse().ok()?)?;
-        Some(self.runs.get(at + 1).map_or(row, |next| row.min(next.base - 1)))
+        let seq: i64 = seq.parse().ok()?;
+        let mut last = None;
+        for (at, run) in self.runs.iter().enumerate().filter(|(_, run)| run.name == name) {
+            let row = run.base.checked_add(seq)?;
+            let end = self.runs.get(at + 1).map_or(i64::MAX, |next| next.base - 1);
+            if row <= end {
+                return Some(row);
+            }
+            last = Some(end);
+        }
+        last
     }
 
     /// The event's name.
@@ -230,8 +241,8 @@ impl Reader {
     /// Every stretch, oldest first.
     pub(super) fn stretches(&self) -> Result<Vec<Stretch>, HistoryError> {
         let sql = "SELECT id, first_row, last_row, first_at, last_at FROM segments ORDER BY id";
-        let mut stretches = collect(&self.connection, sql, |row| {
-            Ok(Stretch {
+        let mut stretches = self.connection.all(sql, &[], |row| {
+            Ok::<_, DbError>(Stretch {
                 segment: row.get(0)?,
                 first_row: row.get(1)?,
                 last_row: row.get(2)?,
@@ -258,11 +269,11 @@ impl Reader {
         if let Some(name) = self.names.get(&id) {
             return Ok(Rc::clone(name));
         }
-        let mut find = self.connection.prepare_cached(&table.select("id = ?"))?;
-        let name = find
-            .query_row([id], |row| Ok(Name { source: row.get(1)?, bytes: row.get(3)? }))
-            .optional()?
-            .unwrap_or_default();
+        let mut name = Name::default();
+        self.connection.each_of(table.select(), "id", &[id], |_, row| {
+            name = Name { source: row.get(1)?, bytes: row.get(3)? };
+            Ok::<(), DbError>(())
+        })?;
         let name = Rc::new(name);
         if self.names.len() >= MAX_REMEMBERED {
             self.names.clear();
@@ -271,30 +282,26 @@ impl Reader {
         Ok(name)
     }
 
-    /// Looks at what these numbers stand for, once each, in their order: numbers that are near each other in one pass.
-    /// What was cut off is left out.
+    /// Looks at what these numbers stand for, once each, in their order. What was cut off is left out.
     pub(super) fn each_name(
         &self,
         table: Table,
         mut ids: Vec<i64>,
-        mut look: impl FnMut(i64, &Row<'_>) -> Result<(), HistoryError>,
+        look: impl FnMut(i64, &Row<'_>) -> Result<(), HistoryError>,
     ) -> Result<(), HistoryError> {
         ids.sort_unstable();
         ids.dedup();
-        let mut find = self.connection.prepare_cached(&table.select("id BETWEEN ? AND ?"))?;
-        for near in ids.chunk_by(|one, next| next - one <= NEAR) {
-            let (&[first, ..], &[.., last]) = (near, near) else { continue };
-            let mut rows = find.query((first, last))?;
-            let mut wanted = near.iter().copied().peekable();
-            while let Some(row) = rows.next()? {
-                let id = row.get(0)?;
-                while wanted.next_if(|wanted| *wanted < id).is_some() {}
-                if wanted.next_if_eq(&id).is_some() {
-                    look(id, row)?;
-                }
-            }
-        }
-        Ok(())
+        self.connection.each_of(table.select(), "id", &ids, look)
+    }
+
+    /// These rows, as far as they are there; both in growing order.
+    pub(super) fn raws(&self, rows: &[i64]) -> Result<Vec<Raw>, HistoryError> {
+        let mut found = Vec::with_capacity(rows.len());
+        self.connection.each_of(&format!("SELECT {COLUMNS} FROM transitions"), "row", rows, |_, row| {
+            found.push(Raw::of(row)?);
+            Ok::<(), DbError>(())
+        })?;
+        Ok(found)
     }
 
     /// A page. With `fold`, renewals in a row are one line, as a timeline has them.
@@ -372,12 +379,11 @@ impl Reader {
             (None, None) => (Table::Locks, &[][..]),
         };
         for (table, text) in [wanted, (Table::Locks, &[])] {
-            let mut find =
-                self.connection.prepare_cached("SELECT name, rows FROM postings WHERE segment = ? AND hash = ?")?;
-            let posted: Vec<(i64, Vec<u8>)> = find
-                .query_map((segment, hash(text)), |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<rusqlite::Result<_>>()?;
-            drop(find);
+            let sql = "SELECT name, rows FROM postings WHERE segment = $1 AND hash = $2 ORDER BY name";
+            let posted: Vec<(i64, Vec<u8>)> =
+                self.connection.all(sql, &[segment.into(), i64::from(hash(text)).into()], |row| {
+                    Ok::<_, DbError>((row.get(0)?, row.get(1)?))
+                })?;
             for (name, bytes) in posted {
                 if self.is_called(name, table, text)? {
                     found.extend(rows(stretch.first_row, &bytes));
@@ -395,38 +401,38 @@ impl Reader {
 
     /// Whether that is the name of this lock or token. Names of the other kind may share its hash.
     fn is_called(&self, id: i64, table: Table, text: &[u8]) -> Result<bool, HistoryError> {
-        let mut find = self.connection.prepare_cached(&table.select("id = ?"))?;
-        let is_it = find.query_row([id], |row| Ok(row.get_ref(3)?.as_blob().is_ok_and(|name| name == text)));
-        Ok(is_it.optional()?.unwrap_or(false))
+        let mut is_it = false;
+        self.connection.each_of(table.select(), "id", &[id], |_, row| {
+            is_it = row.bytes(3) == text;
+            Ok::<(), DbError>(())
+        })?;
+        Ok(is_it)
     }
 
     /// The next rows, in the order that is wanted; none: there are no more.
     fn fetch(&self, wanted: &mut Wanted, direction: Direction, filter: &Filter) -> Result<Vec<Raw>, HistoryError> {
         match wanted {
             Wanted::These(rows) => {
-                let mut find =
-                    self.connection.prepare_cached(&format!("SELECT {COLUMNS} FROM transitions WHERE row = ?"))?;
                 let mut fetched = Vec::new();
-                while fetched.is_empty() {
-                    let Some(row) = rows.pop() else { break };
-                    fetched.extend(find.query_row([row], Raw::of).optional()?);
+                while fetched.is_empty() && !rows.is_empty() {
+                    let mut next = rows.split_off(rows.len().saturating_sub(LOOKED_UP_AT_ONCE));
+                    next.sort_unstable();
+                    fetched = self.raws(&next)?;
+                }
+                if matches!(direction, Direction::Before(_)) {
+                    fetched.reverse();
                 }
                 Ok(fetched)
             }
             Wanted::All(range) => {
                 let order = if matches!(direction, Direction::Before(_)) { "DESC" } else { "ASC" };
                 let sql = format!(
-                    "SELECT {COLUMNS} FROM transitions WHERE row BETWEEN ? AND ? AND at >= ? AND at < ?
+                    "SELECT {COLUMNS} FROM transitions WHERE row BETWEEN $1 AND $2 AND at >= $3 AND at < $4
                      ORDER BY row {order} LIMIT {FETCHED_AT_ONCE}"
                 );
-                let bounds = (
-                    *range.start(),
-                    *range.end(),
-                    filter.from.map_or(i64::MIN, |at| at.0),
-                    filter.to.map_or(i64::MAX, |at| at.0),
-                );
-                let mut find = self.connection.prepare_cached(&sql)?;
-                let fetched: Vec<Raw> = find.query_map(bounds, Raw::of)?.collect::<rusqlite::Result<_>>()?;
+                let (from, to) = (filter.from.map_or(i64::MIN, |at| at.0), filter.to.map_or(i64::MAX, |at| at.0));
+                let bounds = [*range.start(), *range.end(), from, to].map(Value::Number);
+                let fetched: Vec<Raw> = self.connection.all(&sql, &bounds, Raw::of)?;
                 if let Some(last) = fetched.last() {
                     *range = match direction {
                         Direction::Before(_) => *range.start()..=last.row - 1,
@@ -571,13 +577,4 @@ impl Direction {
 fn is_same_beat(last: &Event, next: &Event) -> bool {
     let is_renewal = |event: &Event| event.transition == TransitionKind::Renewed;
     is_renewal(last) && is_renewal(next) && (&last.lock, &last.holder_b64) == (&next.lock, &next.holder_b64)
-}
-
-/// All rows of a question without parameters.
-pub(super) fn collect<T>(
-    connection: &Connection,
-    sql: &str,
-    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
-) -> Result<Vec<T>, HistoryError> {
-    Ok(connection.prepare(sql)?.query_map((), read)?.collect::<rusqlite::Result<_>>()?)
 }

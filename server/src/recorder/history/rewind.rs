@@ -2,7 +2,6 @@
 
 use hashbrown::HashMap;
 use lockkeeper_model::{IncidentLock, Lock, LockState, Time, TransitionKind};
-use rusqlite::OptionalExtension as _;
 
 use super::names::MODES;
 use super::past::{FormThen, Loaded, Past};
@@ -11,6 +10,7 @@ use super::schema::HistoryError;
 use super::store::basis;
 use super::{History, forms, is_future};
 use crate::access::Reach;
+use crate::recorder::db::{DbError, Value};
 use crate::registry::past::SourceThen;
 use crate::registry::{Hold, Record, Registry};
 use crate::source::{SourceId, Surroundings};
@@ -89,6 +89,7 @@ struct Checkpoint {
     id: i64,
     first_row: i64,
     first_name: i64,
+    began: i64,
     ended: i64,
     first_held: i64,
     last_held: i64,
@@ -107,14 +108,12 @@ impl Reader {
             if stretch.last_row <= checkpoint.first_row || stretch.first_at > at.0 {
                 continue;
             }
-            let mut wanted = self.connection().prepare(&format!(
-                "SELECT {COLUMNS} FROM transitions WHERE row > ? AND row BETWEEN ? AND ? AND at <= ? ORDER BY row"
-            ))?;
+            let sql = format!(
+                "SELECT {COLUMNS} FROM transitions WHERE row > $1 AND row BETWEEN $2 AND $3 AND at <= $4 ORDER BY row"
+            );
             let (first, last) = (*stretch.rows().start(), *stretch.rows().end());
-            let mut rows: Vec<Raw> = wanted
-                .query_map((checkpoint.first_row, first, last, at.0), Raw::of)?
-                .collect::<rusqlite::Result<_>>()?;
-            drop(wanted);
+            let bounds = [checkpoint.first_row, first, last, at.0].map(Value::Number);
+            let mut rows: Vec<Raw> = self.connection().all(&sql, &bounds, Raw::of)?;
             for gap in rows.iter().filter(|raw| raw.kind() == TransitionKind::Gap) {
                 let source = self.lock(gap.lock)?.source.unwrap_or(0);
                 for (_, missed_at) in missed.iter_mut().filter(|(id, _)| source == 0 || *id == source) {
@@ -143,32 +142,30 @@ impl Reader {
 
     /// The checkpoint from which that moment can be reached, or why there is none.
     fn checkpoint_before(&self, at: Time) -> Result<Result<Checkpoint, String>, HistoryError> {
-        let sql = "SELECT id, first_row, ended, first_held, last_held, first_name FROM checkpoints WHERE ended <= ?
+        let sql =
+            "SELECT id, first_row, ended, first_held, last_held, first_name, began FROM checkpoints WHERE ended <= $1
                    ORDER BY id DESC LIMIT 1";
-        let found = self
-            .connection()
-            .query_row(sql, [at.0], |row| {
-                Ok(Checkpoint {
-                    id: row.get(0)?,
-                    first_row: row.get(1)?,
-                    ended: row.get(2)?,
-                    first_held: row.get(3)?,
-                    last_held: row.get(4)?,
-                    first_name: row.get(5)?,
-                })
+        let found = self.connection().one(sql, &[at.0.into()], |row| {
+            Ok::<_, DbError>(Checkpoint {
+                id: row.get(0)?,
+                first_row: row.get(1)?,
+                ended: row.get(2)?,
+                first_held: row.get(3)?,
+                last_held: row.get(4)?,
+                first_name: row.get(5)?,
+                began: row.get(6)?,
             })
-            .optional()?;
-        let next: Option<i64> =
-            self.connection()
-                .query_row("SELECT min(ended) FROM checkpoints WHERE ended > ?", [at.0], |row| row.get(0))?;
+        })?;
+        let next = self.connection().number("SELECT min(ended) FROM checkpoints WHERE ended > $1", &[at.0.into()])?;
         let next =
             next.map_or_else(String::new, |next| format!("; the next moment that is recorded is {}", Time(next)));
         let Some(checkpoint) = found else {
             return Ok(Err(format!("what was held at {at} was not recorded, or is not kept any more{next}")));
         };
-        let sql = "SELECT began FROM runs WHERE base > ? AND began <= ? ORDER BY base DESC LIMIT 1";
-        let restarted: Option<i64> =
-            self.connection().query_row(sql, (checkpoint.first_row, at.0), |row| row.get(0)).optional()?;
+        // A server that took over from another counts as having begun when that one did.
+        let sql = "SELECT began FROM runs WHERE base > $1 AND began <= $2 AND began > $3 ORDER BY base DESC LIMIT 1";
+        let bounds = [checkpoint.first_row, at.0, checkpoint.began].map(Value::Number);
+        let restarted = self.connection().number(sql, &bounds)?;
         if let Some(began) = restarted {
             let began = Time(began);
             return Ok(Err(format!(
@@ -181,64 +178,58 @@ impl Reader {
 
     /// The row from which on locks and tokens may have other numbers than in the checkpoint; `None`: all have the same.
     fn later_numbers(&self, checkpoint: &Checkpoint) -> Result<Option<i64>, HistoryError> {
-        let sql = "SELECT min(first_row) FROM eras WHERE first_row > ? AND first_name > ?";
-        Ok(self.connection().query_row(sql, (checkpoint.first_row, checkpoint.first_name), |row| row.get(0))?)
+        let sql = "SELECT min(first_row) FROM eras WHERE first_row > $1 AND first_name > $2";
+        Ok(self.connection().number(sql, &[checkpoint.first_row.into(), checkpoint.first_name.into()])?)
     }
 
     /// For each source of a checkpoint, when something of it was missed that was not made up for by then.
     fn missed(&self, checkpoint: i64) -> Result<Vec<(i64, Option<i64>)>, HistoryError> {
-        let mut find =
-            self.connection().prepare("SELECT source, at FROM missed WHERE checkpoint = ? ORDER BY source")?;
-        let missed = find.query_map([checkpoint], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(missed.collect::<rusqlite::Result<_>>()?)
+        let sql = "SELECT source, at FROM missed WHERE checkpoint = $1 ORDER BY source";
+        self.connection().all(sql, &[checkpoint.into()], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     fn load(&mut self, checkpoint: &Checkpoint, past: &mut Past) -> Result<(), HistoryError> {
-        let mut find = self.connection().prepare(
+        let sql =
             "SELECT row, lock, holder, count, basis, since, width, expires, early, lease, renewals, renewed, period
-             FROM held WHERE id BETWEEN ? AND ? ORDER BY id",
-        )?;
-        let mut rows = find.query((checkpoint.first_held, checkpoint.last_held))?;
-        let mut held = Vec::new();
-        while let Some(row) = rows.next()? {
-            let number =
-                |column: usize| -> rusqlite::Result<u32> { Ok(row.get::<_, Option<u32>>(column)?.unwrap_or(0)) };
+             FROM held WHERE id BETWEEN $1 AND $2 ORDER BY id";
+        let bounds = [checkpoint.first_held, checkpoint.last_held].map(Value::Number);
+        let held = self.connection().all(sql, &bounds, |row| {
+            let small = |column: usize, unless: u32| -> Result<u32, DbError> {
+                let number: Option<i64> = row.get(column)?;
+                Ok(number.and_then(|number| u32::try_from(number).ok()).unwrap_or(unless))
+            };
             let hold = Hold {
                 token: Box::default(),
-                count: row.get::<_, Option<u32>>(3)?.unwrap_or(1),
+                count: small(3, 1)?,
                 basis: basis(row.get(4)?),
                 since: row.get(5)?,
-                since_before_ms: row.get::<_, Option<u32>>(6)?.unwrap_or(u32::MAX),
-                expires: row.get::<_, Option<i64>>(7)?.unwrap_or(i64::MAX),
-                expires_before_ms: number(8)?,
-                lease_ms: number(9)?,
-                renewals: number(10)?,
-                renewed_at: row.get::<_, Option<i64>>(11)?.unwrap_or(0),
-                period_ms: number(12)?,
+                since_before_ms: small(6, u32::MAX)?,
+                expires: row.get::<Option<i64>>(7)?.unwrap_or(i64::MAX),
+                expires_before_ms: small(8, 0)?,
+                lease_ms: small(9, 0)?,
+                renewals: small(10, 0)?,
+                renewed_at: row.get::<Option<i64>>(11)?.unwrap_or(0),
+                period_ms: small(12, 0)?,
                 generation: 0,
                 extra: None,
             };
-            held.push(Loaded { valid_from: row.get(0)?, lock: row.get(1)?, holder: row.get(2)?, hold });
-        }
+            Ok::<_, DbError>(Loaded { valid_from: row.get(0)?, lock: row.get(1)?, holder: row.get(2)?, hold })
+        })?;
         past.load(self, held)
     }
 
     /// What a form was. Families that this server knows are as they are now; of others only what is written is known.
     fn forms(&self) -> Result<HashMap<i64, FormThen>, HistoryError> {
         let sql = "SELECT id, dialect, certainty, because, mode, state FROM forms";
-        let forms = super::read::collect(self.connection(), sql, |row| {
+        let forms = self.connection().all(sql, &[], |row| {
             let mode: String = row.get(4)?;
             let state: String = row.get(5)?;
             let form = FormThen {
-                recognition: forms::written(
-                    &row.get::<_, String>(1)?,
-                    &row.get::<_, String>(2)?,
-                    &row.get::<_, String>(3)?,
-                ),
+                recognition: forms::written(&row.get::<String>(1)?, &row.get::<String>(2)?, &row.get::<String>(3)?),
                 mode: MODES.iter().find(|(word, _)| *word == mode).map_or(MODES[0].1, |(_, mode)| *mode),
                 state: LockState::ALL.into_iter().find(|known| known.word() == state).unwrap_or(LockState::Held),
             };
-            Ok((row.get(0)?, form))
+            Ok::<(i64, FormThen), DbError>((row.get(0)?, form))
         })?;
         Ok(forms.into_iter().collect())
     }

@@ -1,19 +1,27 @@
 //! The tables, and how the file is opened. Numbers, times in milliseconds of the epoch, and bytes: nothing in it is
-//! SQLite's own, so that another store can have the same tables.
+//! SQLite's own, so that PostgreSQL has the same tables.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection as File, ErrorCode, OpenFlags, TransactionBehavior};
+
+use crate::recorder::db::{Connection, DbError};
 
 /// The file within the data folder.
 pub const FILE: &str = "history.db";
 
 /// The version of what is stored.
-const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 2;
 
 /// "LKhi": what `file` and others tell the file by.
 const APPLICATION: i64 = 0x4c4b_6869;
+
+/// Statements that are kept prepared: more than there are texts of them.
+const STATEMENTS: usize = 64;
+
+/// Pages that are given back to the system after each step of cutting off.
+const FREED_AT_ONCE: i64 = 512;
 
 /// How long somebody who has locked the file is waited for.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(1);
@@ -40,7 +48,7 @@ const MAX_LOG_BYTES: i64 = 64 * 1024 * 1024;
 ///   locks together, in the order of their numbers, of which `name` is the first.
 /// - `checkpoints`, `held`: the whole board, now and then. `missed`: when each source was last known to be incomplete.
 /// - `incidents`: what somebody froze. It is not cut off.
-const SCHEMA: &str = "
+pub(super) const SCHEMA: &str = "
 CREATE TABLE runs (base INTEGER PRIMARY KEY, name TEXT NOT NULL, began INTEGER NOT NULL, alive INTEGER NOT NULL) STRICT;
 CREATE TABLE eras (first_row INTEGER PRIMARY KEY, first_name INTEGER NOT NULL) STRICT;
 CREATE TABLE sources (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
@@ -86,7 +94,14 @@ pub struct HistoryError(pub(super) String);
 
 impl From<rusqlite::Error> for HistoryError {
     fn from(error: rusqlite::Error) -> HistoryError {
-        let because = match error.sqlite_error_code() {
+        HistoryError::from(DbError::from(error))
+    }
+}
+
+impl From<DbError> for HistoryError {
+    fn from(error: DbError) -> HistoryError {
+        let DbError::Sqlite(said) = &error else { return HistoryError(error.to_string()) };
+        let because = match said.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => "there is no room left for the history".to_owned(),
             Some(ErrorCode::ReadOnly) => "the history's file may not be written".to_owned(),
             Some(ErrorCode::SystemIoFailure) => "the disk refuses to take or give the history".to_owned(),
@@ -97,16 +112,17 @@ impl From<rusqlite::Error> for HistoryError {
             Some(ErrorCode::NotADatabase) => "the history's file is not an SQLite file".to_owned(),
             Some(ErrorCode::DatabaseCorrupt) => "the history's file is damaged".to_owned(),
             Some(ErrorCode::OperationInterrupted) => "the question took too long".to_owned(),
-            _ => format!("SQLite says: {error}"),
+            _ => error.to_string(),
         };
         HistoryError(because)
     }
 }
 
 /// Opens the file for writing; makes it where there is none.
-pub(super) fn open_to_write(path: &Path) -> Result<Connection, HistoryError> {
+pub(super) fn open_to_write(path: &Path, max_bytes: u64) -> Result<Connection, HistoryError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = File::open_with_flags(path, flags)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.busy_timeout(MAX_LOCK_WAIT)?;
     // Before the first table: later it would take a rewriting of the whole file.
     connection.pragma_update(None, "auto_vacuum", "incremental")?;
@@ -133,17 +149,36 @@ pub(super) fn open_to_write(path: &Path) -> Result<Connection, HistoryError> {
             )));
         }
     }
-    Ok(connection)
+    let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+    let most = i64::try_from(max_bytes).unwrap_or(i64::MAX) / page_size.max(512);
+    connection.pragma_update_and_check(None, "max_page_count", most, |_| Ok(()))?;
+    Ok(Connection::Sqlite(connection))
 }
 
 /// Opens the file for reading, beside whoever writes it.
 pub(super) fn open_to_read(path: &PathBuf) -> Result<Connection, HistoryError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = File::open_with_flags(path, flags)?;
     connection.busy_timeout(MAX_LOCK_WAIT)?;
-    Ok(connection)
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(Connection::Sqlite(connection))
 }
 
-fn version(connection: &Connection) -> Result<i64, HistoryError> {
+/// Gives some of the pages that nothing is in any more back to the system.
+pub(super) fn give_back(file: &File) -> Result<(), HistoryError> {
+    let mut free = file.prepare_cached(&format!("PRAGMA incremental_vacuum({FREED_AT_ONCE})"))?;
+    let mut freed = free.query(())?;
+    while freed.next()?.is_some() {}
+    Ok(())
+}
+
+/// Bytes of the file that hold something.
+pub(super) fn used_bytes(file: &File) -> Result<u64, HistoryError> {
+    let number = |name: &str| file.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = number("page_count")? - number("freelist_count")?;
+    Ok(u64::try_from(pages * number("page_size")?).unwrap_or(0))
+}
+
+fn version(connection: &File) -> Result<i64, HistoryError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }

@@ -3,12 +3,15 @@
 
 use hashbrown::HashMap;
 use lockkeeper_model::TransitionKind;
-use rusqlite::{Connection, TransactionBehavior};
 
 use super::minutes::Minutes;
 use super::postings::{Rows, put};
 use super::schema::HistoryError;
 use super::tally::Tally;
+use crate::recorder::db::{Connection, DbError, Insert, Value, inserts};
+
+const POSTINGS: Insert = inserts!("postings (segment, hash, name, rows)", "($1, $2, $3, $4)");
+const TALLIES: Insert = inserts!("tallies (segment, name, sums)", "($1, $2, $3)");
 
 /// Locks whose tallies are written together: some four kilobytes. Who asks about one lock reads those of the others, too.
 const TALLIES_TOGETHER: usize = 256;
@@ -113,26 +116,25 @@ impl Closing {
     }
 
     /// Writes so many postings, and with the last of them the rest. Says whether it is there as a whole.
-    pub(super) fn write(&mut self, connection: &mut Connection, portion: usize) -> Result<bool, HistoryError> {
+    pub(super) fn write(&mut self, connection: &Connection, portion: usize) -> Result<bool, HistoryError> {
         let upto = self.written.saturating_add(portion).min(self.postings.len());
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        {
-            let mut insert = transaction.prepare_cached("INSERT INTO postings VALUES (?, ?, ?, ?)")?;
-            for (hash, name, rows) in &self.postings[self.written..upto] {
-                insert.execute((self.id, hash, name, rows.bytes()))?;
-            }
+        let transaction = connection.transaction()?;
+        for (hash, name, rows) in &self.postings[self.written..upto] {
+            let values = [self.id.into(), i64::from(*hash).into(), (*name).into(), rows.bytes().into()];
+            transaction.insert(&POSTINGS, &values)?;
         }
         let is_whole = upto == self.postings.len();
         if is_whole {
-            let mut insert = transaction.prepare_cached("INSERT INTO tallies VALUES (?, ?, ?)")?;
             for (first, sums) in &self.sums {
-                insert.execute((self.id, first, sums))?;
+                transaction.insert(&TALLIES, &[self.id.into(), (*first).into(), sums.as_slice().into()])?;
             }
             let Closing { id, first_row, last_row, first_at, last_at, first_name, minutes, .. } = &*self;
+            let numbers = [*id, *first_row, *last_row, *first_at, *last_at, *first_name].map(Value::Number);
+            let values: Vec<Value<'_>> = numbers.into_iter().chain([minutes.as_slice().into()]).collect();
             transaction.execute(
                 "INSERT INTO segments (id, first_row, last_row, first_at, last_at, first_name, minutes)
-                 VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (id, first_row, last_row, first_at, last_at, first_name, minutes),
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                &values,
             )?;
         }
         transaction.commit()?;
@@ -142,10 +144,10 @@ impl Closing {
 }
 
 /// Deletes what is there of a segment that was not written as a whole.
-pub(super) fn clear_unfinished(connection: &Connection) -> Result<(), HistoryError> {
+pub(super) fn clear_unfinished(connection: &Connection) -> Result<(), DbError> {
     for table in ["postings", "tallies"] {
         let sql = format!("DELETE FROM {table} WHERE segment > (SELECT coalesce(max(id), 0) FROM segments)");
-        connection.execute(&sql, ())?;
+        connection.execute(&sql, &[])?;
     }
     Ok(())
 }

@@ -5,7 +5,6 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use hashbrown::{HashMap, HashSet};
 use lockkeeper_model::{DurationStats, DurationStep, LockStats, TransitionKind};
-use rusqlite::Row;
 
 use super::postings::{hash, rows, take};
 use super::read::{Filter, Reader, Stretch, Table};
@@ -13,6 +12,7 @@ use super::schema::HistoryError;
 use super::tally::{self, Counts, Spread, Sum, Tally};
 use super::{History, codes};
 use crate::glob;
+use crate::recorder::db::{DbError, Row, Value};
 
 /// What was added up for so many locks in so many segments is gone through: about half a second's work.
 pub(super) const MAX_TALLIES: usize = 2_000_000;
@@ -70,20 +70,18 @@ impl Reader {
 
     /// Those of a whole segment.
     fn add_tallies(&mut self, segment: i64, adding: &mut Adding<'_>) -> Result<(), HistoryError> {
+        let part = |row: &Row<'_>| Ok::<_, DbError>((row.get(0)?, row.get(1)?));
         let parts: Vec<(i64, Vec<u8>)> = match &adding.filter.key {
             None => {
-                let mut find = self.connection().prepare_cached("SELECT name, sums FROM tallies WHERE segment = ?")?;
-                find.query_map([segment], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?
+                let sql = "SELECT name, sums FROM tallies WHERE segment = $1 ORDER BY name";
+                self.connection().all(sql, &[segment.into()], part)?
             }
             Some(key) => {
                 // Only the parts in which a lock of that name can be.
-                let mut find = self.connection().prepare_cached(
-                    "SELECT DISTINCT t.name, t.sums FROM postings p JOIN tallies t ON t.segment = p.segment AND t.name =
-                     (SELECT max(name) FROM tallies WHERE segment = p.segment AND name <= p.name)
-                     WHERE p.segment = ? AND p.hash = ?",
-                )?;
-                find.query_map((segment, hash(key)), |row| Ok((row.get(0)?, row.get(1)?)))?
-                    .collect::<rusqlite::Result<_>>()?
+                let sql = "SELECT DISTINCT t.name, t.sums FROM postings p JOIN tallies t ON t.segment = p.segment
+                     AND t.name = (SELECT max(name) FROM tallies WHERE segment = p.segment AND name <= p.name)
+                     WHERE p.segment = $1 AND p.hash = $2";
+                self.connection().all(sql, &[segment.into(), i64::from(hash(key)).into()], part)?
             }
         };
         // Locks that were not met before, with their tallies. Later segments have few of them.
@@ -118,17 +116,21 @@ impl Reader {
         let mut steps: Vec<Step> = Vec::new();
         match (stretch.segment, &filter.key) {
             (Some(segment), Some(key)) => {
-                let mut find = self.connection().prepare("SELECT rows FROM postings WHERE segment = ? AND hash = ?")?;
-                let posted: Vec<Vec<u8>> =
-                    find.query_map((segment, hash(key)), |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-                let mut find = self.connection().prepare(&step("row = ?"))?;
-                for row in posted.iter().flat_map(|bytes| rows(first, bytes)) {
-                    steps.extend(find.query_map((row, from, to), Step::of)?.collect::<rusqlite::Result<Vec<_>>>()?);
-                }
+                let sql = "SELECT rows FROM postings WHERE segment = $1 AND hash = $2";
+                let of_key = [segment.into(), i64::from(hash(key)).into()];
+                let posted: Vec<Vec<u8>> = self.connection().all(sql, &of_key, |row| row.get::<Vec<u8>>(0))?;
+                let mut posted: Vec<i64> = posted.iter().flat_map(|bytes| rows(first, bytes)).collect();
+                posted.sort_unstable();
+                posted.dedup();
+                self.connection().each_of(STEPS, "row", &posted, |_, row| {
+                    steps.push(Step::of(row)?);
+                    Ok::<(), DbError>(())
+                })?;
+                steps.retain(|step| (from..to).contains(&step.at));
             }
             _ => {
-                let mut find = self.connection().prepare(&step("row BETWEEN ? AND ?"))?;
-                steps = find.query_map((first, last, from, to), Step::of)?.collect::<rusqlite::Result<_>>()?;
+                let bounds = [first, last, from, to].map(Value::Number);
+                steps = self.connection().all(&steps_between(), &bounds, Step::of)?;
             }
         }
         steps.retain(|step| step.kind != TransitionKind::Gap);
@@ -161,24 +163,24 @@ pub(super) struct Step {
 }
 
 impl Step {
-    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Step> {
-        let holder: Option<i64> = row.get(3)?;
-        let kind = codes::meaning(row.get(2)?).0;
-        Ok(Step { at: row.get(0)?, lock: row.get(1)?, kind, holder: holder.unwrap_or(0), held: row.get(4)? })
+    pub(super) fn of(row: &Row<'_>) -> Result<Step, DbError> {
+        let holder: Option<i64> = row.get(4)?;
+        let kind = codes::meaning(row.get(3)?).0;
+        Ok(Step { at: row.get(1)?, lock: row.get(2)?, kind, holder: holder.unwrap_or(0), held: row.get(5)? })
     }
 }
 
-/// Those of which a condition holds, and whose moment is within two that follow its parameters.
-pub(super) fn step(condition: &str) -> String {
-    format!(
-        "SELECT at, lock, what, holder, held FROM transitions WHERE {condition} AND at >= ? AND at < ? ORDER BY row"
-    )
+const STEPS: &str = "SELECT row, at, lock, what, holder, held FROM transitions";
+
+/// Those between two rows, and between two moments.
+pub(super) fn steps_between() -> String {
+    format!("{STEPS} WHERE row BETWEEN $1 AND $2 AND at >= $3 AND at < $4 ORDER BY row")
 }
 
 impl Adding<'_> {
     fn judge(&mut self, id: i64, row: &Row<'_>, reader: &Reader) -> Result<(), HistoryError> {
         let (number, form): (i64, Option<i64>) = (row.get(1)?, row.get(2)?);
-        let key = row.get_ref(3)?.as_blob().unwrap_or_default();
+        let key = row.bytes(3);
         let source = reader.sources.get(&number).map_or("", |name| &**name);
         let filter = self.filter;
         let passes = form.is_some()

@@ -1,9 +1,8 @@
-//! The file as its one writer sees it: appends, closes segments, cuts off the oldest.
+//! What is recorded as its one writer sees it: appends, closes segments, cuts off the oldest.
 
 use std::path::Path;
 
 use lockkeeper_model::{Basis, Time, TransitionKind};
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
 use super::Limits;
 use super::codes;
@@ -11,9 +10,20 @@ use super::names::{Kind, Names};
 use super::postings::hash;
 use super::schema::{self, HistoryError};
 use super::segment::{Closing, Mark, Tail, clear_unfinished};
+use super::{follow, shared};
+use crate::recorder::db::{Connection, DbError, Insert, Value, inserts};
 use crate::registry::past::Piece;
 use crate::registry::{Cause, Hold, LoggedEvent};
 use crate::source::SourceId;
+
+const TRANSITIONS: Insert = inserts!(
+    "transitions (row, at, lock, what, holder, previous, held, lease, number)",
+    "($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+);
+const HELD: Insert = inserts!(
+    "held (id, row, lock, holder, count, basis, since, width, expires, early, lease, renewals, renewed, period)",
+    "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+);
 
 /// Transitions in a segment: a week of a busy store has a few thousand segments.
 const SEGMENT_ROWS: u64 = 65_536;
@@ -29,10 +39,7 @@ const CLOSED_AT_ONCE: usize = 2_048;
 const LEAST_SEGMENTS: u64 = 16;
 
 /// Rows that are deleted in one transaction: some ten milliseconds in which nothing else is written.
-const DELETED_AT_ONCE: i64 = 8_192;
-
-/// Pages that are given back to the system after each such step.
-const FREED_AT_ONCE: i64 = 512;
+const DELETED_AT_ONCE: u64 = 8_192;
 
 /// An unused number, in the column of the cause of a gap, for what the board did not miss.
 pub(super) const NOT_RECORDED: i64 = 100 << 8;
@@ -73,6 +80,8 @@ struct Run {
     /// Its numbers of sources; empty until it is written.
     ids: Vec<i64>,
     is_written: bool,
+    /// Another server watched until it took over: there is no gap between.
+    succeeds: bool,
 }
 
 /// A checkpoint that is being written.
@@ -85,7 +94,7 @@ struct Checkpoint {
     era: u64,
 }
 
-/// The file.
+/// The file, or the tables in PostgreSQL.
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
@@ -100,13 +109,18 @@ pub(super) struct Store {
     closing: Option<Closing>,
     next_held: i64,
     checkpoint: Option<Checkpoint>,
+    room: shared::Room,
 }
 
 impl Store {
-    /// Opens the file; makes it where there is none. What an earlier run left open is closed.
+    /// Opens the file; makes it where there is none.
     pub(super) fn open(path: &Path, limits: Limits) -> Result<Store, HistoryError> {
-        let connection = schema::open_to_write(path)?;
-        let number = |sql: &str| connection.query_row(sql, (), |row| row.get::<_, Option<i64>>(0));
+        Store::of(schema::open_to_write(path, limits.max_bytes)?, limits)
+    }
+
+    /// Goes on after what is there. What an earlier run left open is closed.
+    pub(super) fn of(connection: Connection, limits: Limits) -> Result<Store, HistoryError> {
+        let number = |sql: &str| connection.number(sql, &[]);
         let last_row = number("SELECT max(row) FROM transitions")?
             .max(number("SELECT max(base) FROM runs")?)
             .max(number("SELECT max(last_row) FROM segments")?)
@@ -116,10 +130,7 @@ impl Store {
         let next_name = last_name.unwrap_or(0) + 1;
         let last_held = number("SELECT max(last_held) FROM checkpoints")?.unwrap_or(0);
         // Of a checkpoint that was not finished.
-        connection.execute("DELETE FROM held WHERE id > ?", [last_held])?;
-        let page_size = number("PRAGMA page_size")?.unwrap_or(4_096).max(512);
-        let most = i64::try_from(limits.max_bytes).unwrap_or(i64::MAX) / page_size;
-        connection.pragma_update_and_check(None, "max_page_count", most, |_| Ok(()))?;
+        connection.execute("DELETE FROM held WHERE id > $1", &[last_held.into()])?;
         let mut store = Store {
             connection,
             limits,
@@ -132,6 +143,7 @@ impl Store {
             closing: None,
             next_held: last_held + 1,
             checkpoint: None,
+            room: shared::Room::default(),
         };
         store.adopt_tail()?;
         Ok(store)
@@ -139,7 +151,34 @@ impl Store {
 
     /// Names the run whose events come from now on. It is written with the first of them, or with the next heartbeat.
     pub(super) fn begin(&mut self, name: String, sources: Vec<String>, began: Time) {
-        self.run = Some(Run { name, sources, began, ids: Vec::new(), is_written: false });
+        self.run = Some(Run { name, sources, began, ids: Vec::new(), is_written: false, succeeds: false });
+    }
+
+    /// Goes on where another server stopped, or an earlier connection of this one: then the last event of this run that is
+    /// written. With `overlaps` the other one wrote after this run had begun, so that nothing was unwatched between; the run
+    /// is then taken to have begun when that one's did.
+    pub(super) fn go_on(&mut self, run: &follow::Run, overlaps: bool) -> Result<Option<u64>, HistoryError> {
+        let sql = "SELECT base, name, began FROM runs ORDER BY base DESC LIMIT 1";
+        let newest: Option<(i64, String, i64)> =
+            self.connection.one(sql, &[], |row| Ok::<_, DbError>((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        self.begin(run.name.clone(), run.sources.clone(), run.began);
+        let (Some(own), Some((base, name, began))) = (&mut self.run, newest) else { return Ok(None) };
+        if name != own.name {
+            if overlaps {
+                (own.succeeds, own.began) = (true, Time(began));
+            }
+            return Ok(None);
+        }
+        own.ids = source_ids(&own.sources, &self.connection)?;
+        own.is_written = true;
+        let last = self.base - 1;
+        self.base = base;
+        Ok(Some(u64::try_from(last - base).unwrap_or(0)))
+    }
+
+    /// Whether its connection can be used no more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.connection.is_lost()
     }
 
     /// Writes these, all or none.
@@ -173,14 +212,15 @@ impl Store {
     /// Says that the server lives.
     pub(super) fn beat(&mut self, now: Time) -> Result<(), HistoryError> {
         self.introduce()?;
-        self.connection.execute("UPDATE runs SET alive = ?1 WHERE base = ?2", (now.0, self.base))?;
+        let update = "UPDATE runs SET alive = $1 WHERE base = $2";
+        self.connection.execute(update, &[now.0.into(), self.base.into()])?;
         Ok(())
     }
 
     fn try_append(&mut self, lines: &[Line]) -> Result<Vec<Mark>, HistoryError> {
         let Some(run) = &mut self.run else { return Ok(Vec::new()) };
         let mut marks = Vec::with_capacity(lines.len() * 2);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction()?;
         let ids = if run.is_written { run.ids.clone() } else { source_ids(&run.sources, &transaction)? };
         let mut writing = Writing {
             transaction: &transaction,
@@ -191,9 +231,10 @@ impl Store {
         };
         if !run.is_written {
             let before = writing.last_alive()?;
-            let insert = "INSERT INTO runs (base, name, began, alive) VALUES (?, ?, ?, ?)";
-            transaction.execute(insert, (self.base, &run.name, run.began.0, run.began.0))?;
-            if let Some(alive) = before {
+            let insert = "INSERT INTO runs (base, name, began, alive) VALUES ($1, $2, $3, $4)";
+            let began = Value::Number(run.began.0);
+            transaction.execute(insert, &[self.base.into(), run.name.as_str().into(), began, began])?;
+            if let Some(alive) = before.filter(|_| !run.succeeds) {
                 let down = (run.began.0 - alive).max(0);
                 writing.gap(0, 0, NOT_RUNNING, run.began, Some(down), None, "")?;
             }
@@ -201,15 +242,15 @@ impl Store {
         if writing.names.era_begins {
             let first = lines.first().map_or(0, Line::seq);
             let first_row = self.base + i64::try_from(if run.is_written { first } else { 0 }).unwrap_or(0);
-            let insert = "INSERT OR IGNORE INTO eras (first_row, first_name) VALUES (?, ?)";
-            transaction.execute(insert, (first_row, self.era_name))?;
+            let insert = "INSERT INTO eras (first_row, first_name) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+            transaction.execute(insert, &[first_row.into(), self.era_name.into()])?;
         }
         for line in lines {
             writing.line(line)?;
         }
         if let Some(last) = lines.last() {
-            let update = "UPDATE runs SET alive = max(alive, ?1) WHERE base = ?2";
-            transaction.prepare_cached(update)?.execute((last.at().0, self.base))?;
+            let update = "UPDATE runs SET alive = $1 WHERE base = $2 AND alive < $1";
+            transaction.execute(update, &[last.at().0.into(), self.base.into()])?;
         }
         transaction.commit()?;
         run.is_written = true;
@@ -232,32 +273,28 @@ impl Store {
              FROM transitions t JOIN locks l ON l.id = t.lock LEFT JOIN tokens h ON h.id = t.holder
              LEFT JOIN tokens p ON p.id = t.previous
              WHERE t.row > (SELECT coalesce(max(last_row), 0) FROM segments) ORDER BY t.row";
-        let first_name =
-            "SELECT min(min(lock), coalesce(min(holder), lock), coalesce(min(previous), lock)) FROM transitions
+        let least = "SELECT min(lock), min(holder), min(previous) FROM transitions
              WHERE row > (SELECT coalesce(max(last_row), 0) FROM segments)";
-        let first_name: Option<i64> = self.connection.query_row(first_name, (), |row| row.get(0))?;
+        let least: Option<[Option<i64>; 3]> =
+            self.connection.one(least, &[], |row| Ok::<_, DbError>([row.get(0)?, row.get(1)?, row.get(2)?]))?;
+        let first_name = least.into_iter().flatten().flatten().min().unwrap_or(0);
         let mut tail = Tail::default();
-        {
-            let mut statement = self.connection.prepare(sql)?;
-            let mut rows = statement.query(())?;
-            while let Some(row) = rows.next()? {
-                let (number, at) = (row.get(0)?, row.get(1)?);
-                let (kind, _) = codes::meaning(row.get(3)?);
-                let holder: Option<i64> = row.get(4)?;
-                let what = (kind != TransitionKind::Gap).then_some((kind, holder.unwrap_or(0), row.get(6)?));
-                let hash_of =
-                    |column: usize| -> rusqlite::Result<u32> { Ok(row.get_ref(column)?.as_blob().map_or(0, hash)) };
-                let source = row.get(10)?;
-                let lock = Mark { row: number, at, source, name: row.get(2)?, hash: hash_of(7)?, what };
-                tail.take(&lock, first_name.unwrap_or(0));
-                for (name, column) in [(holder, 8), (row.get(5)?, 9)] {
-                    if let Some(name) = name {
-                        let hash = hash_of(column)?;
-                        tail.take(&Mark { row: number, at, source, name, hash, what: None }, 0);
-                    }
+        self.connection.each(sql, &[], |row| {
+            let (number, at) = (row.get(0)?, row.get(1)?);
+            let (kind, _) = codes::meaning(row.get(3)?);
+            let holder: Option<i64> = row.get(4)?;
+            let what = (kind != TransitionKind::Gap).then_some((kind, holder.unwrap_or(0), row.get(6)?));
+            let source = row.get(10)?;
+            let lock = Mark { row: number, at, source, name: row.get(2)?, hash: hash(row.bytes(7)), what };
+            tail.take(&lock, first_name);
+            for (name, column) in [(holder, 8), (row.get(5)?, 9)] {
+                if let Some(name) = name {
+                    let hash = hash(row.bytes(column));
+                    tail.take(&Mark { row: number, at, source, name, hash, what: None }, 0);
                 }
             }
-        }
+            Ok::<(), DbError>(())
+        })?;
         self.tail = tail;
         self.begin_closing()?;
         self.close(usize::MAX)
@@ -268,7 +305,7 @@ impl Store {
         self.close(usize::MAX)?;
         if self.tail.count > 0 {
             let sql = "SELECT coalesce(max(id), 0) + 1 FROM segments";
-            let id = self.connection.query_row(sql, (), |row| row.get(0))?;
+            let id = self.connection.number(sql, &[])?.unwrap_or(1);
             self.closing = Some(Closing::of(std::mem::take(&mut self.tail), id));
         }
         Ok(())
@@ -277,7 +314,7 @@ impl Store {
     /// Writes so many postings of the segment that is to be written, if there is one.
     fn close(&mut self, portion: usize) -> Result<(), HistoryError> {
         if let Some(closing) = &mut self.closing
-            && closing.write(&mut self.connection, portion)?
+            && closing.write(&self.connection, portion)?
         {
             self.closing = None;
         }
@@ -304,76 +341,62 @@ impl Store {
             return Ok(true);
         }
         let oldest = "SELECT id, last_row, last_at FROM segments ORDER BY id LIMIT 1";
-        let oldest = self
-            .connection
-            .query_row(oldest, (), |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)))
-            .optional()?;
-        let Some((segment, last_row, last_at)) = oldest else { return Ok(false) };
+        let oldest: Option<[i64; 3]> =
+            self.connection.one(oldest, &[], |row| Ok::<_, DbError>([row.get(0)?, row.get(1)?, row.get(2)?]))?;
+        let Some([segment, last_row, last_at]) = oldest else { return Ok(false) };
         let is_old = now.0.saturating_sub(last_at) > self.limits.keep_ms;
         if !is_old && self.used_bytes()? <= self.limits.max_bytes / 8 * 7 {
             return Ok(false);
         }
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction()?;
         let mut left = DELETED_AT_ONCE;
-        let mut delete = |sql: &str, value: i64| -> Result<(), HistoryError> {
+        let mut delete = |table: &str, key: &str, condition: &str, value: i64| -> Result<(), HistoryError> {
             if left > 0 {
-                left -= i64::try_from(transaction.prepare_cached(sql)?.execute([value, left])?).unwrap_or(i64::MAX);
+                left = left.saturating_sub(transaction.delete_some(table, key, condition, value, left)?);
             }
             Ok(())
         };
-        delete(
-            "DELETE FROM transitions WHERE row IN (SELECT row FROM transitions WHERE row <= ?1 ORDER BY row LIMIT ?2)",
-            last_row,
-        )?;
-        delete(
-            "DELETE FROM postings WHERE (segment, hash, name) IN
-             (SELECT segment, hash, name FROM postings WHERE segment <= ?1 LIMIT ?2)",
-            segment,
-        )?;
-        delete(
-            "DELETE FROM tallies WHERE (segment, name) IN
-             (SELECT segment, name FROM tallies WHERE segment <= ?1 LIMIT ?2)",
-            segment,
-        )?;
-        let gone = "SELECT coalesce(max(last_held), 0) FROM checkpoints WHERE first_row <= ?";
-        let held: i64 = transaction.query_row(gone, [last_row], |row| row.get(0))?;
-        delete("DELETE FROM held WHERE id IN (SELECT id FROM held WHERE id <= ?1 ORDER BY id LIMIT ?2)", held)?;
+        delete("transitions", "row", "row <= $1", last_row)?;
+        delete("postings", "segment, hash, name", "segment <= $1", segment)?;
+        delete("tallies", "segment, name", "segment <= $1", segment)?;
+        let gone = "SELECT coalesce(max(last_held), 0) FROM checkpoints WHERE first_row <= $1";
+        let held = transaction.number(gone, &[last_row.into()])?.unwrap_or(0);
+        delete("held", "id", "id <= $1", held)?;
         let first_name = "SELECT min(first_name) FROM
-             (SELECT first_name FROM segments WHERE id > ?1
-              UNION ALL SELECT first_name FROM checkpoints WHERE first_row > ?2 UNION ALL SELECT ?3)";
+             (SELECT first_name FROM segments WHERE id > $1
+              UNION ALL SELECT first_name FROM checkpoints WHERE first_row > $2
+              UNION ALL SELECT CAST($3 AS BIGINT)) AS kept";
         let tail = (self.tail.count > 0).then_some(self.tail.first_name);
         let closing = self.closing.as_ref().map(|closing| closing.first_name);
         let open = [tail, closing].into_iter().flatten().fold(self.era_name, i64::min);
-        let first_name: i64 = transaction.query_row(first_name, (segment, last_row, open), |row| row.get(0))?;
-        delete("DELETE FROM locks WHERE id IN (SELECT id FROM locks WHERE id < ?1 ORDER BY id LIMIT ?2)", first_name)?;
-        delete(
-            "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE id < ?1 ORDER BY id LIMIT ?2)",
-            first_name,
-        )?;
+        let bounds = [segment, last_row, open].map(Value::Number);
+        let first_name = transaction.number(first_name, &bounds)?.unwrap_or(open);
+        delete("locks", "id", "id < $1", first_name)?;
+        delete("tokens", "id", "id < $1", first_name)?;
         if left > 0 {
-            transaction.execute(
-                "DELETE FROM missed WHERE checkpoint IN (SELECT id FROM checkpoints WHERE first_row <= ?)",
-                [last_row],
-            )?;
-            transaction.execute("DELETE FROM checkpoints WHERE first_row <= ?", [last_row])?;
-            transaction.execute("DELETE FROM segments WHERE id <= ?", [segment])?;
-            let earlier = "(SELECT max(base) FROM runs WHERE base <= ?1)";
-            transaction.execute(&format!("DELETE FROM runs WHERE base < {earlier}"), [last_row])?;
-            let earlier = "(SELECT max(first_row) FROM eras WHERE first_row <= ?1)";
-            transaction.execute(&format!("DELETE FROM eras WHERE first_row < {earlier}"), [last_row])?;
+            for sql in [
+                "DELETE FROM missed WHERE checkpoint IN (SELECT id FROM checkpoints WHERE first_row <= $1)",
+                "DELETE FROM checkpoints WHERE first_row <= $1",
+                "DELETE FROM runs WHERE base < (SELECT max(base) FROM runs WHERE base <= $1)",
+                "DELETE FROM eras WHERE first_row < (SELECT max(first_row) FROM eras WHERE first_row <= $1)",
+            ] {
+                transaction.execute(sql, &[last_row.into()])?;
+            }
+            transaction.execute("DELETE FROM segments WHERE id <= $1", &[segment.into()])?;
         }
         transaction.commit()?;
-        let mut free = self.connection.prepare_cached(&format!("PRAGMA incremental_vacuum({FREED_AT_ONCE})"))?;
-        let mut freed = free.query(())?;
-        while freed.next()?.is_some() {}
+        if let Some(file) = self.connection.sqlite() {
+            schema::give_back(file)?;
+        }
         Ok(true)
     }
 
-    /// Bytes of the file that hold something.
-    pub(super) fn used_bytes(&self) -> Result<u64, HistoryError> {
-        let number = |name: &str| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let pages = number("page_count")? - number("freelist_count")?;
-        Ok(u64::try_from(pages * number("page_size")?).unwrap_or(0))
+    /// Bytes of the file, or of the tables, that hold something.
+    pub(super) fn used_bytes(&mut self) -> Result<u64, HistoryError> {
+        match self.connection.sqlite() {
+            Some(file) => schema::used_bytes(file),
+            None => self.room.used_bytes(&self.connection),
+        }
     }
 
     /// Whether another checkpoint is wanted only to forget names.
@@ -405,7 +428,7 @@ impl Store {
         self.introduce()?;
         let (Some(run), Some(_)) = (&self.run, &self.checkpoint) else { return Ok(()) };
         let row = self.base + signed(piece.seq);
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.connection.transaction()?;
         let mut next = self.next_held;
         let written = (|| {
             for one in &piece.held {
@@ -442,24 +465,24 @@ impl Store {
         if checkpoint.era != self.era || !run.is_written {
             return Ok(false);
         }
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute(
-            "INSERT INTO checkpoints (first_row, last_row, began, ended, first_held, last_held, first_name)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                checkpoint.first_row,
-                self.base + signed(seq),
-                checkpoint.began.0,
-                at.0,
-                checkpoint.first_held,
-                self.next_held - 1,
-                checkpoint.first_name,
-            ),
-        )?;
-        let id = transaction.last_insert_rowid();
+        let transaction = self.connection.transaction()?;
+        let values = [
+            checkpoint.first_row,
+            self.base + signed(seq),
+            checkpoint.began.0,
+            at.0,
+            checkpoint.first_held,
+            self.next_held - 1,
+            checkpoint.first_name,
+        ];
+        let insert = "INSERT INTO checkpoints (first_row, last_row, began, ended, first_held, last_held, first_name)
+             VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id";
+        let id = transaction.number(insert, &values.map(Value::Number))?.unwrap_or(0);
         for (source, at) in missed {
             let source = run.ids.get(usize::from(source.0)).copied().unwrap_or(0);
-            transaction.execute("INSERT OR REPLACE INTO missed VALUES (?, ?, ?)", (id, source, at.map(|at| at.0)))?;
+            let insert = "INSERT INTO missed (checkpoint, source, at) VALUES ($1, $2, $3)
+                 ON CONFLICT (checkpoint, source) DO UPDATE SET at = excluded.at";
+            transaction.execute(insert, &[id.into(), source.into(), at.map(|at| at.0).into()])?;
         }
         transaction.commit()?;
         Ok(true)
@@ -467,25 +490,27 @@ impl Store {
 
     /// Keeps a packet for good.
     pub(super) fn keep_incident(&mut self, id: &str, at: Time, packet: &str) -> Result<(), HistoryError> {
-        self.connection.execute("INSERT INTO incidents VALUES (?, ?, ?)", (id, at.0, packet))?;
-        Ok(())
+        keep_incident(&self.connection, id, at, packet)
     }
 
-    /// Puts everything into the one file.
+    /// Puts everything into the one file, where it is one.
     pub(super) fn merge(&self) -> Result<(), HistoryError> {
-        Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?)
+        match self.connection.sqlite() {
+            Some(file) => Ok(file.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?),
+            None => Ok(()),
+        }
     }
 
-    /// The connection, to break it.
+    /// The file's connection, to break it.
     #[cfg(test)]
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
+    pub(super) fn sqlite(&self) -> &rusqlite::Connection {
+        self.connection.sqlite().unwrap()
     }
 }
 
 /// One transaction.
 struct Writing<'a> {
-    transaction: &'a Transaction<'a>,
+    transaction: &'a Connection,
     names: &'a mut Names,
     ids: &'a [i64],
     base: i64,
@@ -521,9 +546,17 @@ impl Writing<'_> {
         let number = entry.audit.map(signed).or((after.count > 1).then_some(i64::from(after.count)));
         let lease = (after.count > 0 && after.expires != i64::MAX).then(|| after.expires.saturating_sub(entry.at.0));
         let what = codes::number(entry.kind, entry.cause);
-        let mut insert =
-            self.transaction.prepare_cached("INSERT INTO transitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
-        insert.execute((row, entry.at.0, lock, what, holder, previous, entry.held_ms, lease, number))?;
+        self.row([
+            row.into(),
+            entry.at.0.into(),
+            lock.into(),
+            what.into(),
+            holder.into(),
+            previous.into(),
+            entry.held_ms.into(),
+            lease.into(),
+            number.into(),
+        ])?;
         let mark = |name, hash, what| Mark { row, at: entry.at.0, source, name, hash, what };
         self.marks.push(mark(lock, hash(key), Some((entry.kind, holder, entry.held_ms))));
         self.marks.push(mark(holder, hash(&entry.token), None));
@@ -549,57 +582,66 @@ impl Writing<'_> {
         let lock = self.names.number(Kind::Source { source }, &[], self.transaction)?;
         let text = self.names.number(Kind::Token, because.as_bytes(), self.transaction)?;
         let what = i64::from(codes::number_of_kind(TransitionKind::Gap)) | cause;
-        let mut insert =
-            self.transaction.prepare_cached("INSERT INTO transitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
-        insert.execute((row, at.0, lock, what, text, None::<i64>, lasted, None::<i64>, count))?;
+        let (row_at, none) = (Value::Number(at.0), Value::Null);
+        self.row([row.into(), row_at, lock.into(), what.into(), text.into(), none, lasted.into(), none, count.into()])?;
         self.marks.push(Mark { row, at: at.0, source, name: lock, hash: hash(&[]), what: None });
         Ok(())
     }
 
+    fn row(&self, values: [Value<'_>; 9]) -> Result<(), HistoryError> {
+        Ok(self.transaction.insert(&TRANSITIONS, &values)?)
+    }
+
     fn last_alive(&self) -> Result<Option<i64>, HistoryError> {
-        Ok(self.transaction.query_row("SELECT max(alive) FROM runs", (), |row| row.get(0))?)
+        Ok(self.transaction.number("SELECT max(alive) FROM runs", &[])?)
     }
 }
 
+/// Keeps a packet for good.
+pub(super) fn keep_incident(connection: &Connection, id: &str, at: Time, packet: &str) -> Result<(), HistoryError> {
+    let insert = "INSERT INTO incidents (id, at, packet) VALUES ($1, $2, $3)";
+    connection.execute(insert, &[id.into(), at.0.into(), packet.into()])?;
+    Ok(())
+}
+
 /// The numbers of these sources, written down where they have none.
-fn source_ids(names: &[String], transaction: &Transaction<'_>) -> Result<Vec<i64>, HistoryError> {
+fn source_ids(names: &[String], connection: &Connection) -> Result<Vec<i64>, HistoryError> {
     names
         .iter()
         .map(|name| {
-            transaction.execute("INSERT OR IGNORE INTO sources (name) VALUES (?)", [name])?;
-            Ok(transaction.query_row("SELECT id FROM sources WHERE name = ?", [name], |row| row.get(0))?)
+            let name = [name.as_str().into()];
+            connection.execute("INSERT INTO sources (name) VALUES ($1) ON CONFLICT DO NOTHING", &name)?;
+            Ok(connection.number("SELECT id FROM sources WHERE name = $1", &name)?.unwrap_or(0))
         })
         .collect()
 }
 
 fn insert_hold(
-    transaction: &Transaction<'_>,
+    connection: &Connection,
     id: i64,
     row: i64,
     lock: i64,
     holder: i64,
     hold: &Hold,
 ) -> Result<(), HistoryError> {
-    let some = |value: u32| (value != 0).then_some(value);
-    let mut insert =
-        transaction.prepare_cached("INSERT INTO held VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
-    insert.execute((
-        id,
-        row,
-        lock,
-        holder,
-        (hold.count != 1).then_some(hold.count),
-        number_of_basis(hold.basis),
-        hold.since,
-        (hold.since_before_ms != u32::MAX).then_some(hold.since_before_ms),
-        (hold.expires != i64::MAX).then_some(hold.expires),
-        some(hold.expires_before_ms),
-        some(hold.lease_ms),
-        some(hold.renewals),
-        hold.renewed(),
-        some(hold.period_ms),
-    ))?;
-    Ok(())
+    let unless = |value: u32, other: u32| Value::from((value != other).then_some(i64::from(value)));
+    let values = [
+        id.into(),
+        row.into(),
+        lock.into(),
+        holder.into(),
+        unless(hold.count, 1),
+        number_of_basis(hold.basis).into(),
+        hold.since.into(),
+        unless(hold.since_before_ms, u32::MAX),
+        (hold.expires != i64::MAX).then_some(hold.expires).into(),
+        unless(hold.expires_before_ms, 0),
+        unless(hold.lease_ms, 0),
+        unless(hold.renewals, 0),
+        hold.renewed().into(),
+        unless(hold.period_ms, 0),
+    ];
+    Ok(connection.insert(&HELD, &values)?)
 }
 
 const BASES: [Basis; 5] = [Basis::Observed, Basis::FirstSeen, Basis::Reported, Basis::QueuedAt, Basis::SessionStart];

@@ -5,9 +5,11 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::store::{Line, Store};
+use super::writer::Note;
 use super::{Filter, History, Limits, Page, schema};
 use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::clock;
+use crate::recorder::db::testing::PostgresServer;
 use crate::registry::past::{HeldThen, Piece};
 use crate::registry::{Cause, Entry, Hold, LoggedEvent, Stood};
 use crate::source::{DialectTraits, Recognition, SourceId};
@@ -52,32 +54,125 @@ fn gap(seq: u64, at: i64) -> LoggedEvent {
     gap
 }
 
-/// A history in a folder of its own, with a run that has begun.
+fn writes(history: &History) -> bool {
+    let (tell, told) = std::sync::mpsc::channel();
+    let ask = Note::Do(Box::new(move |store| tell.send(store.is_ok()).unwrap()));
+    history.0.kept.as_ref().unwrap().notes.send(ask).unwrap();
+    told.recv().unwrap()
+}
+
+/// The same story wherever a history is kept.
+macro_rules! in_both {
+    ($($story:ident,)+) => {
+        mod in_a_file {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story(super::Scene::new()).await;
+            })+
+        }
+
+        mod in_postgres {
+            $(#[tokio::test]
+            async fn $story() {
+                super::$story(super::Scene::of(super::Place::Shared(super::PostgresServer::start()), "aaaa")).await;
+            })+
+        }
+    };
+}
+
+in_both! {
+    what_happened_is_read_back_across_restarts_under_the_same_names,
+    a_filter_finds_what_it_names_and_a_scope_hides_the_rest,
+    what_finds_no_room_is_a_gap_with_its_count,
+    how_much_happened_is_the_same_when_it_is_counted_and_when_it_was_summed_up,
+    a_moment_is_rebuilt_and_added_up,
+}
+
+/// Locks are taken and let go of, with a checkpoint and forgotten names in between.
+async fn a_moment_is_rebuilt_and_added_up(mut scene: Scene) {
+    let story: Vec<LoggedEvent> = (1..=300)
+        .map(|seq| {
+            let kind = if seq % 2 == 1 { TransitionKind::Acquired } else { TransitionKind::Released };
+            happened(
+                seq,
+                10_000 + seq as i64,
+                kind,
+                &format!("k{}", (seq - 1) / 2 % 3),
+                &format!("w{}", (seq - 1) / 2 % 2),
+            )
+        })
+        .collect();
+    scene.tape.leave(&story[..101]);
+    let piece = piece(101, 10_101, &story[..101]);
+    scene
+        .history
+        .with_store(move |store| {
+            store.prepare_checkpoint(5);
+            store.begin_checkpoint(piece.seq, piece.at);
+            store.add_to_checkpoint(&piece).unwrap();
+            assert!(store.end_checkpoint(piece.seq, piece.at, &[(SourceId(0), None), (SourceId(1), None)]).unwrap());
+        })
+        .await
+        .unwrap();
+    scene.tape.leave(&story[101..200]);
+    scene.history.with_store(Store::forget_names).await.unwrap();
+    scene.tape.leave(&story[200..]);
+    for run in ["bbbb", "cccc"] {
+        for at in [10_101, 10_150, 10_151, 10_233, 10_299] {
+            assert_eq!(scene.held_at(at).await, held_by(&story, at), "{at}");
+        }
+        let filter = Filter { pattern: Some("k*".into()), ..Filter::of(Reach::ALL) };
+        let stats = scene.history.stats(filter.clone()).await.unwrap().unwrap();
+        assert_eq!((stats.locks, stats.taken, stats.released), (3, 150, 150));
+        let part = Filter { key: Some("k1".into()), from: Some(Time(10_003)), to: Some(Time(10_050)), ..filter };
+        assert_eq!(scene.history.stats(part).await.unwrap().unwrap().taken, 8);
+        let times = scene.history.hold_times(3).await.unwrap();
+        assert_eq!(times.iter().map(|times| times.held.count()).sum::<u64>(), 150);
+        scene = scene.again(run);
+    }
+}
+
+/// Where a history is kept.
+enum Place {
+    File(TempDir),
+    Shared(PostgresServer),
+}
+
+/// A history in a place of its own, with a run that has begun.
 struct Scene {
-    dir: TempDir,
+    place: Place,
     history: History,
     tape: super::Tape,
 }
 
 impl Scene {
     fn new() -> Scene {
-        Scene::of(TempDir::new().unwrap(), "aaaa")
+        Scene::of(Place::File(TempDir::new().unwrap()), "aaaa")
     }
 
-    fn of(dir: TempDir, run: &str) -> Scene {
-        // The thread of the one before writes what it was told, and then lets go of the file.
+    fn of(place: Place, run: &str) -> Scene {
         let limits = Limits::of(1_000_000, super::DEFAULT_MAX_MB);
-        let history = std::iter::repeat_with(|| History::open(dir.path(), limits)).find_map(Result::ok).unwrap();
+        let history = match &place {
+            // The thread of the one before writes what it was told, and then lets go of the file.
+            Place::File(dir) => {
+                std::iter::repeat_with(|| History::open(dir.path(), limits)).find_map(Result::ok).unwrap()
+            }
+            Place::Shared(server) => History::share(&server.target(), limits).unwrap(),
+        };
         let tape = history.tape().unwrap();
         tape.begin(run.to_owned(), vec!["orders".to_owned(), "vault".to_owned()], clock::now());
-        Scene { dir, history, tape }
+        // PostgreSQL has to notice first that the one before is gone.
+        while !writes(&history) {
+            std::thread::yield_now();
+        }
+        Scene { place, history, tape }
     }
 
     /// Ends as a crash does, and begins again.
     fn again(self, run: &str) -> Scene {
-        let Scene { dir, history, tape } = self;
+        let Scene { place, history, tape } = self;
         drop((history, tape));
-        Scene::of(dir, run)
+        Scene::of(place, run)
     }
 
     async fn older(&self, filter: Filter, before: Option<&str>, limit: usize) -> Page {
@@ -102,9 +197,7 @@ impl Scene {
     }
 }
 
-#[tokio::test]
-async fn what_happened_is_read_back_across_restarts_under_the_same_names() {
-    let mut scene = Scene::new();
+async fn what_happened_is_read_back_across_restarts_under_the_same_names(mut scene: Scene) {
     scene.tape.leave(&[
         happened(1, 10_000, TransitionKind::Acquired, "a", "w1"),
         happened(2, 11_000, TransitionKind::Renewed, "a", "w1"),
@@ -132,9 +225,7 @@ async fn what_happened_is_read_back_across_restarts_under_the_same_names() {
     assert_eq!(newer.events[0].source, "*");
 }
 
-#[tokio::test]
-async fn a_filter_finds_what_it_names_and_a_scope_hides_the_rest() {
-    let mut scene = Scene::new();
+async fn a_filter_finds_what_it_names_and_a_scope_hides_the_rest(mut scene: Scene) {
     scene.tape.leave(&[
         happened(1, 10_000, TransitionKind::Acquired, "lock:a", "w1"),
         happened(2, 10_001, TransitionKind::Acquired, "lock:b", "w2"),
@@ -163,9 +254,7 @@ async fn a_filter_finds_what_it_names_and_a_scope_hides_the_rest() {
     assert!(scene.history.older(all, Some("dddd-1".to_owned()), 10, true).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn what_finds_no_room_is_a_gap_with_its_count() {
-    let mut scene = Scene::new();
+async fn what_finds_no_room_is_a_gap_with_its_count(mut scene: Scene) {
     let flood: Vec<LoggedEvent> =
         (1..=300_000).map(|seq| happened(seq, 10_000, TransitionKind::Renewed, "a", "w1")).collect();
     scene.tape.leave(&flood);
@@ -187,7 +276,7 @@ async fn a_full_disk_is_said_and_counted_and_is_a_gap_when_there_is_room_again()
         async move {
             history
                 .with_store(move |store| {
-                    store.connection().pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
+                    store.sqlite().pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).unwrap();
                 })
                 .await
                 .unwrap();
@@ -367,10 +456,8 @@ proptest! {
     }
 }
 
-#[tokio::test]
-async fn how_much_happened_is_the_same_when_it_is_counted_and_when_it_was_summed_up() {
+async fn how_much_happened_is_the_same_when_it_is_counted_and_when_it_was_summed_up(mut scene: Scene) {
     const MINUTE: i64 = 60_000;
-    let mut scene = Scene::new();
     let mut other = happened(4, 3 * MINUTE, TransitionKind::Acquired, "c", "w3");
     other.source = SourceId(1);
     scene.tape.leave(&[
@@ -429,7 +516,7 @@ fn what_is_too_much_is_cut_off_from_its_beginning_and_the_rest_stays_readable() 
         while store.trim(Time(seq as i64)).unwrap() {}
     }
     assert!(store.used_bytes().unwrap() <= limits.max_bytes, "{}", store.used_bytes().unwrap());
-    let number = |sql: &str| store.connection().query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
+    let number = |sql: &str| store.sqlite().query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
     assert!(number("SELECT min(row) FROM transitions") > 10_000);
     assert!(number("SELECT count(*) FROM transitions") > 10_000, "and not more than that");
     let dangling = "SELECT count(*) FROM transitions t WHERE NOT EXISTS (SELECT 1 FROM locks WHERE id = t.lock)
@@ -440,7 +527,7 @@ fn what_is_too_much_is_cut_off_from_its_beginning_and_the_rest_stays_readable() 
     drop(store);
     let mut store = Store::open(&path, limits).unwrap();
     while store.trim(Time(seq as i64 + 10_000)).unwrap() {}
-    let left: i64 = store.connection().query_row("SELECT count(*) FROM transitions", (), |row| row.get(0)).unwrap();
+    let left: i64 = store.sqlite().query_row("SELECT count(*) FROM transitions", (), |row| row.get(0)).unwrap();
     assert_eq!(left, 0, "all of it was too old");
 }
 
@@ -454,7 +541,7 @@ fn a_file_of_another_kind_or_a_later_version_is_left_alone() {
 
     let dir = TempDir::new().unwrap();
     let store = Store::open(&dir.path().join(schema::FILE), Limits::default()).unwrap();
-    store.connection().pragma_update(None, "user_version", 3).unwrap();
+    store.sqlite().pragma_update(None, "user_version", 3).unwrap();
     drop(store);
     let error = History::open(dir.path(), Limits::default()).unwrap_err().to_string();
     assert!(error.contains("has version 3, and this Lockkeeper knows version 2"), "{error}");

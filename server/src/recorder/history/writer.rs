@@ -1,4 +1,5 @@
-//! The thread that owns the file: gathers what happened, writes it down, and goes on when that fails.
+//! The thread that owns the file, or the connection: gathers what happened, writes it down, and goes on when that fails. Where
+//! another server writes, it follows.
 
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use lockkeeper_model::Time;
 
+use super::follow::{self, Follower, Succession};
 use super::schema::HistoryError;
 use super::store::{Line, Store};
 use super::tape::Missed;
+use super::written::Expected;
 use crate::clock;
 use crate::registry::LoggedEvent;
 
@@ -27,6 +30,9 @@ const MAX_TOGETHER: usize = 8_192;
 /// How often the file is told that the server lives. So much of the time before a crash is not known to be whole.
 const BEAT: Duration = Duration::from_secs(5);
 
+/// …and how often PostgreSQL is, where other servers wait for the sign.
+const SHARED_BEAT: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether something is too old or too much.
 const TRIM: Duration = Duration::from_secs(10);
 
@@ -41,8 +47,48 @@ pub(super) enum Note {
     Happened(Vec<LoggedEvent>),
     /// What found no room.
     Missed(Missed),
-    /// Something to do with the file once all of the above is written.
-    Do(Box<dyn FnOnce(&mut Store) + Send>),
+    /// Something to do once all of the above is written; or why this server does not write.
+    Do(Box<dyn FnOnce(Result<&mut Store, HistoryError>) + Send>),
+}
+
+/// What the thread has to write to.
+pub(super) enum Role {
+    /// A file that is locked as long as the thread runs.
+    Alone { store: Box<Store>, _lock: File },
+    /// PostgreSQL, if it is for this server to write; else there is no store.
+    Shared { store: Option<Box<Store>>, follower: Box<Follower> },
+}
+
+impl Role {
+    fn store(&mut self) -> Option<&mut Store> {
+        match self {
+            Role::Alone { store, .. } => Some(store),
+            Role::Shared { store, .. } => store.as_deref_mut(),
+        }
+    }
+
+    /// Names the run whose events come from now on.
+    fn begin(&mut self, name: String, sources: Vec<String>, began: Time) {
+        match self {
+            Role::Alone { store, .. } => store.begin(name, sources, began),
+            Role::Shared { follower, .. } => follower.begin(follow::Run { name, sources, began }),
+        }
+    }
+
+    fn beat(&self) -> Duration {
+        match self {
+            Role::Alone { .. } => BEAT,
+            Role::Shared { .. } => SHARED_BEAT,
+        }
+    }
+
+    /// For how long the thread may sleep when nothing happens.
+    fn rest(&self) -> Duration {
+        match self {
+            Role::Alone { .. } => RETRY,
+            Role::Shared { .. } => follow::LOOK,
+        }
+    }
 }
 
 impl std::fmt::Debug for Note {
@@ -80,31 +126,37 @@ impl Counts {
     }
 }
 
-/// Starts the thread. It ends when nobody can tell it anything any more; until then the file is locked by `lock`.
+/// Starts the thread. It ends when nobody can tell it anything any more.
 pub(super) fn start(
-    store: Store,
-    lock: File,
+    role: Role,
     counts: Arc<Counts>,
     waiting: Arc<AtomicUsize>,
 ) -> Result<SyncSender<Note>, HistoryError> {
     let (notes, noted) = sync_channel(WAITING_NOTES);
     let now = Instant::now();
-    let writer =
-        Writer { store, counts, waiting, lost: None, retry_at: None, beat_at: now, trim_at: now, has_more: true };
-    let work = move || {
-        writer.run(&noted);
-        drop(lock);
+    let writer = Writer {
+        role,
+        counts,
+        waiting,
+        expected: Expected::default(),
+        lost: None,
+        retry_at: None,
+        beat_at: now,
+        trim_at: now,
+        has_more: true,
     };
-    match std::thread::Builder::new().name("history".to_owned()).spawn(work) {
+    match std::thread::Builder::new().name("history".to_owned()).spawn(move || writer.run(&noted)) {
         Ok(_) => Ok(notes),
         Err(error) => Err(HistoryError(format!("the thread that writes it could not be started: {error}"))),
     }
 }
 
 struct Writer {
-    store: Store,
+    role: Role,
     counts: Arc<Counts>,
     waiting: Arc<AtomicUsize>,
+    /// What another server has written that is still to be seen here.
+    expected: Expected,
     /// What could not be written and is not told of yet.
     lost: Option<Missed>,
     /// While writing fails: when it is tried again.
@@ -122,8 +174,8 @@ impl Writer {
         loop {
             let wait = match gathering {
                 Some(since) => GATHER.saturating_sub(since.elapsed()),
-                None if self.has_more => Duration::ZERO,
-                None => BEAT.saturating_sub(self.beat_at.elapsed()).min(RETRY),
+                None if self.has_more && self.role.store().is_some() => Duration::ZERO,
+                None => self.role.beat().saturating_sub(self.beat_at.elapsed()).min(self.role.rest()),
             };
             let note = noted.recv_timeout(wait);
             let mut errand = None;
@@ -132,12 +184,14 @@ impl Writer {
                 Ok(Note::Missed(missed)) => {
                     lines.push(not_recorded(missed, "they came faster than the disk took them"))
                 }
-                Ok(Note::Began { run, sources, at }) => self.store.begin(run, sources, at),
+                Ok(Note::Began { run, sources, at }) => self.role.begin(run, sources, at),
                 Ok(Note::Do(work)) => errand = Some(work),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     self.write(std::mem::take(&mut lines));
-                    let _ = self.store.beat(clock::now());
+                    if let Some(store) = self.role.store() {
+                        let _ = store.beat(clock::now());
+                    }
                     return;
                 }
             }
@@ -150,8 +204,9 @@ impl Writer {
                 gathering = None;
             }
             if let Some(work) = errand {
-                work(&mut self.store);
+                work(self.role.store().ok_or_else(|| HistoryError("another server writes the history".to_owned())));
             }
+            self.look();
             self.keep_house(gathering.is_none());
         }
     }
@@ -160,8 +215,18 @@ impl Writer {
         if lines.is_empty() && self.lost.is_none() {
             return;
         }
-        let own = lines.len();
         self.waiting.fetch_sub(lines.iter().filter(|line| matches!(line, Line::Event(_))).count(), Ordering::Relaxed);
+        if let Role::Shared { store: None, follower } = &mut self.role {
+            return follower.keep(lines);
+        }
+        let lines = lines.into_iter().filter(|line| !self.expected.has(line)).collect();
+        self.write_now(lines);
+    }
+
+    /// Writes what nobody else has written.
+    fn write_now(&mut self, lines: Vec<Line>) {
+        let Some(store) = self.role.store() else { return };
+        let own = lines.len();
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             self.lose(&lines);
             return;
@@ -169,12 +234,16 @@ impl Writer {
         let problem = self.counts.problem().unwrap_or_default();
         let mut all: Vec<Line> = self.lost.iter().map(|lost| not_recorded(*lost, &problem)).collect();
         all.extend(lines);
-        let mut written = self.store.append(&all);
-        if written.is_err() {
-            // The oldest may be what there is no room for.
-            while self.store.trim(clock::now()).unwrap_or(false) {}
-            written = self.store.append(&all);
+        if all.is_empty() {
+            return;
         }
+        let mut written = store.append(&all);
+        if written.is_err() && !store.is_lost() {
+            // The oldest may be what there is no room for.
+            while store.trim(clock::now()).unwrap_or(false) {}
+            written = store.append(&all);
+        }
+        let is_lost = store.is_lost();
         match written {
             Ok(()) => {
                 self.counts.written.fetch_add(all.len() as u64, Ordering::Relaxed);
@@ -188,6 +257,8 @@ impl Writer {
                 (self.retry_at, self.has_more) = (None, true);
                 self.counts.set_problem(None);
             }
+            // Whether they were written is not known; whoever writes next finds out.
+            Err(error) if is_lost => self.step_back(&error, all.split_off(all.len() - own)),
             Err(error) => {
                 if self.retry_at.is_none() {
                     tracing::error!("the history cannot be written: {error}");
@@ -195,6 +266,40 @@ impl Writer {
                 self.retry_at = Some(Instant::now() + RETRY);
                 self.counts.set_problem(Some(error.to_string()));
                 self.lose(&all[all.len() - own..]);
+            }
+        }
+    }
+
+    /// Writes no more, because the connection is lost, and keeps what may not have been written.
+    fn step_back(&mut self, error: &HistoryError, lines: Vec<Line>) {
+        if let Role::Shared { store, follower } = &mut self.role {
+            tracing::warn!("this server does not write the history any more: {error}");
+            self.counts.set_problem(Some(error.to_string()));
+            *store = None;
+            follower.keep(lines);
+        }
+    }
+
+    /// Where another server writes, looks whether it still does.
+    fn look(&mut self) {
+        let Role::Shared { store: store @ None, follower } = &mut self.role else { return };
+        if !follower.is_due() {
+            return;
+        }
+        match follower.look() {
+            Ok(None) => self.counts.set_problem(None),
+            Ok(Some(Succession { store: succeeded, lines, expected })) => {
+                tracing::info!(lines = lines.len(), "this server writes the history");
+                *store = Some(Box::new(succeeded));
+                (self.expected, self.retry_at) = (expected, None);
+                self.counts.set_problem(None);
+                self.write_now(lines);
+            }
+            Err(error) => {
+                if self.counts.problem().is_none() {
+                    tracing::error!("the history cannot be followed: {error}");
+                }
+                self.counts.set_problem(Some(error.to_string()));
             }
         }
     }
@@ -217,30 +322,47 @@ impl Writer {
     /// Sees to what is due; to what may wait only if nothing is being gathered, or each of many small notes would wait
     /// for it.
     fn keep_house(&mut self, has_time: bool) {
-        if self.beat_at.elapsed() >= BEAT
-            || (self.lost.is_some() && self.retry_at.is_some_and(|at| Instant::now() >= at))
-        {
+        let is_beat = self.beat_at.elapsed() >= self.role.beat();
+        let is_retry = self.lost.is_some() && self.retry_at.is_some_and(|at| Instant::now() >= at);
+        if is_beat || is_retry {
             self.beat_at = Instant::now();
             if self.lost.is_some() {
                 // Nothing may happen for a long time, and then the gap should be told of.
-                self.write(Vec::new());
-            } else if let Err(error) = self.store.beat(clock::now()) {
-                self.counts.set_problem(Some(error.to_string()));
-                self.retry_at = Some(Instant::now() + RETRY);
-            } else if self.retry_at.take().is_some() {
-                self.counts.set_problem(None);
+                self.write_now(Vec::new());
+            } else {
+                self.beat();
             }
         }
+        let Some(store) = self.role.store() else { return };
         if has_time && self.has_more || self.trim_at.elapsed() >= TRIM {
             self.trim_at = Instant::now();
-            self.has_more = self.store.trim(clock::now()).unwrap_or_else(|error| {
+            self.has_more = store.trim(clock::now()).unwrap_or_else(|error| {
                 tracing::debug!("the history could not be cut: {error}");
                 false
             });
             let held = self.counts.held.load(Ordering::Relaxed);
-            self.counts.has_many_names.store(self.store.has_many_names(held), Ordering::Relaxed);
-            if let Ok(bytes) = self.store.used_bytes() {
+            self.counts.has_many_names.store(store.has_many_names(held), Ordering::Relaxed);
+            if let Ok(bytes) = store.used_bytes() {
                 self.counts.bytes.store(bytes, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Says that the server lives, and that all is written, unless something waits.
+    fn beat(&mut self) {
+        let is_idle = self.waiting.load(Ordering::Relaxed) == 0;
+        let Some(store) = self.role.store() else { return };
+        let beaten = if is_idle { store.beat(clock::now()) } else { store.introduce() };
+        match beaten {
+            Err(error) if store.is_lost() => self.step_back(&error, Vec::new()),
+            Err(error) => {
+                self.counts.set_problem(Some(error.to_string()));
+                self.retry_at = Some(Instant::now() + RETRY);
+            }
+            Ok(()) => {
+                if self.retry_at.take().is_some() {
+                    self.counts.set_problem(None);
+                }
             }
         }
     }
