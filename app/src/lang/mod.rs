@@ -121,9 +121,8 @@ fn english() -> Texts {
 
 /// The texts of a file: what stands between the quotes of each line that has a key.
 fn read(file: &str) -> Vec<&str> {
-    let said = |line: &'_ str| -> Option<(usize, usize)> { Some((line.find('"')? + 1, line.rfind('"')?)) };
     let lines = file.lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| said(line).and_then(|(from, to)| line.get(from..to))).collect()
+    lines.filter_map(|line| line.get(line.find('"')? + 1..line.rfind('"')?)).collect()
 }
 
 fn template(key: u16) -> &'static str {
