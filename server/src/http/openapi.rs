@@ -2,8 +2,8 @@ use axum::Json;
 use utoipa::OpenApi;
 
 use super::{
-    approvals, audit, contention, events, graph, health, history, holders, incidents, locks, metrics, notes, password,
-    releases, session, sessions, settings, sources, stream, traces, warnings,
+    approvals, audit, contention, events, graph, groups, health, history, holders, incidents, locks, metrics, notes,
+    password, releases, session, sessions, settings, sources, stream, traces, warnings,
 };
 
 /// Where it is. It says what there could be, and nothing of what there is.
@@ -28,6 +28,7 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         notes::write,
         graph::show,
         contention::show,
+        groups::list,
         holders::list,
         events::follow,
         stream::open,

@@ -19,6 +19,7 @@ mod flags;
 mod fold;
 mod gone;
 pub mod graph;
+mod group;
 mod history;
 mod hold;
 pub mod holders;
