@@ -1,12 +1,22 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, shown};
-use lockkeeper_model::{Question, SourceState, SourceStatus};
+use lockkeeper_model::{Coverage, Question, SourceState, SourceStatus};
 
-use super::say;
+use super::coverage::{coverage, coverage_of_all};
 use crate::live::board::Counts;
 use crate::live::{LinkState, Live};
 use crate::nav::Nav;
-use crate::ui::{When, flag, text};
+use crate::ui::{When, flag, skeleton, text};
+
+/// What is said while the first answer is on its way.
+const CONNECTING: &str = "Connecting…";
+
+/// What is said where there is no source, or none that this person may see.
+const NO_SOURCE: &str = "No source to look at";
+const NO_SOURCE_MEANS: [&str; 2] = [
+    "No store is watched that you may see.",
+    "Whoever runs Lockkeeper names stores with --redis or in lockkeeper.toml, and says in [[role]] who sees them.",
+];
 
 /// Why the table is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +25,8 @@ struct Why {
     lines: Vec<String>,
     /// Something is filtered away that could be brought back.
     filtered: bool,
+    /// Nothing is known yet, and will be in a moment.
+    asking: bool,
 }
 
 /// Says why there is nothing to see: nothing asked yet, nothing found and what was looked for, or nothing that fits.
@@ -25,15 +37,19 @@ pub(crate) fn Empty() -> impl IntoView {
     let why = move || {
         let link = live.link.get();
         let counts = live.counts.get();
-        nav.route.with(|route| live.sources.with(|sources| why(link, counts, &route.question, sources)))
+        let now = live.now.get();
+        nav.route.with(|route| live.sources.with(|sources| why(link, counts, &route.question, sources, now)))
     };
+    let asking = Memo::new(move |_| why().asking);
     let clear = move |_| {
         nav.ask(|question| {
-            *question = Question { sort: question.sort, order: question.order, ..Question::default() };
+            *question =
+                Question { sort: question.sort, order: question.order, group: question.group, ..Question::default() };
         });
     };
     view! {
-        <div class="empty">
+        <When holds=asking>{skeleton("locks", CONNECTING)}</When>
+        <div class="empty" class:unseen=asking>
             <p class="empty-title">{text(move || why().title)}</p>
             {move || why().lines.into_iter().map(|line| view! { <p>{line}</p> }).collect_view()}
             <When holds=flag(move || why().filtered)>
@@ -45,12 +61,13 @@ pub(crate) fn Empty() -> impl IntoView {
     }
 }
 
-fn why(link: LinkState, counts: Option<Counts>, question: &Question, sources: &[SourceStatus]) -> Why {
-    let plain = |title: &str, lines: Vec<String>| Why { title: title.to_owned(), lines, filtered: false };
+fn why(link: LinkState, counts: Option<Counts>, question: &Question, sources: &[SourceStatus], now: i64) -> Why {
+    let plain =
+        |title: &str, lines: Vec<String>| Why { title: title.to_owned(), lines, filtered: false, asking: false };
     let Some(counts) = counts else {
         return match link {
             LinkState::Lost { .. } => plain("No connection yet", vec!["Nothing is known about any lock.".to_owned()]),
-            _ => plain("Connecting…", Vec::new()),
+            _ => Why { title: String::new(), lines: Vec::new(), filtered: false, asking: true },
         };
     };
     if let Some(examined) = counts.examined {
@@ -62,15 +79,21 @@ fn why(link: LinkState, counts: Option<Counts>, question: &Question, sources: &[
             if question.q.is_empty() { "the filters".to_owned() } else { format!("“{}”", shown(&question.q)) };
         let mut lines = Vec::new();
         if sources.iter().any(|source| !source.coverage.complete) {
-            lines.push("A scan is still under way: there may be more.".to_owned());
+            let all: Vec<&Coverage> = sources.iter().map(|source| &source.coverage).collect();
+            lines.push(format!("There may be more: {}.", coverage_of_all(&all, now)));
         }
         return Why {
             title: format!("None of the {} locks answers to {asked}", count(counts.all)),
             lines,
             filtered: true,
+            asking: false,
         };
     }
-    let lines = sources.iter().map(looked_for).collect();
+    if sources.is_empty() {
+        return plain(NO_SOURCE, NO_SOURCE_MEANS.map(str::to_owned).to_vec());
+    }
+    let lines = sources.iter().flat_map(|source| std::iter::once(looked_for(source, now)).chain(not_permitted(source)));
+    let lines = lines.collect();
     let scanning = sources.iter().any(|source| source.state == SourceState::Scanning);
     let down = !sources.is_empty() && sources.iter().all(|source| source.state == SourceState::Down);
     let title = match (down, scanning) {
@@ -81,12 +104,23 @@ fn why(link: LinkState, counts: Option<Counts>, question: &Question, sources: &[
     plain(title, lines)
 }
 
+/// What a source does not let us do, and the line that would change that.
+fn not_permitted(source: &SourceStatus) -> impl Iterator<Item = String> {
+    source.missing_permissions.iter().map(|missing| {
+        let (name, what) = (shown(&source.name), shown(&missing.permission));
+        format!("{name} does not permit {what}: {}. To grant it: {}", shown(&missing.costs), shown(&missing.fix))
+    })
+}
+
 /// What was looked for in a source, and how far.
-fn looked_for(source: &SourceStatus) -> String {
+fn looked_for(source: &SourceStatus, now: i64) -> String {
     let name = shown(&source.name);
     if source.state == SourceState::Down {
         return match &source.problem {
-            Some(problem) => format!("{name}: {}", shown(problem)),
+            Some(problem) => {
+                let hint = source.hint.as_ref().map(|hint| format!(". Try: {}", shown(hint))).unwrap_or_default();
+                format!("{name}: {}{hint}", shown(problem))
+            }
             None => format!("{name} does not answer."),
         };
     }
@@ -96,7 +130,7 @@ fn looked_for(source: &SourceStatus) -> String {
         let patterns: Vec<String> = source.patterns.iter().map(|pattern| shown(pattern)).collect();
         format!("keys like {}", patterns.join(", "))
     };
-    let mut line = format!("{name}: looked for {patterns}; {}", say::coverage(source));
+    let mut line = format!("{name}: looked for {patterns}; {}", coverage(&source.coverage, now));
     if source.coverage.complete {
         line = format!("{line} ({})", count(source.coverage.scanned_keys));
     }

@@ -2,7 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 
 use crate::live::{Live, Polled};
-use crate::ui::{When, flag, hms, maybe, text};
+use crate::ui::{When, flag, hms, maybe, skeleton, text};
 
 /// What a page is called, as of when it is, and why it is not newer.
 #[component]
@@ -60,7 +60,7 @@ pub(crate) fn PageHead(
             <p class="say warn">{part}</p>
         </When>
         <When holds=flag(move || polled.answer.with(Option::is_none) && refused.with(Option::is_none))>
-            <p class="say calm">"Asking…"</p>
+            {skeleton("table", "Asking…")}
         </When>
     }
 }

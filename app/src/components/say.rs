@@ -7,6 +7,7 @@ use lockkeeper_model::{
     WaitersBasis,
 };
 
+use super::coverage::coverage;
 use crate::live::board::{Condition, RowView};
 
 /// A judgement with its evidence; the look is chosen by [`super::verdict`].
@@ -333,7 +334,7 @@ pub(crate) fn token(holder: &Holder) -> String {
 pub(crate) fn source_state(source: &SourceStatus) -> String {
     let state = match source.state {
         SourceState::Live => "live".to_owned(),
-        SourceState::Scanning => format!("scanning, {}", coverage(source)),
+        SourceState::Scanning => format!("scanning, {}", coverage(&source.coverage, source.as_of.0)),
         SourceState::Degraded => "degraded".to_owned(),
         SourceState::Down => "down".to_owned(),
     };
@@ -341,44 +342,6 @@ pub(crate) fn source_state(source: &SourceStatus) -> String {
     match feed {
         Some(feed) => format!("{state}, by {}", feed.word()),
         None => state,
-    }
-}
-
-/// How much of a source was seen, in a few words.
-pub(crate) fn coverage(source: &SourceStatus) -> String {
-    let coverage = &source.coverage;
-    if coverage.complete {
-        return "all keys seen".to_owned();
-    }
-    match coverage.total_keys {
-        Some(total) if total > 0 => {
-            let percent = (coverage.scanned_keys.min(total) * 100 / total).min(99);
-            format!("{percent} % of {} keys seen", count(total))
-        }
-        _ => format!("{} keys seen so far", count(coverage.scanned_keys)),
-    }
-}
-
-/// How much of all sources together was seen.
-pub(crate) fn coverage_of_all(sources: &[SourceStatus]) -> String {
-    if sources.is_empty() {
-        return "no source".to_owned();
-    }
-    if sources.iter().all(|source| source.coverage.complete) {
-        return "100 % of keys seen".to_owned();
-    }
-    let totals: Option<u64> = sources.iter().map(|source| source.coverage.total_keys).sum();
-    let seen: u64 = sources
-        .iter()
-        .map(|source| match source.coverage.total_keys {
-            Some(total) if source.coverage.complete => total,
-            Some(total) => source.coverage.scanned_keys.min(total),
-            None => source.coverage.scanned_keys,
-        })
-        .sum();
-    match totals {
-        Some(total) if total > 0 => format!("{} % of keys seen", (seen * 100 / total).min(99)),
-        _ => format!("{} keys seen", count(seen)),
     }
 }
 

@@ -2,9 +2,9 @@ use leptos::prelude::*;
 use lockkeeper_model::words::{bytes, count, duration, shown};
 use lockkeeper_model::{MissingPermission, NodeStatus, ReportsRead, SlotRange, SourceState, SourceStatus, Time};
 
+use super::coverage::coverage;
 use super::facts::Facts;
 use super::facts_list::FactsList;
-use super::say;
 use super::sentence::{capital, whole};
 use crate::live::Live;
 use crate::ui::{CopyButton, each, hms, text};
@@ -142,13 +142,13 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
             patterns => patterns.iter().map(|pattern| shown(pattern)).collect::<Vec<_>>().join(", "),
         }),
     );
-    let coverage = &source.coverage;
-    let last_scan = match (coverage.finished_at, coverage.took_ms) {
+    let seen = &source.coverage;
+    let last_scan = match (seen.finished_at, seen.took_ms) {
         (Some(at), Some(took)) => format!("; last whole scan {}, took {}", hms(at), duration(took)),
         _ => String::new(),
     };
-    add("Seen", Some(format!("{}, {} locks{last_scan}", say::coverage(source), count(coverage.locks))));
-    add("Slots", uncovered(&coverage.uncovered_slots));
+    add("Seen", Some(format!("{}, {} locks{last_scan}", coverage(seen, now), count(seen.locks))));
+    add("Slots", uncovered(&seen.uncovered_slots));
     add("Reports", source.reports.as_ref().map(reports));
     add(
         "Behind",

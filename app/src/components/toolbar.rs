@@ -1,7 +1,7 @@
 use leptos::html;
 use leptos::prelude::*;
 use lockkeeper_model::words::{count, shown};
-use lockkeeper_model::{FLAG_FILTERS, Flag, Order, SortKey};
+use lockkeeper_model::{FLAG_FILTERS, Flag, GroupBy, Order, SortKey};
 
 use super::TableKeys;
 use super::lock_row::BLOCKED_EXPLAINED;
@@ -25,6 +25,7 @@ pub(crate) fn Toolbar(
             <Filters />
             <span class="spread"></span>
             <div class="tools-end">
+                <GroupChoice />
                 <OrderChoice />
                 <ViewMenu />
                 <SelectButton />
@@ -188,6 +189,27 @@ fn Choice(
             // What an option says may change; the option stays, so that an open list does not close.
             {each(move || options.with(Vec::len), option)}
         </select>
+    }
+}
+
+#[component]
+fn GroupChoice() -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let options = GroupBy::ALL.map(|by| (by.word().to_owned(), format!("by {}", by.word()))).to_vec();
+    let choose = move |value: Option<String>| {
+        nav.ask(|question| {
+            question.group = value.and_then(|value| GroupBy::ALL.into_iter().find(|by| by.word() == value));
+            question.within = None;
+        });
+    };
+    view! {
+        <Choice
+            label="Group"
+            any="no groups"
+            options=Signal::stored(options)
+            chosen=Signal::derive(move || nav.route.with(|route| route.question.group.map(|by| by.word().to_owned())))
+            choose
+        />
     }
 }
 

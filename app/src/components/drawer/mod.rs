@@ -25,7 +25,7 @@ use super::{NavLink, TableKeys};
 use crate::live::Live;
 use crate::live::route::{Page, Route};
 use crate::nav::Nav;
-use crate::ui::{CopyButton, Glyph, Icon, When, flag, text};
+use crate::ui::{CopyButton, Glyph, Icon, When, flag, skeleton, text};
 
 /// Everything known about one lock.
 #[component]
@@ -81,7 +81,7 @@ pub(crate) fn Drawer(
             </header>
             <div class="drawer-body">
                 <When holds=flag(move || !heard.get())>
-                    <p class="say calm">"Asking…"</p>
+                    {skeleton("facts", "Asking…")}
                 </When>
                 <When holds=heard>
                     <When holds=flag(move || live.rewind.is_none())>
