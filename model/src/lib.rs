@@ -38,7 +38,9 @@ pub use lock::{
     Basis, Bounds, Certainty, Contention, DialectInfo, FencingToken, Flag, FlagNote, Holder, Identity, Lease,
     LeaseKind, Lock, LockState, Mode, Renewals, ReportedWait, Stored, StoredEntry, Waiter, Waiters, WaitersBasis,
 };
-pub use query::{DEFAULT_LIMIT, FLAG_FILTERS, MAX_LIMIT, MAX_TEXT_BYTES, Order, Question, QuestionError, SortKey};
+pub use query::{
+    DEFAULT_LIMIT, FLAG_FILTERS, GroupBy, MAX_LIMIT, MAX_TEXT_BYTES, NO_GROUP, Order, Question, QuestionError, SortKey,
+};
 pub use quorum::{OnNode, Quorum, QuorumNode, Standing};
 pub use release::{
     Action, After, AfterState, Collateral, DEFAULT_HOLD_MS, HOLD_MS, LeftOut, NodeRelease, OfferedAction, OtherLocks,

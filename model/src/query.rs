@@ -32,12 +32,50 @@ pub struct Question {
     /// Only with this flag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub flag: Option<String>,
+    /// Put together by this, and told as groups; with `within`, as the locks of one of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupBy>,
+    /// Only locks of this group, by its `value`. Needs `group`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
     /// What to order by.
     pub sort: SortKey,
     /// Which end comes first; without it, the end that matters more for this key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<Order>,
 }
+
+/// What locks can be put together by. A lock is in exactly one group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum GroupBy {
+    /// Who holds it, where a token says more than a name that is used once; of several holders the first counts.
+    Holder,
+    /// The name up to its first `:`, `/` or `.`.
+    Prefix,
+    /// The library that stored it.
+    Dialect,
+}
+
+impl GroupBy {
+    /// Every way, in the order in which they are offered.
+    pub const ALL: [GroupBy; 3] = [GroupBy::Holder, GroupBy::Prefix, GroupBy::Dialect];
+
+    /// The word in URLs.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            GroupBy::Holder => "holder",
+            GroupBy::Prefix => "prefix",
+            GroupBy::Dialect => "dialect",
+        }
+    }
+}
+
+/// The `value` of the group of those that are in no other: a holder that cannot be told from others, a name without a prefix.
+/// No other group is called so.
+pub const NO_GROUP: &str = "none";
 
 /// What locks can be ordered by. Ties are broken by name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -170,6 +208,7 @@ impl Question {
             && self.dialect.is_none()
             && self.state.is_none()
             && self.flag.is_none()
+            && self.within.is_none()
     }
 
     /// Checks what the types do not.
@@ -187,12 +226,19 @@ impl Question {
         if self.q.len() > MAX_TEXT_BYTES {
             return too_long("q", &self.q);
         }
-        for (parameter, value) in [("source", &self.source), ("dialect", &self.dialect)] {
+        for (parameter, value) in [("source", &self.source), ("dialect", &self.dialect), ("within", &self.within)] {
             if let Some(value) = value
                 && value.len() > MAX_TEXT_BYTES
             {
                 return too_long(parameter, value);
             }
+        }
+        if let (None, Some(value)) = (self.group, &self.within) {
+            return Err(QuestionError {
+                parameter: "within",
+                value: value.clone(),
+                expected: "`group` beside it, which says what it is a group of".to_owned(),
+            });
         }
         Search::parse(&self.q).map_err(|SearchError { word, expected }| QuestionError {
             parameter: "q",
@@ -232,5 +278,9 @@ mod tests {
         assert!(said.starts_with("`flag` is `nope`, expected one of no-expiry, expiry-lost, no-owner, "), "{said}");
         assert!(Question { q: "x".repeat(300), ..Question::default() }.check().is_err());
         assert!(Question::default().check().is_ok());
+        let within = Question { within: Some("stock:".to_owned()), ..Question::default() };
+        let said = within.check().unwrap_err().to_string();
+        assert_eq!(said, "`within` is `stock:`, expected `group` beside it, which says what it is a group of");
+        assert!(Question { group: Some(GroupBy::Prefix), ..within }.check().is_ok());
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::board::{
-    self, Ask, Board, BoardOptions, Found, Held, ListedRows, Listing, Numbers, Subscription, Viewer, Waits,
+    self, Ask, Board, BoardOptions, Found, Grouping, Held, ListedRows, Listing, Numbers, Subscription, Viewer, Waits,
 };
 use crate::recorder::history::Tape;
 use crate::registry::Registry;
@@ -318,6 +318,10 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 world.asked.push(format!("list {asked:?} {offset} {limit}"));
                 let locks: Vec<Lock> = world.held.values().map(|held| held.lock.clone()).collect();
                 let _ = answer.send(Listing { as_of: now(), total: locks.len() as u64, locks });
+            }
+            Ask::Groups { asked, limit, answer } => {
+                world.asked.push(format!("groups {asked:?} {limit}"));
+                let _ = answer.send(Grouping { as_of: now(), total: 0, locks: 0, groups: Vec::new() });
             }
             Ask::Rows { asked, limit, answer } => {
                 world.asked.push(format!("rows {asked:?} {limit}"));

@@ -3,7 +3,7 @@ use lockkeeper_model::words::shown;
 
 use crate::lang::t;
 use crate::live::{Live, Polled};
-use crate::ui::{When, flag, hms, maybe, text};
+use crate::ui::{When, flag, hms, maybe, skeleton, text};
 
 /// What a page is called, as of when it is, and why it is not newer.
 #[component]
@@ -61,7 +61,7 @@ pub(crate) fn PageHead(
             <p class="say warn">{part}</p>
         </When>
         <When holds=flag(move || polled.answer.with(Option::is_none) && refused.with(Option::is_none))>
-            <p class="say calm">{t!(asking)}</p>
+            {skeleton("table", t!(asking))}
         </When>
     }
 }

@@ -7,6 +7,7 @@ use lockkeeper_model::{
     WaitersBasis,
 };
 
+use super::coverage::coverage;
 use crate::lang::{self, count, duration, t, without_tenths};
 use crate::live::board::{Condition, RowView};
 
@@ -330,7 +331,7 @@ pub(crate) fn token(holder: &Holder) -> String {
 pub(crate) fn source_state(source: &SourceStatus) -> String {
     let state = match source.state {
         SourceState::Live => t!(live).to_owned(),
-        SourceState::Scanning => t!(scanning, coverage(source)),
+        SourceState::Scanning => t!(scanning, coverage(&source.coverage, source.as_of.0)),
         SourceState::Degraded => t!(degraded).to_owned(),
         SourceState::Down => t!(down).to_owned(),
     };
@@ -338,44 +339,6 @@ pub(crate) fn source_state(source: &SourceStatus) -> String {
     match feed {
         Some(feed) => t!(by, state, lang::feed(feed)),
         None => state,
-    }
-}
-
-/// How much of a source was seen, in a few words.
-pub(crate) fn coverage(source: &SourceStatus) -> String {
-    let coverage = &source.coverage;
-    if coverage.complete {
-        return t!(all_keys_seen).to_owned();
-    }
-    match coverage.total_keys {
-        Some(total) if total > 0 => {
-            let percent = (coverage.scanned_keys.min(total) * 100 / total).min(99);
-            t!(of_keys_seen, percent, count(total))
-        }
-        _ => t!(keys_seen_so_far, count(coverage.scanned_keys)),
-    }
-}
-
-/// How much of all sources together was seen.
-pub(crate) fn coverage_of_all(sources: &[SourceStatus]) -> String {
-    if sources.is_empty() {
-        return t!(no_source).to_owned();
-    }
-    if sources.iter().all(|source| source.coverage.complete) {
-        return t!(every_key_seen).to_owned();
-    }
-    let totals: Option<u64> = sources.iter().map(|source| source.coverage.total_keys).sum();
-    let seen: u64 = sources
-        .iter()
-        .map(|source| match source.coverage.total_keys {
-            Some(total) if source.coverage.complete => total,
-            Some(total) => source.coverage.scanned_keys.min(total),
-            None => source.coverage.scanned_keys,
-        })
-        .sum();
-    match totals {
-        Some(total) if total > 0 => t!(percent_of_keys_seen, (seen * 100 / total).min(99)),
-        _ => t!(keys_seen, count(seen)),
     }
 }
 

@@ -1,9 +1,11 @@
 use leptos::prelude::*;
+use wasm_bindgen::JsCast as _;
 
 use super::NavLink;
 use super::facts::Facts;
 use super::facts_list::FactsList;
-use crate::live::route::Route;
+use super::sheet_file;
+use crate::live::route::{Route, encode};
 use crate::ui::{each, maybe, text};
 
 /// A part of a page that consists of words: what a page says is decided in plain functions, and drawn here.
@@ -152,6 +154,21 @@ fn table(blocks: Memo<Vec<Block>>, at: usize) -> AnyView {
         };
         view! { <tr role="row">{each(columns, cell)}</tr> }
     };
+    // Written when it is asked for: what is on the screen then is what is taken away.
+    let file = move |word: &'static str, kind: &'static str, write: fn(&Table) -> String| {
+        let fill = move |event: leptos::ev::MouseEvent| {
+            let text = blocks.with_untracked(|all| with(all, at, write));
+            if let Some(link) = event.current_target().and_then(|link| link.dyn_into::<web_sys::Element>().ok()) {
+                let _ = link.set_attribute("href", &format!("data:{kind};charset=utf-8,{}", encode(&text)));
+            }
+        };
+        view! {
+            <a href="#" download=format!("lockkeeper.{}", word.to_lowercase()) on:click=fill>
+                {word}
+                <span class="unseen">{t!(file_of, label)}</span>
+            </a>
+        }
+    };
     view! {
         <div class="sheet-scroll">
             <table class="sheet" role="table" aria-label=label>
@@ -163,6 +180,7 @@ fn table(blocks: Memo<Vec<Block>>, at: usize) -> AnyView {
                 <tbody role="rowgroup">{each(move || blocks.with(|all| with(all, at, |table| table.rows.len())), row)}</tbody>
             </table>
         </div>
+        <p class="files">{file("CSV", "text/csv", sheet_file::csv)} {file("JSON", "application/json", sheet_file::json)}</p>
     }
     .into_any()
 }

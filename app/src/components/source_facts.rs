@@ -2,9 +2,9 @@ use leptos::prelude::*;
 use lockkeeper_model::words::{bytes, shown};
 use lockkeeper_model::{MissingPermission, NodeStatus, ReportsRead, SlotRange, SourceState, SourceStatus, Time};
 
+use super::coverage::coverage;
 use super::facts::Facts;
 use super::facts_list::FactsList;
-use super::say;
 use super::sentence::{capital, whole};
 use crate::lang::{self, count, duration, t};
 use crate::live::Live;
@@ -143,13 +143,13 @@ fn facts(source: &SourceStatus, now: i64) -> Facts {
             patterns => patterns.iter().map(|pattern| shown(pattern)).collect::<Vec<_>>().join(", "),
         }),
     );
-    let coverage = &source.coverage;
-    let last_scan = match (coverage.finished_at, coverage.took_ms) {
+    let seen = &source.coverage;
+    let last_scan = match (seen.finished_at, seen.took_ms) {
         (Some(at), Some(took)) => t!(last_whole_scan_took, hms(at), duration(took)),
         _ => String::new(),
     };
-    add(t!(seen), Some(t!(seen_and_locks, say::coverage(source), count(coverage.locks), last_scan)));
-    add(t!(slots), uncovered(&coverage.uncovered_slots));
+    add(t!(seen), Some(t!(seen_and_locks, coverage(seen, now), count(seen.locks), last_scan)));
+    add(t!(slots), uncovered(&seen.uncovered_slots));
     add(t!(reports), source.reports.as_ref().map(reports));
     add(t!(behind), source.lag_ms.map(|lag| t!(at_most_changed_keys_to, duration(lag), count(source.dirty))));
     add(

@@ -1,7 +1,8 @@
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
-use lockkeeper_model::{SourceState, SourceStatus, Time};
+use lockkeeper_model::{Coverage, SourceState, SourceStatus, Time};
 
+use super::coverage::coverage_of_all;
 use super::say;
 use super::source_facts::{SourceFacts, state_class, warnings};
 use crate::lang::{count, t};
@@ -26,7 +27,12 @@ pub(crate) fn Strip() -> impl IntoView {
             locks => t!(locks_in_selection, count(locks)),
         },
     });
-    let coverage = text(move || live.sources.with(|sources| say::coverage_of_all(sources)));
+    let coverage = text(move || {
+        live.sources.with(|sources| {
+            let all: Vec<&Coverage> = sources.iter().map(|source| &source.coverage).collect();
+            coverage_of_all(&all, live.now.get())
+        })
+    });
     let as_of = text(move || {
         let confirmed = live.sources.with(|sources| say::confirmed_at(sources));
         let link_live = live.link.get().is_live()

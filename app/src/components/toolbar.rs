@@ -1,14 +1,14 @@
 use leptos::html;
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
-use lockkeeper_model::{FLAG_FILTERS, Flag, Order, SortKey};
+use lockkeeper_model::{FLAG_FILTERS, Flag, GroupBy, Order, SortKey};
 
 use super::TableKeys;
 use super::lock_row::BLOCKED_EXPLAINED;
 use super::search::{Search, Understanding};
 use super::selection::SelectButton;
 use super::view_menu::ViewMenu;
-use crate::lang::{count, t};
+use crate::lang::{self, count, t};
 use crate::live::Live;
 use crate::live::route::STATES;
 use crate::nav::Nav;
@@ -26,6 +26,7 @@ pub(crate) fn Toolbar(
             <Filters />
             <span class="spread"></span>
             <div class="tools-end">
+                <GroupChoice />
                 <OrderChoice />
                 <ViewMenu />
                 <SelectButton />
@@ -189,6 +190,27 @@ fn Choice(
             // What an option says may change; the option stays, so that an open list does not close.
             {each(move || options.with(Vec::len), option)}
         </select>
+    }
+}
+
+#[component]
+fn GroupChoice() -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let options = GroupBy::ALL.map(|by| (by.word().to_owned(), lang::group_named(by).to_owned())).to_vec();
+    let choose = move |value: Option<String>| {
+        nav.ask(|question| {
+            question.group = value.and_then(|value| GroupBy::ALL.into_iter().find(|by| by.word() == value));
+            question.within = None;
+        });
+    };
+    view! {
+        <Choice
+            label=t!(group)
+            any=t!(no_groups)
+            options=Signal::stored(options)
+            chosen=Signal::derive(move || nav.route.with(|route| route.question.group.map(|by| by.word().to_owned())))
+            choose
+        />
     }
 }
 

@@ -16,8 +16,8 @@ use std::fmt::{Display, Write as _};
 pub(crate) use choice::Wording;
 pub(crate) use numbers::{count, duration, shortest, without_tenths};
 pub(crate) use terms::{
-    action, action_named, basis_named, certainty, evidence, feed, flag, outcome_named, severity_named, source_state,
-    verdict, verdict_named, warning_state_named,
+    action, action_named, basis_named, certainty, evidence, feed, flag, group_named, outcome_named, severity_named,
+    source_state, verdict, verdict_named, warning_state_named,
 };
 
 /// The key of every text.

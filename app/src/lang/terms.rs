@@ -1,7 +1,7 @@
 //! What the model's terms are called. A word that came over the wire and is not known here is shown as it came.
 
 use lockkeeper_model::words::shown;
-use lockkeeper_model::{Action, Certainty, Evidence, FeedKind, Flag, Severity, SourceState, Verdict};
+use lockkeeper_model::{Action, Certainty, Evidence, FeedKind, Flag, GroupBy, Severity, SourceState, Verdict};
 
 use super::{duration, t};
 
@@ -49,6 +49,15 @@ pub(crate) fn source_state(state: SourceState) -> &'static str {
         SourceState::Scanning => t!(source_scanning),
         SourceState::Degraded => t!(degraded),
         SourceState::Down => t!(down),
+    }
+}
+
+/// What locks are put together by.
+pub(crate) fn group_named(by: GroupBy) -> &'static str {
+    match by {
+        GroupBy::Holder => t!(by_holder),
+        GroupBy::Prefix => t!(by_prefix),
+        GroupBy::Dialect => t!(by_dialect),
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod board;
 mod clock;
 pub(crate) mod complete;
 mod decode;
+pub(crate) mod groups;
 pub(crate) mod incidents;
 pub(crate) mod json;
 mod link;

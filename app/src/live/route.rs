@@ -1,6 +1,6 @@
 //! The page's address: which page, the question, the order and the open lock, so that a link shows a colleague the same.
 
-use lockkeeper_model::{Flag, LockId, MAX_TEXT_BYTES, Order, Question, SortKey, Time};
+use lockkeeper_model::{Flag, GroupBy, LockId, MAX_TEXT_BYTES, Order, Question, SortKey, Time};
 
 use crate::lang::{Key, key, t};
 
@@ -167,6 +167,8 @@ impl Route {
                 "sort" => {
                     route.question.sort = SortKey::ALL.into_iter().find(|key| key.word() == value).unwrap_or_default();
                 }
+                "group" => route.question.group = GroupBy::ALL.into_iter().find(|by| by.word() == value),
+                "within" => route.question.within = text(),
                 "order" => {
                     route.question.order = [Order::Asc, Order::Desc].into_iter().find(|order| order.word() == value);
                 }
@@ -185,6 +187,9 @@ impl Route {
                 _ => {}
             }
         }
+        if route.question.group.is_none() {
+            route.question.within = None;
+        }
         if route.question.order == Some(route.question.sort.natural_order()) {
             route.question.order = None;
         }
@@ -198,6 +203,12 @@ impl Route {
         let mut add = |name: &str, value: &str| pairs.push(format!("{name}={}", encode(value)));
         if !question.q.is_empty() {
             add("q", &question.q);
+        }
+        if let Some(by) = question.group {
+            add("group", by.word());
+        }
+        if let Some(value) = &question.within {
+            add("within", value);
         }
         if question.sort != SortKey::default() {
             add("sort", question.sort.word());
@@ -241,6 +252,21 @@ impl Route {
     /// The same list with another lock open, or none.
     pub(crate) fn with_lock(&self, lock: Option<(String, LockId)>) -> Route {
         Route { lock, ..self.clone() }
+    }
+
+    /// Where the groups of the question are asked for; `None` where it asks for none.
+    pub(crate) fn groups_path(&self) -> Option<String> {
+        let group = self.question.group?;
+        // How locks are ordered does not matter to groups, nor which of them is open.
+        let question = Question {
+            group: Some(group),
+            within: None,
+            sort: SortKey::default(),
+            order: None,
+            ..self.question.clone()
+        };
+        let address = Route { question, ..Route::default() }.href();
+        Some(format!("/api/v1/groups{}", address.strip_prefix('/').unwrap_or_default()))
     }
 }
 
@@ -301,6 +327,8 @@ mod tests {
                     dialect: Some("redis-py".to_owned()),
                     state: Some("waiting".to_owned()),
                     flag: Some("no-expiry".to_owned()),
+                    group: Some(GroupBy::Prefix),
+                    within: Some("stock & co:".to_owned()),
                     sort: SortKey::Name,
                     order: Some(Order::Desc),
                 },
@@ -341,8 +369,16 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_asked_for_without_what_only_locks_have() {
+        let route = Route::parse("/", "?q=a&group=prefix&within=stock%3A&sort=name&order=desc&lock=s/a");
+        assert_eq!(route.groups_path().as_deref(), Some("/api/v1/groups?q=a&group=prefix"));
+        assert_eq!(Route::default().groups_path(), None);
+    }
+
+    #[test]
     fn nonsense_is_left_out() {
-        let route = Route::parse("/", "?state=nope&flag=x&sort=y&order=z&lock=none&lock=a/b64:***&q=%ZZ%&=&&x");
+        let route =
+            Route::parse("/", "?within=a:&state=nope&flag=x&sort=y&order=z&lock=none&lock=a/b64:***&q=%ZZ%&=&&x");
         let question = Question { q: "%ZZ%".to_owned(), ..Question::default() };
         assert_eq!(route, Route { question, ..Route::default() });
         assert_eq!(Route::parse("/nowhere", "").page, Page::Locks);

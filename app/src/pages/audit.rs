@@ -10,7 +10,7 @@ use crate::live::audit::AuditPage as Entries;
 use crate::live::route::{Page, Route};
 use crate::live::{Live, api};
 use crate::nav::Nav;
-use crate::ui::{When, each, flag, hms, maybe, text};
+use crate::ui::{When, each, flag, hms, maybe, skeleton, text};
 
 /// Who released what, when and why, and who was refused; of everything, or of one lock.
 #[component]
@@ -113,7 +113,7 @@ pub(crate) fn AuditPage() -> impl IntoView {
                 </p>
             </When>
             <When holds=flag(move || entries.with(Option::is_none))>
-                <p class="say calm">{t!(asking)}</p>
+                {skeleton("cards", t!(asking))}
             </When>
             <When holds=nothing>
                 <p class="say calm">{t!(nothing_was_released_tried_or)}</p>

@@ -10,7 +10,7 @@ use crate::live::moment::utc;
 use crate::live::recall;
 use crate::live::route::{Page, Route};
 use crate::nav::Nav;
-use crate::ui::{CopyButton, When, flag, maybe, text};
+use crate::ui::{CopyButton, When, flag, maybe, skeleton, text};
 
 /// What was frozen of incidents, and one packet where one is open.
 #[component]
@@ -72,7 +72,7 @@ pub(crate) fn IncidentsPage() -> impl IntoView {
                 <p class="say bad" role="alert">{refused}</p>
             </When>
             <When holds=flag(move || packets.with(Option::is_none))>
-                <p class="say calm">{t!(asking)}</p>
+                {skeleton("table", t!(asking))}
             </When>
             <When holds=flag(move || count() == Some(0))>
                 <p class="say calm">

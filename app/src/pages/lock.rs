@@ -8,7 +8,7 @@ use crate::lang::t;
 use crate::live::Live;
 use crate::live::route::Route;
 use crate::nav::Nav;
-use crate::ui::{CopyButton, When, flag, text};
+use crate::ui::{CopyButton, When, flag, skeleton, text};
 
 /// Everything about one lock, on a page of its own.
 #[component]
@@ -63,7 +63,7 @@ fn OneLock(source: String, id: LockId) -> impl IntoView {
             </header>
             <Links lock />
             <When holds=flag(move || !heard.get())>
-                <p class="say calm">{t!(asking)}</p>
+                {skeleton("facts", t!(asking))}
             </When>
             <When holds=heard>
                 <div class="lock-columns">

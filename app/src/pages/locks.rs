@@ -2,7 +2,7 @@ use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
-use crate::components::{Drawer, LockTable, Selecting, SelectionBar, TableKeys, Toolbar, Typed};
+use crate::components::{Drawer, Grouped, LockTable, Selecting, SelectionBar, TableKeys, Toolbar, Typed};
 use crate::lang::t;
 use crate::live::Live;
 use crate::nav::Nav;
@@ -17,6 +17,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
     provide_context(Selecting::new());
     provide_context(Typed(RwSignal::new(nav.route.with_untracked(|route| route.question.q.clone()))));
     let search = NodeRef::<html::Input>::new();
+    let grouped = Memo::new(move |_| nav.route.with(|route| route.question.group.is_some()));
     let open = Memo::new(move |_| nav.route.with(|route| route.lock.clone()));
     Effect::new(move |_| live.follow(open.get()));
     on_cleanup(move || live.follow(None));
@@ -28,7 +29,10 @@ pub(crate) fn LocksPage() -> impl IntoView {
             <main>
                 <h1 class="unseen">{t!(locks)}</h1>
                 <Toolbar search />
-                <LockTable />
+                {move || match grouped.get() {
+                    true => view! { <Grouped /> }.into_any(),
+                    false => view! { <LockTable /> }.into_any(),
+                }}
                 <SelectionBar />
             </main>
             {move || {

@@ -8,7 +8,7 @@ use crate::lang::{self, count, t};
 use crate::live::json::Value;
 use crate::live::route::{Page, Route, encode};
 use crate::live::{Live, poll};
-use crate::ui::{When, each, flag, hms, maybe, text};
+use crate::ui::{When, each, flag, hms, maybe, skeleton, text};
 
 /// How often it is asked which locks stand without a quorum, in seconds.
 const EVERY_S: i64 = 5;
@@ -30,7 +30,7 @@ pub(crate) fn SourcesPage() -> impl IntoView {
                 <h1>{t!(sources)}</h1>
             </header>
             <When holds=flag(move || live.sources.with(Vec::is_empty))>
-                <p class="say calm">{t!(asking)}</p>
+                {skeleton("cards", t!(asking))}
             </When>
             {each(move || live.sources.with(Vec::len), source)}
         </main>

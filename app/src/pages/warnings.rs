@@ -11,7 +11,7 @@ use crate::live::route::{Page, Route};
 use crate::live::warnings::{Warning, Warnings};
 use crate::live::{Live, api};
 use crate::nav::Nav;
-use crate::ui::{When, each, flag, hms, maybe, text};
+use crate::ui::{When, each, flag, hms, maybe, skeleton, text};
 
 /// How often it is looked again while the page is open, whether or not the number of open ones changed: who acknowledged
 /// what changes no number that is told.
@@ -120,7 +120,7 @@ pub(crate) fn WarningsPage() -> impl IntoView {
                 </p>
             </When>
             <When holds=flag(move || known.with(Option::is_none))>
-                <p class="say calm">{t!(asking)}</p>
+                {skeleton("cards", t!(asking))}
             </When>
             <When holds=flag(move || is_answered() && number(true) == 0)>
                 <p class="say good">{t!(nothing_to_warn_of)}</p>

@@ -8,6 +8,7 @@ mod icon;
 mod kept;
 mod listbox;
 mod moment;
+mod skeleton;
 mod theme;
 mod when;
 
@@ -19,5 +20,6 @@ pub(crate) use icon::{Glyph, Icon};
 pub(crate) use kept::{keep, kept};
 pub(crate) use listbox::{Listbox, move_by_key, option_id};
 pub(crate) use moment::{Moment, day, hms};
+pub(crate) use skeleton::skeleton;
 pub(crate) use theme::ThemeButton;
 pub(crate) use when::When;

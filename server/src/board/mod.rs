@@ -22,7 +22,7 @@ use crate::registry::holders::{Holders, HoldersAsked, Looking};
 use crate::registry::minutes::LostTime;
 use crate::registry::past::Piece;
 use crate::source::{DialectTraits, ReleaseOrder, SourceHandle, SourceId};
-use crate::view::Asked;
+use crate::view::{Asked, Group};
 use crate::warning::WarningAsk;
 
 /// Frames that may wait for one viewer. A viewer that lets more pile up gets a whole window once it has read these.
@@ -48,6 +48,8 @@ pub struct BoardClosed;
 pub enum Ask {
     /// A page of locks.
     List { asked: Asked, offset: u64, limit: u32, answer: oneshot::Sender<Listing> },
+    /// Groups of locks.
+    Groups { asked: Asked, limit: u32, answer: oneshot::Sender<Grouping> },
     /// Every lock that is an answer, by its row.
     Rows { asked: Asked, limit: u32, answer: oneshot::Sender<ListedRows> },
     /// Those of these rows that are still there.
@@ -112,6 +114,19 @@ pub struct Listing {
     pub total: u64,
     /// The page.
     pub locks: Vec<Lock>,
+}
+
+/// Locks put together.
+#[derive(Clone, Debug)]
+pub struct Grouping {
+    /// When this was true.
+    pub as_of: Time,
+    /// Groups that there are.
+    pub total: u64,
+    /// Locks in all of them.
+    pub locks: u64,
+    /// The first of them.
+    pub groups: Vec<Group>,
 }
 
 /// All the locks that were an answer at one moment.
@@ -284,6 +299,14 @@ impl Board {
     /// When the server is shutting down.
     pub async fn list(&self, asked: Asked, offset: u64, limit: u32) -> Result<Listing, BoardClosed> {
         self.ask(|answer| Ask::List { asked, offset, limit, answer }).await
+    }
+
+    /// The first groups of the answer to a question that asks for groups.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn groups(&self, asked: Asked, limit: u32) -> Result<Grouping, BoardClosed> {
+        self.ask(|answer| Ask::Groups { asked, limit, answer }).await
     }
 
     /// The rows of all answers to a question, up to `limit`.

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::meter::Meter;
 use super::{
-    Ask, Board, BreakGlass, EventFilter, Found, Held, ListedRows, Listing, LockNumbers, Numbers, SUBSCRIBER_EVENTS,
-    Subscription, VIEWER_FRAMES, Viewer, Waits,
+    Ask, Board, BreakGlass, EventFilter, Found, Grouping, Held, ListedRows, Listing, LockNumbers, Numbers,
+    SUBSCRIBER_EVENTS, Subscription, VIEWER_FRAMES, Viewer, Waits,
 };
 use crate::access::{Reach, Right, Scope};
 use crate::clock;
@@ -130,6 +130,7 @@ struct WaitingList {
 
 /// How a page is answered.
 enum PageAnswer {
+    Groups(oneshot::Sender<Grouping>),
     Locks(oneshot::Sender<Listing>),
     Rows(oneshot::Sender<ListedRows>),
 }
@@ -315,6 +316,10 @@ impl Task {
                 self.waiting_lists.push(WaitingList { asked, offset, limit, answer: PageAnswer::Locks(answer) });
                 self.answer_waiting_lists(now);
             }
+            Ask::Groups { asked, limit, answer } => {
+                self.waiting_lists.push(WaitingList { asked, offset: 0, limit, answer: PageAnswer::Groups(answer) });
+                self.answer_waiting_lists(now);
+            }
             Ask::Rows { asked, limit, answer } => {
                 self.waiting_lists.push(WaitingList { asked, offset: 0, limit, answer: PageAnswer::Rows(answer) });
                 self.answer_waiting_lists(now);
@@ -404,17 +409,22 @@ impl Task {
                 self.waiting_lists.push(waiting);
                 continue;
             }
-            let (total, slots) = self.views.page(&self.registry, &waiting.asked, waiting.offset, waiting.limit, now);
-            let records = slots.into_iter().filter_map(|slot| Some((slot, self.registry.record(slot)?)));
-            match waiting.answer {
+            let WaitingList { asked, offset, limit, answer } = waiting;
+            match answer {
                 PageAnswer::Locks(answer) => {
+                    let (total, slots) = self.views.page(&self.registry, &asked, offset, limit, now);
                     let lock = |record: &Record| self.registry.lock(record, now, self.around(record.source), false);
-                    let locks = records.map(|(_, record)| lock(record)).collect();
+                    let locks = slots.into_iter().filter_map(|slot| self.registry.record(slot).map(lock)).collect();
                     drop(answer.send(Listing { as_of: now, total, locks }));
                 }
                 PageAnswer::Rows(answer) => {
-                    let rows = records.map(|(slot, record)| record.row(slot)).collect();
-                    drop(answer.send(ListedRows { total, rows }));
+                    let (total, slots) = self.views.page(&self.registry, &asked, offset, limit, now);
+                    let row = |slot| Some(self.registry.record(slot)?.row(slot));
+                    drop(answer.send(ListedRows { total, rows: slots.into_iter().filter_map(row).collect() }));
+                }
+                PageAnswer::Groups(answer) => {
+                    let (total, locks, groups) = self.views.groups(&self.registry, &asked, limit as usize, now);
+                    drop(answer.send(Grouping { as_of: now, total, locks, groups }));
                 }
             }
         }

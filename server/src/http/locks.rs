@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use lockkeeper_model::search::{Condition, Search};
 use lockkeeper_model::{
-    DEFAULT_LIMIT, Event, Flag, Lock, MAX_LIMIT, Order, Question, Recording, SortKey, SourceState, SourceStatus, Time,
-    words,
+    DEFAULT_LIMIT, Event, Flag, GroupBy, Lock, MAX_LIMIT, Order, Question, Recording, SortKey, SourceState,
+    SourceStatus, Time, words,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
@@ -19,7 +19,7 @@ use crate::recorder::history::Filter;
 use crate::view::Asked;
 
 const PARAMETERS: &[&str] =
-    &["q", "source", "dialect", "state", "flag", "sort", "order", "offset", "limit", "at", "format"];
+    &["q", "source", "dialect", "state", "flag", "group", "within", "sort", "order", "offset", "limit", "at", "format"];
 
 const EVENTS_PARAMETERS: &[&str] = &["before", "from", "to", "limit"];
 
@@ -111,6 +111,8 @@ pub(super) struct LockEventsAnswer {
         ("dialect" = Option<String>, Query, description = "only this dialect"),
         ("state" = inline(Option<StateFilter>), Query, description = "only in this state; `waiting`: somebody is known to wait"),
         ("flag" = Option<Flag>, Query, description = "only with this flag"),
+        ("group" = Option<GroupBy>, Query, description = "what `within` is a group of"),
+        ("within" = Option<String>, Query, description = "only the locks of this group, as `value` in `GET /api/v1/groups` names it"),
         ("sort" = Option<SortKey>, Query, description = "what to order by; default `blocked`"),
         ("order" = Option<Order>, Query, description = "which end comes first; default: the one that matters more"),
         ("offset" = Option<u64>, Query, description = "answers before the page; default 0"),
@@ -279,15 +281,18 @@ fn is_numbered(id: &str) -> bool {
     !id.starts_with("first-") && !id.starts_with("gap-")
 }
 
-fn question(query: &mut Query) -> Result<Question, ApiError> {
+pub(super) fn question(query: &mut Query) -> Result<Question, ApiError> {
     let sort = one_of("sort", query.take("sort"), &SortKey::ALL.map(|key| (key.word(), key)))?;
     let order = one_of("order", query.take("order"), &[Order::Asc, Order::Desc].map(|order| (order.word(), order)))?;
+    let group = one_of("group", query.take("group"), &GroupBy::ALL.map(|by| (by.word(), by)))?;
     let question = Question {
         q: query.take("q").unwrap_or_default(),
         source: query.take("source"),
         dialect: query.take("dialect"),
         state: query.take("state"),
         flag: query.take("flag"),
+        group,
+        within: query.take("within"),
         sort: sort.unwrap_or_default(),
         order,
     };
@@ -296,7 +301,7 @@ fn question(query: &mut Query) -> Result<Question, ApiError> {
 }
 
 /// The sources that a question names, as a parameter or in its search.
-fn sources_named(question: &Question) -> Vec<String> {
+pub(super) fn sources_named(question: &Question) -> Vec<String> {
     let terms = Search::parse(&question.q).unwrap_or_default().terms.into_iter();
     let in_search = terms.filter_map(|term| match term.condition {
         Condition::Source(name) => Some(name),

@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod extract;
 mod graph;
+mod groups;
 mod guard;
 mod health;
 mod history;

@@ -11,8 +11,8 @@ use utoipa::openapi::{Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{Modify, OpenApi, PartialSchema, ToSchema};
 
 use super::{
-    approvals, audit, contention, events, graph, health, history, holders, incidents, locks, metrics, notes, password,
-    releases, session, sessions, settings, sources, stream, traces, warnings,
+    approvals, audit, contention, events, graph, groups, health, history, holders, incidents, locks, metrics, notes,
+    password, releases, session, sessions, settings, sources, stream, traces, warnings,
 };
 
 /// Where it is. It says what there could be, and nothing of what there is.
@@ -40,6 +40,7 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         notes::write,
         graph::show,
         contention::show,
+        groups::list,
         holders::list,
         events::follow,
         stream::open,

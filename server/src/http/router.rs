@@ -15,9 +15,9 @@ use tower_http::trace::TraceLayer;
 
 use super::extract::MAX_BODY_BYTES;
 use super::{
-    ApiError, AppState, account, app, approvals, audit, caller, contention, events, graph, guard, health, history,
-    holders, incidents, locks, metrics, notes, oidc, openapi, password, releases, session, sessions, settings, sign_in,
-    sources, stream, traces, warnings,
+    ApiError, AppState, account, app, approvals, audit, caller, contention, events, graph, groups, guard, health,
+    history, holders, incidents, locks, metrics, notes, oidc, openapi, password, releases, session, sessions, settings,
+    sign_in, sources, stream, traces, warnings,
 };
 
 /// How long an answer may take. The board answers in milliseconds and the longest release in some ten seconds; what
@@ -31,7 +31,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 37] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 38] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -41,6 +41,7 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 37] {
         ("/api/v1/locks/{source}/{id}/notes", get(notes::list).post(notes::write)),
         ("/api/v1/graph", get(graph::show)),
         ("/api/v1/contention", get(contention::show)),
+        ("/api/v1/groups", get(groups::list)),
         ("/api/v1/holders", get(holders::list)),
         // What happens
         ("/api/v1/events", get(events::follow)),

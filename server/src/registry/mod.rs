@@ -20,6 +20,7 @@ mod fold;
 mod forced;
 mod gone;
 pub mod graph;
+mod group;
 mod history;
 mod hold;
 pub mod holders;

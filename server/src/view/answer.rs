@@ -8,6 +8,7 @@ use super::Asked;
 use super::bits::Bits;
 use super::due::Due;
 use super::filter::Filter;
+use super::groups::Groups;
 use super::keys::{Keys, compare, sort_all};
 use super::ordered::Ordered;
 use super::shown::Shown;
@@ -37,6 +38,8 @@ pub(crate) struct Answer {
     members: Bits,
     /// How many of them each further filter would leave.
     pub(super) shown: Shown,
+    /// The same put together, where that was asked for.
+    pub(super) groups: Option<Groups>,
     /// Those that may become answers, or cease to be, as time passes.
     due: Due,
     /// The next slot to examine; `None` once all were.
@@ -54,6 +57,7 @@ impl Answer {
     pub(crate) fn new(asked: Asked, now: Time) -> Answer {
         Answer {
             filter: Filter::new(&asked),
+            groups: asked.question.group.filter(|_| asked.question.within.is_none()).map(Groups::new),
             asked,
             ordered: Ordered::default(),
             incoming: HashSet::new(),
@@ -100,7 +104,7 @@ impl Answer {
             return;
         }
         let (Some(record), Some(old)) = (registry.record(slot), keys.get(slot as usize)) else { return };
-        self.shown.count(record.source, old, -1);
+        self.uncount(record, slot, old);
         let (sort, order) = (self.asked.question.sort, self.asked.question.order());
         let stays = old.rank(sort, order) == new.rank(sort, order);
         if new.held && stays && self.asked.question.is_unfiltered() {
@@ -133,7 +137,7 @@ impl Answer {
         }
         let Some(record) = registry.record(slot) else { return };
         if self.members.get(slot) {
-            self.shown.count(record.source, new, 1);
+            self.count(registry, record, slot, new);
             self.epoch += 1;
             return;
         }
@@ -157,8 +161,24 @@ impl Answer {
         if self.filter.is_time(record, now) {
             self.members.set(slot, true);
             self.incoming.insert(slot);
-            self.shown.count(record.source, keys, 1);
+            self.count(registry, record, slot, keys);
             self.epoch += 1;
+        }
+    }
+
+    /// Adds an answer to the numbers that are told beside the window.
+    fn count(&mut self, registry: &Registry, record: &Record, slot: Slot, keys: &Keys) {
+        self.shown.count(record.source, keys, 1);
+        if let Some(groups) = &mut self.groups {
+            groups.put(registry, record, slot, keys);
+        }
+    }
+
+    /// Takes it out of them again; `keys` are those that it was counted with.
+    fn uncount(&mut self, record: &Record, slot: Slot, keys: &Keys) {
+        self.shown.count(record.source, keys, -1);
+        if let Some(groups) = &mut self.groups {
+            groups.take(slot, keys);
         }
     }
 
@@ -183,7 +203,7 @@ impl Answer {
             }
             self.schedule(record, slot, now);
             if !self.filter.is_time(record, now) {
-                self.shown.count(record.source, keys_of, -1);
+                self.uncount(record, slot, keys_of);
                 self.take_out(registry, keys, slot);
             }
         }

@@ -1,7 +1,7 @@
 //! A question's filters, made ready to be asked of a million locks.
 
 use lockkeeper_model::search::{Condition, Search, Side};
-use lockkeeper_model::{Flag, LockState, Time};
+use lockkeeper_model::{Flag, GroupBy, LockState, Time};
 use memchr::memmem::Finder;
 
 use super::Asked;
@@ -38,6 +38,7 @@ enum What {
     State(LockState),
     Waiters(u32),
     Flag(Flag),
+    Group(GroupBy, String),
 }
 
 /// Something that comes to be so, or ceases to be, as time passes.
@@ -77,6 +78,9 @@ impl Filter {
         if let Some(name) = &question.dialect {
             test(What::Dialect(name.clone()));
         }
+        if let (Some(by), Some(value)) = (question.group, &question.within) {
+            test(What::Group(by, value.clone()));
+        }
         if let Some(name) = &question.source {
             test(What::Source(name.clone()));
         }
@@ -94,7 +98,9 @@ impl Filter {
             filter.timed.push(Timed { excluded, clock, side, ms });
         }
         // What costs least first.
-        filter.tests.sort_by_key(|test| matches!(test.what, What::Text(_) | What::Name(_) | What::Holder(_)));
+        filter
+            .tests
+            .sort_by_key(|test| matches!(test.what, What::Text(_) | What::Name(_) | What::Holder(_) | What::Group(..)));
         filter
     }
 
@@ -159,6 +165,7 @@ impl What {
             What::State(state) => record.state == *state,
             What::Waiters(number) => record.waiting() > *number,
             What::Flag(flag) => registry.has_flag(record, *flag),
+            What::Group(by, value) => registry.group(record, *by) == value.as_str(),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::registry::{Record, Registry, Slot};
 pub(crate) struct Keys {
     pub(super) waiters: u32,
     /// Seconds that all who waited in the last minutes have waited together.
-    blocked_s: u32,
+    pub(super) blocked_s: u32,
     waiting_since_s: u32,
     pub(super) since: i64,
     expires: i64,

@@ -5,6 +5,7 @@
 //! - [`filter`]: which locks are an answer.
 //! - [`due`]: which of them have to be looked at again because time passes.
 //! - [`answer`]: one question's answers in order, shared by all who ask the same.
+//! - [`groups`]: the same put together by holder, prefix or dialect.
 //! - [`shown`]: how many answers each further filter would leave.
 //! - [`tally`]: how many locks there are, shared by all who see the same.
 //! - [`census`]: how many locks of each kind there are and for how long they have been held, for charts.
@@ -19,6 +20,7 @@ mod bits;
 mod census;
 mod due;
 mod filter;
+mod groups;
 mod keys;
 mod ordered;
 mod shown;
@@ -34,6 +36,7 @@ use lockkeeper_model::wire::DialectCount;
 use lockkeeper_model::{Question, Time};
 
 pub use census::{AGE_BOUNDS_S, Counted};
+pub use groups::Group;
 pub use viewers::{Around, FRAME_MS};
 
 use crate::access::Reach;
@@ -187,6 +190,16 @@ impl Views {
         answer.grow_older(registry, &self.keys, self.now, &mut self.scratch);
         answer.settle(registry, &self.keys, now, true);
         (answer.total(), answer.window(offset, limit).collect())
+    }
+
+    /// The first groups of the answer to a question that asks for groups: how many there are, how many locks they have, and
+    /// those.
+    pub fn groups(&mut self, registry: &Registry, asked: &Asked, limit: usize, now: Time) -> (u64, u64, Vec<Group>) {
+        let id = self.answer_to(registry, asked, now);
+        let Some(answer) = self.answers.get_mut(&id) else { return (0, 0, Vec::new()) };
+        answer.grow_older(registry, &self.keys, self.now, &mut self.scratch);
+        let Some(groups) = &answer.groups else { return (0, 0, Vec::new()) };
+        (groups.len(), answer.total(), groups.first(limit))
     }
 
     /// Forgets answers and tallies that nobody has looked at for a while.

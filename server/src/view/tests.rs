@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use lockkeeper_model::wire::{Facets, Row, ServerFrame};
-use lockkeeper_model::{Order, Question, SortKey, Time};
+use lockkeeper_model::{GroupBy, Order, Question, SortKey, Time};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
@@ -137,6 +137,46 @@ proptest! {
         fresh.read(&mut fresh_frames);
         prop_assert_eq!(shown(&screen), shown(&fresh));
         prop_assert_eq!(screen.total, fresh.total);
+    }
+
+    #[test]
+    fn groups_that_follow_every_change_are_those_that_are_counted_afresh(
+        before in steps(), steps in steps(), question in question(), by in proptest::sample::select(&GroupBy::ALL[..]),
+    ) {
+        let (mut world, mut views) = (World::new(), Views::default());
+        let asked = Asked { question: Question { group: Some(by), ..question }, reach: Reach::ALL };
+        for step in &before {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+        }
+        views.groups(&world.registry, &asked, 100, Time(world.now));
+        for step in &steps {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+        }
+        let mut fresh = Views::default();
+        fresh.grow_older(&world.registry, Time(world.now));
+        for slot in 0..world.registry.slots() {
+            fresh.change(&world.registry, u32::try_from(slot).unwrap());
+        }
+        // How long somebody was blocked goes on between two changes, and with it the order.
+        let sums = |views: &mut Views| {
+            let (total, locks, groups) = views.groups(&world.registry, &asked, 100, Time(world.now));
+            let mut sums: Vec<_> =
+                groups.into_iter().map(|group| (group.value, group.locks, group.waiters, group.worst, group.worst_locks)).collect();
+            sums.sort();
+            (total, locks, sums)
+        };
+        let followed = sums(&mut views);
+        prop_assert_eq!(&followed, &sums(&mut fresh));
+        let (total, locks, groups) = followed;
+        prop_assert_eq!(total, groups.len() as u64);
+        prop_assert_eq!(locks, groups.iter().map(|group| group.1).sum::<u64>(), "each lock is in one group");
+        for (value, locks, ..) in groups {
+            let within = Question { within: Some(value), ..asked.question.clone() };
+            let of_group = Asked { question: within, reach: Reach::ALL };
+            prop_assert_eq!(views.page(&world.registry, &of_group, 0, 10, Time(world.now)).0, locks);
+        }
     }
 
     #[test]

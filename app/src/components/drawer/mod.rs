@@ -26,7 +26,7 @@ use crate::lang::t;
 use crate::live::Live;
 use crate::live::route::{Page, Route};
 use crate::nav::Nav;
-use crate::ui::{CopyButton, Glyph, Icon, When, flag, text};
+use crate::ui::{CopyButton, Glyph, Icon, When, flag, skeleton, text};
 
 /// Everything known about one lock.
 #[component]
@@ -82,7 +82,7 @@ pub(crate) fn Drawer(
             </header>
             <div class="drawer-body">
                 <When holds=flag(move || !heard.get())>
-                    <p class="say calm">{t!(asking)}</p>
+                    {skeleton("facts", t!(asking))}
                 </When>
                 <When holds=heard>
                     <When holds=flag(move || live.rewind.is_none())>
