@@ -107,13 +107,12 @@ impl Reader {
             if stretch.last_row <= checkpoint.first_row || stretch.first_at > at.0 {
                 continue;
             }
-            let mut wanted = self.connection().prepare(&format!(
-                "SELECT {COLUMNS} FROM transitions WHERE row > ? AND row BETWEEN ? AND ? AND at <= ? ORDER BY row"
+            let mut wanted = self.connection().prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM transitions WHERE row BETWEEN ? AND ? AND at <= ? ORDER BY row"
             ))?;
-            let (first, last) = (*stretch.rows().start(), *stretch.rows().end());
-            let mut rows: Vec<Raw> = wanted
-                .query_map((checkpoint.first_row, first, last, at.0), Raw::of)?
-                .collect::<rusqlite::Result<_>>()?;
+            let (first, last) = (stretch.first_row.max(checkpoint.first_row.saturating_add(1)), stretch.last_row);
+            let mut rows: Vec<Raw> =
+                wanted.query_map((first, last, at.0), Raw::of)?.collect::<rusqlite::Result<_>>()?;
             drop(wanted);
             for gap in rows.iter().filter(|raw| raw.kind() == TransitionKind::Gap) {
                 let source = self.lock(gap.lock)?.source.unwrap_or(0);
