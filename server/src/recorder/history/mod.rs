@@ -7,7 +7,8 @@
 //!
 //! Everything that knows SQLite is in [`schema`], [`names`], [`store`] and the three that read; what goes in and comes
 //! out of them are this server's own types, so that another store can stand there. [`tally`] and [`postings`] are what a
-//! segment keeps added up and looked up; [`hold_times`] adds up lock by lock. [`incident`] freezes a part of it.
+//! segment keeps added up and looked up; [`hold_times`] adds up lock by lock. [`incident`] freezes a part of it. [`merge`]
+//! keeps the disk's waits away from the writer.
 
 mod activity;
 mod checkpoint;
@@ -15,6 +16,7 @@ mod codes;
 mod forms;
 mod hold_times;
 mod incident;
+mod merge;
 mod minutes;
 mod names;
 mod past;

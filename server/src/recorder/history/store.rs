@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use super::Limits;
 use super::codes;
+use super::merge::Merger;
 use super::names::{Kind, Names};
 use super::postings::hash;
 use super::schema::{self, HistoryError};
@@ -89,6 +90,7 @@ struct Checkpoint {
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
+    merger: Merger,
     limits: Limits,
     base: i64,
     run: Option<Run>,
@@ -122,6 +124,7 @@ impl Store {
         connection.pragma_update_and_check(None, "max_page_count", most, |_| Ok(()))?;
         let mut store = Store {
             connection,
+            merger: Merger::start(path)?,
             limits,
             base: last_row + 1,
             run: None,
@@ -150,6 +153,7 @@ impl Store {
             self.forget_names();
         }
         let marks = written?;
+        self.merger.wrote(lines.len());
         for mark in marks {
             self.tail.take(&mark, self.era_name);
         }
@@ -242,8 +246,8 @@ impl Store {
             let mut rows = statement.query(())?;
             while let Some(row) = rows.next()? {
                 let (number, at) = (row.get(0)?, row.get(1)?);
-                let (kind, _) = codes::meaning(row.get(3)?);
                 let holder: Option<i64> = row.get(4)?;
+                let (kind, _) = codes::meaning(row.get(3)?);
                 let what = (kind != TransitionKind::Gap).then_some((kind, holder.unwrap_or(0), row.get(6)?));
                 let hash_of =
                     |column: usize| -> rusqlite::Result<u32> { Ok(row.get_ref(column)?.as_blob().map_or(0, hash)) };
@@ -421,6 +425,7 @@ impl Store {
         match written.and_then(|()| Ok(transaction.commit()?)) {
             Ok(()) => {
                 self.next_held = next;
+                self.merger.wrote(piece.held.len());
                 Ok(())
             }
             Err(error) => {
