@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use lockkeeper_model::TransitionKind;
 
 use super::History;
 use super::read::{Reader, Table};
@@ -49,7 +48,9 @@ impl Reader {
                 for step in find.query_map((first, last, i64::MIN, i64::MAX), Step::of)? {
                     let Step { at, lock, kind, holder, held } = step?;
                     looked_at += 1;
-                    if kind != TransitionKind::Gap && (tallies.len() < room || tallies.contains_key(&lock)) {
+                    if let Some(kind) = kind
+                        && (tallies.len() < room || tallies.contains_key(&lock))
+                    {
                         tallies.entry(lock).or_default().add(kind, at, holder, held);
                     }
                 }

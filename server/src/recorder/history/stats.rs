@@ -186,14 +186,12 @@ impl Reader {
                 steps = find.query_map((first, last, from, to), Step::of)?.collect::<rusqlite::Result<_>>()?;
             }
         }
-        steps.retain(|step| step.kind != TransitionKind::Gap);
+        steps.retain(|step| step.kind.is_some());
         adding.looked_at += steps.len();
         self.judge(steps.iter().map(|step| step.lock).collect(), adding)?;
         let mut ended: HashMap<i64, Ended> = HashMap::new();
         for Step { at, lock, kind, holder, held } in steps {
-            if adding.known.of(lock) != Judgement::Passes {
-                continue;
-            }
+            let Some(kind) = kind.filter(|_| adding.known.of(lock) == Judgement::Passes) else { continue };
             // A renewal leaves nothing for what follows, and most rows are renewals.
             match kind {
                 TransitionKind::Renewed => adding.sum.step(&mut None, kind, at, holder, held),
@@ -223,7 +221,8 @@ impl Reader {
 pub(super) struct Step {
     pub(super) at: i64,
     pub(super) lock: i64,
-    pub(super) kind: TransitionKind,
+    /// As far as it is counted.
+    pub(super) kind: Option<TransitionKind>,
     pub(super) holder: i64,
     pub(super) held: Option<i64>,
 }
@@ -231,7 +230,7 @@ pub(super) struct Step {
 impl Step {
     pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Step> {
         let holder: Option<i64> = row.get(3)?;
-        let kind = codes::meaning(row.get(2)?).0;
+        let kind = codes::counted(row.get(2)?);
         Ok(Step { at: row.get(0)?, lock: row.get(1)?, kind, holder: holder.unwrap_or(0), held: row.get(4)? })
     }
 }

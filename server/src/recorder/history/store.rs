@@ -247,8 +247,8 @@ impl Store {
             while let Some(row) = rows.next()? {
                 let (number, at) = (row.get(0)?, row.get(1)?);
                 let holder: Option<i64> = row.get(4)?;
-                let (kind, _) = codes::meaning(row.get(3)?);
-                let what = (kind != TransitionKind::Gap).then_some((kind, holder.unwrap_or(0), row.get(6)?));
+                let held = row.get(6)?;
+                let what = codes::counted(row.get(3)?).map(|kind| (kind, holder.unwrap_or(0), held));
                 let hash_of =
                     |column: usize| -> rusqlite::Result<u32> { Ok(row.get_ref(column)?.as_blob().map_or(0, hash)) };
                 let source = row.get(10)?;
@@ -530,7 +530,7 @@ impl Writing<'_> {
             self.transaction.prepare_cached("INSERT INTO transitions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
         insert.execute((row, entry.at.0, lock, what, holder, previous, entry.held_ms, lease, number))?;
         let mark = |name, hash, what| Mark { row, at: entry.at.0, source, name, hash, what };
-        self.marks.push(mark(lock, hash(key), Some((entry.kind, holder, entry.held_ms))));
+        self.marks.push(mark(lock, hash(key), codes::counted(what).map(|kind| (kind, holder, entry.held_ms))));
         self.marks.push(mark(holder, hash(&entry.token), None));
         if let (Some(previous), Some(token)) = (previous, &entry.previous) {
             self.marks.push(mark(previous, hash(token), None));
