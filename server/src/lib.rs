@@ -20,6 +20,7 @@ mod fake;
 mod glob;
 pub mod http;
 pub mod manage;
+pub mod outbox;
 pub mod recorder;
 pub mod registry;
 pub mod release;

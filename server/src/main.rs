@@ -159,7 +159,9 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
         told: Some(opened),
     };
     let board = board::spawn(handles.clone(), board_reports, options, stop.clone());
-    let warnings = Warnings::start(board.clone(), heard, store, at_start.access.url.clone(), Pace::default());
+    let dir = config.data_dir.clone().or_else(config::default_data_dir).filter(|_| store.is_ok());
+    let url = at_start.access.url.clone();
+    let warnings = Warnings::start(board.clone(), heard, store, dir.as_deref(), url, Pace::default());
     warnings.tell(&config.webhooks).map_err(|error| anyhow::anyhow!("could not set up the webhooks: {error}"))?;
     let last_read = match told {
         Some((settings, log_format)) => {
@@ -182,7 +184,7 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     .showing(configured, notes)
     .telling(config.charted.into(), last_read)
     .remembering(history.clone())
-    .warning(warnings);
+    .warning(warnings.clone());
     tokio::spawn(warning::learn(history.clone(), board.clone()));
     tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
@@ -209,6 +211,7 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     http::serve(Incoming::new(listener, tls), state).await;
     stop.cancel();
     history.close().await;
+    warnings.close().await;
     if let Some(demo) = demo {
         demo.end().await;
     }

@@ -394,3 +394,30 @@ async fn a_webhook_that_does_not_answer_holds_up_nothing_and_one_that_declines_i
     until("the line in the log", async || server.said(), |said| said.contains("did not take an entry")).await;
     assert!(!server.said().contains("s3cret"), "{}", server.said());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_webhook_did_not_get_before_the_end_it_gets_after_the_next_start() {
+    // Takes connections into its backlog and never reads from them.
+    let deaf = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let redis = RedisServer::start().await;
+    let data = TempDir::new().unwrap();
+    let telling = |port: u16| {
+        let config = format!("[audit]\nwebhook = \"http://127.0.0.1:{port}/\"\n");
+        Server::serve().config(&config).redis(&redis.url()).arg("--data-dir").arg(data.path().to_str().unwrap())
+    };
+    let mut server = telling(deaf.local_addr().unwrap().port()).start().await;
+    for reason in ["one", "two"] {
+        assert_eq!(server.api().try_release("x", "y", reason).await.status, 403);
+    }
+    let known = entries(&server.api(), "").await;
+    server.stop().await;
+
+    let receiver = Receiver::answering(&[]).await;
+    let server = telling(receiver.port).start().await;
+    let got = until("the entries", async || receiver.got(), |got| got.len() == 2).await;
+    let told: Vec<AuditEntry> = got.iter().map(|(_, body)| serde_json::from_str(body).unwrap()).collect();
+    assert_eq!(told, known.into_iter().rev().collect::<Vec<_>>(), "the same entries, in their order");
+    let file = data.path().join("audit-waiting.json");
+    until("nothing to wait", async || file.exists(), |there| !there).await;
+    drop(server);
+}

@@ -61,8 +61,15 @@ async fn patterns_and_formats_are_followed_and_what_they_do_not_touch_keeps_its_
     server.reconfigure(&config("[\"lock:*\"]", format)).await;
     until_names(&api, &["lock:a"]).await;
     let told = api.events("mutex:b").await;
-    let ends = |kind: TransitionKind| matches!(kind, TransitionKind::Released | TransitionKind::Lost);
-    assert!(!told.iter().any(|event| ends(event.transition)), "it is there, and not looked at: {told:#?}");
+    assert!(told.iter().all(|event| event.transition != TransitionKind::Released), "it is there: {told:#?}");
+    let last = told.iter().find(|event| event.transition != TransitionKind::Gap).unwrap();
+    assert_eq!(
+        (last.transition, last.cause.as_deref()),
+        (TransitionKind::Lost, Some("no_longer_watched")),
+        "{told:#?}"
+    );
+    let stats: serde_json::Value = api.get("/api/v1/stats?lock=mutex:b").await.json();
+    assert_eq!(stats["stats"]["lost"], 0, "nobody knows that it ended: {stats}");
     assert!(lock.release().await);
     until_names(&api, &[]).await;
 }

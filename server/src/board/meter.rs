@@ -2,7 +2,7 @@
 
 use lockkeeper_model::{LockId, TransitionKind};
 
-use crate::registry::LoggedEvent;
+use crate::registry::{Cause, LoggedEvent};
 use crate::source::SourceId;
 use crate::view::Counted;
 
@@ -94,6 +94,10 @@ impl Meter {
     /// Takes note of what happened.
     pub(super) fn happened(&mut self, event: &LoggedEvent) {
         let Some(of_source) = self.0.get_mut(usize::from(event.source.0)) else { return };
+        // Nobody knows that it ended, and an alert on locks that did should not say so.
+        if event.entry.cause == Cause::NoLongerWatched {
+            return;
+        }
         let Some(place) = KINDS.iter().position(|kind| *kind == event.entry.kind) else { return };
         of_source.transitions[place] += 1;
         if let Some(held_ms) = event.entry.held_ms {

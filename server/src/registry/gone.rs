@@ -79,12 +79,12 @@ impl Registry {
         out.dirty.push(slot);
     }
 
-    /// What was shown as a lock is a part of another one: it is not shown any more, and nothing happened.
+    /// What was shown as a lock is a part of another one: it is not shown any more, and not said to have been let go.
     pub(super) fn withdraw(&mut self, slot: Slot, sight: &Sight, out: &mut Changes) {
         self.withdraw_at(slot, sight.asked_at, sight.read_at, out);
     }
 
-    /// By other rules these may be no locks: they are not shown any more, and nothing happened.
+    /// By other rules these may be no locks: they are not shown any more, and not said to have been let go.
     pub(super) fn withdraw_all(&mut self, source: SourceId, at: Time, among: &Among, out: &mut Changes) {
         let is_one = |record: &Record| record.source == source && !record.is_ended() && among.has(&record.key);
         let slots: Vec<Slot> =
@@ -111,8 +111,15 @@ impl Registry {
         record.times_ended = record.times_ended.wrapping_add(1);
         let (source, times) = (record.source, record.times_ended);
         let holds = std::mem::take(&mut record.holds);
+        let had_owner = std::mem::take(&mut record.has_owner);
+        self.remember_beginning(slot, &holds);
         for hold in &holds {
             self.token_left(slot, &hold.token, traits);
+            if had_owner {
+                // Or whoever looks back would find it held for ever. How long it is held is not known.
+                let (kind, cause) = (TransitionKind::Lost, Cause::NoLongerWatched);
+                self.happened(slot, kind, read_at, &hold.token, None, cause, None, out);
+            }
         }
         self.ended.push_back((read_at.0, slot, times));
         self.known_mut(source).locks -= 1;

@@ -59,6 +59,8 @@ pub enum Cause {
     ExpiryCut,
     /// Fewer than a majority of its masters have its token any more.
     QuorumLost,
+    /// By other rules than before it is no lock of its own. What became of it is not known, and nobody looks.
+    NoLongerWatched,
 }
 
 /// One transition of one lock. Renewals in a row are one entry.
@@ -211,6 +213,11 @@ impl Ring {
         grew
     }
 
+    /// Nothing is in it of how the lock came to be held as it is: nothing at all, or what was before it was watched anew.
+    pub(super) fn begins_anew(&self) -> bool {
+        self.entries.back().is_none_or(|last| last.cause == Cause::NoLongerWatched)
+    }
+
     fn halve(&mut self) -> usize {
         let gone = self.entries.len() / 2;
         self.entries.drain(..gone);
@@ -221,9 +228,9 @@ impl Ring {
 }
 
 impl Registry {
-    /// Before the first thing happens to a lock that was met already held, its history begins with that.
+    /// Before the first thing happens to a lock that was met already held, what is told of it begins with that.
     pub(super) fn remember_beginning(&mut self, slot: super::Slot, holds: &[Hold]) {
-        if self.records[slot as usize].history().is_none_or(|ring| ring.len() == 0) {
+        if self.records[slot as usize].history().is_none_or(Ring::begins_anew) {
             for hold in holds.iter().filter(|hold| hold.basis == Basis::FirstSeen) {
                 self.remember(slot, Entry::first_seen(hold));
             }

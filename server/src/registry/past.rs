@@ -71,8 +71,8 @@ impl Registry {
         Piece { seq: self.next_seq - 1, at, held: held.collect(), next: (to < end).then_some(to as Slot) }
     }
 
-    /// A registry in which these locks are held, for looking at. Nothing may be applied to it. `salt` must be that of no
-    /// other, so that no generation in it is taken for one of now.
+    /// A registry in which these locks are held, for looking at. Those who hold one lock together stand together. Nothing
+    /// may be applied to it. `salt` must be that of no other, so that no generation in it is taken for one of now.
     #[must_use]
     pub fn of_the_past(sources: &[SourceThen], held: Vec<HeldThen>, at: Time, salt: u64) -> Registry {
         let mut past = Registry::new(sources.iter().map(|source| source.name.clone()), salt);
@@ -83,15 +83,18 @@ impl Registry {
         }
         // One that grows as it is filled looks at all that is in it again and again.
         past.reserve(held.len());
+        let mut last: Option<Slot> = None;
         for one in held {
             let generation = past.new_generation();
             let hold = Hold { generation, ..one.hold };
-            if let Some(slot) = past.find(one.source, &one.key) {
-                past.records[slot as usize].holds.push(hold);
+            if let Some(record) = last.and_then(|slot| past.records.get_mut(slot as usize))
+                && (record.source, &*record.key) == (one.source, &*one.key)
+            {
+                record.holds.push(hold);
                 continue;
             }
             let touched = hold.renewed().unwrap_or(hold.since).max(hold.since);
-            past.insert(Record {
+            last = Some(past.insert(Record {
                 source: one.source,
                 born: 0,
                 key: one.key.as_ref().into(),
@@ -116,7 +119,7 @@ impl Registry {
                 wake_at: i64::MAX,
                 times_ended: 0,
                 rare: None,
-            });
+            }));
             past.sources[usize::from(one.source.0)].locks += 1;
         }
         past

@@ -4,7 +4,7 @@ use lockkeeper_model::words::RELEASE_LOST;
 use lockkeeper_model::{Basis, Event, LockId, Time, TransitionKind, encode_token, words};
 
 use super::Registry;
-use super::history::{Cause, Entry, LoggedEvent};
+use super::history::{Cause, Entry, LoggedEvent, Ring};
 use super::record::{Hold, Record};
 
 /// The cause of a transition by which a hold is there again because the store lost its release.
@@ -24,7 +24,8 @@ impl Registry {
             .collect();
         let cut = ring.is_some_and(|ring| ring.cut);
         // Nothing has happened to it since: then its beginning is not among what happened.
-        let met = record.holds.iter().filter(|hold| events.is_empty() && hold.basis == Basis::FirstSeen);
+        let begins_anew = ring.is_none_or(Ring::begins_anew);
+        let met = record.holds.iter().filter(|hold| begins_anew && hold.basis == Basis::FirstSeen);
         let met: Vec<&Hold> = met.collect();
         for hold in met {
             let mut first = self.as_event(&known.name, Some(&id), &Entry::first_seen(hold), None);
@@ -159,6 +160,10 @@ fn explain(entry: &Entry) -> (&'static str, Option<String>) {
             Some("its deadline was pushed out; its value names nobody, so it may be another holder's now".to_owned()),
         ),
         Cause::ExpiryCut => ("expiry_cut", Some("its deadline was moved closer".to_owned())),
+        Cause::NoLongerWatched => (
+            "no_longer_watched",
+            Some("by the rules that count now it is no lock of its own; what becomes of it is not known".to_owned()),
+        ),
         Cause::QuorumLost => {
             ("quorum_lost", Some(format!("fewer than a majority of its masters have its token any more{after}")))
         }

@@ -398,7 +398,7 @@ fn a_gap_in_the_middle_of_a_scan_is_not_closed_by_its_end() {
 }
 
 #[test]
-fn what_other_rules_decide_otherwise_is_not_shown_and_nothing_is_said_to_have_happened() {
+fn what_other_rules_decide_otherwise_is_not_shown_and_not_said_to_have_been_let_go() {
     let mut world = World::new();
     world.take("a", "A", None);
     world.take("b", "B", None);
@@ -410,7 +410,13 @@ fn what_other_rules_decide_otherwise_is_not_shown_and_nothing_is_said_to_have_ha
     world.now += 1;
     world.scan();
     assert_eq!(world.held().len(), 2);
-    assert_eq!(world.events, ["gap *  (gap)"]);
+    assert_eq!(world.events, ["gap *  (gap)", "lost b B (no_longer_watched)"]);
+    // It is watched again: what was before is not what is.
+    let slot = world.registry.find(SOURCE, b"b").unwrap();
+    let (story, _) = world.registry.timeline(world.registry.record(slot).unwrap());
+    let words: Vec<&str> = story.iter().map(|event| event.transition.word()).collect();
+    assert_eq!(words[0], "first_seen", "{words:?}");
+    assert!(words.contains(&"lost"), "{words:?}");
 }
 
 /// The locks that are marked after a failover, and what is said of that.

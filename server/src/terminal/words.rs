@@ -270,6 +270,9 @@ pub(super) fn event(event: &Event) -> String {
         TransitionKind::Expired => format!("expired{after}"),
         TransitionKind::Evicted => format!("evicted by the store{after}"),
         TransitionKind::Forced => format!("released from here{after}"),
+        TransitionKind::Lost if event.cause.as_deref() == Some("no_longer_watched") => {
+            "not watched any more".to_owned()
+        }
         TransitionKind::Lost => format!("ended while nobody was looking{after}"),
         TransitionKind::LeaseChanged => "its lease was changed".to_owned(),
         TransitionKind::Gap => "GAP: something was not seen here".to_owned(),

@@ -37,14 +37,6 @@ impl Keys {
     pub(crate) fn of(registry: &Registry, record: &Record, version: u32, dialect: u8) -> Keys {
         let flags = FLAG_FILTERS.iter().enumerate().map(|(at, flag)| u32::from(registry.has_flag(record, *flag)) << at);
         Keys {
-            waiters: record.waiting(),
-            blocked_s: record
-                .contention()
-                .map_or(0, |contention| u32::try_from(contention.blocked_ms() / 1_000).unwrap_or(u32::MAX)),
-            waiting_since_s: record.waits_since().map_or(u32::MAX, seconds),
-            since: record.since(),
-            expires: record.expires(),
-            last_change: record.last_change,
             version,
             held: !record.is_ended(),
             waiting: record.waiting() > 0 && !record.is_ended(),
@@ -53,6 +45,22 @@ impl Keys {
             state: LockState::ALL.iter().position(|state| *state == record.state).map_or(0, |place| place as u8),
             quiet: record.is_quiet() && !record.is_ended(),
             flags: flags.fold(0, |all, one| all | one),
+            ..Keys::to_order(record)
+        }
+    }
+
+    /// As much as an order needs.
+    pub(super) fn to_order(record: &Record) -> Keys {
+        Keys {
+            waiters: record.waiting(),
+            blocked_s: record
+                .contention()
+                .map_or(0, |contention| u32::try_from(contention.blocked_ms() / 1_000).unwrap_or(u32::MAX)),
+            waiting_since_s: record.waits_since().map_or(u32::MAX, seconds),
+            since: record.since(),
+            expires: record.expires(),
+            last_change: record.last_change,
+            ..Keys::default()
         }
     }
 
@@ -94,28 +102,57 @@ fn by_name(registry: &Registry, sort: SortKey, order: Order, a: Slot, b: Slot) -
     if sort == SortKey::Name && order == Order::Desc { ordering.reverse() } else { ordering }
 }
 
-/// Sorts many slots at once: by rank and by eight bytes of the name behind what all names share, which nearly always
-/// decides without touching the names again.
+/// A slot with its rank and with eight bytes of its name behind what all names share, which together nearly always decide
+/// without touching the names again.
+type Placed = (u64, u64, Slot);
+
+/// Sorts many slots at once.
 pub(crate) fn sort_all(registry: &Registry, keys: &[Keys], sort: SortKey, order: Order, slots: Vec<Slot>) -> Vec<Slot> {
+    let rank = |slot: Slot| keys.get(slot as usize).map_or(0, |keys| keys.rank(sort, order));
+    let ranked = slots.into_iter().map(|slot| (rank(slot), slot)).collect();
+    let mut placed = place(registry, sort, order, ranked);
+    placed.sort_unstable_by(|a, b| in_order(registry, sort, order, a, b));
+    placed.into_iter().map(|(_, _, slot)| slot).collect()
+}
+
+/// The slots of these from `offset` on, at most so many, as all would be sorted by their ranks. What is behind them is put
+/// into no order.
+pub(crate) fn window_of(
+    registry: &Registry,
+    sort: SortKey,
+    order: Order,
+    ranked: Vec<(u64, Slot)>,
+    offset: usize,
+    limit: usize,
+) -> Vec<Slot> {
+    let mut placed = place(registry, sort, order, ranked);
+    let end = offset.saturating_add(limit);
+    if end < placed.len() {
+        placed.select_nth_unstable_by(end, |a, b| in_order(registry, sort, order, a, b));
+        placed.truncate(end);
+    }
+    placed.sort_unstable_by(|a, b| in_order(registry, sort, order, a, b));
+    placed.into_iter().skip(offset).map(|(_, _, slot)| slot).collect()
+}
+
+fn place(registry: &Registry, sort: SortKey, order: Order, ranked: Vec<(u64, Slot)>) -> Vec<Placed> {
     let key = |slot: Slot| registry.record(slot).map_or(&[][..], |record| &record.key);
-    let Some(&first) = slots.first() else { return slots };
-    let shared = slots.iter().fold(key(first).len(), |shared, &slot| {
+    let Some(&(_, first)) = ranked.first() else { return Vec::new() };
+    let shared = ranked.iter().fold(key(first).len(), |shared, &(_, slot)| {
         key(first)[..shared].iter().zip(key(slot)).take_while(|(a, b)| a == b).count()
     });
     let reverse_names = sort == SortKey::Name && order == Order::Desc;
-    let mut decorated: Vec<(u64, u64, Slot)> = slots
-        .into_iter()
-        .map(|slot| {
-            let rank = keys.get(slot as usize).map_or(0, |keys| keys.rank(sort, order));
-            let mut head = [0; 8];
-            let rest = &key(slot)[shared..];
-            let n = rest.len().min(8);
-            head[..n].copy_from_slice(&rest[..n]);
-            let head = u64::from_be_bytes(head);
-            (rank, if reverse_names { !head } else { head }, slot)
-        })
-        .collect();
-    decorated
-        .sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| by_name(registry, sort, order, a.2, b.2)));
-    decorated.into_iter().map(|(_, _, slot)| slot).collect()
+    let placed = ranked.into_iter().map(|(rank, slot)| {
+        let mut head = [0; 8];
+        let rest = &key(slot)[shared..];
+        let n = rest.len().min(8);
+        head[..n].copy_from_slice(&rest[..n]);
+        let head = u64::from_be_bytes(head);
+        (rank, if reverse_names { !head } else { head }, slot)
+    });
+    placed.collect()
+}
+
+fn in_order(registry: &Registry, sort: SortKey, order: Order, a: &Placed, b: &Placed) -> Ordering {
+    (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| by_name(registry, sort, order, a.2, b.2))
 }

@@ -44,7 +44,8 @@ use crate::registry::{Registry, Slot};
 use crate::source::SourceId;
 use answer::Answer;
 use census::Census;
-use keys::Keys;
+use filter::Filter;
+use keys::{Keys, window_of};
 use tally::Tally;
 use viewers::Viewers;
 
@@ -271,14 +272,20 @@ impl Views {
 /// A page of the answer to a question that is asked once, of a board that does not change.
 #[must_use]
 pub fn once(registry: &Registry, asked: &Asked, offset: u64, limit: u32, now: Time) -> (u64, Vec<Slot>) {
-    let mut views = Views { now: whole_second(now), ..Views::default() };
-    for slot in 0..registry.slots() {
-        views.change(registry, slot as Slot);
-    }
-    while !views.is_ready(registry, asked, now) {
-        views.examine(registry);
-    }
-    views.page(registry, asked, offset, limit, now)
+    let (now, filter) = (whole_second(now), Filter::new(asked));
+    let (sort, order) = (asked.question.sort, asked.question.order());
+    let mut scratch = Vec::new();
+    let ranked: Vec<(u64, Slot)> = (0..registry.slots())
+        .filter_map(|slot| {
+            let slot = slot as Slot;
+            let record = registry.record(slot).filter(|record| !record.is_ended())?;
+            let is_answer = filter.could_match(registry, record, &mut scratch) && filter.is_time(record, now);
+            is_answer.then(|| (Keys::to_order(record).rank(sort, order), slot))
+        })
+        .collect();
+    let total = ranked.len() as u64;
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    (total, window_of(registry, sort, order, ranked, offset, limit as usize))
 }
 
 fn whole_second(at: Time) -> Time {

@@ -6,7 +6,7 @@ use lockkeeper_model::{GroupBy, Order, Question, SortKey, Time};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
-use super::{Asked, Counted, KEEP_UNWATCHED_MS, Views};
+use super::{Asked, Counted, KEEP_UNWATCHED_MS, Views, once};
 use crate::access::tests::{scope_of, somebody};
 use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::registry::tests::{Step, World, play, steps};
@@ -241,7 +241,11 @@ proptest! {
         for slot in 0..world.registry.slots() {
             anew.change(&world.registry, slot as u32);
         }
-        prop_assert_eq!(kept, anew.page(&world.registry, &asked, 0, 100, Time(world.now)));
+        prop_assert_eq!(&kept, &anew.page(&world.registry, &asked, 0, 100, Time(world.now)));
+        for (offset, limit) in [(0, 100), (1, 2), (3, 1), (0, 0), (9, 1)] {
+            let expected = kept.1.iter().copied().skip(offset as usize).take(limit as usize).collect::<Vec<_>>();
+            prop_assert_eq!(once(&world.registry, &asked, offset, limit, Time(world.now)), (kept.0, expected));
+        }
         let facets = |views: &Views| {
             let answer = views.answers.values().next().unwrap();
             answer.shown.told(views.dialects.0.iter().copied(), world.registry.source_names())

@@ -1,5 +1,6 @@
 //! What is done about warnings outside the board: written down, told to others, answered by people.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lockkeeper_model::{Acknowledgement, Delivery, LockWarning, Mute};
@@ -7,13 +8,15 @@ use tokio::sync::mpsc;
 use url::Url;
 
 use super::asks::WarningAsk;
-use super::hooks::{Hook, Log, Running};
+use super::hooks::{Addressed, Hook, Log, Running};
+use super::message::Message;
 use super::rules::Rules;
 use super::store::{Store, StoreError};
 use super::usual;
 use super::watch::Told;
 use crate::board::{Board, BoardClosed};
 use crate::clock;
+use crate::outbox::Letter;
 use crate::recorder::history::History;
 use crate::webhook::Pace;
 
@@ -70,6 +73,8 @@ struct Inner {
     store: Result<Arc<Mutex<Store>>, NotKept>,
     hooks: Mutex<Vec<Running>>,
     log: Log,
+    /// What an earlier run left for webhooks that were not started yet.
+    left: Mutex<Vec<Letter<Addressed>>>,
     /// Where people find the dashboard.
     base: Option<Url>,
     pace: Pace,
@@ -79,26 +84,37 @@ impl Warnings {
     /// One who has no webhooks and writes nothing down.
     #[must_use]
     pub fn idle(board: Board) -> Warnings {
-        Warnings::new(board, Err(NotKept("nothing is written down".to_owned())), None, Pace::default())
+        Warnings::new(board, Err(NotKept("nothing is written down".to_owned())), None, None, Pace::default())
     }
 
-    /// One who writes down and tells what the board says on `told`, until the board ends.
+    /// One who writes down and tells what the board says on `told`, until the board ends. What waits for webhooks at the end
+    /// is kept in the folder `dir`, if there is one.
     #[must_use]
     pub fn start(
         board: Board,
         told: mpsc::Receiver<Told>,
         store: Result<Store, NotKept>,
+        dir: Option<&Path>,
         base: Option<Url>,
         pace: Pace,
     ) -> Warnings {
-        let warnings = Warnings::new(board, store, base, pace);
+        let warnings = Warnings::new(board, store, dir, base, pace);
         tokio::spawn(warnings.clone().keep(told));
         warnings
     }
 
-    fn new(board: Board, store: Result<Store, NotKept>, base: Option<Url>, pace: Pace) -> Warnings {
+    fn new(board: Board, store: Result<Store, NotKept>, dir: Option<&Path>, base: Option<Url>, pace: Pace) -> Warnings {
         let store = store.map(|store| Arc::new(Mutex::new(store)));
-        Warnings(Arc::new(Inner { board, store, hooks: Mutex::default(), log: Log::default(), base, pace }))
+        let (log, left) = Log::open(dir);
+        let left = Mutex::new(left);
+        Warnings(Arc::new(Inner { board, store, hooks: Mutex::default(), log, left, base, pace }))
+    }
+
+    /// Writes down what still waits for webhooks. To be called when nothing happens any more.
+    pub async fn close(&self) {
+        let log = self.0.log.clone();
+        // An error means that writing panicked, which is in the log.
+        let _ = tokio::task::spawn_blocking(move || log.keep()).await;
     }
 
     /// Other rules and webhooks are in force. What waits for a webhook that is gone is still delivered.
@@ -122,7 +138,7 @@ impl Warnings {
                 Some(at) => running.push(kept.swap_remove(at)),
                 None => {
                     let (base, log) = (self.0.base.clone(), self.0.log.clone());
-                    running.push(Running::start(hook.clone(), base, log, self.0.pace)?);
+                    running.push(Running::start(hook.clone(), base, log, self.0.pace, self.left_for(&hook.name))?);
                 }
             }
         }
@@ -235,6 +251,12 @@ impl Warnings {
         let done = tokio::task::spawn_blocking(move || work(&mut store.lock().unwrap_or_else(PoisonError::into_inner)));
         done.await.map_err(|error| WarningsError::NotWritten(error.to_string()))??;
         Ok(())
+    }
+
+    /// What an earlier run left for the webhook of this name.
+    fn left_for(&self, name: &str) -> Vec<Message> {
+        let mut left = self.0.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.extract_if(.., |letter| letter.content.webhook == name).map(|letter| letter.content.message).collect()
     }
 
     fn hooks(&self) -> MutexGuard<'_, Vec<Running>> {

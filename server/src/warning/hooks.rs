@@ -1,19 +1,23 @@
 //! Webhooks: whom to tell of what, one after the other, and what became of it.
 //!
 //! Each webhook has a queue of its own, so that one that is away holds up no other. What waits there for too long is not
-//! news any more and is dropped; every message ends up in the log of deliveries.
+//! news any more and is dropped; every message ends up in the log of deliveries. What waits when the server ends is sent
+//! after the next start.
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lockkeeper_model::{Delivery, LockWarning, Severity, WarningRule, WarningState};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use url::Url;
 
 use super::message::Message;
+use crate::outbox::{Letter, Outbox};
 use crate::webhook::{End, Pace, Sender, sign};
 use crate::{clock, glob};
 
@@ -107,9 +111,22 @@ impl fmt::Debug for Hook {
     }
 }
 
-/// What became of every message, the newest last.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Log(Arc<Mutex<Deliveries>>);
+/// A message that waits, and the name of the webhook that it is for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Addressed {
+    pub(super) webhook: String,
+    pub(super) message: Message,
+}
+
+/// The file of messages that wait, within the data folder.
+const OUTBOX_FILE: &str = "warnings-waiting.json";
+
+/// What became of every message, the newest last, and those that still wait.
+#[derive(Clone, Debug)]
+pub(super) struct Log {
+    deliveries: Arc<Mutex<Deliveries>>,
+    outbox: Outbox<Addressed>,
+}
 
 #[derive(Debug, Default)]
 struct Deliveries {
@@ -122,9 +139,27 @@ struct Deliveries {
 const OUTCOMES: [&str; 4] = ["delivered", "refused", "failed", "dropped"];
 
 impl Log {
+    /// One whose messages outlive the run, if there is a folder, and what an earlier one left.
+    pub(super) fn open(dir: Option<&Path>) -> (Log, Vec<Letter<Addressed>>) {
+        let (outbox, left) = match dir {
+            Some(dir) => Outbox::open(dir, OUTBOX_FILE, MAX_AGE),
+            None => (Outbox::in_memory(), Vec::new()),
+        };
+        (Log { deliveries: Arc::default(), outbox }, left)
+    }
+
+    /// Writes down what still waits, for the next run.
+    pub(super) fn keep(&self) {
+        match self.outbox.keep() {
+            Ok(0) => {}
+            Ok(count) => tracing::info!("{count} messages to webhooks are sent after the next start"),
+            Err(error) => tracing::warn!("what waits for webhooks is lost: {error}"),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Deliveries> {
         // What is in it is whole after every step.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self, hook: &str, message: &Message) {
@@ -137,7 +172,7 @@ impl Log {
             at: message.at,
             webhook: hook.to_owned(),
             warning: (message.event != "test").then(|| message.warning.id.clone()),
-            event: message.event.to_owned(),
+            event: message.event.to_string(),
             outcome: "waiting".to_owned(),
             tries: 0,
             done_at: None,
@@ -152,6 +187,7 @@ impl Log {
     }
 
     fn end(&self, id: &str, outcome: &'static str, tries: u32, detail: String) {
+        self.outbox.done(id);
         if let Some(at) = OUTCOMES.iter().position(|known| *known == outcome) {
             self.lock().counts[at] += 1;
         }
@@ -185,11 +221,26 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts the task that delivers. It ends when what waits was dealt with and nobody can offer anything any more.
-    pub(super) fn start(hook: Hook, base: Option<Url>, log: Log, pace: Pace) -> Result<Running, String> {
+    /// Before anything else it delivers what an earlier run left.
+    pub(super) fn start(
+        hook: Hook,
+        base: Option<Url>,
+        log: Log,
+        pace: Pace,
+        left: Vec<Message>,
+    ) -> Result<Running, String> {
         let sender = Sender::new(pace)?;
-        let (letters, queue) = mpsc::channel(MAX_WAITING);
+        let (letters, queue) = mpsc::channel(MAX_WAITING + left.len());
         tokio::spawn(deliver_all(hook.clone(), base, sender, queue, log.clone()));
-        Ok(Running { hook, letters, log })
+        let running = Running { hook, letters, log };
+        let now = Instant::now();
+        for message in left {
+            let age = clock::now().since(message.at).max(0).unsigned_abs();
+            running.log.begin(&running.hook.name, &message);
+            // Where this machine has not run for so long, it counts from now.
+            running.hand_over(now.checked_sub(Duration::from_millis(age)).unwrap_or(now), message);
+        }
+        Ok(running)
     }
 
     /// Has the receiver told, if it wants to be, without waiting.
@@ -232,13 +283,20 @@ impl Running {
 
     fn send(&self, event: &'static str, warning: LockWarning) -> String {
         let id = uuid::Uuid::new_v4().to_string();
-        let message = Message { id: id.clone(), at: clock::now(), event, warning };
+        let message = Message { id: id.clone(), at: clock::now(), event: event.into(), warning };
         self.log.begin(&self.hook.name, &message);
-        if self.letters.try_send((Instant::now(), message)).is_err() {
+        let content = Addressed { webhook: self.hook.name.clone(), message: message.clone() };
+        self.log.outbox.put(Letter { id: id.clone(), at: message.at, content });
+        self.hand_over(Instant::now(), message);
+        id
+    }
+
+    fn hand_over(&self, offered: Instant, message: Message) {
+        let id = message.id.clone();
+        if self.letters.try_send((offered, message)).is_err() {
             tracing::warn!(webhook = self.hook.name, "a webhook is too slow: a message was dropped");
             self.log.end(&id, "dropped", 0, format!("{MAX_WAITING} others were waiting for it"));
         }
-        id
     }
 }
 

@@ -1,6 +1,9 @@
 //! What a webhook is told, in the form that its receiver reads.
 
+use std::borrow::Cow;
+
 use lockkeeper_model::{LockWarning, Severity, Time, WarningState};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -14,14 +17,14 @@ const PAGERDUTY_SUMMARY_CHARS: usize = 1_024;
 const SLACK_TEXT_CHARS: usize = 3_000;
 
 /// Something to tell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Message {
     /// Names the delivery.
     pub(super) id: String,
     /// When it was to be told.
     pub(super) at: Time,
     /// `opened`, `acknowledged`, `resolved` or `test`.
-    pub(super) event: &'static str,
+    pub(super) event: Cow<'static, str>,
     /// What it is about.
     pub(super) warning: LockWarning,
 }
@@ -46,7 +49,7 @@ impl Message {
 
     fn headline(&self) -> String {
         let LockWarning { severity, rule, about, source, .. } = &self.warning;
-        let word = match self.event {
+        let word = match &*self.event {
             "opened" => "",
             event => event,
         };
@@ -86,7 +89,7 @@ impl Message {
 
     fn pagerduty(&self, link: Option<&str>, key: Option<&str>) -> Value {
         let LockWarning { id, rule, severity, source, lock, since, why, todo, .. } = &self.warning;
-        let action = match self.event {
+        let action = match &*self.event {
             "resolved" => "resolve",
             "acknowledged" => "acknowledge",
             _ => "trigger",

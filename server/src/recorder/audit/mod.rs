@@ -128,7 +128,7 @@ impl Audit {
             interrupted.extend(closed);
         }
         let inherited = store.chain().map_err(opened)?.length;
-        let (counts, hook) = telling(webhook).map_err(unusable)?;
+        let (counts, hook) = telling(webhook, dir).map_err(unusable)?;
         for entry in &interrupted {
             counts.completions.fetch_add(1, Ordering::Relaxed);
             writer::log(entry);
@@ -490,8 +490,8 @@ fn gone() -> AuditError {
     AuditError("the thread that writes the audit ended".to_owned())
 }
 
-fn telling(webhook: Option<Webhook>) -> Result<(Arc<Counts>, Option<webhook::Queue>), String> {
+fn telling(webhook: Option<Webhook>, dir: &Path) -> Result<(Arc<Counts>, Option<webhook::Queue>), String> {
     let counts = Arc::new(Counts::default());
-    let hook = webhook.map(|webhook| webhook::start(webhook, Arc::clone(&counts))).transpose();
+    let hook = webhook.map(|webhook| webhook::start(webhook, Arc::clone(&counts), dir)).transpose();
     hook.map(|hook| (counts, hook)).map_err(|because| format!("the webhook cannot be used: {because}"))
 }

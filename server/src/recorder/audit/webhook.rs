@@ -1,9 +1,11 @@
 //! Tells another system of every entry, soon after it was written.
 //!
 //! Nothing waits for the receiver: entries queue up behind its back, a bounded number of them, and what does not get
-//! through is counted. The file stays the truth; the numbers of the entries tell the receiver what it missed.
+//! through is counted. What waits when the server ends is sent after the next start. The file stays the truth; the numbers
+//! of the entries tell the receiver what it missed, or has already.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use url::Url;
 
 use super::writer::Counts;
+use crate::outbox::{Letter, Outbox};
 use crate::webhook::{End, Pace, Sender, sign};
 
 /// Entries that may wait for the receiver: two minutes of the busiest minute that hands can make.
@@ -20,6 +23,12 @@ const MAX_WAITING: usize = 1_024;
 
 /// How long the end of the server waits for entries that were not delivered yet.
 pub(super) const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// The file of entries that wait, within the data folder.
+const OUTBOX_FILE: &str = "audit-waiting.json";
+
+/// Entries that waited for longer are in the audit alone: whoever collects them has fetched them from there by then.
+const MAX_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Carries `sha256=` and the hexadecimal HMAC-SHA-256 of the body.
 const SIGNATURE: &str = "x-lockkeeper-signature";
@@ -42,11 +51,12 @@ impl fmt::Debug for Webhook {
 /// What waits for the receiver.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
-    letters: mpsc::Sender<Letter>,
+    letters: mpsc::Sender<Told>,
     waiting: Arc<AtomicU64>,
+    outbox: Outbox<String>,
 }
 
-enum Letter {
+enum Told {
     Entry {
         seq: u64,
         body: String,
@@ -60,18 +70,24 @@ impl Queue {
         let Ok(body) = serde_json::to_string(entry) else { return };
         // Before it is sent: the task may be quicker than we are.
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        if self.letters.try_send(Letter::Entry { seq: entry.seq, body }).is_err() {
+        self.outbox.put(Letter { id: entry.seq.to_string(), at: entry.at, content: body.clone() });
+        self.hand_over(entry.seq, body, counts);
+    }
+
+    fn hand_over(&self, seq: u64, body: String, counts: &Counts) {
+        if self.letters.try_send(Told::Entry { seq, body }).is_err() {
+            self.outbox.done(&seq.to_string());
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             counts.undelivered.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(audit.seq = entry.seq, "the audit's webhook is too slow: an entry was not delivered");
+            tracing::warn!(audit.seq = seq, "the audit's webhook is too slow: an entry was not delivered");
         }
     }
 
-    /// Waits until everything was dealt with, for at most [`LAST_WAIT`].
+    /// Waits until everything was dealt with, for at most [`LAST_WAIT`], and writes down what was not, for the next run.
     pub(super) async fn close(&self, counts: &Counts) {
         let (done, told) = oneshot::channel();
         let all = async {
-            if self.letters.send(Letter::Last(done)).await.is_ok() {
+            if self.letters.send(Told::Last(done)).await.is_ok() {
                 // An error means that the task is gone, and nothing is left to wait for.
                 let _ = told.await;
             }
@@ -80,23 +96,36 @@ impl Queue {
             let left = self.waiting.load(Ordering::Relaxed);
             counts.undelivered.fetch_add(left, Ordering::Relaxed);
             tracing::warn!(undelivered = left, "the server ends before its audit's webhook took everything");
+            let outbox = self.outbox.clone();
+            match tokio::task::spawn_blocking(move || outbox.keep()).await {
+                Ok(Ok(count)) => tracing::info!("{count} entries are sent to the audit's webhook after the next start"),
+                Ok(Err(error)) => tracing::warn!("what waits for the audit's webhook is lost to it: {error}"),
+                // It panicked, which is in the log.
+                Err(_) => {}
+            }
         }
     }
 }
 
-/// Starts the task that delivers. It ends when nobody can offer anything any more.
+/// Starts the task that delivers, first of all what an earlier run left in the folder. It ends when nobody can offer
+/// anything any more.
 ///
 /// # Errors
 /// When TLS cannot be set up, with the reason.
-pub(super) fn start(webhook: Webhook, counts: Arc<Counts>) -> Result<Queue, String> {
+pub(super) fn start(webhook: Webhook, counts: Arc<Counts>, dir: &Path) -> Result<Queue, String> {
     let sender = Sender::new(Pace::default())?;
-    let (letters, mut queue) = mpsc::channel(MAX_WAITING);
-    let waiting = Arc::new(AtomicU64::new(0));
-    let left = Arc::clone(&waiting);
+    let (outbox, before) = Outbox::open(dir, OUTBOX_FILE, MAX_AGE);
+    let (letters, mut queue) = mpsc::channel(MAX_WAITING + before.len());
+    let waiting = Arc::new(AtomicU64::new(before.len() as u64));
+    let started = Queue { letters, waiting: Arc::clone(&waiting), outbox: outbox.clone() };
+    for Letter { id, content, .. } in before {
+        started.hand_over(id.parse().unwrap_or(0), content, &counts);
+    }
+    let left = waiting;
     tokio::spawn(async move {
         while let Some(letter) = queue.recv().await {
             match letter {
-                Letter::Entry { seq, body } => {
+                Told::Entry { seq, body } => {
                     let sent = sender.deliver(&webhook.url, &body, || signed(&webhook, &body), |_, _| {}).await;
                     match sent.end {
                         End::Taken => counts.delivered.fetch_add(1, Ordering::Relaxed),
@@ -111,13 +140,14 @@ pub(super) fn start(webhook: Webhook, counts: Arc<Counts>) -> Result<Queue, Stri
                             counts.undelivered.fetch_add(1, Ordering::Relaxed)
                         }
                     };
+                    outbox.done(&seq.to_string());
                     left.fetch_sub(1, Ordering::Relaxed);
                 }
-                Letter::Last(done) => drop(done.send(())),
+                Told::Last(done) => drop(done.send(())),
             }
         }
     });
-    Ok(Queue { letters, waiting })
+    Ok(started)
 }
 
 fn signed(webhook: &Webhook, body: &str) -> Vec<(&'static str, String)> {

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use lockkeeper_model::{Activity, Time, TransitionKind};
 
-use super::History;
 use super::minutes::{self, MINUTE_MS};
 use super::read::{COLUMNS, Direction, Filter, Raw, Reader, Stretch, Table};
 use super::schema::HistoryError;
+use super::{History, codes};
 use crate::access::Reach;
 use crate::recorder::db::Value;
 
@@ -152,7 +152,8 @@ impl Reader {
             is_counted.insert(id, is_wanted && span.reach.has(source, key));
             Ok(())
         })?;
-        for raw in rows.iter().filter(|raw| is_counted.get(&raw.lock) == Some(&true)) {
+        let rows = rows.iter().filter(|raw| codes::counted(raw.what).is_some());
+        for raw in rows.filter(|raw| is_counted.get(&raw.lock) == Some(&true)) {
             steps.add(raw.at.div_euclid(MINUTE_MS), Some(1));
         }
         Ok(gaps)

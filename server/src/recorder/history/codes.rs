@@ -62,6 +62,7 @@ numbers! { Cause, number_of_cause, cause_of, CAUSES:
     QuorumLost = 17,
     PutBack = 18,
     ReleaseLost = 19,
+    NoLongerWatched = 20,
 }
 
 /// Kind and cause as one number.
@@ -73,6 +74,12 @@ pub(super) fn number(kind: TransitionKind, cause: Cause) -> i64 {
 pub(super) fn meaning(number: i64) -> (TransitionKind, Cause) {
     let [kind, cause, ..] = number.to_le_bytes();
     (kind_of(kind).unwrap_or(TransitionKind::Lost), cause_of(cause).unwrap_or(Cause::Unwatched))
+}
+
+/// The kind, if it is counted among what went on at a lock: neither a gap is, nor that a lock is not watched any more.
+pub(super) fn counted(number: i64) -> Option<TransitionKind> {
+    let (kind, cause) = meaning(number);
+    (kind != TransitionKind::Gap && cause != Cause::NoLongerWatched).then_some(kind)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use hashbrown::HashMap;
-use lockkeeper_model::TransitionKind;
 
 use super::History;
 use super::read::{Reader, Table};
@@ -50,7 +49,9 @@ impl Reader {
                 self.connection().each(&steps_between(), &bounds, |row| {
                     let Step { at, lock, kind, holder, held } = Step::of(row)?;
                     looked_at += 1;
-                    if kind != TransitionKind::Gap && (tallies.len() < room || tallies.contains_key(&lock)) {
+                    if let Some(kind) = kind
+                        && (tallies.len() < room || tallies.contains_key(&lock))
+                    {
                         tallies.entry(lock).or_default().add(kind, at, holder, held);
                     }
                     Ok::<(), DbError>(())

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! It is a file, or, for several servers, tables in PostgreSQL: [`schema`] and [`shared`] say how each is opened, and all
-//! else is the same for both. [`tally`] and [`postings`] are what a
-//! segment keeps added up and looked up; [`hold_times`] adds up lock by lock. [`incident`] freezes a part of it.
+//! else is the same for both. [`tally`] and [`postings`] are what a segment keeps added up and looked up; [`hold_times`]
+//! adds up lock by lock. [`incident`] freezes a part of it. [`merge`] keeps the disk's waits away from the writer.
 
 mod activity;
 mod checkpoint;
@@ -16,6 +16,7 @@ mod follow;
 mod forms;
 mod hold_times;
 mod incident;
+mod merge;
 mod minutes;
 mod names;
 mod past;

@@ -193,12 +193,15 @@ impl Past {
         let mut held = Vec::with_capacity(self.locks.len());
         // By token, so that their texts are found in one pass.
         let mut waiting: Vec<(i64, usize)> = Vec::with_capacity(self.locks.len());
-        for lock in self.locks {
+        for mut lock in self.locks {
             let (Some(&source), Some(form)) = (places.get(&lock.source), forms.get(&lock.form)) else { continue };
-            for (holder, hold) in lock.holds {
+            let last = lock.holds.len().saturating_sub(1);
+            for (place, (holder, hold)) in lock.holds.into_iter().enumerate() {
                 waiting.push((holder, held.len()));
                 let FormThen { recognition, mode, state } = *form;
-                held.push(HeldThen { source, key: lock.key.clone(), recognition, mode, state, hold });
+                // Nearly every lock has one holder, who gets the name itself.
+                let key = if place == last { std::mem::take(&mut lock.key) } else { lock.key.clone() };
+                held.push(HeldThen { source, key, recognition, mode, state, hold });
             }
         }
         waiting.sort_unstable();

@@ -10,9 +10,17 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Takes a number off the front; `None` where there is none, or none that fits.
+#[inline]
 pub(super) fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
+    let (&byte, rest) = bytes.split_first()?;
+    *bytes = rest;
+    // Nearly all numbers are small, and many millions of them are taken.
+    if byte & 0x80 == 0 { Some(u64::from(byte)) } else { take_rest(u64::from(byte & 0x7f), bytes) }
+}
+
+fn take_rest(first: u64, bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = first;
+    for shift in (7..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;
         *bytes = rest;
         value |= u64::from(byte & 0x7f) << shift;

@@ -108,11 +108,10 @@ impl Reader {
             if stretch.last_row <= checkpoint.first_row || stretch.first_at > at.0 {
                 continue;
             }
-            let sql = format!(
-                "SELECT {COLUMNS} FROM transitions WHERE row > $1 AND row BETWEEN $2 AND $3 AND at <= $4 ORDER BY row"
-            );
-            let (first, last) = (*stretch.rows().start(), *stretch.rows().end());
-            let bounds = [checkpoint.first_row, first, last, at.0].map(Value::Number);
+            let sql =
+                format!("SELECT {COLUMNS} FROM transitions WHERE row BETWEEN $1 AND $2 AND at <= $3 ORDER BY row");
+            let (first, last) = (stretch.first_row.max(checkpoint.first_row.saturating_add(1)), stretch.last_row);
+            let bounds = [first, last, at.0].map(Value::Number);
             let mut rows: Vec<Raw> = self.connection().all(&sql, &bounds, Raw::of)?;
             for gap in rows.iter().filter(|raw| raw.kind() == TransitionKind::Gap) {
                 let source = self.lock(gap.lock)?.source.unwrap_or(0);

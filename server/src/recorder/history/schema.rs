@@ -26,8 +26,9 @@ const FREED_AT_ONCE: i64 = 512;
 /// How long somebody who has locked the file is waited for.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(1);
 
-/// Pages of the log before they are merged into the file: 8 MB. Fewer would write the same page more often.
-const MERGE_PAGES: i64 = 2_048;
+/// Pages of the log before whoever writes merges them itself: 16 MB. By then another thread has merged nearly all of them,
+/// unless the disk is slower than what happens; the log begins anew once the last one is.
+const MERGE_PAGES: i64 = 4_096;
 
 /// What is left of the log once it was merged, in bytes.
 const MAX_LOG_BYTES: i64 = 64 * 1024 * 1024;
@@ -153,6 +154,14 @@ pub(super) fn open_to_write(path: &Path, max_bytes: u64) -> Result<Connection, H
     let most = i64::try_from(max_bytes).unwrap_or(i64::MAX) / page_size.max(512);
     connection.pragma_update_and_check(None, "max_page_count", most, |_| Ok(()))?;
     Ok(Connection::Sqlite(connection))
+}
+
+/// Opens the file for merging its log, beside whoever writes it.
+pub(super) fn open_to_merge(path: &Path) -> Result<File, HistoryError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let file = File::open_with_flags(path, flags)?;
+    file.pragma_update(None, "synchronous", "normal")?;
+    Ok(file)
 }
 
 /// Opens the file for reading, beside whoever writes it.

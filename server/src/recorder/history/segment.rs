@@ -24,7 +24,7 @@ pub(super) struct Mark {
     pub(super) source: i64,
     pub(super) name: i64,
     pub(super) hash: u32,
-    /// For a lock: what happened, to whom, and how long that one had had it.
+    /// For a lock: what happened, to whom, and how long that one had had it, as far as that is counted.
     pub(super) what: Option<(TransitionKind, i64, Option<i64>)>,
 }
 

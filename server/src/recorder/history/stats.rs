@@ -1,15 +1,15 @@
 //! What went on at one lock, or at all that match a pattern, over any time: whole segments were added up when they were
 //! closed, and only their edges are gone through row by row.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
 use lockkeeper_model::{DurationStats, DurationStep, LockStats, TransitionKind};
 
 use super::postings::{hash, rows, take};
 use super::read::{Filter, Reader, Stretch, Table};
 use super::schema::HistoryError;
-use super::tally::{self, Counts, Spread, Sum, Tally};
+use super::tally::{self, Counts, Ended, Spread, Sum};
 use super::{History, codes};
 use crate::glob;
 use crate::recorder::db::{DbError, Row, Value};
@@ -32,13 +32,68 @@ impl History {
 struct Adding<'a> {
     filter: &'a Filter,
     sum: Sum,
-    /// Numbers of locks that pass the filter or do not.
-    known: HashMap<i64, bool>,
+    known: Judged,
     /// Locks that pass, by two keyed hashes of which no two share both: one lock has several numbers where its form
     /// changed.
     locks: HashSet<(u64, u64)>,
-    hashers: [RandomState; 2],
+    hashers: [DefaultHashBuilder; 2],
     looked_at: usize,
+}
+
+/// Numbers from the first lock's to the last one's that have a place each: sixteen megabytes.
+const MAX_PLACES: usize = 1 << 24;
+
+/// Which locks pass the filter, by their numbers: that is asked for every tally.
+enum Judged {
+    /// Numbers follow each other closely, so that a place for each is less than a table of them, and is found at once.
+    Places { first: i64, places: Vec<Judgement> },
+    /// In a file so large that there are too many.
+    Table(HashMap<i64, Judgement>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Judgement {
+    Unknown,
+    Fails,
+    Passes,
+}
+
+impl Judged {
+    /// Nothing is known yet of the locks with these numbers.
+    fn between(first: i64, last: i64) -> Judged {
+        let count = last.checked_sub(first).and_then(|count| usize::try_from(count).ok()?.checked_add(1));
+        match count.filter(|count| *count <= MAX_PLACES) {
+            Some(count) => Judged::Places { first, places: vec![Judgement::Unknown; count] },
+            None => Judged::Table(HashMap::new()),
+        }
+    }
+
+    fn of(&self, id: i64) -> Judgement {
+        match self {
+            // A number beyond those that there are is damage, and names no lock.
+            Judged::Places { first, places } => {
+                place(*first, id).and_then(|place| places.get(place)).copied().unwrap_or(Judgement::Fails)
+            }
+            Judged::Table(known) => known.get(&id).copied().unwrap_or(Judgement::Unknown),
+        }
+    }
+
+    fn set(&mut self, id: i64, judgement: Judgement) {
+        match self {
+            Judged::Places { first, places } => {
+                if let Some(known) = place(*first, id).and_then(|place| places.get_mut(place)) {
+                    *known = judgement;
+                }
+            }
+            Judged::Table(known) => {
+                known.insert(id, judgement);
+            }
+        }
+    }
+}
+
+fn place(first: i64, id: i64) -> Option<usize> {
+    usize::try_from(id.checked_sub(first)?).ok()
 }
 
 impl Reader {
@@ -46,7 +101,7 @@ impl Reader {
         let mut adding = Adding {
             filter,
             sum: Sum::default(),
-            known: HashMap::new(),
+            known: self.unjudged()?,
             locks: HashSet::new(),
             hashers: Default::default(),
             looked_at: 0,
@@ -90,17 +145,17 @@ impl Reader {
         for (first, part) in &parts {
             each_tally(*first, part, |id, bytes| {
                 *looked_at += 1;
-                match known.get(&id) {
-                    Some(true) => return sum.add_bytes(bytes),
-                    Some(false) => {}
-                    None => unknown.push((id, bytes)),
+                match known.of(id) {
+                    Judgement::Passes => return sum.add_bytes(bytes),
+                    Judgement::Fails => {}
+                    Judgement::Unknown => unknown.push((id, bytes)),
                 }
                 tally::skip(bytes)
             });
         }
         self.judge(unknown.iter().map(|(id, _)| *id).collect(), adding)?;
         for (id, mut bytes) in unknown {
-            if adding.known.get(&id) == Some(&true) {
+            if adding.known.of(id) == Judgement::Passes {
                 // What cannot be read is damage to a file that SQLite has read: nothing better is known.
                 let _ = adding.sum.add_bytes(&mut bytes);
             }
@@ -133,22 +188,33 @@ impl Reader {
                 steps = self.connection().all(&steps_between(), &bounds, Step::of)?;
             }
         }
-        steps.retain(|step| step.kind != TransitionKind::Gap);
+        steps.retain(|step| step.kind.is_some());
         adding.looked_at += steps.len();
         self.judge(steps.iter().map(|step| step.lock).collect(), adding)?;
-        let mut tallies: HashMap<i64, Tally> = HashMap::new();
+        let mut ended: HashMap<i64, Ended> = HashMap::new();
         for Step { at, lock, kind, holder, held } in steps {
-            if adding.known.get(&lock) == Some(&true) {
-                tallies.entry(lock).or_default().add(kind, at, holder, held);
+            let Some(kind) = kind.filter(|_| adding.known.of(lock) == Judgement::Passes) else { continue };
+            // A renewal leaves nothing for what follows, and most rows are renewals.
+            match kind {
+                TransitionKind::Renewed => adding.sum.step(&mut None, kind, at, holder, held),
+                _ => adding.sum.step(ended.entry(lock).or_default(), kind, at, holder, held),
             }
         }
-        tallies.values().for_each(|tally| adding.sum.add(tally));
         Ok(())
+    }
+
+    /// Nothing is known of any lock yet.
+    fn unjudged(&self) -> Result<Judged, HistoryError> {
+        let end = |sql| self.connection().query_row(sql, (), |row| row.get::<_, Option<i64>>(0));
+        // Apart, since each is then an end of the table, and together a walk through it.
+        let (first, last) = (end("SELECT min(id) FROM locks")?, end("SELECT max(id) FROM locks")?);
+        Ok(Judged::between(first.unwrap_or(0), last.unwrap_or(0)))
     }
 
     /// Finds out of these locks which ones pass the filter, as far as that is not known yet.
     fn judge(&self, mut ids: Vec<i64>, adding: &mut Adding<'_>) -> Result<(), HistoryError> {
-        ids.retain(|id| !adding.known.contains_key(id));
+        ids.retain(|id| adding.known.of(*id) == Judgement::Unknown);
+        adding.locks.reserve(ids.len());
         self.each_name(Table::Locks, ids, |id, row| adding.judge(id, row, self))
     }
 }
@@ -157,7 +223,8 @@ impl Reader {
 pub(super) struct Step {
     pub(super) at: i64,
     pub(super) lock: i64,
-    pub(super) kind: TransitionKind,
+    /// As far as it is counted.
+    pub(super) kind: Option<TransitionKind>,
     pub(super) holder: i64,
     pub(super) held: Option<i64>,
 }
@@ -165,7 +232,7 @@ pub(super) struct Step {
 impl Step {
     pub(super) fn of(row: &Row<'_>) -> Result<Step, DbError> {
         let holder: Option<i64> = row.get(4)?;
-        let kind = codes::meaning(row.get(3)?).0;
+        let kind = codes::counted(row.get(3)?);
         Ok(Step { at: row.get(1)?, lock: row.get(2)?, kind, holder: holder.unwrap_or(0), held: row.get(5)? })
     }
 }
@@ -192,7 +259,7 @@ impl Adding<'_> {
             let [one, other] = &self.hashers;
             self.locks.insert((one.hash_one((number, key)), other.hash_one((number, key))));
         }
-        self.known.insert(id, passes);
+        self.known.set(id, if passes { Judgement::Passes } else { Judgement::Fails });
         Ok(())
     }
 
@@ -230,4 +297,23 @@ fn shown(durations: &Spread) -> DurationStats {
     let [p50_ms, p95_ms, p99_ms] = [0.5, 0.95, 0.99].map(|share| durations.quantile(share));
     let histogram = durations.steps().into_iter().map(|(up_to_ms, count)| DurationStep { up_to_ms, count }).collect();
     DurationStats { count: durations.count(), p50_ms, p95_ms, p99_ms, histogram }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_lock_is_known_of_that_one_however_far_apart_their_numbers_are() {
+        for (first, last) in [(7, 9), (7, i64::MAX), (i64::MIN, i64::MAX)] {
+            let mut known = Judged::between(first, last);
+            known.set(8, Judgement::Passes);
+            known.set(9, Judgement::Fails);
+            assert!(known.of(7) == Judgement::Unknown && known.of(8) == Judgement::Passes);
+            assert!(known.of(9) == Judgement::Fails);
+        }
+        let mut few = Judged::between(7, 9);
+        few.set(10, Judgement::Passes);
+        assert!(few.of(10) == Judgement::Fails && few.of(6) == Judgement::Fails, "there are no such locks");
+    }
 }

@@ -6,6 +6,7 @@ use lockkeeper_model::{Basis, Time, TransitionKind};
 
 use super::Limits;
 use super::codes;
+use super::merge::Merger;
 use super::names::{Kind, Names};
 use super::postings::hash;
 use super::schema::{self, HistoryError};
@@ -98,6 +99,8 @@ struct Checkpoint {
 #[derive(Debug)]
 pub(super) struct Store {
     connection: Connection,
+    /// Of the file; PostgreSQL sees to its own log.
+    merger: Option<Merger>,
     limits: Limits,
     base: i64,
     run: Option<Run>,
@@ -115,7 +118,9 @@ pub(super) struct Store {
 impl Store {
     /// Opens the file; makes it where there is none.
     pub(super) fn open(path: &Path, limits: Limits) -> Result<Store, HistoryError> {
-        Store::of(schema::open_to_write(path, limits.max_bytes)?, limits)
+        let mut store = Store::of(schema::open_to_write(path, limits.max_bytes)?, limits)?;
+        store.merger = Some(Merger::start(path)?);
+        Ok(store)
     }
 
     /// Goes on after what is there. What an earlier run left open is closed.
@@ -133,6 +138,7 @@ impl Store {
         connection.execute("DELETE FROM held WHERE id > $1", &[last_held.into()])?;
         let mut store = Store {
             connection,
+            merger: None,
             limits,
             base: last_row + 1,
             run: None,
@@ -181,6 +187,13 @@ impl Store {
         self.connection.is_lost()
     }
 
+    /// So many lines were written.
+    fn wrote(&mut self, lines: usize) {
+        if let Some(merger) = &mut self.merger {
+            merger.wrote(lines);
+        }
+    }
+
     /// Writes these, all or none.
     pub(super) fn append(&mut self, lines: &[Line]) -> Result<(), HistoryError> {
         let written = self.try_append(lines);
@@ -189,6 +202,7 @@ impl Store {
             self.forget_names();
         }
         let marks = written?;
+        self.wrote(lines.len());
         for mark in marks {
             self.tail.take(&mark, self.era_name);
         }
@@ -281,9 +295,9 @@ impl Store {
         let mut tail = Tail::default();
         self.connection.each(sql, &[], |row| {
             let (number, at) = (row.get(0)?, row.get(1)?);
-            let (kind, _) = codes::meaning(row.get(3)?);
             let holder: Option<i64> = row.get(4)?;
-            let what = (kind != TransitionKind::Gap).then_some((kind, holder.unwrap_or(0), row.get(6)?));
+            let held = row.get(6)?;
+            let what = codes::counted(row.get(3)?).map(|kind| (kind, holder.unwrap_or(0), held));
             let source = row.get(10)?;
             let lock = Mark { row: number, at, source, name: row.get(2)?, hash: hash(row.bytes(7)), what };
             tail.take(&lock, first_name);
@@ -444,6 +458,7 @@ impl Store {
         match written.and_then(|()| Ok(transaction.commit()?)) {
             Ok(()) => {
                 self.next_held = next;
+                self.wrote(piece.held.len());
                 Ok(())
             }
             Err(error) => {
@@ -558,7 +573,7 @@ impl Writing<'_> {
             number.into(),
         ])?;
         let mark = |name, hash, what| Mark { row, at: entry.at.0, source, name, hash, what };
-        self.marks.push(mark(lock, hash(key), Some((entry.kind, holder, entry.held_ms))));
+        self.marks.push(mark(lock, hash(key), codes::counted(what).map(|kind| (kind, holder, entry.held_ms))));
         self.marks.push(mark(holder, hash(&entry.token), None));
         if let (Some(previous), Some(token)) = (previous, &entry.previous) {
             self.marks.push(mark(previous, hash(token), None));

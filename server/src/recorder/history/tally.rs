@@ -161,6 +161,41 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// Counts a transition of one lock; `holder` names whom it is about, and `ended` is what this leaves for the next one.
+    fn step(&mut self, ended: &mut Ended, kind: TransitionKind, at: i64, holder: i64, held_ms: Option<i64>) -> Took {
+        let mut delay_ms = None;
+        match kind {
+            TransitionKind::Acquired | TransitionKind::TakenOver => {
+                self.taken += 1;
+                if let Some((ended, by)) = ended.take()
+                    && by != holder
+                    && (0..=AT_ONCE_MS).contains(&(at - ended))
+                {
+                    self.handed_over += 1;
+                    delay_ms = Some(at - ended);
+                }
+            }
+            TransitionKind::HandedOver => {
+                self.taken += 1;
+                self.handed_over += 1;
+            }
+            TransitionKind::Released => self.released += 1,
+            TransitionKind::Expired => self.lapsed += 1,
+            TransitionKind::Evicted => self.evicted += 1,
+            TransitionKind::Forced => self.forced += 1,
+            TransitionKind::Lost => self.lost += 1,
+            TransitionKind::Renewed => self.renewed += 1,
+            TransitionKind::FirstSeen
+            | TransitionKind::ReEntered
+            | TransitionKind::LeaseChanged
+            | TransitionKind::Gap => {}
+        }
+        if kind.ends() {
+            *ended = Some((at, holder));
+        }
+        Took { held_ms: held_ms.filter(|_| kind.ends() || kind == TransitionKind::HandedOver), delay_ms }
+    }
+
     fn all(&mut self) -> [&mut u64; 8] {
         let Counts { taken, released, lapsed, evicted, forced, lost, renewed, handed_over } = self;
         [taken, released, lapsed, evicted, forced, lost, renewed, handed_over]
@@ -187,46 +222,27 @@ pub(super) struct Tally {
     pub(super) held: Durations,
     /// How long hand-overs took that were watched in two steps.
     delays: Durations,
-    /// When it was last let go, by whom; not kept.
-    ended: Option<(i64, i64)>,
+    /// Not kept.
+    ended: Ended,
+}
+
+/// When a lock was last let go, by whom.
+pub(super) type Ended = Option<(i64, i64)>;
+
+/// What a transition took, as far as it ended anything.
+struct Took {
+    /// For how long the lock was held, at least.
+    held_ms: Option<i64>,
+    /// How long it was free before another had it, if that was at once.
+    delay_ms: Option<i64>,
 }
 
 impl Tally {
     /// Takes note of a transition; `holder` names whom it is about.
     pub(super) fn add(&mut self, kind: TransitionKind, at: i64, holder: i64, held_ms: Option<i64>) {
-        if let Some(ms) = held_ms.filter(|_| kind.ends() || kind == TransitionKind::HandedOver) {
-            self.held.add(ms);
-        }
-        let counts = &mut self.counts;
-        match kind {
-            TransitionKind::Acquired | TransitionKind::TakenOver => {
-                counts.taken += 1;
-                if let Some((ended, by)) = self.ended.take()
-                    && by != holder
-                    && (0..=AT_ONCE_MS).contains(&(at - ended))
-                {
-                    counts.handed_over += 1;
-                    self.delays.add(at - ended);
-                }
-            }
-            TransitionKind::HandedOver => {
-                counts.taken += 1;
-                counts.handed_over += 1;
-            }
-            TransitionKind::Released => counts.released += 1,
-            TransitionKind::Expired => counts.lapsed += 1,
-            TransitionKind::Evicted => counts.evicted += 1,
-            TransitionKind::Forced => counts.forced += 1,
-            TransitionKind::Lost => counts.lost += 1,
-            TransitionKind::Renewed => counts.renewed += 1,
-            TransitionKind::FirstSeen
-            | TransitionKind::ReEntered
-            | TransitionKind::LeaseChanged
-            | TransitionKind::Gap => {}
-        }
-        if kind.ends() {
-            self.ended = Some((at, holder));
-        }
+        let took = self.counts.step(&mut self.ended, kind, at, holder, held_ms);
+        took.held_ms.into_iter().for_each(|ms| self.held.add(ms));
+        took.delay_ms.into_iter().for_each(|ms| self.delays.add(ms));
     }
 
     /// Adds what [`Tally::write`] wrote, and takes it off the front; `None` where that is not one.
@@ -277,15 +293,11 @@ impl Sum {
         self.delays.add_bytes(bytes)
     }
 
-    /// Adds what went on at a lock.
-    pub(super) fn add(&mut self, tally: &Tally) {
-        let mut theirs = tally.counts;
-        for (mine, theirs) in self.counts.all().into_iter().zip(theirs.all()) {
-            *mine += *theirs;
-        }
-        for (mine, theirs) in [(&mut self.held, &tally.held), (&mut self.delays, &tally.delays)] {
-            theirs.buckets.iter().for_each(|&(bucket, count)| mine.add(bucket, count));
-        }
+    /// Adds a transition of one lock, of which `ended` is known from the ones before.
+    pub(super) fn step(&mut self, ended: &mut Ended, kind: TransitionKind, at: i64, holder: i64, held_ms: Option<i64>) {
+        let took = self.counts.step(ended, kind, at, holder, held_ms);
+        took.held_ms.into_iter().for_each(|ms| self.held.add(bucket(ms), 1));
+        took.delay_ms.into_iter().for_each(|ms| self.delays.add(bucket(ms), 1));
     }
 }
 
@@ -344,10 +356,14 @@ mod tests {
             };
             let cut = cut.min(what.len());
             let (mut parts, mut whole, mut written) = (Sum::default(), Sum::default(), Sum::default());
-            whole.add(&of(&what));
+            let step = |sum: &mut Sum, part: &[(usize, i64)]| {
+                let mut ended = None;
+                part.iter().for_each(|&(kind, ms)| sum.step(&mut ended, kinds[kind], ms, ms, Some(ms)));
+            };
+            step(&mut whole, &what);
             let mut bytes = Vec::new();
             for part in [&what[..cut], &what[cut..]] {
-                parts.add(&of(part));
+                step(&mut parts, part);
                 of(part).write(&mut bytes);
             }
             let (mut added, mut skipped) = (&bytes[..], &bytes[..]);
@@ -369,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_lock_that_goes_to_another_at_once_is_handed_over_and_one_that_is_taken_again_is_not() {
-        let mut tally = Tally::default();
+        let (mut tally, mut sum, mut ended) = (Tally::default(), Sum::default(), None);
         for (kind, at, holder) in [
             (TransitionKind::Acquired, 0, 1),
             (TransitionKind::Released, 1_000, 1),
@@ -380,9 +396,13 @@ mod tests {
             (TransitionKind::Acquired, 9_000, 3),
         ] {
             tally.add(kind, at, holder, Some(1_000));
+            sum.step(&mut ended, kind, at, holder, Some(1_000));
         }
-        let mut sum = Sum::default();
-        sum.add(&tally);
+        let mut written = Vec::new();
+        tally.write(&mut written);
+        let mut again = Sum::default();
+        again.add_bytes(&mut &written[..]).unwrap();
+        assert_eq!(again, sum);
         assert_eq!((sum.counts.taken, sum.counts.handed_over, sum.counts.lapsed), (4, 1, 1));
         assert_eq!(sum.delays.steps(), [(upper(bucket(40)), 1)]);
         assert_eq!(sum.held.count(), 3);

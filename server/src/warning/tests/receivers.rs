@@ -1,5 +1,6 @@
 //! Webhooks, with a receiver that is really there: what it is sent, when it is away, and what it may not do to us.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use lockkeeper_model::{Delivery, LockId, LockWarning, Severity, WarningRule, WarningState};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use url::Url;
@@ -94,10 +96,15 @@ impl Receiver {
 
 /// Whoever tells, and what to tell it.
 async fn desk(hooks: &[Hook]) -> (Warnings, mpsc::Sender<Told>) {
+    desk_in(None, hooks, HASTY)
+}
+
+/// The same, with a folder for what waits at the end.
+fn desk_in(dir: Option<&Path>, hooks: &[Hook], pace: Pace) -> (Warnings, mpsc::Sender<Told>) {
     let (told, heard) = mpsc::channel(16);
     let base = Url::parse("https://locks.example.org/").unwrap();
     let kept = Err(NotKept("a test".to_owned()));
-    let warnings = Warnings::start(Fake::new(&["s"]).board, heard, kept, Some(base), HASTY);
+    let warnings = Warnings::start(Fake::new(&["s"]).board, heard, kept, dir, Some(base), pace);
     warnings.tell(hooks).unwrap();
     (warnings, told)
 }
@@ -163,6 +170,46 @@ async fn a_receiver_can_tell_that_it_is_us_and_that_it_is_now() {
         assert!(deliveries.iter().any(|one| one.id == header("x-lockkeeper-delivery") && one.event == event));
     }
     assert!(deliveries.iter().all(|one| one.outcome == "delivered" && one.tries == 1), "{deliveries:#?}");
+}
+
+#[tokio::test]
+async fn what_waits_when_the_server_ends_is_sent_after_the_next_start_as_the_same_deliveries() {
+    let dir = TempDir::new().unwrap();
+    let away = Receiver::listen(&[Answer::Never]).await;
+    let patient = Pace { answer: Duration::from_secs(600), ..HASTY };
+    let hooks = [away.hook(Form::Json)];
+    let (warnings, tell) = desk_in(Some(dir.path()), &hooks, patient);
+    tell.send(told("opened")).await.unwrap();
+    tell.send(told("resolved")).await.unwrap();
+    let both = async {
+        while warnings.deliveries().len() < 2 || away.got().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    let mut names: Vec<String> = warnings.deliveries().into_iter().map(|one| one.id).collect();
+    names.reverse();
+    warnings.close().await;
+
+    // Whoever is told by another name is another.
+    let well = Receiver::listen(&[Answer::With(StatusCode::OK)]).await;
+    let other = Hook { name: "other".to_owned(), ..well.hook(Form::Json) };
+    let (warnings, tell) = desk_in(Some(dir.path()), &[other.clone()], HASTY);
+    assert!(warnings.deliveries().is_empty());
+    warnings.tell(&[other, well.hook(Form::Json)]).unwrap();
+    let deliveries = decided(&warnings, 2).await;
+    assert_eq!(deliveries.iter().map(|one| one.id.clone()).collect::<Vec<_>>(), names);
+    assert!(deliveries.iter().all(|one| one.webhook == "json" && one.outcome == "delivered"), "{deliveries:#?}");
+    let got = well.got();
+    let sent = |at: usize| got[at].0["x-lockkeeper-delivery"].to_str().unwrap();
+    assert_eq!([sent(0), sent(1)], [&names[0], &names[1]]);
+    assert_eq!(away.got()[0].0["x-lockkeeper-delivery"], names[0].as_str(), "a receiver can tell that it is the same");
+
+    // Nothing is left for the run after that.
+    warnings.close().await;
+    drop((warnings, tell));
+    let (warnings, _tell) = desk_in(Some(dir.path()), &[well.hook(Form::Json)], HASTY);
+    assert!(warnings.deliveries().is_empty());
 }
 
 #[tokio::test]
