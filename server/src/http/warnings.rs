@@ -158,7 +158,7 @@ pub(super) async fn acknowledge(
         return Err(resolved());
     }
     let by = caller.actor().name;
-    let noted = state.warnings.acknowledge(warning, by, note).await?;
+    let noted = state.warnings.acknowledge(warning.id, by, note).await?;
     noted.map(Json).ok_or_else(resolved)
 }
 
