@@ -116,7 +116,10 @@ pub(super) async fn list(
         warnings: listed.warnings,
         not_listed: listed.not_listed,
         rules: listed.rules,
-        not_kept: state.warnings.not_kept(),
+        not_kept: state.warnings.not_kept().map(|because| match caller.is_insider() {
+            true => because,
+            false => "they cannot be written down".to_owned(),
+        }),
     }))
 }
 
