@@ -97,7 +97,7 @@ pub enum Side {
 /// What has to be so of a lock. Where it is not known whether it is, it is not so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// The key or a holder's token contains this, upper and lower case alike.
+    /// The key or a holder's token contains this; A to Z count as a to z.
     Text(String),
     /// The key contains this.
     Name(String),

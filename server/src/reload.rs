@@ -108,8 +108,10 @@ impl Reload {
                 .push(format!("`[[format]]` (while the Redlock quorum `{}` is watched)", words::shown(&quorum.name)));
             formats.clear();
         }
+        // What can fail comes first: nothing is taken up by halves.
+        self.warnings.tell(&new.webhooks)?;
         self.follow(&new, formats).await?;
-        self.warnings.follow(new.warnings, &new.webhooks).await?;
+        self.warnings.follow(new.warnings).await.map_err(|error| error.to_string())?;
         self.now.policy = new.policy.clone();
         self.policy.send_replace(Arc::new(new.policy));
         Ok(waiting)

@@ -9,22 +9,6 @@ use crate::view::Counted;
 /// How long a hold lasted, up to so many seconds: from what one critical section takes to a day.
 pub const HOLD_BOUNDS_S: [f64; 11] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0];
 
-/// Every kind of transition but the gap, which is not about a lock.
-const KINDS: [TransitionKind; 12] = [
-    TransitionKind::FirstSeen,
-    TransitionKind::Acquired,
-    TransitionKind::Renewed,
-    TransitionKind::ReEntered,
-    TransitionKind::HandedOver,
-    TransitionKind::Released,
-    TransitionKind::Expired,
-    TransitionKind::Evicted,
-    TransitionKind::TakenOver,
-    TransitionKind::Forced,
-    TransitionKind::Lost,
-    TransitionKind::LeaseChanged,
-];
-
 /// What is charted of one source.
 #[derive(Clone, Debug, Default)]
 pub struct Numbers {
@@ -82,7 +66,7 @@ pub(super) struct Meter(Vec<OfSource>);
 
 #[derive(Clone, Debug, Default)]
 struct OfSource {
-    transitions: [u64; KINDS.len()],
+    transitions: [u64; TransitionKind::ALL.len()],
     hold_times: Times,
 }
 
@@ -98,7 +82,7 @@ impl Meter {
         if event.entry.cause == Cause::NoLongerWatched {
             return;
         }
-        let Some(place) = KINDS.iter().position(|kind| *kind == event.entry.kind) else { return };
+        let Some(place) = TransitionKind::ALL.iter().position(|kind| *kind == event.entry.kind) else { return };
         of_source.transitions[place] += 1;
         if let Some(held_ms) = event.entry.held_ms {
             of_source.hold_times.add(held_ms);
@@ -108,7 +92,9 @@ impl Meter {
     /// What happened in one source, beside its locks as they are.
     pub(super) fn numbers(&self, source: SourceId, counted: Counted, locks: Vec<LockNumbers>) -> Numbers {
         let of_source = self.0.get(usize::from(source.0)).cloned().unwrap_or_default();
-        let transitions = KINDS.into_iter().zip(of_source.transitions).collect();
+        let transitions = TransitionKind::ALL.into_iter().zip(of_source.transitions);
+        // A gap is not about a lock, and is counted by itself.
+        let transitions = transitions.filter(|(kind, _)| *kind != TransitionKind::Gap).collect();
         Numbers { counted, transitions, hold_times: of_source.hold_times, locks }
     }
 }

@@ -135,6 +135,16 @@ enum PageAnswer {
     Rows(oneshot::Sender<ListedRows>),
 }
 
+impl PageAnswer {
+    /// Whoever asked does not wait any more.
+    fn is_given_up(&self) -> bool {
+        match self {
+            PageAnswer::Locks(answer) => answer.is_closed(),
+            PageAnswer::Rows(answer) => answer.is_closed(),
+        }
+    }
+}
+
 struct Task {
     registry: Registry,
     views: Views,
@@ -405,6 +415,9 @@ impl Task {
 
     fn answer_waiting_lists(&mut self, now: Time) {
         for waiting in std::mem::take(&mut self.waiting_lists) {
+            if waiting.answer.is_given_up() {
+                continue;
+            }
             if !self.views.is_ready(&self.registry, &waiting.asked, now) {
                 self.waiting_lists.push(waiting);
                 continue;

@@ -117,6 +117,11 @@ impl Caller {
         if self.scope.may_all_of(right, source) { Ok(()) } else { Err(ApiError::not_allowed(right, Some(source))) }
     }
 
+    /// Whether they see everything or look after the server: others are not told of its folders and troubles.
+    pub(super) fn is_insider(&self) -> bool {
+        self.scope.sees_all() || self.scope.may_anywhere(Right::Admin)
+    }
+
     /// Which locks there are for them, if there are any.
     pub(super) fn seen(&self) -> Result<&Reach, ApiError> {
         self.needs(Right::View)?;

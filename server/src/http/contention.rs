@@ -1,12 +1,11 @@
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use lockkeeper_model::Time;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::extract::{Query, known_source};
+use super::extract::Query;
 use super::locks::{AnswerCoverage, coverage};
 use super::{ApiError, AppState};
 use crate::registry::minutes::LostTime;
@@ -34,14 +33,10 @@ pub(super) async fn show(
     mut query: Query,
 ) -> Result<Json<ContentionAnswer>, ApiError> {
     let reach = caller.seen()?;
-    let only = query.take("source");
+    let source = query.take_source(&state, reach)?;
     query.finish(&["source"])?;
-    let source = match &only {
-        Some(name) => Some(known_source(&state, reach, name, StatusCode::BAD_REQUEST)?.id),
-        None => None,
-    };
-    let (as_of, lost) = state.board.lost_time(source, reach.clone()).await?;
+    let (as_of, lost) = state.board.lost_time(source.map(|source| source.id), reach.clone()).await?;
     // Afterwards: a gap that came up meanwhile makes the answer say less than it could, never more.
-    let coverage = coverage(state.board.statuses(reach).await?, only.as_deref());
+    let coverage = coverage(state.board.statuses(reach).await?, source.map(|source| &*source.name));
     Ok(Json(ContentionAnswer { as_of, coverage, lost }))
 }

@@ -101,6 +101,15 @@ impl Query {
         Some(self.parameters.swap_remove(index).1).filter(|value| !value.is_empty())
     }
 
+    /// The source that alone is asked about, if one is.
+    pub(super) fn take_source<'a>(
+        &mut self,
+        state: &'a AppState,
+        reach: &Reach,
+    ) -> Result<Option<&'a SourceHandle>, ApiError> {
+        self.take("source").map(|name| known_source(state, reach, &name, StatusCode::BAD_REQUEST)).transpose()
+    }
+
     /// A whole number from 0 to `max`.
     pub(super) fn take_number(&mut self, name: &str, max: u64) -> Result<Option<u64>, ApiError> {
         let Some(value) = self.take(name) else { return Ok(None) };

@@ -7,7 +7,6 @@ use utoipa::ToSchema;
 
 use super::caller::Caller;
 use super::{ApiError, AppState};
-use crate::access::Right;
 use crate::source::SourceHandle;
 
 /// The process answers.
@@ -72,8 +71,7 @@ pub(super) async fn ready(
     // Whoever asks is often a program without a name, which wants to know no more than that.
     missing.retain(|missing| caller.as_ref().is_ok_and(|caller| caller.scope.seen().touches(&missing.source)));
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let is_insider = |caller: &Caller| caller.scope.sees_all() || caller.scope.may_anywhere(Right::Admin);
-    let is_insider = caller.as_ref().is_ok_and(is_insider);
+    let is_insider = caller.as_ref().is_ok_and(Caller::is_insider);
     let (recording, because) = state.history.state();
     let recording_because = because.filter(|_| is_insider);
     let configuration = state.reloads.borrow().problem.clone().filter(|_| is_insider);

@@ -1,12 +1,11 @@
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use lockkeeper_model::{Time, words};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::caller::Caller;
-use super::extract::{Query, known_source};
+use super::extract::Query;
 use super::locks::{AnswerCoverage, coverage};
 use super::{ApiError, AppState};
 use crate::clock;
@@ -50,7 +49,7 @@ pub(super) async fn list(
     mut query: Query,
 ) -> Result<Json<HoldersAnswer>, ApiError> {
     let reach = caller.seen()?;
-    let only = query.take("source");
+    let source = query.take_source(&state, reach)?;
     let holder = query.take("holder").map(party).transpose()?;
     let limit = query.take_number("limit", MAX_LIMIT)?;
     if limit == Some(0) {
@@ -58,15 +57,12 @@ pub(super) async fn list(
         return Err(ApiError::bad_request("bad-parameter", detail));
     }
     query.finish(PARAMETERS)?;
-    let source = match &only {
-        Some(name) => Some(known_source(&state, reach, name, StatusCode::BAD_REQUEST)?.id),
-        None => None,
-    };
     let limit = limit.map_or(DEFAULT_LIMIT, |limit| limit as usize);
     let as_of = clock::now();
-    let holders = state.board.holders(HoldersAsked { source, reach: reach.clone(), holder, limit }).await?;
+    let asked = HoldersAsked { source: source.map(|source| source.id), reach: reach.clone(), holder, limit };
+    let holders = state.board.holders(asked).await?;
     // Afterwards: a gap that came up meanwhile makes the answer say less than it could, never more.
-    let coverage = coverage(state.board.statuses(reach).await?, only.as_deref());
+    let coverage = coverage(state.board.statuses(reach).await?, source.map(|source| &*source.name));
     Ok(Json(HoldersAnswer { as_of, coverage, holders }))
 }
 

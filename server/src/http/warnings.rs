@@ -116,7 +116,10 @@ pub(super) async fn list(
         warnings: listed.warnings,
         not_listed: listed.not_listed,
         rules: listed.rules,
-        not_kept: state.warnings.not_kept(),
+        not_kept: state.warnings.not_kept().map(|because| match caller.is_insider() {
+            true => because,
+            false => "they cannot be written down".to_owned(),
+        }),
     }))
 }
 
@@ -158,7 +161,7 @@ pub(super) async fn acknowledge(
         return Err(resolved());
     }
     let by = caller.actor().name;
-    let noted = state.warnings.acknowledge(warning, by, note).await?;
+    let noted = state.warnings.acknowledge(warning.id, by, note).await?;
     noted.map(Json).ok_or_else(resolved)
 }
 

@@ -1,5 +1,6 @@
 //! Which lock is meant: an id, a source and an id, or the end of a name that only one lock has.
 
+use lockkeeper_model::search::{Condition, Search, Term};
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{Lock, LockId, MAX_LIMIT, MAX_TEXT_BYTES, Problem, Time};
 
@@ -38,6 +39,14 @@ pub(super) enum Named {
         /// What the server says.
         said: Trouble,
     },
+}
+
+/// Which of the places a text names in which nobody holds a lock: the only one, or the one that it says whole.
+pub(super) fn place_named(text: &str, mut places: Vec<(String, LockId)>) -> Option<(String, LockId)> {
+    match places.len() {
+        1 => places.pop(),
+        _ => places.into_iter().find(|(source, id)| format!("{source}/{}", id.as_str()) == text),
+    }
 }
 
 /// Finds the lock that is meant; `only` is the one source to look in.
@@ -88,12 +97,14 @@ async fn by_end(link: &Link, text: &str, only: Option<&str>, scopes: &[(&str, &s
     let within = scopes.iter().filter(|(_, end)| *end != text).map(|(source, end)| (Some(*source), *end));
     let mut found: Vec<Lock> = Vec::new();
     for (source, end) in std::iter::once((only, text)).chain(within) {
-        if end.trim().is_empty() || end.len() > MAX_TEXT_BYTES {
+        let asked = as_text(end);
+        if end.trim().is_empty() || asked.len() > MAX_TEXT_BYTES {
             continue;
         }
         let limit = MAX_LIMIT.to_string();
         // An empty parameter is an absent one.
-        let query = [("q", end), ("source", source.unwrap_or_default()), ("sort", "name"), ("limit", &limit)];
+        let query =
+            [("q", asked.as_str()), ("source", source.unwrap_or_default()), ("sort", "name"), ("limit", &limit)];
         let answer: LocksAnswer = link.read(&link.ask(&["locks"], &query).await?)?;
         if answer.total > u64::from(MAX_LIMIT) {
             let some: Vec<&Lock> = answer.locks.iter().collect();
@@ -116,6 +127,11 @@ fn scopes<'a>(text: &'a str, only: Option<&str>, sources: &[&'a str]) -> Vec<(&'
     let within = |source: &str| text.strip_prefix(source)?.strip_prefix('/').filter(|rest| !rest.is_empty());
     let whole = sources().map(|source| (source, text));
     whole.chain(sources().filter_map(|source| within(source).map(|rest| (source, rest)))).collect()
+}
+
+/// The question for locks in which this stands, whatever the search makes of its words: a name may look like a condition.
+fn as_text(text: &str) -> String {
+    Search { terms: vec![Term { excluded: false, condition: Condition::Text(text.to_owned()) }] }.to_string()
 }
 
 fn ends_with(lock: &Lock, end: &str) -> bool {
@@ -178,6 +194,24 @@ mod tests {
         let lock = lock();
         assert!(ends_with(&lock, "4711") && ends_with(&lock, "lock:stock:4711") && ends_with(&lock, "stock:4711"));
         assert!(!ends_with(&lock, "471") && !ends_with(&lock, "STOCK:4711"));
+    }
+
+    #[test]
+    fn a_place_where_nobody_holds_a_lock_is_named_whole_or_is_the_only_one() {
+        let place = |source: &str, id: &str| (source.to_owned(), LockId::of_key(id.as_bytes()));
+        let both = vec![place("s", "s/lock:a"), place("s", "lock:a")];
+        assert_eq!(place_named("s/lock:a", both.clone()), Some(place("s", "lock:a")));
+        assert_eq!(place_named("lock:a", vec![place("s", "lock:a"), place("t", "lock:a")]), None);
+        assert_eq!(place_named("lock:a", both[1..].to_vec()), Some(place("s", "lock:a")));
+    }
+
+    #[test]
+    fn a_name_is_looked_for_as_it_is_though_it_looks_like_a_condition() {
+        for name in ["holder:7", "-x", "held>5m", "a b", "say \"hi\" \\ ", "flag:nope", "\"", "état"] {
+            let search = Search::parse(&as_text(name)).unwrap();
+            let term = Term { excluded: false, condition: Condition::Text(name.to_owned()) };
+            assert_eq!(search.terms, [term], "{name}");
+        }
     }
 
     #[test]

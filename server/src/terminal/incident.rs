@@ -6,7 +6,7 @@ use lockkeeper_model::{IncidentLock, IncidentRequest, Time};
 use serde::Deserialize;
 
 use super::exit::{Exit, Trouble};
-use super::find::{Named, find};
+use super::find::{Named, find, place_named};
 use super::link::{ANSWER_TIMEOUT, Link, ServerArguments};
 use super::screen::{Look, Screen};
 use super::span;
@@ -163,9 +163,9 @@ impl FreezeArguments {
 async fn meant(link: &Link, text: &str, source: Option<&str>) -> Result<IncidentLock, Trouble> {
     match find(link, text, source).await? {
         Named::Held(found) => Ok(IncidentLock { source: found.lock.source, id: found.lock.id }),
-        Named::NotHeld { mut places, said } => match (places.pop(), places.is_empty()) {
-            (Some((source, id)), true) => Ok(IncidentLock { source, id }),
-            _ => Err(said.hint("name its source as well: `--source`")),
+        Named::NotHeld { places, said } => match place_named(text, places) {
+            Some((source, id)) => Ok(IncidentLock { source, id }),
+            None => Err(said.hint("name its source as well: `--source`")),
         },
     }
 }

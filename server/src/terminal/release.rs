@@ -97,7 +97,7 @@ impl ReleaseArguments {
         let answer = link.post(&["releases", "preview"], &request, ANSWER_TIMEOUT).await?;
         let answer = link.granted(answer)?;
         let preview: PreviewAnswer = link.read(&answer)?;
-        self.say_plan(&preview, now, screen)?;
+        self.say_plan(&preview, now, screen).map_err(|trouble| self.unread(trouble))?;
         if self.dry_run {
             return self.leave_it(&answer, &preview, screen);
         }
@@ -109,7 +109,7 @@ impl ReleaseArguments {
             // The server wants to be asked once more before it frees several; a person reads what it says.
             let request = ReleaseRequest { ticket: preview.ticket.clone(), dry_run: true, ..ReleaseRequest::default() };
             let (_, results) = execute(link, &request).await?;
-            self.say_results(&results, screen)?;
+            self.say_results(&results, screen).map_err(|trouble| self.unread(trouble))?;
         }
         let confirm = match &self.confirm {
             Some(confirm) => confirm.clone(),
@@ -279,6 +279,17 @@ impl ReleaseArguments {
             screen.say(said)?;
         }
         Ok(())
+    }
+
+    /// Whoever reads from a pipe and stops has read enough, but what was to be done is not done by that.
+    fn unread(&self, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Output(error) if !self.dry_run => Trouble::new(
+                Exit::CouldNot,
+                format!("nothing was done, because what would happen was not read: {error}"),
+            ),
+            other => other,
+        }
     }
 
     fn leave_it(&self, answer: &Answer, preview: &PreviewAnswer, screen: &mut Screen<'_>) -> Result<Exit, Trouble> {
@@ -477,6 +488,14 @@ mod tests {
         assert_eq!((target.generation.as_str(), target.holder.as_deref()), ("h1", Some("MGY4ZQ==")));
         let earlier = ReleaseArguments { generation: Some("h0".to_owned()), ..arguments(&["a"]) };
         assert_eq!(earlier.target(&lock()).unwrap().generation, "h0");
+    }
+
+    #[test]
+    fn a_plan_that_nobody_reads_is_not_carried_out_and_not_said_to_be() {
+        let broken = || Trouble::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(arguments(&["a"]).unread(broken()).exit(), Exit::CouldNot);
+        let dry = ReleaseArguments { dry_run: true, ..arguments(&["a"]) };
+        assert_eq!(dry.unread(broken()).exit(), Exit::Done);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use lockkeeper_model::words::{count, shown};
 use lockkeeper_model::{LockId, TRACE_SECONDS, TraceReport, TraceRequest, TracedLock};
 
 use super::exit::{Exit, Trouble};
-use super::find::{Named, find};
+use super::find::{Named, find, place_named};
 use super::link::{ANSWER_TIMEOUT, Link, ServerArguments};
 use super::screen::{Look, Screen};
 use super::words::{number_of, sentence, whole};
@@ -72,7 +72,7 @@ fn is_silent(lock: &TracedLock) -> bool {
 async fn meant(link: &Link, text: &str, source: &str) -> Result<LockId, Trouble> {
     match find(link, text, Some(source)).await? {
         Named::Held(found) => Ok(found.lock.id),
-        Named::NotHeld { places, said } => places.into_iter().next().map(|(_, id)| id).ok_or(said),
+        Named::NotHeld { places, said } => place_named(text, places).map(|(_, id)| id).ok_or(said),
     }
 }
 

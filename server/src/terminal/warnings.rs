@@ -9,7 +9,7 @@ use lockkeeper_model::{
 use serde::Deserialize;
 
 use super::exit::{Exit, Trouble};
-use super::find::{Named, find};
+use super::find::{Named, find, place_named};
 use super::link::{ANSWER_TIMEOUT, Link, ServerArguments};
 use super::screen::{Look, Screen, Tone};
 use super::span;
@@ -21,6 +21,9 @@ const MOST: &str = "1000";
 
 /// How much of an id is printed: enough to tell those of a bad day apart, and the server knows the rest.
 const ID_DIGITS: usize = 10;
+
+/// How long the id of a warning is, in hexadecimal digits.
+const WHOLE_ID_DIGITS: usize = 32;
 
 /// What to do about warnings.
 #[derive(Debug, Args)]
@@ -212,7 +215,11 @@ impl AckArguments {
     async fn run(&self, link: &Link, screen: &mut Screen<'_>) -> Result<Exit, Trouble> {
         let page: WarningPage = link.read(&link.ask(&["warnings"], &[("limit", MOST)]).await?)?;
         let ids = page.warnings.iter().map(|warning| warning.id.as_str());
-        let id = begins_with("warning", &self.id, ids)?;
+        // There may be more than one page has; a whole id needs none.
+        let id = match is_whole(&self.id) {
+            true => self.id.clone(),
+            false => begins_with("warning", &self.id, ids)?,
+        };
         let body = AcknowledgeRequest { note: self.note.clone() };
         let answer = link.granted(link.post(&["warnings", &id, "acknowledge"], &body, ANSWER_TIMEOUT).await?)?;
         if self.json {
@@ -233,9 +240,9 @@ impl MuteArguments {
             Some(text) => match find(link, text, self.source.as_deref()).await? {
                 Named::Held(found) => (found.lock.source, Some(found.lock.id)),
                 // Of a lock that is free just now nobody wants to be told tonight, either.
-                Named::NotHeld { mut places, said } => match (places.pop(), places.is_empty()) {
-                    (Some((source, id)), true) => (source, Some(id)),
-                    _ => return Err(said),
+                Named::NotHeld { places, said } => match place_named(text, places) {
+                    Some((source, id)) => (source, Some(id)),
+                    None => return Err(said),
                 },
             },
         };
@@ -282,9 +289,14 @@ impl UnmuteArguments {
     }
 }
 
+fn is_whole(id: &str) -> bool {
+    id.len() == WHOLE_ID_DIGITS && id.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
 /// The only one of these ids that begins like this.
 fn begins_with<'a>(what: &str, begin: &str, ids: impl Iterator<Item = &'a str>) -> Result<String, Trouble> {
-    let mut found: Vec<&str> = ids.filter(|id| id.starts_with(begin)).collect();
+    // Nothing is the beginning of everything, and names nothing.
+    let mut found: Vec<&str> = ids.filter(|id| !begin.is_empty() && id.starts_with(begin)).collect();
     match (found.pop(), found.len()) {
         (Some(id), 0) => Ok(id.to_owned()),
         (None, _) => {
@@ -379,7 +391,8 @@ fn facts(warning: &LockWarning) -> Vec<(&'static str, String)> {
         facts.push(("Resolved", format!("{at}: {}", whole(how))));
     }
     if warning.stale {
-        facts.push(("Old", "its source cannot be reached: this is the last that is known".to_owned()));
+        let why = "its source cannot be reached, or was not seen whole since: this is the last that is known";
+        facts.push(("Old", why.to_owned()));
     }
     facts
 }
@@ -475,5 +488,7 @@ mod tests {
         assert_eq!(begins_with("mute", "abc", ids.into_iter()).unwrap(), "abc1");
         assert_eq!(begins_with("mute", "ab", ids.into_iter()).unwrap_err().exit(), Exit::Usage);
         assert_eq!(begins_with("mute", "x", ids.into_iter()).unwrap_err().exit(), Exit::NotFound);
+        assert_eq!(begins_with("mute", "", ["abc"].into_iter()).unwrap_err().exit(), Exit::NotFound);
+        assert!(is_whole("00112233445566778899aabbccddeeff") && !is_whole("0011"));
     }
 }

@@ -153,7 +153,8 @@ impl Watch {
             };
             for message in messages {
                 let event: Event = serde_json::from_str(&message.data).map_err(|error| {
-                    Trouble::new(Exit::CouldNot, format!("the server sent an event that cannot be read: {error}"))
+                    let because = words::whole(&error.to_string());
+                    Trouble::new(Exit::CouldNot, format!("the server sent an event that cannot be read: {because}"))
                 })?;
                 // Whoever saw no event yet is told everything that the server still has.
                 let is_new = self.last.is_some() || event.at >= self.began;

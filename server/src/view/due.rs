@@ -27,7 +27,7 @@ impl Due {
     /// Has the slot brought up at this moment, or before.
     pub(super) fn put(&mut self, slot: Slot, at_ms: i64) {
         // Rounded up, so that the moment is over when the slot comes up.
-        let second = u32::try_from((at_ms.max(1) + 999) / 1_000).unwrap_or(u32::MAX);
+        let second = u32::try_from(at_ms.max(1).saturating_add(999) / 1_000).unwrap_or(u32::MAX);
         let place = slot as usize;
         if place >= self.at.len() {
             self.at.resize(place + 1, 0);
@@ -93,6 +93,14 @@ mod tests {
         due.put(1, 9_000);
         due.put(1, 4_000);
         assert_eq!(all(&mut due, 20_000), [1], "and not again");
+    }
+
+    #[test]
+    fn a_moment_beyond_all_others_is_a_moment() {
+        let mut due = Due::default();
+        due.put(1, i64::MAX);
+        due.put(2, i64::MIN);
+        assert_eq!(all(&mut due, 1_000), [2]);
     }
 
     #[test]

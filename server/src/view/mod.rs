@@ -56,6 +56,10 @@ const KEEP_UNWATCHED_MS: i64 = 60_000;
 /// Answers that nobody looks at are kept up to this number. Each costs a test and a move for every change.
 const MAX_UNWATCHED: usize = 16;
 
+/// An answer in the making that nobody has asked after for so long is abandoned, in milliseconds. Whoever waits for it asks at
+/// every step.
+const ABANDONED_MS: i64 = 10_000;
+
 type AnswerId = u32;
 
 /// A question, and which locks there are for whoever asks it.
@@ -205,8 +209,12 @@ impl Views {
 
     /// Forgets answers and tallies that nobody has looked at for a while.
     pub fn forget_unused(&mut self, now: Time) {
+        // One that somebody waits for would be begun anew, and if there are many of them, none would ever be finished.
+        let is_idle = |answer: &Answer| {
+            answer.watched == 0 && (answer.examined().is_none() || now.since(answer.used_at) >= ABANDONED_MS)
+        };
         let mut unwatched: Vec<(Time, AnswerId)> =
-            self.answers.iter().filter(|(_, answer)| answer.watched == 0).map(|(&id, a)| (a.used_at, id)).collect();
+            self.answers.iter().filter(|(_, answer)| is_idle(answer)).map(|(&id, a)| (a.used_at, id)).collect();
         unwatched.sort_unstable_by(|a, b| b.cmp(a));
         for (rank, (used_at, id)) in unwatched.into_iter().enumerate() {
             if (rank >= MAX_UNWATCHED || now.since(used_at) >= KEEP_UNWATCHED_MS)

@@ -6,7 +6,8 @@ use lockkeeper_model::{GroupBy, Order, Question, SortKey, Time};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
-use super::{Asked, Counted, KEEP_UNWATCHED_MS, Views, once};
+use super::answer::EXAMINED_PER_STEP;
+use super::{Asked, Counted, KEEP_UNWATCHED_MS, MAX_UNWATCHED, Views, once};
 use crate::access::tests::{scope_of, somebody};
 use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::registry::tests::{Step, World, play, steps};
@@ -323,6 +324,31 @@ fn what_is_hidden_moves_nothing_and_those_who_see_the_same_share() {
     }
     views.forget_unused(Time(world.now).plus(KEEP_UNWATCHED_MS));
     assert_eq!((views.answers.len(), views.tallies.len()), (0, 1));
+}
+
+#[test]
+fn what_somebody_waits_for_is_made_however_many_others_are() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    for n in 0..=EXAMINED_PER_STEP {
+        world.take(&format!("lock:{n}"), "w1", None);
+    }
+    world.scan();
+    note(&mut world, &mut views);
+    let asked = |n: usize| {
+        let question = Question { q: format!("lock:{n}"), ..Question::default() };
+        Asked { question, reach: Reach::ALL }
+    };
+    let mut now = Time(world.now);
+    let are_ready = |views: &mut Views, now: Time| {
+        (0..2 * MAX_UNWATCHED).filter(|n| views.is_ready(&world.registry, &asked(*n), now)).count()
+    };
+    assert_eq!(are_ready(&mut views, now), 0, "there is more than one step to do");
+    now = now.plus(1_000);
+    views.forget_unused(now);
+    views.examine(&world.registry);
+    assert_eq!(are_ready(&mut views, now), 2 * MAX_UNWATCHED);
+    views.forget_unused(now);
+    assert_eq!(views.answers.len(), MAX_UNWATCHED, "what was answered is kept as far as there is room");
 }
 
 fn reach_of(keys: &[&str]) -> Reach {

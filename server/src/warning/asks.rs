@@ -101,16 +101,14 @@ impl Watch {
             WarningAsk::Unmute { id, answer } => drop(answer.send(self.unmute(&id, now))),
             WarningAsk::Counts { answer } => drop(answer.send(self.counts())),
             WarningAsk::Follow { rules } => self.follow(registry, rules, now),
-            WarningAsk::Learn { learned } => {
-                learned.into_iter().for_each(|times| self.learn(times));
-            }
+            WarningAsk::Learn { learned } => self.learn(registry, learned, now),
         }
     }
 
     fn list(&self, filter: &Filter, reach: &Reach, offset: usize, limit: usize, now: Time) -> Listed {
         let mut found: Vec<&LockWarning> =
             self.seen(reach).map(|(warning, _)| warning).filter(|warning| filter.has(warning)).collect();
-        found.sort_by_key(|warning| {
+        found.sort_by_cached_key(|warning| {
             let latest = warning.resolved_at.unwrap_or(warning.opened_at);
             let is_over = warning.state == WarningState::Resolved;
             let severity = if is_over { Severity::Info } else { warning.severity };

@@ -11,7 +11,7 @@ use super::asks::WarningAsk;
 use super::hooks::{Addressed, Hook, Log, Running};
 use super::message::Message;
 use super::rules::Rules;
-use super::store::{Store, StoreError};
+use super::store::{Kept, Store, StoreError};
 use super::usual;
 use super::watch::Told;
 use crate::board::{Board, BoardClosed};
@@ -53,14 +53,15 @@ impl From<StoreError> for WarningsError {
 
 /// Tells the board how long the holds of locks lasted in earlier runs, as far as that was written down.
 pub async fn learn(history: History, board: Board) {
-    if !history.is_kept() {
-        return;
-    }
-    match history.hold_times(usual::MAX_LOCKS).await {
-        // An error means that the server is shutting down.
-        Ok(learned) => drop(board.tell_warnings(WarningAsk::Learn { learned }).await),
-        Err(error) => tracing::warn!("how long locks are usually held is learned anew: {error}"),
-    }
+    let learned = match history.is_kept() {
+        false => Vec::new(),
+        true => history.hold_times(usual::MAX_LOCKS).await.unwrap_or_else(|error| {
+            tracing::warn!("how long locks are usually held is learned anew: {error}");
+            Vec::new()
+        }),
+    };
+    // Also when it is nothing: until then the word of an earlier run counts. An error means that the server is shutting down.
+    let _ = board.tell_warnings(WarningAsk::Learn { learned }).await;
 }
 
 /// Whoever answers warnings. Cheap to clone.
@@ -117,31 +118,30 @@ impl Warnings {
         let _ = tokio::task::spawn_blocking(move || log.keep()).await;
     }
 
-    /// Other rules and webhooks are in force. What waits for a webhook that is gone is still delivered.
+    /// Other rules are in force.
     ///
     /// # Errors
-    /// When the server is shutting down or TLS cannot be set up, with the reason.
-    pub async fn follow(&self, rules: Rules, hooks: &[Hook]) -> Result<(), String> {
-        self.tell(hooks)?;
-        self.0.board.tell_warnings(WarningAsk::Follow { rules }).await.map_err(|error| error.to_string())
+    /// When the server is shutting down.
+    pub async fn follow(&self, rules: Rules) -> Result<(), BoardClosed> {
+        self.0.board.tell_warnings(WarningAsk::Follow { rules }).await
     }
 
-    /// These are told from now on.
+    /// These are told from now on. What waits for a webhook that is gone is still delivered.
     ///
     /// # Errors
     /// When TLS cannot be set up, with the reason.
     pub fn tell(&self, hooks: &[Hook]) -> Result<(), String> {
         let mut running = self.hooks();
-        let mut kept: Vec<Running> = std::mem::take(&mut *running);
-        for hook in hooks {
-            match kept.iter().position(|known| known.hook == *hook) {
-                Some(at) => running.push(kept.swap_remove(at)),
-                None => {
-                    let (base, log) = (self.0.base.clone(), self.0.log.clone());
-                    running.push(Running::start(hook.clone(), base, log, self.0.pace, self.left_for(&hook.name))?);
-                }
-            }
+        let mut told = Vec::with_capacity(hooks.len());
+        // All of them first: where one cannot be started, those that run go on.
+        for hook in hooks.iter().filter(|hook| !running.iter().any(|known| known.hook == **hook)) {
+            let (base, log) = (self.0.base.clone(), self.0.log.clone());
+            told.push(Running::start(hook.clone(), base, log, self.0.pace, self.left_for(&hook.name))?);
         }
+        let known = std::mem::take(&mut *running);
+        told.extend(known.into_iter().filter(|known| hooks.contains(&known.hook)));
+        told.sort_by_key(|one| hooks.iter().position(|hook| *hook == one.hook));
+        *running = told;
         Ok(())
     }
 
@@ -157,14 +157,13 @@ impl Warnings {
     /// When it cannot be written, or the server is shutting down.
     pub async fn acknowledge(
         &self,
-        warning: LockWarning,
+        id: String,
         by: String,
         note: Option<String>,
     ) -> Result<Option<LockWarning>, WarningsError> {
         let what = Acknowledgement { by, at: clock::now(), note };
-        let id = warning.id.clone();
-        let noted = LockWarning { acknowledged: Some(what.clone()), ..warning };
-        self.with_store(move |store| store.keep(&[noted], clock::now())).await?;
+        let (name, noted) = (id.clone(), what.clone());
+        self.with_store(move |store| store.acknowledge(&name, &noted)).await?;
         Ok(self.0.board.warnings(|answer| WarningAsk::Acknowledge { id, what, answer }).await?)
     }
 
@@ -231,10 +230,11 @@ impl Warnings {
     async fn keep(self, mut told: mpsc::Receiver<Told>) {
         let mut some = Vec::with_capacity(AT_ONCE);
         while told.recv_many(&mut some, AT_ONCE).await > 0 {
-            let warnings: Vec<LockWarning> = some.iter().map(|told| told.warning.clone()).collect();
-            for Told { warning, event, .. } in some.drain(..) {
-                let Some(event) = event else { continue };
-                self.hooks().iter().for_each(|running| running.offer(event, &warning));
+            let kept = some.iter().map(|told| Kept { warning: told.warning.clone(), told_as: told.told_as });
+            let warnings: Vec<Kept> = kept.collect();
+            for Told { warning, event, told_as, .. } in some.drain(..) {
+                let (Some(event), Some(told_as)) = (event, told_as) else { continue };
+                self.hooks().iter().for_each(|running| running.offer(event, &warning, told_as));
             }
             if let Err(error) = self.with_store(move |store| store.keep(&warnings, clock::now())).await {
                 tracing::warn!("warnings could not be written down: {error}");

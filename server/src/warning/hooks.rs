@@ -78,10 +78,11 @@ pub struct Pick {
 }
 
 impl Pick {
-    fn has(&self, warning: &LockWarning) -> bool {
+    /// `told_as`: the highest severity with which others were told of it.
+    fn has(&self, warning: &LockWarning, told_as: Severity) -> bool {
         let is_source = |glob: &String| glob::matches(glob.as_bytes(), warning.source.as_bytes());
         (self.rules.is_empty() || self.rules.contains(&warning.rule))
-            && warning.severity >= self.severity
+            && told_as >= self.severity
             && (self.sources.is_empty() || self.sources.iter().any(is_source))
     }
 }
@@ -244,8 +245,8 @@ impl Running {
     }
 
     /// Has the receiver told, if it wants to be, without waiting.
-    pub(super) fn offer(&self, event: &'static str, warning: &LockWarning) {
-        if self.hook.pick.has(warning) {
+    pub(super) fn offer(&self, event: &'static str, warning: &LockWarning, told_as: Severity) {
+        if self.hook.pick.has(warning, told_as) {
             self.send(event, warning.clone());
         }
     }

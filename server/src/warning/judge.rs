@@ -36,6 +36,11 @@ pub(super) fn is_of_hold(rule: WarningRule) -> bool {
     )
 }
 
+/// Whether a rule compares a hold with how long those before it lasted.
+pub(super) fn compares(rule: WarningRule) -> bool {
+    matches!(rule, WarningRule::HeldUnusually | WarningRule::LeaseBelowUsual)
+}
+
 /// Whether a rule's condition is so of a lock that is there.
 pub(super) fn judge(
     rule: WarningRule,
@@ -95,18 +100,24 @@ pub(super) fn says(
     nearly: Option<&Nearly>,
 ) -> String {
     let since = Time(found.since);
+    // What was held already when it was first looked at was taken at an unknown moment before.
+    let first = record.holds.iter().min_by_key(|hold| hold.since);
+    let held_since = match first.is_some_and(|hold| hold.not_before().is_none()) {
+        true => format!("at least since {since}"),
+        false => format!("since {since}"),
+    };
     let holder = Registry::first_holder(record).unwrap_or_else(|| "nobody".to_owned());
     let set = words::duration(setting.for_ms);
     match rule {
-        WarningRule::HeldLong => format!("`{holder}` has had it since {since}, for more than the {set} that are set."),
+        WarningRule::HeldLong => format!("`{holder}` has had it {held_since}, for more than the {set} that are set."),
         WarningRule::HeldUnusually => match nearly {
             Some(nearly) => format!(
-                "`{holder}` has had it since {since}, for more than {}: 99 % of its {} last holds were over after {}.",
+                "`{holder}` has had it {held_since}, for more than {}: 99 % of its {} last holds were over after {}.",
                 words::duration(too_long_ms(nearly, setting)),
                 words::count(nearly.holds),
                 words::duration(nearly.at_most_ms),
             ),
-            None => format!("`{holder}` has had it since {since}, which is unusually long."),
+            None => format!("`{holder}` has had it {held_since}, which is unusually long."),
         },
         WarningRule::WaitingLong => {
             let unserved = registry.unserved(record);
@@ -125,7 +136,7 @@ pub(super) fn says(
         WarningRule::NoExpiry if record.expiry_lost => {
             format!("It had an expiry and has had none since {since}; `{holder}` has it.")
         }
-        WarningRule::NoExpiry => format!("`{holder}` has had it since {since}, and it has no expiry."),
+        WarningRule::NoExpiry => format!("`{holder}` has had it {held_since}, and it has no expiry."),
         WarningRule::RenewalStopped => {
             format!("`{holder}` renewed it regularly, should have done so again by {since}, and has not.")
         }
@@ -218,23 +229,36 @@ pub(super) fn advice(rule: WarningRule) -> (&'static str, &'static str) {
     }
 }
 
-/// How a condition ended of which nothing is so any more, in one sentence.
-pub(super) fn ended(rule: WarningRule, record: Option<&Record>) -> String {
-    let end = record.filter(|record| record.is_ended()).and_then(Record::end);
-    if let Some(end) = end {
-        return match end.transition {
-            TransitionKind::Expired => "Its lease ran out.",
-            TransitionKind::Evicted => "Its store dropped it.",
-            TransitionKind::Forced => "It was released from Lockkeeper.",
-            TransitionKind::Lost => "It ended while nobody was looking.",
-            _ => "It was let go.",
+/// How it ended of which nobody saw the end.
+pub(super) const UNSEEN: &str = "It ended while nobody was looking.";
+
+/// How it ended whose rule is looked for no more.
+pub(super) const SWITCHED_OFF: &str = "Its rule is switched off.";
+
+/// How it ended when the time that is set, or what is usual, became longer.
+pub(super) const TOO_SHORT: &str = "It has not lasted for long enough by the rules and what is known now.";
+
+/// How a condition ended of which nothing is so any more, in one sentence. `same_hold`: the hold is still there that a rule
+/// about one hold was about.
+pub(super) fn ended(rule: WarningRule, record: Option<&Record>, same_hold: bool) -> String {
+    if let Some(record) = record.filter(|record| record.is_ended()) {
+        return match record.end().map(|end| end.transition) {
+            Some(TransitionKind::Expired) => "Its lease ran out.",
+            Some(TransitionKind::Evicted) => "Its store dropped it.",
+            Some(TransitionKind::Forced) => "It was released from Lockkeeper.",
+            Some(TransitionKind::Lost) => UNSEEN,
+            Some(_) => "It was let go.",
+            None if rule == WarningRule::QueueWithoutHolder => "Nobody queues for it any more.",
+            None => "It is not taken for a lock any more.",
         }
         .to_owned();
     }
     match rule {
-        WarningRule::HeldLong | WarningRule::HeldUnusually if record.is_some() => "Another holder has it.",
+        _ if is_of_hold(rule) && record.is_some() && !same_hold => "Another holder has it.",
+        WarningRule::HeldLong if record.is_some() => "Its holder renews it.",
+        WarningRule::HeldUnusually if record.is_some() => "How long its holds last is not known any more.",
         WarningRule::NoExpiry if record.is_some_and(|record| !record.no_expiry()) => "It has an expiry now.",
-        WarningRule::RenewalStopped if record.is_some() => "Renewals go on, or another holder has it.",
+        WarningRule::RenewalStopped if record.is_some() => "Renewals go on.",
         WarningRule::WaitingLong => "It changed hands, or nobody waits any more.",
         WarningRule::QueueWithoutHolder => "Somebody has it, or nobody queues any more.",
         WarningRule::Evictable => "The store keeps its keys now.",

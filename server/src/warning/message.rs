@@ -79,7 +79,7 @@ impl Message {
         }
         let since = format!("since {} · {}", self.warning.since, self.warning.id);
         json!({
-            "text": headline,
+            "text": escaped(&headline),
             "blocks": [
                 { "type": "section", "text": { "type": "mrkdwn", "text": cut(&text, SLACK_TEXT_CHARS) } },
                 { "type": "context", "elements": [{ "type": "plain_text", "text": since }] },

@@ -29,6 +29,6 @@ pub use asks::{Count, Filter, Listed, WarningAsk};
 pub use desk::{NotKept, WAITING, Warnings, WarningsError, learn};
 pub use hooks::{Form, Hook, MAX_DELIVERIES, Pick};
 pub use rules::{Limit, MAX_OVERRIDES, Override, Rules, Setting};
-pub use store::{FILE, Remembered, Store};
+pub use store::{FILE, Kept, Remembered, Store};
 pub use usual::MIN_HOLDS;
 pub use watch::{Condition, Told, Watch};

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use lockkeeper_model::{LockWarning, Mute, Time, WarningState};
+use lockkeeper_model::{Acknowledgement, LockWarning, Mute, Severity, Time, WarningState};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
+use serde::{Deserialize, Serialize};
 
 use super::watch::{KEEP_RESOLVED_MS, MAX_MUTES, MAX_OPEN};
 use crate::recorder::folder::{create_private, lock, make_private};
@@ -28,7 +29,7 @@ const MAX_LOCK_WAIT: Duration = Duration::from_secs(1);
 /// Warnings that are read at the start: those that can be open, and as many more that were resolved.
 const MAX_READ: usize = 2 * MAX_OPEN;
 
-/// Both are the public forms as JSON, which only ever gain fields; what is looked for has a column.
+/// Both are JSON, the public forms and what is only known here, which only ever gain fields; what is looked for has a column.
 const SCHEMA: &str = "
 CREATE TABLE warnings (id TEXT PRIMARY KEY, resolved_at INTEGER, warning TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE mutes (id TEXT PRIMARY KEY, until INTEGER NOT NULL, mute TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -45,11 +46,23 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// A warning as it is written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// That.
+    #[serde(flatten)]
+    pub warning: LockWarning,
+    /// The highest severity with which others were told that it opened, so that they are told that it is over; `None`: they
+    /// were not.
+    #[serde(default)]
+    pub told_as: Option<Severity>,
+}
+
 /// What an earlier run left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remembered {
     /// Those that were open when it ended, and those that were resolved within a day, the oldest first.
-    pub warnings: Vec<LockWarning>,
+    pub warnings: Vec<Kept>,
     /// The mutes that are still in force.
     pub mutes: Vec<Mute>,
 }
@@ -98,10 +111,11 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn keep(&mut self, warnings: &[LockWarning], now: Time) -> Result<(), StoreError> {
+    pub fn keep(&mut self, warnings: &[Kept], now: Time) -> Result<(), StoreError> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for warning in warnings {
-            let Ok(text) = serde_json::to_string(warning) else { continue };
+        for kept in warnings {
+            let Ok(text) = serde_json::to_string(kept) else { continue };
+            let warning = &kept.warning;
             let resolved_at = warning.resolved_at.filter(|_| warning.state == WarningState::Resolved).map(|at| at.0);
             transaction.execute(
                 "INSERT OR REPLACE INTO warnings (id, resolved_at, warning) VALUES (?, ?, ?)",
@@ -110,6 +124,20 @@ impl Store {
         }
         transaction.execute("DELETE FROM warnings WHERE resolved_at < ?", (now.0 - KEEP_RESOLVED_MS,))?;
         transaction.commit()?;
+        Ok(())
+    }
+
+    /// Writes that somebody looks into a warning, if it is there and not resolved: it may have come to be while they did.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn acknowledge(&mut self, id: &str, what: &Acknowledgement) -> Result<(), StoreError> {
+        let what = serde_json::to_string(what).map_err(|error| StoreError(error.to_string()))?;
+        self.connection.execute(
+            "UPDATE warnings SET warning = json_set(warning, '$.acknowledged', json(?)) \
+             WHERE id = ? AND resolved_at IS NULL",
+            (what, id),
+        )?;
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 mod healthy_day;
 mod receivers;
+mod restarts;
 mod stories;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use lockkeeper_model::{Certainty, Flag, LockState, Mode, Time};
 use smallvec::smallvec;
 
 use super::rules::{Override, Rules, Setting};
-use super::store::Remembered;
+use super::store::{Kept, Remembered};
 use super::watch::{Condition, Watch};
 use crate::registry::{Changes, Registry};
 use crate::source::{
@@ -39,6 +40,8 @@ struct Story {
     condition: Condition,
     /// What opened and what is over.
     said: Vec<String>,
+    /// What was written down.
+    kept: BTreeMap<String, Kept>,
 }
 
 impl Story {
@@ -57,6 +60,7 @@ impl Story {
             watch: Watch::new(["s".to_owned()], Rules::new(rules), remembered, Time(now)),
             condition: CURRENT,
             said: Vec::new(),
+            kept: BTreeMap::new(),
         };
         let began_at = Time(now);
         story.apply(Report::ScanBegan { at: began_at });
@@ -146,9 +150,16 @@ impl Story {
         self.watch.conditions(&self.registry, &[self.condition], now);
         self.watch.tick(&self.registry, now);
         for told in self.watch.take_told() {
+            let kept = Kept { warning: told.warning.clone(), told_as: told.told_as };
+            self.kept.insert(told.warning.id.clone(), kept);
             let Some(event) = told.event else { continue };
             self.said.push(format!("{event} {} {}", told.warning.rule.word(), told.warning.about));
         }
+    }
+
+    /// What the next run finds written down.
+    fn remembered(&self) -> Remembered {
+        Remembered { warnings: self.kept.values().cloned().collect(), mutes: self.watch.mutes().to_vec() }
     }
 
     /// What was said since the last time.

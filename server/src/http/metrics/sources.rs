@@ -165,7 +165,8 @@ pub(super) fn warnings(registry: &mut Registry, sources: &[Source], counts: &[Co
 
 /// The locks that the operator named, in sources that were seen whole: elsewhere nobody can say that one is free.
 fn named_locks(registry: &mut Registry, sources: &[Source]) {
-    let whole: Vec<Source> = sources.iter().filter(|(status, _)| status.coverage.complete).cloned().collect();
+    let is_whole = |(status, _): &&Source| status.coverage.complete && status.state != SourceState::Down;
+    let whole: Vec<Source> = sources.iter().filter(is_whole).cloned().collect();
     let mut each = |name, help, read: &dyn Fn(&crate::board::LockNumbers) -> Option<Value>| {
         several(registry, &whole, name, help, |(_, numbers)| {
             let locks = numbers.locks.iter();

@@ -32,6 +32,7 @@ use crate::source::{
 };
 use crate::warning::{self, Limit, Override, Setting, WarningAsk};
 use crate::watched::Watched;
+use crate::webhook::Pace;
 
 /// Says in a test who asks. The product has nothing like it.
 const WHO: &str = "x-test-who";
@@ -275,6 +276,10 @@ impl Scene {
         rim.state.desk = Arc::new(ReleaseDesk::new(rim.fake.board.clone(), rules, rim.state.audit.clone()));
         rim.state.policy = Watched::fixed(policy());
         rim.state.identify = Arc::new(ByHeader);
+        let not_kept = Err(warning::NotKept("`/srv/vault` cannot be used".to_owned()));
+        let (_, nothing_told) = mpsc::channel(1);
+        rim.state.warnings =
+            warning::Warnings::start(rim.fake.board.clone(), nothing_told, not_kept, None, Pace::default());
         let scene = Scene { rim, reports, _dir: dir };
         scene.holds(0, SEEN, "secret-of-alice").await;
         scene.holds(0, HIDDEN, "secret-of-hr").await;

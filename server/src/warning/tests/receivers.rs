@@ -131,7 +131,7 @@ fn told(event: &'static str) -> Told {
         resolved: is_over.then(|| "It was let go.".to_owned()),
         stale: false,
     };
-    Told { warning, key: None, event: Some(event) }
+    Told { warning, key: None, event: Some(event), told_as: Some(Severity::Critical) }
 }
 
 /// The deliveries, oldest first, once so many are decided.
@@ -267,10 +267,12 @@ async fn no_redirect_is_followed_and_no_answer_is_read() {
 async fn slack_reads_blocks_in_which_nobody_is_called_by_a_strangers_text() {
     let receiver = Receiver::listen(&[Answer::With(StatusCode::OK)]).await;
     let (warnings, tell) = desk(&[receiver.hook(Form::Slack)]).await;
-    tell.send(told("opened")).await.unwrap();
+    let mut called = told("opened");
+    called.warning.about = "<!channel>".to_owned();
+    tell.send(called).await.unwrap();
     decided(&warnings, 1).await;
     let said: Value = serde_json::from_str(&receiver.got()[0].1).unwrap();
-    assert_eq!(said["text"], "critical no-expiry — a in s");
+    assert_eq!(said["text"], "critical no-expiry — &lt;!channel&gt; in s");
     let text = said["blocks"][0]["text"]["text"].as_str().unwrap();
     assert!(text.contains("`&lt;!channel&gt; &amp; co` has it."), "{text}");
     assert!(text.ends_with("|Look at it>"), "{text}");
@@ -312,7 +314,7 @@ async fn a_receiver_is_told_of_what_it_asked_for() {
     ];
     let (warnings, tell) = desk(&hooks).await;
     let mild = told("opened");
-    tell.send(Told { warning: LockWarning { severity: Severity::Info, ..mild.warning }, ..mild }).await.unwrap();
+    tell.send(Told { told_as: Some(Severity::Info), ..mild }).await.unwrap();
     tell.send(told("opened")).await.unwrap();
     let names: Vec<String> = decided(&warnings, 1).await.into_iter().map(|one| one.webhook).collect();
     assert_eq!(names, ["this"]);

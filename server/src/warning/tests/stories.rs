@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use lockkeeper_model::{
-    Acknowledgement, LockId, Mute, TraceEnd, TraceReport, TracedClient, TracedLock, WaitsBy, WarningRule, WarningState,
+    Acknowledgement, LockId, Mute, Severity, TraceEnd, TraceReport, TracedClient, TracedLock, WaitsBy, WarningRule,
+    WarningState,
 };
 
 use super::*;
 use crate::access::Reach;
-use crate::warning::{Limit, MIN_HOLDS, Store};
+use crate::warning::{Limit, MIN_HOLDS};
 
-const MINUTE: i64 = 60_000;
-const NOTHING: [&str; 0] = [];
+pub(super) const MINUTE: i64 = 60_000;
+pub(super) const NOTHING: [&str; 0] = [];
 
 #[test]
 fn a_lock_that_is_held_for_too_long() {
@@ -326,43 +327,6 @@ fn one_that_was_muted_all_the_time_is_not_said_to_be_over() {
 }
 
 #[test]
-fn what_was_open_goes_on_after_a_restart_and_what_ended_meanwhile_is_over() {
-    let mut before = Story::new(Vec::new());
-    before.take("lock:a", "t1", None);
-    before.take("lock:b", "t2", None);
-    before.wait(10 * MINUTE);
-    before.watch.acknowledge(&open(&before).id, by("ada"));
-    let warnings: Vec<_> = shown(&before);
-    let dir = tempfile::TempDir::new().unwrap();
-    let muted = mute(&before, "lock:x", 60 * MINUTE);
-    {
-        let mut store = Store::open(dir.path()).unwrap();
-        assert!(Store::open(dir.path()).is_err(), "two servers must not share them");
-        store.keep(&warnings, Time(before.now)).unwrap();
-        store.mute(&muted).unwrap();
-    }
-    let remembered = Store::open(dir.path()).unwrap().remembered(Time(before.now)).unwrap();
-    assert_eq!((remembered.warnings.len(), &remembered.mutes), (2, &vec![muted]));
-
-    let mut after = Story::remembering(Vec::new(), remembered);
-    after.condition.current = false;
-    // Only one of them is still held.
-    after.take("lock:a", "t1", None);
-    after.condition.current = true;
-    after.wait(MINUTE);
-    assert_eq!(after.said(), ["resolved no-expiry b"], "the other goes on, and is not told again");
-    let goes_on = open(&after);
-    assert_eq!((goes_on.about.as_str(), goes_on.opened_at), ("a", warnings[0].opened_at));
-    assert_eq!(
-        goes_on.acknowledged.is_some(),
-        warnings.iter().any(|one| one.id == goes_on.id && one.acknowledged.is_some())
-    );
-    after.take("lock:a", "somebody else", Some(MINUTE));
-    after.wait(10_000);
-    assert_eq!(after.said(), ["resolved no-expiry a"]);
-}
-
-#[test]
 fn other_rules_count_at_once() {
     let mut story = Story::new(Vec::new());
     story.take("lock:a", "t1", None);
@@ -378,6 +342,103 @@ fn other_rules_count_at_once() {
 }
 
 #[test]
+fn how_it_is_over_says_what_is_so_and_no_more() {
+    let strict = || only(WarningRule::HeldLong, |setting| setting.for_ms = 30 * MINUTE);
+    let mut story = Story::new(vec![strict()]);
+    story.take("lock:a", "t1", Some(60 * MINUTE));
+    story.wait(31 * MINUTE);
+    story.renew("lock:a", Some(60 * MINUTE));
+    story.wait(6_000);
+    assert_eq!(story.said(), ["opened held-long a", "resolved held-long a"]);
+    assert_eq!(one(&story).resolved.as_deref(), Some("Its holder renews it."));
+
+    let mut story = Story::new(vec![strict()]);
+    story.take("lock:a", "t1", Some(60 * MINUTE));
+    story.wait(31 * MINUTE);
+    story.watch.follow(&story.registry, Rules::default(), Time(story.now));
+    story.wait(6_000);
+    assert_eq!(story.said(), ["opened held-long a", "resolved held-long a"]);
+    let how = one(&story).resolved;
+    assert_eq!(how.as_deref(), Some("It has not lasted for long enough by the rules and what is known now."));
+}
+
+#[test]
+fn what_was_held_already_at_the_first_look_is_held_for_at_least_so_long() {
+    let mut story = Story::new(Vec::new());
+    story.take("lock:a", "t1", None);
+    story.store.insert("lock:met".to_owned(), ("t2".to_owned(), None));
+    let gap = Report::Gap { at: Time(story.now), because: "the link was lost".to_owned() };
+    story.apply(gap);
+    story.notice("lock:met", Hint::None);
+    story.wait(10 * MINUTE);
+    let says = shown(&story).into_iter().map(|warning| warning.says).collect::<Vec<_>>();
+    assert!(says[0].contains(" has had it since "), "{says:?}");
+    assert!(says[1].contains(" has had it at least since "), "{says:?}");
+}
+
+#[test]
+fn a_lock_that_went_while_nobody_could_see_and_is_forgotten_is_over() {
+    let mut story = Story::new(Vec::new());
+    story.take("lock:a", "t1", None);
+    story.wait(10 * MINUTE);
+    assert_eq!(story.said(), ["opened no-expiry a"]);
+    story.condition.current = false;
+    story.tick();
+    story.let_go("lock:a");
+    story.wait(20 * MINUTE);
+    story.registry.forget_ended(Time(story.now));
+    story.condition.current = true;
+    story.wait(6_000);
+    assert_eq!(story.said(), ["resolved no-expiry a"]);
+    assert_eq!(one(&story).resolved.as_deref(), Some("It ended while nobody was looking."));
+}
+
+#[test]
+fn nobody_is_told_of_what_is_away_when_its_mute_ends() {
+    let mut story = Story::new(Vec::new());
+    let mute = mute(&story, "lock:a", 20 * MINUTE);
+    story.watch.mute(mute, Time(story.now));
+    story.take("lock:a", "t1", None);
+    story.wait(20 * MINUTE - 2_000);
+    story.let_go("lock:a");
+    story.wait(MINUTE);
+    assert_eq!(story.said(), NOTHING);
+    assert_eq!(one(&story).state, WarningState::Resolved);
+}
+
+#[test]
+fn nobody_is_counted_in_a_source_that_cannot_be_seen() {
+    let mut story = Story::new(vec![only(WarningRule::ManyLocks, |setting| setting.limit = Limit::Locks(2))]);
+    for n in 0..3 {
+        story.take(&format!("lock:{n}"), "greedy", Some(60 * MINUTE));
+    }
+    story.condition.current = false;
+    story.wait(5 * MINUTE);
+    assert_eq!(story.said(), NOTHING, "what was seen last is old");
+    story.condition.current = true;
+    story.wait(1_000);
+    assert_eq!(story.said(), ["opened many-locks greedy"]);
+}
+
+#[test]
+fn what_matters_more_by_other_rules_is_told_again() {
+    let mut story = Story::new(Vec::new());
+    story.take("lock:a", "t1", None);
+    story.wait(10 * MINUTE);
+    assert_eq!(story.said(), ["opened no-expiry a"]);
+    let graver = only(WarningRule::NoExpiry, |setting| setting.severity = Severity::Critical);
+    story.watch.follow(&story.registry, Rules::new(vec![graver]), Time(story.now));
+    assert_eq!(story.said(), ["opened no-expiry a"], "somebody may want to be told of nothing less");
+    story.watch.follow(&story.registry, Rules::default(), Time(story.now));
+    assert_eq!((story.said(), open(&story).severity), (Vec::new(), Severity::Warning));
+    story.let_go("lock:a");
+    story.wait(6_000);
+    assert_eq!(story.said(), ["resolved no-expiry a"]);
+    let kept = story.kept.values().next().unwrap();
+    assert_eq!(kept.told_as, Some(Severity::Critical), "whoever was told so is told that it is over");
+}
+
+#[test]
 fn a_million_quiet_locks_are_looked_at_when_their_time_comes_and_not_before() {
     let mut story = Story::new(Vec::new());
     for n in 0..2_000 {
@@ -390,28 +451,28 @@ fn a_million_quiet_locks_are_looked_at_when_their_time_comes_and_not_before() {
     assert_eq!(story.said().len(), 2_000);
 }
 
-fn shown(story: &Story) -> Vec<lockkeeper_model::LockWarning> {
+pub(super) fn shown(story: &Story) -> Vec<lockkeeper_model::LockWarning> {
     let mut all: Vec<_> = story.watch.seen(&Reach::ALL).map(|(warning, _)| warning.clone()).collect();
     all.sort_by(|a, b| a.about.cmp(&b.about));
     all
 }
 
-fn one(story: &Story) -> lockkeeper_model::LockWarning {
+pub(super) fn one(story: &Story) -> lockkeeper_model::LockWarning {
     let all = shown(story);
     assert_eq!(all.len(), 1, "{all:#?}");
     all.into_iter().next().unwrap()
 }
 
 /// The first that is not over.
-fn open(story: &Story) -> lockkeeper_model::LockWarning {
+pub(super) fn open(story: &Story) -> lockkeeper_model::LockWarning {
     shown(story).into_iter().find(|warning| warning.state != WarningState::Resolved).unwrap()
 }
 
-fn by(name: &str) -> Acknowledgement {
+pub(super) fn by(name: &str) -> Acknowledgement {
     Acknowledgement { by: name.to_owned(), at: Time(0), note: None }
 }
 
-fn mute(story: &Story, pattern: &str, ms: i64) -> Mute {
+pub(super) fn mute(story: &Story, pattern: &str, ms: i64) -> Mute {
     Mute {
         id: "m".to_owned(),
         source: "s".to_owned(),

@@ -1,14 +1,19 @@
 //! What is so and for how long: told of changes and of moments, it says what opens and what is over.
+//!
+//! - [`open`]: one warning that is so. [`whole`]: what is so of a source as a whole, and of holders of many locks.
+//! - [`restart`]: what an earlier run knew. [`people`]: acknowledgements and mutes.
+
+mod open;
+mod people;
+mod restart;
+mod whole;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
-use lockkeeper_model::{
-    Acknowledgement, LockId, LockWarning, Mute, MutedBy, Severity, Time, TransitionKind, WarningRule, WarningState,
-    words,
-};
-use sha2::{Digest as _, Sha256};
+use lockkeeper_model::{LockId, LockWarning, Mute, Severity, Time, TransitionKind, WarningRule, WarningState, words};
+use open::{Id, Open, id_of, id_of_lock};
 use smallvec::SmallVec;
 
 use super::judge::{self, Found, OF_LOCKS};
@@ -17,8 +22,6 @@ use super::rules::{Limit, Rules, Setting};
 use super::store::Remembered;
 use super::usual::Usual;
 use crate::access::Reach;
-use crate::glob;
-use crate::recorder::history::HoldTimes;
 use crate::registry::{LoggedEvent, Record, Registry, Slot};
 use crate::source::SourceId;
 
@@ -43,9 +46,6 @@ const AGAIN_MS: i64 = 60_000;
 /// Moments of slots beyond as many as there are slots.
 const SPARE_MOMENTS: usize = 1_024;
 
-/// Of those who have more locks than a limit, this share of it has to be given back before it is over.
-const GIVEN_BACK: u32 = 10;
-
 /// A source as far as it bears on warnings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
@@ -64,24 +64,15 @@ pub struct Told {
     pub key: Option<Bytes>,
     /// What others are told of it: `opened`, `acknowledged`, `resolved`; `None`: nothing.
     pub event: Option<&'static str>,
+    /// The highest severity with which others were told that it opened; `None`: they were not. Whoever was told so is told
+    /// the rest, whatever it matters by now.
+    pub told_as: Option<Severity>,
 }
 
-pub(super) type Id = u128;
-
-/// One that is so.
-#[derive(Clone, Debug)]
-struct Open {
-    warning: LockWarning,
-    key: Option<Bytes>,
-    clear_ms: i64,
-    /// It is away, since when, and how that came about.
-    away: Option<(i64, String)>,
-    /// When that has lasted for long enough.
-    over_at: i64,
-    /// Others were told that it opened.
-    announced: bool,
-    /// It was open when an earlier run ended, and since when this run has seen it: it lasted long enough before that.
-    carried: Option<i64>,
+impl Told {
+    fn of(open: &Open, event: Option<&'static str>) -> Told {
+        Told { warning: open.warning.clone(), key: open.key.clone(), event, told_as: open.told_as }
+    }
 }
 
 #[derive(Debug)]
@@ -115,6 +106,8 @@ pub struct Watch {
     /// Locks with something for which there is no room.
     beyond: HashSet<Slot>,
     told: Vec<Told>,
+    /// How long holds lasted in earlier runs is still being read.
+    learning: bool,
     /// Changes whenever the answer to anything may be another.
     version: u64,
 }
@@ -148,46 +141,22 @@ impl Watch {
             mutes: remembered.mutes.into_iter().take(MAX_MUTES).collect(),
             beyond: HashSet::new(),
             told: Vec::new(),
+            learning: true,
             version: 0,
         };
-        for warning in remembered.warnings {
-            watch.remember(warning, now);
+        for kept in remembered.warnings {
+            watch.remember(kept, now);
+        }
+        // Mutes ended meanwhile.
+        for id in watch.open.keys().copied().collect::<Vec<_>>() {
+            watch.mute_again(id, now);
         }
         watch
     }
 
-    fn remember(&mut self, warning: LockWarning, now: Time) {
-        let Ok(id) = Id::from_str_radix(&warning.id, 16) else { return };
-        let key = warning.lock.as_ref().and_then(|lock| lock.key().ok()).map(|key| Bytes::copy_from_slice(&key));
-        if warning.state == WarningState::Resolved {
-            self.resolved.push_back((id, warning, key));
-            return;
-        }
-        let Some(source) = self.source_id(&warning.source).filter(|_| self.open.len() < MAX_OPEN) else {
-            // What it was about is not watched any more.
-            self.open.insert(id, Open { announced: true, ..Open::of(warning, key, 0) });
-            self.resolve(id, now.0, "It is not watched any more.".to_owned());
-            return;
-        };
-        let setting = self.rules.of(warning.rule, &warning.source, key.as_deref());
-        let clear_ms = setting.map_or(0, |setting| setting.clear_ms);
-        let happened = warning.rule == WarningRule::ReleasedByForce;
-        let opened_at = warning.opened_at.0;
-        if let Some(key) = key.clone().filter(|_| !happened) {
-            self.carried.entry((source, key)).or_default().push(id);
-        }
-        let announced = warning.muted.is_none();
-        // Until its source was seen, it is the word of an earlier run.
-        let warning = LockWarning { stale: true, ..warning };
-        self.open.insert(id, Open { announced, carried: Some(i64::MAX), ..Open::of(warning, key, clear_ms) });
-        if happened {
-            self.away(id, opened_at, judge::ended(WarningRule::ReleasedByForce, None));
-        }
-    }
-
     /// Takes note of a lock that changed.
     pub fn change(&mut self, registry: &Registry, slot: Slot, now: Time) {
-        let Some(record) = registry.record(slot) else { return };
+        let Some(record) = registry.record(slot) else { return self.forgotten(slot, now) };
         let at = usize::from(record.source.0);
         let Some(source) = self.sources.get(at) else { return };
         let limit = self.rules.of(WarningRule::ManyLocks, &source.name, None).map(|setting| match setting.limit {
@@ -203,9 +172,18 @@ impl Watch {
         self.judge(registry, slot, record, now);
     }
 
+    /// A lock ended while nobody knew what is so, and is not known any more by the time that it is.
+    fn forgotten(&mut self, slot: Slot, now: Time) {
+        self.beyond.remove(&slot);
+        for id in self.of_slot.remove(&slot).unwrap_or_default() {
+            self.away(id, now.0, judge::UNSEEN.to_owned());
+        }
+    }
+
     fn judge(&mut self, registry: &Registry, slot: Slot, record: &Record, now: Time) {
         let before = self.before(slot, record);
         let mut still: SmallVec<[Id; 2]> = SmallVec::new();
+        let mut too_short: SmallVec<[Id; 2]> = SmallVec::new();
         let mut next = i64::MAX;
         self.beyond.remove(&slot);
         if !record.is_ended() {
@@ -213,15 +191,21 @@ impl Watch {
             for rule in OF_LOCKS {
                 let source = &self.sources[usize::from(record.source.0)].name;
                 let Some(setting) = self.rules.of(rule, source, Some(&record.key)) else { continue };
-                let Some(found) = judge::judge(rule, &setting, registry, record, nearly.as_ref()) else { continue };
-                let is_due = found.due <= now.0;
+                let found = judge::judge(rule, &setting, registry, record, nearly.as_ref());
+                let is_due = found.is_some_and(|found| found.due <= now.0);
                 if !is_due {
-                    next = next.min(found.due);
+                    next = next.min(found.map_or(i64::MAX, |found| found.due));
                     if before.is_empty() {
                         continue;
                     }
                 }
                 let id = id_of_lock(rule, source, record);
+                let Some(found) = found else {
+                    if self.is_taken_on_trust(id, rule) {
+                        still.push(id);
+                    }
+                    continue;
+                };
                 if self.goes_on(id, &found, is_due) {
                     self.back(id);
                     still.push(id);
@@ -230,16 +214,14 @@ impl Watch {
                 } else if is_due {
                     self.beyond.insert(slot);
                     next = next.min(now.0 + AGAIN_MS);
+                } else {
+                    too_short.push(id);
                 }
             }
         }
         for id in before {
-            if !still.contains(&id)
-                && let Some(open) = self.open.get(&id)
-            {
-                let since = record.end().filter(|_| record.is_ended()).map_or(now.0, |end| end.at);
-                let how = judge::ended(open.warning.rule, Some(record));
-                self.away(id, since.min(now.0), how);
+            if !still.contains(&id) {
+                self.over(id, record, &too_short, now);
             }
         }
         if !still.is_empty() {
@@ -250,32 +232,22 @@ impl Watch {
         }
     }
 
-    /// Whether one that is open is so again, or still: by what was seen now, or by that together with the word of an earlier
-    /// run, as long as nothing began anew since.
-    fn goes_on(&mut self, id: Id, found: &Found, is_due: bool) -> bool {
-        let Some(open) = self.open.get_mut(&id) else { return false };
-        match &mut open.carried {
-            carried if is_due => {
-                *carried = None;
-                true
-            }
-            Some(since) => {
-                *since = found.since.min(*since);
-                found.since <= *since
-            }
-            None => false,
+    /// One is not so any more, of the lock that is in its slot now. `too_short`: those that are so and have not lasted for
+    /// long enough.
+    fn over(&mut self, id: Id, record: &Record, too_short: &[Id], now: Time) {
+        let Some(open) = self.open.get(&id) else { return };
+        let rule = open.warning.rule;
+        if open.key.as_deref() != Some(&*record.key) {
+            // The slot was given to another lock while nobody knew what is so.
+            return self.away(id, now.0, judge::UNSEEN.to_owned());
         }
-    }
-
-    /// Those that were so of the lock in a slot.
-    fn before(&mut self, slot: Slot, record: &Record) -> SmallVec<[Id; 2]> {
-        let mut before = self.of_slot.remove(&slot).unwrap_or_default();
-        if !self.carried.is_empty()
-            && let Some(carried) = self.carried.remove(&(record.source, Bytes::copy_from_slice(&record.key)))
-        {
-            before.extend(carried);
-        }
-        before
+        let since = record.end().filter(|_| record.is_ended()).map_or(now.0, |end| end.at);
+        let is_same = id == id_of_lock(rule, &open.warning.source, record);
+        let how = match too_short.contains(&id) && judge::is_of_hold(rule) {
+            true => judge::TOO_SHORT.to_owned(),
+            false => judge::ended(rule, Some(record), is_same),
+        };
+        self.away(id, since.min(now.0), how);
     }
 
     /// Opens one. False: there is no room.
@@ -344,10 +316,12 @@ impl Watch {
 
     /// It is so again, or still.
     fn back(&mut self, id: Id) {
-        if let Some(open) = self.open.get_mut(&id)
-            && open.away.take().is_some()
-        {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        if open.away.take().is_some() {
             open.over_at = i64::MAX;
+        }
+        if open.is_untold() && open.is_so_now() {
+            self.announce(id);
         }
     }
 
@@ -362,13 +336,14 @@ impl Watch {
 
     fn resolve(&mut self, id: Id, at: i64, how: String) {
         let Some(mut open) = self.open.remove(&id) else { return };
-        open.warning.resolved_at = Some(Time(at));
+        // A lapse is noticed late, and it may have opened meanwhile.
+        open.warning.resolved_at = Some(Time(at).max(open.warning.opened_at));
         open.warning.resolved = Some(how);
         open.warning.state = WarningState::Resolved;
         open.warning.stale = false;
         // Whoever was never told that it began is not told that it is over.
-        let event = open.announced.then_some("resolved");
-        self.told.push(Told { warning: open.warning.clone(), key: open.key.clone(), event });
+        let event = open.told_as.map(|_| "resolved");
+        self.told.push(Told::of(&open, event));
         self.resolved.retain(|(known, ..)| *known != id);
         if self.resolved.len() >= MAX_RESOLVED {
             self.resolved.pop_front();
@@ -377,12 +352,14 @@ impl Watch {
         self.version += 1;
     }
 
-    /// Writes it down, and has others told of it unless it is muted.
+    /// Writes it down, and has others told of it unless it is muted or nobody knows whether it is still so.
     fn announce(&mut self, id: Id) {
         let Some(open) = self.open.get_mut(&id) else { return };
-        let event = (!open.announced && open.warning.muted.is_none()).then_some("opened");
-        open.announced |= event.is_some();
-        self.told.push(Told { warning: open.warning.clone(), key: open.key.clone(), event });
+        let event = (open.is_untold() && open.is_so_now()).then_some("opened");
+        if event.is_some() {
+            open.told_as = Some(open.warning.severity);
+        }
+        self.told.push(Told::of(open, event));
         self.version += 1;
     }
 
@@ -403,132 +380,7 @@ impl Watch {
         let says = format!("It was released from Lockkeeper at {at}{held}{entry}.");
         let id = id_of(rule, &source, key, at.to_string().as_bytes());
         if self.open(id, rule, &setting, event.source, Some(key.clone()), about, at.0, says, now) {
-            self.away(id, at.0, judge::ended(rule, None));
-        }
-    }
-
-    /// Adds what is known from earlier runs of how long the holds of a lock last.
-    pub fn learn(&mut self, times: HoldTimes) {
-        if let Some(source) = self.source_id(&times.source) {
-            self.usual.learn(source, times.key, &times.held, times.renewed);
-        }
-    }
-
-    /// Takes note of how the sources are watched. To be called every moment: what is counted of holders is judged here.
-    pub fn conditions(&mut self, registry: &Registry, conditions: &[Condition], now: Time) {
-        for (at, &condition) in conditions.iter().enumerate() {
-            let Some(source) = self.sources.get_mut(at) else { continue };
-            let id = SourceId(u16::try_from(at).unwrap_or(u16::MAX));
-            let became_current = condition.current && !source.condition.current;
-            let became_old = !condition.current && source.condition.current;
-            source.condition = condition;
-            source.was_current |= condition.current;
-            if became_current {
-                for slot in std::mem::take(&mut source.parked) {
-                    self.wake(slot, now.0);
-                }
-                self.let_go_of_carried(id, now);
-            }
-            if became_current || became_old {
-                self.mark(at, became_old);
-            }
-            self.evictable(id, condition, now);
-        }
-        self.many_locks(registry, now);
-    }
-
-    /// What was so in an earlier run of locks that are not there any more.
-    fn let_go_of_carried(&mut self, source: SourceId, now: Time) {
-        let gone: Vec<Id> =
-            self.carried.iter().filter(|((of, _), _)| *of == source).flat_map(|(_, ids)| ids.iter().copied()).collect();
-        self.carried.retain(|(of, _), _| *of != source);
-        for id in gone {
-            self.away(id, now.0, "It ended while the server was not there to see it.".to_owned());
-        }
-        let holders: Vec<Id> = self.open_of(source, WarningRule::ManyLocks).collect();
-        for id in holders {
-            // Holders are told apart by this run's own numbers.
-            self.away(id, now.0, judge::ended(WarningRule::ManyLocks, None));
-        }
-    }
-
-    fn open_of(&self, source: SourceId, rule: WarningRule) -> impl Iterator<Item = Id> {
-        let name = self.sources.get(usize::from(source.0)).map_or("", |source| &source.name);
-        self.open
-            .iter()
-            .filter(move |(_, open)| open.warning.rule == rule && open.warning.source == name)
-            .map(|(id, _)| *id)
-    }
-
-    /// Whether what is said of a source is old.
-    fn mark(&mut self, at: usize, stale: bool) {
-        let name = &self.sources[at].name;
-        for open in self.open.values_mut().filter(|open| open.warning.source == *name) {
-            open.warning.stale = stale;
-        }
-        self.version += 1;
-    }
-
-    fn evictable(&mut self, source: SourceId, condition: Condition, now: Time) {
-        let rule = WarningRule::Evictable;
-        let Some(known) = self.sources.get_mut(usize::from(source.0)).filter(|_| condition.current) else { return };
-        let name = known.name.clone();
-        let id = id_of(rule, &name, b"", b"");
-        let setting = self.rules.of(rule, &name, None).filter(|_| condition.evicts);
-        let Some(setting) = setting else {
-            known.evicts_since = None;
-            self.away(id, now.0, judge::ended(rule, None));
-            return;
-        };
-        let since = *known.evicts_since.get_or_insert(now.0);
-        if self.open.contains_key(&id) {
-            self.back(id);
-        } else if now.0 - since >= setting.for_ms {
-            let says =
-                format!("`{}` drops keys when its memory is full, and its locks are among them.", words::shown(&name));
-            self.open(id, rule, &setting, source, None, words::shown(&name), since, says, now);
-        }
-    }
-
-    fn many_locks(&mut self, registry: &Registry, now: Time) {
-        let rule = WarningRule::ManyLocks;
-        let mut found: Vec<(Id, bool, Option<TooMany>)> = Vec::new();
-        let (rules, sources, open) = (&self.rules, &self.sources, &self.open);
-        self.parties.over(|party, over, locks| {
-            let Some(source) = sources.get(usize::from(over.source.0)) else { return false };
-            let id = id_of(rule, &source.name, b"", &party.to_be_bytes());
-            let setting = rules.of(rule, &source.name, None);
-            let limit = setting.and_then(|setting| match setting.limit {
-                Limit::Locks(limit) => Some((setting, limit)),
-                _ => None,
-            });
-            let Some((setting, limit)) = limit.filter(|(_, limit)| locks > limit - limit / GIVEN_BACK) else {
-                found.push((id, false, None));
-                return false;
-            };
-            if open.contains_key(&id) {
-                found.push((id, true, None));
-            } else if now.0 - over.since >= setting.for_ms && locks > limit {
-                let who = registry.record(over.one).and_then(Registry::first_holder).unwrap_or_default();
-                let says = format!(
-                    "`{who}` has had more than {} locks since {}: {} now.",
-                    words::count(limit.into()),
-                    Time(over.since),
-                    words::count(locks.into())
-                );
-                let (source, since) = (over.source, over.since);
-                found.push((id, true, Some(TooMany { setting, source, who, since, says })));
-            }
-            true
-        });
-        for (id, is_over, new) in found {
-            match new {
-                Some(TooMany { setting, source, who, since, says }) => {
-                    self.open(id, rule, &setting, source, None, who, since, says, now);
-                }
-                None if is_over => self.back(id),
-                None => self.away(id, now.0, judge::ended(rule, None)),
-            }
+            self.away(id, at.0, judge::ended(rule, None, false));
         }
     }
 
@@ -618,80 +470,18 @@ impl Watch {
             .map(|(id, _)| *id)
             .collect();
         for id in off {
-            self.resolve(id, now.0, "Its rule is switched off.".to_owned());
+            self.resolve(id, now.0, judge::SWITCHED_OFF.to_owned());
         }
         // Holders are counted anew, and are over a limit again when that shows.
         let holders = self.open.iter().filter(|(_, open)| open.warning.rule == WarningRule::ManyLocks);
         let holders: Vec<Id> = holders.map(|(id, _)| *id).collect();
         for id in holders {
-            self.away(id, now.0, judge::ended(WarningRule::ManyLocks, None));
+            self.away(id, now.0, judge::ended(WarningRule::ManyLocks, None, false));
         }
         for slot in 0..registry.slots() {
             self.wake(slot as Slot, now.0);
         }
         self.version += 1;
-    }
-
-    /// Takes note that somebody looks into a warning; `None`: there is no such warning that is so.
-    pub fn acknowledge(&mut self, id: &str, acknowledgement: Acknowledgement) -> Option<LockWarning> {
-        let id = Id::from_str_radix(id, 16).ok()?;
-        let open = self.open.get_mut(&id)?;
-        open.warning.acknowledged = Some(acknowledgement);
-        open.settle();
-        let event = open.announced.then_some("acknowledged");
-        self.told.push(Told { warning: open.warning.clone(), key: open.key.clone(), event });
-        self.version += 1;
-        Some(open.warning.clone())
-    }
-
-    /// The mutes that are in force.
-    #[must_use]
-    pub fn mutes(&self) -> &[Mute] {
-        &self.mutes
-    }
-
-    /// Has nobody told of what this mute is about. False: there are too many.
-    pub fn mute(&mut self, mute: Mute, now: Time) -> bool {
-        if self.mutes.len() >= MAX_MUTES {
-            return false;
-        }
-        self.mutes.push(mute);
-        self.mute_all(now);
-        true
-    }
-
-    /// Takes a mute away; `None`: there is no such mute.
-    pub fn unmute(&mut self, id: &str, now: Time) -> Option<Mute> {
-        let at = self.mutes.iter().position(|mute| mute.id == id)?;
-        let mute = self.mutes.remove(at);
-        self.mute_all(now);
-        Some(mute)
-    }
-
-    fn mute_all(&mut self, now: Time) {
-        let ids: Vec<Id> = self.open.keys().copied().collect();
-        for id in ids {
-            if self.mute_again(id, now) {
-                self.announce(id);
-            }
-        }
-        self.version += 1;
-    }
-
-    /// Finds the mute of one that is open. Says whether it is another than before.
-    fn mute_again(&mut self, id: Id, now: Time) -> bool {
-        let Some(open) = self.open.get_mut(&id) else { return false };
-        let fits = |mute: &&Mute| mute.until > now && is_about(mute, &open.warning, open.key.as_deref());
-        let muted = self.mutes.iter().filter(fits).max_by_key(|mute| mute.until).map(|mute| MutedBy {
-            id: mute.id.clone(),
-            until: mute.until,
-            by: mute.by.clone(),
-            reason: mute.reason.clone(),
-        });
-        let changed = open.warning.muted != muted;
-        open.warning.muted = muted;
-        open.settle();
-        changed
     }
 
     /// What is to be written down and told.
@@ -743,29 +533,6 @@ impl Watch {
     }
 }
 
-impl Open {
-    fn of(warning: LockWarning, key: Option<Bytes>, clear_ms: i64) -> Open {
-        Open { warning, key, clear_ms, away: None, over_at: i64::MAX, announced: false, carried: None }
-    }
-
-    fn settle(&mut self) {
-        self.warning.state = match (&self.warning.muted, &self.warning.acknowledged) {
-            (Some(_), _) => WarningState::Muted,
-            (None, Some(_)) => WarningState::Acknowledged,
-            (None, None) => WarningState::Open,
-        };
-    }
-}
-
-/// Somebody with more locks than a limit, of whom nobody was told yet.
-struct TooMany {
-    setting: Setting,
-    source: SourceId,
-    who: String,
-    since: i64,
-    says: String,
-}
-
 /// Whether there is this warning for whoever has this reach. One about a holder of several locks counts them, so that it
 /// is for those who see all of them.
 pub(super) fn sees(reach: &Reach, warning: &LockWarning, key: Option<&[u8]>) -> bool {
@@ -774,31 +541,4 @@ pub(super) fn sees(reach: &Reach, warning: &LockWarning, key: Option<&[u8]>) -> 
         None if warning.rule == WarningRule::ManyLocks => reach.has_all_of(&warning.source),
         None => reach.touches(&warning.source),
     }
-}
-
-fn is_about(mute: &Mute, warning: &LockWarning, key: Option<&[u8]>) -> bool {
-    let is_lock = match (&mute.lock, &mute.pattern, key) {
-        (Some(_), ..) => mute.lock == warning.lock,
-        (None, Some(pattern), Some(key)) => glob::matches(pattern.as_bytes(), key),
-        (None, Some(pattern), None) => pattern == "*",
-        (None, None, _) => false,
-    };
-    is_lock && mute.source == warning.source && mute.rule.is_none_or(|rule| rule == warning.rule)
-}
-
-/// Names a warning about a lock: about this hold of it, where the rule is about one.
-fn id_of_lock(rule: WarningRule, source: &str, record: &Record) -> Id {
-    let token = record.holds.iter().min_by_key(|hold| hold.since).filter(|_| judge::is_of_hold(rule));
-    id_of(rule, source, &record.key, token.map_or(&[][..], |hold| &hold.token))
-}
-
-/// The same in every run. A token is a secret, which the hash does not tell.
-fn id_of(rule: WarningRule, source: &str, key: &[u8], subject: &[u8]) -> Id {
-    let mut hash = Sha256::new();
-    for part in [rule.word().as_bytes(), source.as_bytes(), key, subject] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    let digest = hash.finalize();
-    digest[..16].iter().fold(0, |id, byte| id << 8 | Id::from(*byte))
 }
