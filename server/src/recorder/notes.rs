@@ -12,7 +12,7 @@ use bytes::Bytes;
 use lockkeeper_model::Time;
 use tokio::sync::Mutex;
 
-use super::db::{Connection, DbError, Target, Value, in_postgres};
+use super::db::{Connection, DbError, Target, Value, end_aside, in_postgres};
 use super::folder::{create_private, make_private};
 
 /// The file within the data folder.
@@ -111,6 +111,14 @@ impl Place {
                 }
                 connection.as_ref().ok_or_else(|| NotesError("there is no connection".to_owned()))
             }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Place::Shared { connection, .. } = self {
+            end_aside(connection.take().into_iter().collect());
         }
     }
 }

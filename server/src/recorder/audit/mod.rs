@@ -148,8 +148,8 @@ impl Audit {
     /// # Errors
     /// Names the database and what is wrong with it.
     pub fn share(target: &Target, webhook: Option<Webhook>) -> Result<Audit, AuditError> {
+        let (counts, hook) = telling(webhook).map_err(AuditError)?;
         let store = aside(|| Store::share(target))?;
-        let (counts, hook) = telling(webhook).map_err(|because| AuditError(format!("`{target}`: {because}")))?;
         let writer = writer::start(store, Arc::clone(&counts), hook.clone())?;
         let reader = writer::start(Store::look_at_shared(target), Arc::clone(&counts), None)?;
         let kept = Ok(Kept { writer, reader, inherited: 0, is_shared: true, _lock: None });

@@ -295,6 +295,13 @@ impl Drop for Transaction<'_> {
     }
 }
 
+/// Ends connections on a thread of its own, for whoever may be in a runtime's task: saying goodbye waits, too.
+pub(crate) fn end_aside(connections: Vec<Connection>) {
+    if !connections.is_empty() {
+        std::thread::spawn(move || drop(connections));
+    }
+}
+
 /// Does what waits on a thread of its own, for whoever is in a runtime's task and may wait all the same: at the start.
 pub(crate) fn aside<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| match scope.spawn(work).join() {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use super::read::Reader;
 use super::schema::{self, HistoryError};
 use super::{QUESTIONS, shared};
-use crate::recorder::db::{Connection, Target};
+use crate::recorder::db::{Connection, Target, end_aside};
 
 /// Where it is.
 #[derive(Debug)]
@@ -45,5 +45,13 @@ impl Place {
             }
         }
         found
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Place::Shared { idle, .. } = self {
+            end_aside(std::mem::take(idle.get_mut().unwrap_or_else(PoisonError::into_inner)));
+        }
     }
 }

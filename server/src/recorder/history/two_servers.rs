@@ -101,17 +101,18 @@ async fn follows(store: &PostgresServer) {
 
 /// Lock after lock is taken and let go of by the same two tokens, as libraries do that have one for each process.
 struct Story {
-    began: Time,
+    last: Time,
     step: i64,
 }
 
 impl Story {
     fn new() -> Story {
-        Story { began: clock::now(), step: 0 }
+        Story { last: Time(0), step: 0 }
     }
 
     fn next(&mut self) -> (TransitionKind, &'static str, &'static str, Time) {
-        let at = Time(self.began.0 + self.step * 10);
+        let at = clock::now().max(Time(self.last.0 + 10));
+        self.last = at;
         let key = ["a", "b", "c"][(self.step % 3) as usize];
         let token = ["w1", "w2"][(self.step / 9 % 2) as usize];
         let kind = [TransitionKind::Acquired, TransitionKind::Renewed, TransitionKind::Released];
@@ -121,7 +122,7 @@ impl Story {
 
     /// What `steps` of it are.
     fn whole(steps: i64) -> Vec<String> {
-        let mut story = Story { began: Time(0), step: 0 };
+        let mut story = Story::new();
         let mut told: Vec<String> = Vec::new();
         for _ in 0..steps {
             let (kind, key, token, _) = story.next();
