@@ -225,8 +225,9 @@ fn audit(config: &mut Config, is_demo: bool) -> anyhow::Result<Audit> {
         return Audit::in_memory().context("could not set up the audit");
     }
     let opened = match (&config.store, config.data_dir.clone().or_else(config::default_data_dir)) {
-        (Some(target), _) => {
-            return Audit::share(target, config.audit_webhook.take()).context("could not open the audit");
+        (Some(target), dir) => {
+            return Audit::share(target, config.audit_webhook.take(), dir.as_deref())
+                .context("could not open the audit");
         }
         (None, Some(dir)) => Audit::open(&dir, config.audit_webhook.take()).context("could not open the audit"),
         (None, None) => Err(anyhow::anyhow!("there is no folder for the audit")),

@@ -28,6 +28,15 @@ const FLAGS: [&str; 12] = [
     "--window-size=1280,900",
 ];
 
+/// What a page is looked at with, and the media features that say so: by day, by night, and both ways in which people ask for
+/// more contrast.
+pub const LOOKS: [(&str, &[(&str, &str)]); 4] = [
+    ("light", &[("prefers-color-scheme", "light")]),
+    ("dark", &[("prefers-color-scheme", "dark")]),
+    ("forced colours", &[("prefers-color-scheme", "dark"), ("forced-colors", "active")]),
+    ("more contrast", &[("prefers-color-scheme", "light"), ("prefers-contrast", "more")]),
+];
+
 /// How long a browser may take to end.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -144,6 +153,13 @@ impl Browser {
             self.try_by_role(role, name).await?.click().await.ok()
         })
         .await;
+    }
+
+    /// Has pages be looked at with these media features, as in [`LOOKS`].
+    pub async fn look(&self, features: &[(&str, &str)]) {
+        let features: Vec<Value> =
+            features.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
+        self.cdp("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
     /// The page as a PNG.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use fred::interfaces::PubsubInterface as _;
-use lockkeeper_tests::{Browser, Family, RedisServer, Server};
-use serde_json::{Value, json};
+use lockkeeper_tests::{Browser, Family, LOOKS, RedisServer, Server};
+use serde_json::Value;
 
 const LEASE: Duration = Duration::from_secs(300);
 
@@ -22,7 +22,7 @@ pub(crate) async fn violations(browser: &Browser, axe: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn table_drawer_and_dialog_pass_an_audit_in_light_and_dark() {
+async fn table_drawer_and_dialog_pass_an_audit_in_every_look() {
     let Some(path) = std::env::var_os("LOCKKEEPER_AXE") else {
         println!("skipped: `LOCKKEEPER_AXE` does not name axe-core's script; `cargo xtask test` sets it where npm is");
         return;
@@ -39,9 +39,8 @@ async fn table_drawer_and_dialog_pass_an_audit_in_light_and_dark() {
     server.api().until_lock("the last lock", "lock:immortal", |_| true).await;
 
     let browser = Browser::start().await;
-    for theme in ["light", "dark"] {
-        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
-        browser.cdp("Emulation.setEmulatedMedia", media).await;
+    for (theme, features) in LOOKS {
+        browser.look(features).await;
         browser.open(&server.url()).await;
         browser.until_text("immortal").await;
         assert_eq!(violations(&browser, &axe).await, Vec::<String>::new(), "{theme}, the table");
@@ -94,7 +93,7 @@ async fn table_drawer_and_dialog_pass_an_audit_in_light_and_dark() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_other_page_passes_an_audit_in_light_and_dark() {
+async fn every_other_page_passes_an_audit_in_every_look() {
     let Some(path) = std::env::var_os("LOCKKEEPER_AXE") else {
         println!("skipped: `LOCKKEEPER_AXE` does not name axe-core's script; `cargo xtask test` sets it where npm is");
         return;
@@ -116,15 +115,17 @@ async fn every_other_page_passes_an_audit_in_light_and_dark() {
     server.api().until_lock("one who waits", "stock:4711", |lock| lock.waiters.count == Some(1)).await;
 
     let browser = Browser::start().await;
-    for theme in ["light", "dark"] {
-        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
-        browser.cdp("Emulation.setEmulatedMedia", media).await;
+    for (theme, features) in LOOKS {
+        browser.look(features).await;
         for (path, words) in [
             ("lock?lock=s/stock:4711", "Nobody wrote anything"),
             ("lock", "The address names no lock"),
             ("contention", "who cannot be told apart"),
             ("holders", "Longest held"),
+            ("?group=dialect", "redisson"),
+            ("?group=prefix&within=stock%3A", "4711"),
             ("sources", "Bytes"),
+            ("audit", "Nothing was released"),
             ("settings", "Listens on"),
         ] {
             browser.open(&format!("{}{path}", server.url())).await;

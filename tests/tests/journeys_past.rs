@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use fantoccini::key::Key;
 use lockkeeper_model::Time;
-use lockkeeper_tests::{Browser, Family, LockClient, RedisServer, Server, store, until, until_some};
-use serde_json::json;
+use lockkeeper_tests::{Browser, Family, LOOKS, LockClient, RedisServer, Server, store, until, until_some};
 use tempfile::TempDir;
 
 use crate::accessibility::violations;
@@ -156,7 +155,7 @@ async fn pages_of_the_past_say_so_where_nothing_is_written_down() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_of_the_past_pass_an_audit_in_light_and_dark() {
+async fn pages_of_the_past_pass_an_audit_in_every_look() {
     let Some(path) = std::env::var_os("LOCKKEEPER_AXE") else {
         println!("skipped: `LOCKKEEPER_AXE` does not name axe-core's script; `cargo xtask test` sets it where npm is");
         return;
@@ -164,9 +163,8 @@ async fn pages_of_the_past_pass_an_audit_in_light_and_dark() {
     let axe = std::fs::read_to_string(path).unwrap();
     let scene = Scene::set().await;
     let browser = &scene.browser;
-    for theme in ["light", "dark"] {
-        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
-        browser.cdp("Emulation.setEmulatedMedia", media).await;
+    for (theme, features) in LOOKS {
+        browser.look(features).await;
         scene.open(&format!("/history?at={}", scene.held_at)).await;
         browser.until_text("2 held").await;
         assert_eq!(violations(browser, &axe).await, Vec::<String>::new(), "{theme}, a moment");

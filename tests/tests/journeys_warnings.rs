@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use lockkeeper_tests::{Browser, Family, RedisServer, Server};
+use lockkeeper_tests::{Browser, Family, LOOKS, RedisServer, Server};
 use serde_json::Value;
 
 const LEASE: Duration = Duration::from_secs(300);
@@ -67,9 +67,8 @@ async fn the_page_of_warnings_passes_an_audit() {
     server.ready().await;
     assert!(Family::RedisPy.client(&redis.client().await, "a", Some(LEASE)).take().await);
     let browser = Browser::start().await;
-    for theme in ["light", "dark"] {
-        let media = serde_json::json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
-        browser.cdp("Emulation.setEmulatedMedia", media).await;
+    for (theme, features) in LOOKS {
+        browser.look(features).await;
         browser.open(&format!("{}warnings", server.url())).await;
         browser.until_text("What to do: ").await;
         for (state, opens) in [("the page", None), ("the dialog", Some("Mute"))] {

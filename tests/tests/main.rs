@@ -28,6 +28,7 @@ mod journeys_past;
 mod journeys_release;
 mod journeys_warnings;
 mod operating;
+mod pictures;
 mod races;
 mod races_dialects;
 mod races_failover;

@@ -13,6 +13,8 @@ pub(crate) enum Chore {
         args: Vec<String>,
     },
     Test,
+    /// Takes the pictures of the pages anew.
+    Pictures,
     Bench {
         /// Passed to the benchmarks.
         args: Vec<String>,
@@ -51,6 +53,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Chore, Str
         "setup" => Chore::Setup,
         "build" => Chore::Build,
         "test" => Chore::Test,
+        "pictures" => Chore::Pictures,
         "bench" => return Ok(Chore::Bench { args: rest }),
         "races" => return races(&rest).map(Chore::Races),
         "run" => {

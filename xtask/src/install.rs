@@ -1,6 +1,6 @@
 //! Installing what is missing. Everything here looks first and does nothing when it is there.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -26,6 +26,10 @@ pub(crate) const REDIS: SystemProgram = SystemProgram { program: "redis-server",
 const POSTGRES: SystemProgram = SystemProgram { program: "pg_ctlcluster", package: "postgresql" };
 const CHROMIUM: SystemProgram = SystemProgram { program: "chromium", package: "chromium" };
 const CHROMEDRIVER: SystemProgram = SystemProgram { program: "chromedriver", package: "chromium-driver" };
+
+/// Debian's package of the letters in pictures of pages, which would differ from those that are kept with any others.
+const LETTERS: &str = "fonts-dejavu-core";
+const LETTERS_FILE: &str = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
 
 /// Where the tools that build the app are.
 #[derive(Debug)]
@@ -57,6 +61,10 @@ pub(crate) fn for_app(workspace: &Workspace) -> Result<AppTools> {
 /// What the tests need beyond that.
 pub(crate) fn for_tests(workspace: &Workspace) -> Result<()> {
     system_programs(&[REDIS, POSTGRES, CHROMIUM, CHROMEDRIVER])?;
+    let found = output("fc-match", &["DejaVu Sans"]).is_some_and(|found| found.starts_with("DejaVuSans"));
+    if !found && !Path::new(LETTERS_FILE).is_file() {
+        install_packages(&[LETTERS])?;
+    }
     if tools::axe(&workspace.tools).is_none() && !npm(workspace, "axe-core", tools::AXE_VERSION, &[]) {
         say("without `axe-core` (from npm) the accessibility audit is skipped");
     }
@@ -151,8 +159,22 @@ pub(crate) fn system_programs(wanted: &[SystemProgram]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
+    install_packages(&packages)?;
+    let still = missing_packages(wanted, |program| find_program(program).is_some());
+    if !still.is_empty() {
+        bail!("find `{0}` after installing it; try `{1}`", still.join("`, `"), by_hand(&still));
+    }
+    Ok(())
+}
+
+/// How a person installs packages.
+fn by_hand(packages: &[&str]) -> String {
+    format!("sudo apt-get install {}", packages.join(" "))
+}
+
+/// Installs packages of the system.
+fn install_packages(packages: &[&str]) -> Result<()> {
     let names = packages.join(" ");
-    let by_hand = format!("sudo apt-get install {names}");
     if find_program("apt-get").is_none() {
         bail!(
             "install {}: this is no Debian or Ubuntu, so install the packages that your system has for it",
@@ -163,16 +185,11 @@ pub(crate) fn system_programs(wanted: &[SystemProgram]) -> Result<()> {
         run(&mut as_root("apt-get", &["-qq", "update"]))
             .and_then(|()| {
                 let mut args = vec!["-qq", "install", "--yes", "--no-install-recommends"];
-                args.extend(&packages);
+                args.extend(packages);
                 run(&mut as_root("apt-get", &args))
             })
-            .with_context(|| format!("install it by hand with `{by_hand}`"))
-    })?;
-    let still = missing_packages(wanted, |program| find_program(program).is_some());
-    if !still.is_empty() {
-        bail!("find `{}` after installing it; try `{by_hand}`", still.join("`, `"));
-    }
-    Ok(())
+            .with_context(|| format!("install it by hand with `{}`", by_hand(packages)))
+    })
 }
 
 /// The packages of those programs that are not there.

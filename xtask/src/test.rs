@@ -1,5 +1,7 @@
 //! Everything that must hold before a change is taken.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::step::{cargo, run, step};
@@ -33,17 +35,10 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     step("lint everything else", "about 3 minutes the first time", || {
         cargo_in_root(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"])
     })?;
-    // The binary and the tests in one go: asked for apart, cargo would build their dependencies twice, with
-    // different features.
-    step("build the server and the tests", "about 5 minutes the first time", || {
-        cargo_in_root(&["build", "--workspace", "--bins", "--tests"])
-    })?;
-    step("run the tests", "about 5 minutes", || {
-        let mut command = cargo();
-        command
-            .args(["test", "--workspace", "--no-fail-fast"])
-            .current_dir(&workspace.root)
-            .env("LOCKKEEPER_BIN", workspace.target.join("debug").join("lockkeeper"));
+    build_tests(workspace)?;
+    step("run the tests", "about 8 minutes", || {
+        let mut command = tests(workspace);
+        command.arg("--no-fail-fast");
         if let Some(axe) = tools::axe(&workspace.tools) {
             command.env("LOCKKEEPER_AXE", axe);
         }
@@ -55,4 +50,32 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
         }
         run(&mut command)
     })
+}
+
+/// Takes the pictures in `docs/pictures` anew; those that would differ by less than a test tolerates stay as they are.
+pub(crate) fn pictures(workspace: &Workspace) -> Result<()> {
+    install::for_tests(workspace)?;
+    app::build(workspace)?;
+    build_tests(workspace)?;
+    step("take the pictures", "about 3 minutes", || {
+        run(tests(workspace).args(["--test", "end_to_end", "--", "pictures::"]).env("LOCKKEEPER_PICTURES", "renew"))
+    })
+}
+
+/// The binary and the tests in one go: asked for apart, cargo would build their dependencies twice, with different
+/// features.
+fn build_tests(workspace: &Workspace) -> Result<()> {
+    step("build the server and the tests", "about 5 minutes the first time", || {
+        run(cargo().args(["build", "--workspace", "--bins", "--tests"]).current_dir(&workspace.root))
+    })
+}
+
+/// Cargo, about to run tests against the binary that was built.
+fn tests(workspace: &Workspace) -> Command {
+    let mut command = cargo();
+    command
+        .args(["test", "--workspace"])
+        .current_dir(&workspace.root)
+        .env("LOCKKEEPER_BIN", workspace.target.join("debug").join("lockkeeper"));
+    command
 }

@@ -85,6 +85,7 @@ fn event_said(event: &Event) -> String {
         TransitionKind::Expired => t!(expired, after),
         TransitionKind::Evicted => t!(evicted_by_the_store, after),
         TransitionKind::Forced => t!(released_from_here, after),
+        TransitionKind::Lost if event.cause.as_deref() == Some("no_longer_watched") => t!(not_watched_any_more, after),
         TransitionKind::Lost => t!(ended_while_nobody_was_looking, after),
         TransitionKind::LeaseChanged => t!(its_lease_was_changed).to_owned(),
         TransitionKind::Gap => t!(something_was_not_seen_here).to_owned(),

@@ -5,6 +5,7 @@ use super::NavLink;
 use super::facts::Facts;
 use super::facts_list::FactsList;
 use super::sheet_file;
+use crate::lang::t;
 use crate::live::route::{Route, encode};
 use crate::ui::{each, maybe, text};
 
@@ -165,7 +166,7 @@ fn table(blocks: Memo<Vec<Block>>, at: usize) -> AnyView {
         view! {
             <a href="#" download=format!("lockkeeper.{}", word.to_lowercase()) on:click=fill>
                 {word}
-                <span class="unseen">{t!(file_of, label)}</span>
+                <span class="unseen">{text(move || t!(file_of, label.get()))}</span>
             </a>
         }
     };

@@ -139,6 +139,7 @@ impl PageAnswer {
     /// Whoever asked does not wait any more.
     fn is_given_up(&self) -> bool {
         match self {
+            PageAnswer::Groups(answer) => answer.is_closed(),
             PageAnswer::Locks(answer) => answer.is_closed(),
             PageAnswer::Rows(answer) => answer.is_closed(),
         }

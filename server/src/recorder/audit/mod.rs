@@ -128,7 +128,7 @@ impl Audit {
             interrupted.extend(closed);
         }
         let inherited = store.chain().map_err(opened)?.length;
-        let (counts, hook) = telling(webhook, dir).map_err(unusable)?;
+        let (counts, hook) = telling(webhook, Some(dir)).map_err(unusable)?;
         for entry in &interrupted {
             counts.completions.fetch_add(1, Ordering::Relaxed);
             writer::log(entry);
@@ -143,12 +143,13 @@ impl Audit {
     }
 
     /// The audit in PostgreSQL, which several servers write; its tables are made where they are missing. Where PostgreSQL
-    /// cannot be reached, nothing can be written until it can. Needs a Tokio runtime if there is a webhook.
+    /// cannot be reached, nothing can be written until it can. Needs a Tokio runtime if there is a webhook; what waits for it
+    /// when the server ends is kept in the folder.
     ///
     /// # Errors
     /// Names the database and what is wrong with it.
-    pub fn share(target: &Target, webhook: Option<Webhook>) -> Result<Audit, AuditError> {
-        let (counts, hook) = telling(webhook).map_err(AuditError)?;
+    pub fn share(target: &Target, webhook: Option<Webhook>, dir: Option<&Path>) -> Result<Audit, AuditError> {
+        let (counts, hook) = telling(webhook, dir).map_err(AuditError)?;
         let store = aside(|| Store::share(target))?;
         let writer = writer::start(store, Arc::clone(&counts), hook.clone())?;
         let reader = writer::start(Store::look_at_shared(target), Arc::clone(&counts), None)?;
@@ -490,7 +491,7 @@ fn gone() -> AuditError {
     AuditError("the thread that writes the audit ended".to_owned())
 }
 
-fn telling(webhook: Option<Webhook>, dir: &Path) -> Result<(Arc<Counts>, Option<webhook::Queue>), String> {
+fn telling(webhook: Option<Webhook>, dir: Option<&Path>) -> Result<(Arc<Counts>, Option<webhook::Queue>), String> {
     let counts = Arc::new(Counts::default());
     let hook = webhook.map(|webhook| webhook::start(webhook, Arc::clone(&counts), dir)).transpose();
     hook.map(|hook| (counts, hook)).map_err(|because| format!("the webhook cannot be used: {because}"))

@@ -15,7 +15,7 @@ fn deed(lock: &str) -> Deed {
 }
 
 fn share(server: &PostgresServer) -> Audit {
-    Audit::share(&server.target(), None).unwrap()
+    Audit::share(&server.target(), None, None).unwrap()
 }
 
 /// Kind and outcome, or what was seen, of every entry; the chain is whole.
@@ -190,14 +190,14 @@ async fn an_end_that_comes_after_it_was_closed_as_unknown_is_told_as_what_it_is(
 async fn what_cannot_be_used_is_named_without_its_password() {
     let server = PostgresServer::start();
     let url = server.url().replace("postgres@", "nobody:secret@");
-    let error = Audit::share(&Target::parse(&url).unwrap(), None).unwrap_err().to_string();
+    let error = Audit::share(&Target::parse(&url).unwrap(), None, None).unwrap_err().to_string();
     assert!(error.contains("role \"nobody\" does not exist") && !error.contains("secret"), "{error}");
     let target = server.target();
     let error = aside(|| Store::read_shared(&target).unwrap_err().to_string());
     assert!(error.ends_with("cannot be used: there is no audit in it"), "{error}");
     drop(share(&server));
     server.ask("UPDATE lockkeeper.versions SET version = 9");
-    let error = Audit::share(&target, None).unwrap_err().to_string();
+    let error = Audit::share(&target, None, None).unwrap_err().to_string();
     assert!(error.ends_with("the audit in it has version 9, and this Lockkeeper knows version 1"), "{error}");
 }
 

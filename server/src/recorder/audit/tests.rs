@@ -47,7 +47,7 @@ impl Place {
     fn open(&self) -> Audit {
         match self {
             Place::File(dir) => Audit::open(dir.path(), None).unwrap(),
-            Place::Shared(server) => Audit::share(&server.target(), None).unwrap(),
+            Place::Shared(server) => Audit::share(&server.target(), None, None).unwrap(),
         }
     }
 

@@ -112,9 +112,12 @@ impl Queue {
 ///
 /// # Errors
 /// When TLS cannot be set up, with the reason.
-pub(super) fn start(webhook: Webhook, counts: Arc<Counts>, dir: &Path) -> Result<Queue, String> {
+pub(super) fn start(webhook: Webhook, counts: Arc<Counts>, dir: Option<&Path>) -> Result<Queue, String> {
     let sender = Sender::new(Pace::default())?;
-    let (outbox, before) = Outbox::open(dir, OUTBOX_FILE, MAX_AGE);
+    let (outbox, before) = match dir {
+        Some(dir) => Outbox::open(dir, OUTBOX_FILE, MAX_AGE),
+        None => (Outbox::in_memory(), Vec::new()),
+    };
     let (letters, mut queue) = mpsc::channel(MAX_WAITING + before.len());
     let waiting = Arc::new(AtomicU64::new(before.len() as u64));
     let started = Queue { letters, waiting: Arc::clone(&waiting), outbox: outbox.clone() };

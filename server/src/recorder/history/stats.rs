@@ -205,7 +205,7 @@ impl Reader {
 
     /// Nothing is known of any lock yet.
     fn unjudged(&self) -> Result<Judged, HistoryError> {
-        let end = |sql| self.connection().query_row(sql, (), |row| row.get::<_, Option<i64>>(0));
+        let end = |sql| self.connection().number(sql, &[]);
         // Apart, since each is then an end of the table, and together a walk through it.
         let (first, last) = (end("SELECT min(id) FROM locks")?, end("SELECT max(id) FROM locks")?);
         Ok(Judged::between(first.unwrap_or(0), last.unwrap_or(0)))
