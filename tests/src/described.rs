@@ -28,12 +28,15 @@ pub(crate) async fn check(method: &str, path: &str, answer: &Answer, read: impl 
     description.check(&method.to_lowercase(), path, answer);
 }
 
+/// What checks an answer, and how often it did.
+type Checked = (Arc<Validator>, usize);
+
 struct Description {
     paths: Map<String, Value>,
     /// Named schemas, each of which allows what it names and nothing else.
     components: Value,
-    /// By the place of the schema in the description: what checks it, and how often that was done.
-    known: Mutex<HashMap<[String; 4], (Arc<Validator>, usize)>>,
+    /// By the place of the schema in the description.
+    known: Mutex<HashMap<[String; 4], Checked>>,
 }
 
 impl Description {

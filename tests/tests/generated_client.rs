@@ -25,7 +25,7 @@ const STRICTLY: &str = "--strict --noUncheckedIndexedAccess --target es2022 --li
 async fn node(dir: &Path, script: &str, args: &[&str]) -> Output {
     let mut command = Command::new("node");
     command.arg(script).args(args).current_dir(dir).kill_on_drop(true);
-    timeout(DEADLINE, command.output()).await.expect("it ends by itself").expect("node")
+    timeout(DEADLINE, command.output()).await.unwrap().unwrap()
 }
 
 fn assert_done(what: &str, output: &Output) {

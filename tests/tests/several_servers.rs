@@ -92,7 +92,7 @@ impl Scene {
         );
         let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for event in events.iter().rev() {
-            let lock = event.lock.as_ref().expect("there is no gap").to_string();
+            let lock = event.lock.as_ref().unwrap().to_string();
             let token = event.holder.clone().unwrap();
             told.entry(lock).or_default().push(format!("{} {token}", event.transition.word()));
         }

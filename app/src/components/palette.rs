@@ -51,7 +51,7 @@ struct Place {
 /// What choosing it does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Leads {
-    To(Route),
+    To(Box<Route>),
     Speak(Language),
 }
 
@@ -168,7 +168,7 @@ fn Places(typed: RwSignal<String>, dialog: NodeRef<html::Dialog>) -> impl IntoVi
             dialog.close();
         }
         match leads {
-            Leads::To(route) => nav.go(route),
+            Leads::To(route) => nav.go(*route),
             Leads::Speak(language) => wording.choose(Some(language)),
         }
     });
@@ -224,17 +224,17 @@ fn leading(typed: &str, views: Vec<(String, String)>, found: &[(String, LockId, 
     let pages = Page::ALL.iter().filter(|page| page.is_offered() && fits(page.name())).map(|page| Place {
         said: page.name().to_owned(),
         note: t!(page).to_owned(),
-        leads: Leads::To(Route { page: *page, ..Route::default() }),
+        leads: Leads::To(Box::new(Route { page: *page, ..Route::default() })),
     });
     let views = views.into_iter().filter(|(name, _)| fits(name)).map(|(name, href)| Place {
         said: shown(&name),
         note: t!(view).to_owned(),
-        leads: Leads::To(route_of(&href)),
+        leads: Leads::To(Box::new(route_of(&href))),
     });
     let locks = found.iter().filter(|_| !wanted.is_empty()).map(|(source, id, name)| Place {
         said: shown(name),
         note: t!(lock_of, shown(source)),
-        leads: Leads::To(Route { lock: Some((source.clone(), id.clone())), ..Route::default() }),
+        leads: Leads::To(Box::new(Route { lock: Some((source.clone(), id.clone())), ..Route::default() })),
     });
     let languages = Language::ALL.into_iter().filter(|language| {
         !wanted.is_empty() && *language != lang::spoken() && (fits(language.own_name()) || fits(t!(language)))

@@ -279,7 +279,7 @@ impl Scene {
         let not_kept = Err(warning::NotKept("`/srv/vault` cannot be used".to_owned()));
         let (_, nothing_told) = mpsc::channel(1);
         rim.state.warnings =
-            warning::Warnings::start(rim.fake.board.clone(), nothing_told, not_kept, None, Pace::default());
+            warning::Warnings::start(rim.fake.board.clone(), nothing_told, not_kept, None, None, Pace::default());
         let scene = Scene { rim, reports, _dir: dir };
         scene.holds(0, SEEN, "secret-of-alice").await;
         scene.holds(0, HIDDEN, "secret-of-hr").await;

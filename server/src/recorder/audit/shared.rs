@@ -221,7 +221,7 @@ impl Shared {
         let mut appended = Vec::with_capacity(drafts.len());
         for draft in drafts {
             let entry = match told_already(&transaction, draft)? {
-                Told::Written(entry) => entry,
+                Told::Written(entry) => *entry,
                 Told::Otherwise => add(&transaction, &mut chain, late(draft))?,
                 Told::Not => add(&transaction, &mut chain, draft.clone())?,
             };
@@ -329,7 +329,7 @@ fn begin(connection: &Connection) -> Result<Transaction<'_>, AuditError> {
 enum Told {
     Not,
     /// The same: its writer had not heard of it.
-    Written(AuditEntry),
+    Written(Box<AuditEntry>),
     /// Another end of the same attempt.
     Otherwise,
 }
@@ -338,10 +338,13 @@ fn told_already(connection: &Connection, draft: &AuditEntry) -> Result<Told, Aud
     let Some(attempt) = draft.attempt else { return Ok(Told::Not) };
     let known = entries_of(connection, attempt, draft.kind)?;
     Ok(match known.into_iter().find(|known| known.at == draft.at) {
-        Some(same) => Told::Written(same),
+        Some(same) => Told::Written(Box::new(same)),
         None if draft.kind == AuditKind::Completion && completion_of(connection, signed(attempt))?.is_some() => {
             let later = entries_of(connection, attempt, AuditKind::FollowUp)?;
-            later.into_iter().find(|known| known.at == draft.at).map_or(Told::Otherwise, Told::Written)
+            later
+                .into_iter()
+                .find(|known| known.at == draft.at)
+                .map_or(Told::Otherwise, |same| Told::Written(Box::new(same)))
         }
         None => Told::Not,
     })

@@ -121,7 +121,7 @@ pub struct Store {
 #[derive(Debug)]
 enum Place {
     File(Connection),
-    Shared(shared::Shared),
+    Shared(Box<shared::Shared>),
 }
 
 impl Store {
@@ -147,7 +147,7 @@ impl Store {
     /// Opens the tables in PostgreSQL for writing; makes them where there are none. Where it cannot be reached, that is
     /// tried again whenever something is asked of it.
     pub(super) fn share(target: &Target) -> Result<Store, AuditError> {
-        Ok(Store { place: Place::Shared(shared::Shared::to_write(target)?) })
+        Ok(Store { place: Place::Shared(Box::new(shared::Shared::to_write(target)?)) })
     }
 
     /// Opens the tables in PostgreSQL for reading, beside those who write them.
@@ -155,12 +155,12 @@ impl Store {
     /// # Errors
     /// When there are none, or PostgreSQL does not answer.
     pub fn read_shared(target: &Target) -> Result<Store, AuditError> {
-        Ok(Store { place: Place::Shared(shared::Shared::to_read(target)?) })
+        Ok(Store { place: Place::Shared(Box::new(shared::Shared::to_read(target)?)) })
     }
 
     /// The same, for a server's own questions: tried again whenever something is asked of it.
     pub(super) fn look_at_shared(target: &Target) -> Store {
-        Store { place: Place::Shared(shared::Shared::to_look_at(target)) }
+        Store { place: Place::Shared(Box::new(shared::Shared::to_look_at(target))) }
     }
 
     /// To be called before anything is asked: a connection that was lost is made again.

@@ -8,7 +8,6 @@ use utoipa::ToSchema;
 
 use super::{History, HistoryError, gone, shared, store};
 use crate::clock;
-use crate::recorder::db::DbError;
 
 /// Packets that are kept. They are small and written by people; beyond this somebody should clean up.
 const MAX_PACKETS: i64 = 1_000;
@@ -127,8 +126,7 @@ impl History {
     pub async fn packet(&self, id: String) -> Result<Option<Packet>, HistoryError> {
         self.ask(move |reader| {
             let sql = "SELECT packet FROM incidents WHERE id = $1";
-            let found =
-                reader.connection().one(sql, &[id.as_str().into()], |row| Ok::<_, DbError>(row.get::<String>(0)?));
+            let found = reader.connection().one(sql, &[id.as_str().into()], |row| row.get::<String>(0));
             let text: Option<String> = found?;
             text.map(|text| parse(&text)).transpose()
         })

@@ -39,6 +39,9 @@ const TRIM: Duration = Duration::from_secs(10);
 /// Between two tries to write when it failed.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// Something to do with the store; or why this server does not write.
+type Errand = Box<dyn FnOnce(Result<&mut Store, HistoryError>) + Send>;
+
 /// What the thread is told.
 pub(super) enum Note {
     /// A run of the server begins.
@@ -47,8 +50,8 @@ pub(super) enum Note {
     Happened(Vec<LoggedEvent>),
     /// What found no room.
     Missed(Missed),
-    /// Something to do once all of the above is written; or why this server does not write.
-    Do(Box<dyn FnOnce(Result<&mut Store, HistoryError>) + Send>),
+    /// Once all of the above is written.
+    Do(Errand),
 }
 
 /// What the thread has to write to.

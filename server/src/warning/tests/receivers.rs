@@ -194,7 +194,7 @@ async fn what_waits_when_the_server_ends_is_sent_after_the_next_start_as_the_sam
     // Whoever is told by another name is another.
     let well = Receiver::listen(&[Answer::With(StatusCode::OK)]).await;
     let other = Hook { name: "other".to_owned(), ..well.hook(Form::Json) };
-    let (warnings, tell) = desk_in(Some(dir.path()), &[other.clone()], HASTY);
+    let (warnings, tell) = desk_in(Some(dir.path()), std::slice::from_ref(&other), HASTY);
     assert!(warnings.deliveries().is_empty());
     warnings.tell(&[other, well.hook(Form::Json)]).unwrap();
     let deliveries = decided(&warnings, 2).await;
