@@ -143,7 +143,7 @@ async fn the_page_comes_with_the_binary_and_allows_nothing_foreign() {
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe-inline"), "{policy}");
     let html = page.text().await.unwrap();
-    let wasm = html.split('"').find(|part| part.ends_with(".wasm")).expect("the app's code");
+    let wasm = html.split(['"', '=', ' ', '>']).find(|part| part.ends_with(".wasm")).expect("the app's code");
     let code = server.api().request(Method::GET, wasm).send().await.unwrap();
     assert_eq!(code.headers()["content-type"], "application/wasm");
     assert!(code.headers()["cache-control"].to_str().unwrap().contains("immutable"));

@@ -32,6 +32,9 @@ use crate::watched::Watched;
 /// How long the browser keeps a sign-in that is under way with the provider, in seconds.
 const UNDER_WAY_S: u64 = 10 * 60;
 
+/// How long it is waited for what was written to the file of users to be in force: it is looked at every second.
+const MAX_UNTIL_IN_FORCE: Duration = Duration::from_secs(3);
+
 /// How somebody may show who they are. Nothing of it: only this machine is served, and everybody on it may do
 /// everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -364,7 +367,7 @@ impl Door {
         let user = self.believed(locals, &person.name, old, None, from).await?;
         let file = locals.file.clone();
         let changing = tokio::task::spawn_blocking(move || file.replace_password(&user, &new));
-        self.begin_anew(person, changing, headers, from).await
+        self.begin_anew(locals, person, changing, headers, from).await
     }
 
     /// Gives somebody who signed in with a password a second factor, once a code shows that their device has its secret.
@@ -392,7 +395,7 @@ impl Door {
         }
         let file = locals.file.clone();
         let changing = tokio::task::spawn_blocking(move || file.replace_totp(&user, Some(secret)));
-        self.begin_anew(person, changing, headers, from).await
+        self.begin_anew(locals, person, changing, headers, from).await
     }
 
     /// Takes the second factor of somebody away who shows password and code once more. Every session of theirs ends;
@@ -413,7 +416,7 @@ impl Door {
         let user = self.believed(locals, &person.name, password, Some(code), from).await?;
         let file = locals.file.clone();
         let changing = tokio::task::spawn_blocking(move || file.replace_totp(&user, None));
-        self.begin_anew(person, changing, headers, from).await
+        self.begin_anew(locals, person, changing, headers, from).await
     }
 
     /// Whether somebody who signed in with a password needs a code beside it; `None`: they did not.
@@ -427,15 +430,24 @@ impl Door {
         self.users.as_ref().filter(|_| person.via == Via::Password).ok_or(PasswordError::NotLocal)
     }
 
-    /// Ends what somebody had as they were, and lets them in as they are once that is written.
+    /// Ends what somebody had as they were, and lets them in as they are once that is written and in force.
     async fn begin_anew(
         &self,
+        locals: &Locals,
         person: &Person,
         changing: JoinHandle<Result<User, UserError>>,
         headers: &HeaderMap,
         from: IpAddr,
     ) -> Result<Secret, PasswordError> {
         let user = changing.await.unwrap_or_else(|_| Err(UserError::Changed(person.name.to_string())))?;
+        let mut users = locals.users.clone();
+        let in_force = async {
+            while users.current().get(&user.name) != Some(&user) {
+                users.changed().await;
+            }
+        };
+        // Where somebody else has changed the file meanwhile, what they wrote is what holds.
+        let _ = tokio::time::timeout(MAX_UNTIL_IN_FORCE, in_force).await;
         self.sessions.end_all_of(person);
         Ok(self.begin_as(&user, headers, from).0)
     }

@@ -177,7 +177,7 @@ fn a_derived_name_never_takes_a_given_one() {
 fn complaints_name_file_line_column_key_value_and_what_is_expected() {
     complains(
         "lisen = '127.0.0.1:7420'",
-        "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, log_format, source, format, \
+        "lockkeeper.toml:1:1: `lisen` is not a key here, expected one of listen, data_dir, store, log_format, source, format, \
          link, access, role, tls, release, trace, audit, history, metrics, telemetry, warning, webhook",
     );
     complains(

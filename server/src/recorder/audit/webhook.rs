@@ -21,8 +21,9 @@ use crate::webhook::{End, Pace, Sender, sign};
 /// Entries that may wait for the receiver: two minutes of the busiest minute that hands can make.
 const MAX_WAITING: usize = 1_024;
 
-/// How long the end of the server waits for entries that were not delivered yet.
-pub(super) const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long the end of the server waits for entries that were not delivered yet. Short, because it has a second for the audit as
+/// a whole and what is left is sent after the next start.
+pub(super) const LAST_WAIT: Duration = Duration::from_millis(500);
 
 /// The file of entries that wait, within the data folder.
 const OUTBOX_FILE: &str = "audit-waiting.json";
