@@ -208,7 +208,7 @@ fn selector(role: &str) -> &'static str {
         "button" => "button, [role=button]",
         "DisclosureTriangle" => "summary",
         "link" => "a[href]",
-        "textbox" | "searchbox" | "combobox" => "input, textarea",
+        "textbox" | "searchbox" | "combobox" => "input, textarea, select",
         "option" => "[role=option]",
         "row" => "tr, [role=row]",
         "dialog" => "dialog, [role=dialog]",

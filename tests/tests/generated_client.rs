@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
-use lockkeeper_tests::{DEADLINE, Family, RedisServer, Server};
+use lockkeeper_tests::{Family, RedisServer, Server};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -22,10 +22,13 @@ const PLUGINS: [&str; 3] = ["@hey-api/typescript", "@hey-api/sdk", "@hey-api/cli
 const STRICTLY: &str = "--strict --noUncheckedIndexedAccess --target es2022 --lib es2023,dom,dom.iterable \
                         --module commonjs --moduleResolution node10 --types node --outDir built use.ts";
 
+/// A compiler beside everything else that is tested takes its time.
+const AT_MOST: Duration = Duration::from_secs(240);
+
 async fn node(dir: &Path, script: &str, args: &[&str]) -> Output {
     let mut command = Command::new("node");
     command.arg(script).args(args).current_dir(dir).kill_on_drop(true);
-    timeout(DEADLINE, command.output()).await.unwrap().unwrap()
+    timeout(AT_MOST, command.output()).await.unwrap().unwrap()
 }
 
 fn assert_done(what: &str, output: &Output) {
