@@ -104,7 +104,11 @@ async function main(): Promise<void> {
 }
 
 main().then(
-  () => console.log('everything as described'),
+  () => {
+    console.log('everything as described')
+    // The stream is still open, which would keep the program.
+    process.exit(0)
+  },
   (error: unknown) => {
     console.error(error)
     process.exit(1)
