@@ -31,6 +31,8 @@ pub(crate) mod advisory {
     pub(crate) const SERVER: i32 = 0x4c4b_0003;
     /// The server that writes the history.
     pub(crate) const HISTORY: i32 = 0x4c4b_0004;
+    /// Servers that have seen another one write it, and know what happened since; each has it, shared.
+    pub(crate) const WITNESS: i32 = 0x4c4b_0005;
 }
 
 /// A connection.
@@ -191,6 +193,20 @@ impl Postgres {
     /// Takes an advisory lock that ends with the connection, if nobody has it.
     pub(crate) fn try_lock(&self, of: i32, number: i32) -> Result<bool, DbError> {
         self.truth(&format!("SELECT pg_try_advisory_lock({of}, {number})"))
+    }
+
+    /// Takes a share of an advisory lock that ends with the connection, unless somebody has it for themselves.
+    pub(crate) fn try_share(&self, of: i32) -> Result<bool, DbError> {
+        self.truth(&format!("SELECT pg_try_advisory_lock_shared({of}, 0)"))
+    }
+
+    /// Whether anybody has an advisory lock, or a share of it.
+    pub(crate) fn is_locked(&self, of: i32) -> Result<bool, DbError> {
+        self.truth(&format!(
+            "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted
+             AND CAST(classid AS BIGINT) = {of} AND objid = 0
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+        ))
     }
 
     /// Takes an advisory lock that ends with the transaction, if nobody has it.

@@ -1,7 +1,9 @@
 //! What a server does while another one writes the history: it keeps what it sees until that one has written it, and writes
 //! the rest when that one is gone. The same when it has lost its own connection in the middle of writing.
 //!
-//! Whoever has the advisory lock writes; PostgreSQL takes the lock away when the connection ends.
+//! Whoever has the advisory lock writes; PostgreSQL takes the lock away when the connection ends. A server that has seen the
+//! writer write since its own beginning is a witness: of what the writer did not get to, nothing is missing in what it keeps. One
+//! that came later leaves the writing to a witness, or what only that one has seen would be written by nobody.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -29,6 +31,9 @@ const MAX_KEPT: usize = 262_144;
 /// A writer that has given no sign of life for so long is said to be stuck. It gives one every second.
 const MAX_SILENCE: Duration = Duration::from_secs(20);
 
+/// So long whoever is no witness waits for one that has lost its connection, too: until it has noticed and connected again.
+const PATIENCE: Duration = Duration::from_secs(4);
+
 /// This server's run.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
@@ -50,6 +55,12 @@ pub(super) struct Follower {
     looked_at: Option<Instant>,
     /// The writer's last sign of life, and when it was seen here.
     sign: Option<(i64, Instant)>,
+    /// Somebody has written since this run began, and this run knows what happened since.
+    is_witness: bool,
+    /// The connection says so.
+    says_witness: bool,
+    /// When it connected.
+    since: Instant,
 }
 
 /// What is to be done by whoever writes from now on.
@@ -73,20 +84,31 @@ impl Follower {
             dropped: None,
             looked_at: None,
             sign: None,
+            is_witness: false,
+            says_witness: false,
+            since: Instant::now(),
         }
     }
 
     /// Connects, unless it is; makes the tables where there are none.
     pub(super) fn connect(&mut self) -> Result<(), DbError> {
         if self.connection.as_ref().is_none_or(Connection::is_lost) {
-            self.connection = None;
+            (self.connection, self.says_witness) = (None, false);
             self.connection = Some(shared::open_to_write(&self.target)?);
+            self.since = Instant::now();
         }
         Ok(())
     }
 
     pub(super) fn begin(&mut self, run: Run) {
         self.run = Some(run);
+        (self.sign, self.is_witness) = (None, false);
+    }
+
+    /// Keeps what this server was about to write when it lost its connection. Until then it wrote itself.
+    pub(super) fn step_back(&mut self, lines: Vec<Line>) {
+        self.is_witness = true;
+        self.keep(lines);
     }
 
     /// Keeps what happened.
@@ -115,16 +137,25 @@ impl Follower {
     fn try_look(&mut self) -> Result<Option<Succession>, HistoryError> {
         self.connect().map_err(|error| HistoryError(format!("`{}` cannot be used: {error}", self.target)))?;
         let (Some(connection), Some(run)) = (&self.connection, &self.run) else { return Ok(None) };
-        if shared::may_write(connection)? {
+        let alive = connection.number("SELECT max(alive) FROM runs", &[])?;
+        if let Some(alive) = alive
+            && self.sign.is_none_or(|(known, _)| known != alive)
+        {
+            self.is_witness |= self.sign.is_some();
+            self.sign = Some((alive, Instant::now()));
+        }
+        if self.is_witness && !self.says_witness {
+            self.says_witness = shared::say_witness(connection)?;
+        }
+        let has_waited = self.since.elapsed() >= PATIENCE;
+        let is_next = self.is_witness || alive.is_none() || has_waited && !shared::has_witness(connection)?;
+        if is_next && shared::may_write(connection)? {
             return self.succeed().map(Some);
         }
         let watched = shared::watched(connection)?;
         let unwatched = run.sources.iter().find(|source| !watched.is_empty() && !watched.contains(source)).cloned();
-        let Some(alive) = connection.number("SELECT max(alive) FROM runs", &[])? else { return Ok(None) };
+        let Some(alive) = alive else { return Ok(None) };
         self.forget(alive - KEPT_LONGER);
-        if self.sign.is_none_or(|(known, _)| known != alive) {
-            self.sign = Some((alive, Instant::now()));
-        }
         if let Some(source) = unwatched {
             return Err(HistoryError(format!(
                 "the server that writes the history does not watch `{}`: what happens there is not recorded",
@@ -147,16 +178,13 @@ impl Follower {
     fn succeed(&mut self) -> Result<Succession, HistoryError> {
         let (Some(connection), Some(run)) = (self.connection.take(), self.run.clone()) else { return Err(gone()) };
         let since = self.kept.front().map_or(i64::MAX, |line| line.at().0.saturating_sub(KEPT_LONGER));
-        let written = Written::read(&connection, since)?;
+        let written = Written::read(&connection, since, &run.name)?;
         shared::say_watched(&connection, &run.sources)?;
         let mut store = Store::of(connection, self.limits)?;
-        // What was written after this run had begun leaves nothing unwatched between.
-        let overlaps = written.last_at() >= run.began.0;
-        let upto = store.go_on(&run, overlaps)?;
+        store.go_on(&run, self.is_witness)?;
         let mut lines: Vec<Line> = self.dropped.take().map(unwritten).into_iter().collect();
-        // Those that this run has written itself are known by their numbers.
-        lines.extend(self.kept.drain(..).filter(|line| upto.is_none_or(|upto| line.seq() > upto)));
-        let (lines, expected) = written.leave_out(lines, &run.sources, overlaps || upto.is_some());
+        lines.extend(self.kept.drain(..));
+        let (lines, expected) = written.leave_out(lines, &run.sources, self.is_witness);
         self.sign = None;
         Ok(Succession { store, lines, expected })
     }

@@ -66,6 +66,16 @@ pub(super) fn may_write(connection: &Connection) -> Result<bool, DbError> {
     connection.postgres().map_or(Ok(true), |postgres| postgres.try_lock(advisory::HISTORY, 0))
 }
 
+/// Says that this connection's server knows what happened since another one wrote; until it ends.
+pub(super) fn say_witness(connection: &Connection) -> Result<bool, DbError> {
+    connection.postgres().map_or(Ok(true), |postgres| postgres.try_share(advisory::WITNESS))
+}
+
+/// Whether any server knows what happened since another one wrote.
+pub(super) fn has_witness(connection: &Connection) -> Result<bool, DbError> {
+    connection.postgres().map_or(Ok(false), |postgres| postgres.is_locked(advisory::WITNESS))
+}
+
 /// How much of the tables holds something. PostgreSQL keeps the room of what was deleted, for what is written next, and
 /// does not say how much that is: so it is taken that all of it held something when the tables last grew, and that segments
 /// are of one size.

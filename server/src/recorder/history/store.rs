@@ -160,26 +160,21 @@ impl Store {
         self.run = Some(Run { name, sources, began, ids: Vec::new(), is_written: false, succeeds: false });
     }
 
-    /// Goes on where another server stopped, or an earlier connection of this one: then the last event of this run that is
-    /// written. With `overlaps` the other one wrote after this run had begun, so that nothing was unwatched between; the run
-    /// is then taken to have begun when that one's did.
-    pub(super) fn go_on(&mut self, run: &follow::Run, overlaps: bool) -> Result<Option<u64>, HistoryError> {
+    /// Goes on where another server stopped, or an earlier connection of this one. With `is_witness` the other one wrote after
+    /// this run had begun, so that nothing was unwatched between; the run is then taken to have begun when that one's did.
+    pub(super) fn go_on(&mut self, run: &follow::Run, is_witness: bool) -> Result<(), HistoryError> {
         let sql = "SELECT base, name, began FROM runs ORDER BY base DESC LIMIT 1";
         let newest: Option<(i64, String, i64)> =
             self.connection.one(sql, &[], |row| Ok::<_, DbError>((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         self.begin(run.name.clone(), run.sources.clone(), run.began);
-        let (Some(own), Some((base, name, began))) = (&mut self.run, newest) else { return Ok(None) };
-        if name != own.name {
-            if overlaps {
-                (own.succeeds, own.began) = (true, Time(began));
-            }
-            return Ok(None);
+        let (Some(own), Some((base, name, began))) = (&mut self.run, newest) else { return Ok(()) };
+        if name == own.name {
+            own.ids = source_ids(&own.sources, &self.connection)?;
+            (own.is_written, self.base) = (true, base);
+        } else if is_witness {
+            (own.succeeds, own.began) = (true, Time(began));
         }
-        own.ids = source_ids(&own.sources, &self.connection)?;
-        own.is_written = true;
-        let last = self.base - 1;
-        self.base = base;
-        Ok(Some(u64::try_from(last - base).unwrap_or(0)))
+        Ok(())
     }
 
     /// Whether its connection can be used no more.

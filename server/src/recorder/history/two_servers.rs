@@ -161,10 +161,6 @@ async fn what_the_writer_did_not_get_to_is_written_by_the_one_that_takes_over_an
 
 #[tokio::test]
 async fn a_lost_postgresql_is_said_and_nothing_is_written_twice_or_missed_when_it_is_back() {
-    if std::env::var_os("LOCKKEEPER_TAKEOVERS").is_none() {
-        println!("skipped without `LOCKKEEPER_TAKEOVERS`: what follows a take-over is not always written yet");
-        return;
-    }
     let store = PostgresServer::start();
     let mut one = Server::start(&store, "aaaa");
     let mut story = Story::new();
@@ -196,6 +192,63 @@ async fn a_lost_postgresql_is_said_and_nothing_is_written_twice_or_missed_when_i
         one.until("everything to be written", all).await;
         assert_eq!(told(&one.written().await), expected, "round {round}");
     }
+}
+
+#[tokio::test]
+async fn what_is_like_what_was_written_right_before_a_lost_connection_is_written_too() {
+    let store = PostgresServer::start();
+    let mut server = Server::start(&store, "aaaa");
+    let mut story = Story::new();
+    for count in [20, 40, 60, 80] {
+        (0..20).for_each(|_| server.sees(story.next(), 0));
+        server.until("all of it to be written", async |history| history.numbers().written >= count).await;
+        store.ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid <> pg_backend_pid()");
+    }
+    assert_eq!(told(&server.written().await), Story::whole(80));
+}
+
+#[tokio::test]
+async fn one_that_comes_later_leaves_the_writing_to_who_saw_what_is_not_written_yet() {
+    let store = PostgresServer::start();
+    let mut writer = Server::start(&store, "aaaa");
+    let mut story = Story::new();
+    writer.sees(story.next(), 0);
+    writer.until("the first to be written", async |history| history.numbers().written > 0).await;
+    let mut witness = Server::start(&store, "bbbb");
+    follows(&store).await;
+    let pending: Vec<_> = (0..30).map(|_| story.next()).collect();
+    pending.iter().for_each(|next| witness.sees(*next, 3));
+    drop(writer);
+    let mut later = Server::start(&store, "cccc");
+    let last = story.next();
+    for server in [&mut witness, &mut later] {
+        server.sees(last, 3);
+    }
+    witness.until("all of it to be written", async |history| history.numbers().written >= 31).await;
+    assert_eq!(told(&later.written().await), Story::whole(32));
+    assert_eq!(later.history.numbers().written, 0);
+}
+
+#[tokio::test]
+async fn who_saw_it_is_waited_for_when_nobody_has_a_connection() {
+    let store = PostgresServer::start();
+    let mut writer = Server::start(&store, "aaaa");
+    let mut story = Story::new();
+    writer.sees(story.next(), 0);
+    writer.until("the first to be written", async |history| history.numbers().written > 0).await;
+    let mut witness = Server::start(&store, "bbbb");
+    follows(&store).await;
+    store.stop();
+    drop(writer);
+    witness.until("it to be said", async |history| history.state().0 == RecordingState::Failing).await;
+    let later = Server::start(&store, "cccc");
+    for _ in 0..30 {
+        witness.sees(story.next(), 3);
+    }
+    store.start_again();
+    witness.until("all of it to be written", async |history| history.numbers().written >= 30).await;
+    assert_eq!(told(&later.written().await), Story::whole(31));
+    assert_eq!(later.history.numbers().written, 0);
 }
 
 #[tokio::test]

@@ -279,7 +279,7 @@ impl Writer {
             tracing::warn!("this server does not write the history any more: {error}");
             self.counts.set_problem(Some(error.to_string()));
             *store = None;
-            follower.keep(lines);
+            follower.step_back(lines);
         }
     }
 

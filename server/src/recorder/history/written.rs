@@ -48,18 +48,19 @@ impl Seen {
 pub(super) struct Written {
     by_lock: HashMap<LockName, Vec<Seen>>,
     last_at: i64,
+    own: Own,
 }
 
 impl Written {
-    /// What was written since that moment, and more.
-    pub(super) fn read(connection: &Connection, since: i64) -> Result<Written, HistoryError> {
+    /// What was written since that moment, and more, by others than this run.
+    pub(super) fn read(connection: &Connection, since: i64, run: &str) -> Result<Written, HistoryError> {
         let sql = format!(
             "SELECT t.row, t.at, t.what, t.lease, s.name, l.name, h.name FROM transitions t
              JOIN locks l ON l.id = t.lock JOIN sources s ON s.id = l.source LEFT JOIN tokens h ON h.id = t.holder
              WHERE t.row < $1 ORDER BY t.row DESC LIMIT {ROWS_AT_ONCE}"
         );
         let last_at = connection.number("SELECT max(alive) FROM runs", &[])?.unwrap_or(i64::MIN);
-        let mut written = Written { by_lock: HashMap::new(), last_at };
+        let mut written = Written { by_lock: HashMap::new(), last_at, own: Own::read(connection, run)? };
         let (mut before, mut count) = (i64::MAX, 0);
         loop {
             let (mut read, mut oldest) = (0, i64::MAX);
@@ -67,7 +68,7 @@ impl Written {
                 let (number, at): (i64, i64) = (row.get(0)?, row.get(1)?);
                 (before, read, oldest) = (number, read + 1, oldest.min(at));
                 let (kind, _) = codes::meaning(row.get(2)?);
-                if kind != TransitionKind::Gap {
+                if kind != TransitionKind::Gap && !written.own.has(number) {
                     let lease: Option<i64> = row.get(3)?;
                     let expires = lease.map(|lease| at.saturating_add(lease));
                     let seen = Seen { kind, token: row.bytes(6).into(), at, expires };
@@ -84,19 +85,15 @@ impl Written {
         Ok(written)
     }
 
-    /// The last moment that is known to be written.
-    pub(super) fn last_at(&self) -> i64 {
-        self.last_at
-    }
-
     /// What of these lines is to be written, and what is written and not among them. With `was_watched` somebody else wrote
     /// all the while, so that what was already so at the first look is known.
     pub(super) fn leave_out(
         mut self,
-        lines: Vec<Line>,
+        mut lines: Vec<Line>,
         sources: &[String],
         was_watched: bool,
     ) -> (Vec<Line>, Expected) {
+        lines.retain(|line| self.own.upto.is_none_or(|upto| line.seq() > upto));
         let mut by_lock: HashMap<LockName, Vec<(usize, Seen)>> = HashMap::new();
         let mut is_known = vec![false; lines.len()];
         for (place, line) in lines.iter().enumerate() {
@@ -121,6 +118,37 @@ impl Written {
         });
         let lines = lines.into_iter().zip(is_known).filter_map(|(line, is_known)| (!is_known).then_some(line));
         (lines.collect(), Expected { by_lock: self.by_lock, sources: sources.to_vec(), until: self.last_at + APART })
+    }
+}
+
+/// What this run has written itself. It is known by its numbers: that the next like it is near says nothing.
+#[derive(Debug, Default)]
+struct Own {
+    /// First row, and the first that is another run's.
+    rows: Vec<(i64, i64)>,
+    /// The number of the last event.
+    upto: Option<u64>,
+}
+
+impl Own {
+    fn read(connection: &Connection, run: &str) -> Result<Own, HistoryError> {
+        let runs: Vec<(i64, String)> = connection.all("SELECT base, name FROM runs ORDER BY base", &[], |row| {
+            Ok::<_, DbError>((row.get(0)?, row.get(1)?))
+        })?;
+        let mut own = Own::default();
+        for (at, (base, _)) in runs.iter().enumerate().filter(|(_, (_, name))| name == run) {
+            let next = runs.get(at + 1).map_or(i64::MAX, |(next, _)| *next);
+            own.rows.push((*base, next));
+            let last = "SELECT max(row) FROM transitions WHERE row >= $1 AND row < $2";
+            if let Some(last) = connection.number(last, &[(*base).into(), next.into()])? {
+                own.upto = own.upto.max(u64::try_from(last - base).ok());
+            }
+        }
+        Ok(own)
+    }
+
+    fn has(&self, row: i64) -> bool {
+        self.rows.iter().any(|(first, next)| (*first..*next).contains(&row))
     }
 }
 
