@@ -17,8 +17,9 @@ use crate::live::route::cut;
 use crate::nav::Nav;
 use crate::ui::{Glyph, Icon, Listbox, flag, maybe, move_by_key, option_id, text};
 
-/// A question is asked when nobody has typed for this long: a word is not four questions.
-const TYPING_REST: Duration = Duration::from_millis(120);
+/// Letters that come faster than this are one question: those that are pasted or repeated by a key that is held. Of what is
+/// typed slower the latest is asked as soon as the question before it is answered.
+const TYPING_REST: Duration = Duration::from_millis(20);
 
 const OFFERS: &str = "search-offers";
 const UNDERSTOOD: &str = "search-understood";

@@ -25,7 +25,7 @@ const TYPED: [&str; 6] = ["stock:4711", "order:123", "user:77", "cron:901", "mai
 const WATCH: &str = r"
     (() => {
         const grid = document.querySelector('[role=grid]');
-        const field = document.querySelector('[role=searchbox], [role=combobox]');
+        const field = document.querySelector('.search [role=combobox]');
         window.typed = { pressed: null, before: null, took: null };
         field.addEventListener('keydown', event => {
             window.typed = { pressed: event.timeStamp, before: grid.getAttribute('aria-rowcount'), took: null };
