@@ -114,7 +114,7 @@ fn WordsBanner() -> impl IntoView {
     }
 }
 
-fn reload(_: leptos::ev::MouseEvent) {
+pub(crate) fn reload(_: leptos::ev::MouseEvent) {
     let _ = window().location().reload();
 }
 
