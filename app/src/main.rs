@@ -18,5 +18,7 @@ mod parts;
 mod ui;
 
 fn main() {
+    // What has stopped must not look as if it were live.
+    std::panic::set_hook(Box::new(|panic| components::say_stopped(&panic.to_string())));
     leptos::mount::mount_to_body(pages::App);
 }

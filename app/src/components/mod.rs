@@ -42,7 +42,7 @@ mod warnings;
 
 pub(crate) use approvals::{DecideDialog, Requests};
 pub(crate) use attempted::Attempted;
-pub(crate) use banner::{Banners, reload};
+pub(crate) use banner::{Banners, reload, say_stopped};
 pub(crate) use chrome::TopBar;
 pub(crate) use drawer::{Acts, Background, Drawer, Judgement, Warned, followed, kind_of, name_of};
 pub(crate) use facts::Facts;
