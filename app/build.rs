@@ -10,6 +10,10 @@ const ENGLISH: &str = "text/en.txt";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={ENGLISH}");
+    if env::var_os("CARGO_FEATURE_PARTS").is_some() && env::var("CARGO_CFG_TARGET_FAMILY").as_deref() == Ok("wasm") {
+        // What is cut off later is found by what refers to it.
+        println!("cargo:rustc-link-arg-bins=--emit-relocs");
+    }
     let (mut keys, mut words) = (String::new(), Vec::new());
     for (at, line) in fs::read_to_string(ENGLISH)?.lines().enumerate() {
         if line.is_empty() || line.starts_with('#') {

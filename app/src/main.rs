@@ -2,7 +2,7 @@
 //!
 //! [`live`] is the link to the server and the state that its frames are folded into, [`lang`] has the words of it all, [`ui`]
 //! could belong to any product,
-//! [`components`] know locks, [`pages`] put them together. Whatever can be decided without a browser is decided in plain
+//! [`components`] know locks, [`pages`] put them together, [`parts`] are those that are fetched later. Whatever can be decided without a browser is decided in plain
 //! types with tests beside them.
 
 #![expect(unreachable_pub, reason = "the component macro makes the props of a crate-visible component public")]
@@ -14,8 +14,11 @@ mod lang;
 mod live;
 mod nav;
 mod pages;
+mod parts;
 mod ui;
 
 fn main() {
+    // What has stopped must not look as if it were live.
+    std::panic::set_hook(Box::new(|panic| components::say_stopped(&panic.to_string())));
     leptos::mount::mount_to_body(pages::App);
 }

@@ -24,6 +24,7 @@ mod journeys;
 mod journeys_language;
 mod journeys_locks;
 mod journeys_pages;
+mod journeys_parts;
 mod journeys_past;
 mod journeys_release;
 mod journeys_warnings;

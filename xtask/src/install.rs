@@ -36,6 +36,10 @@ const LETTERS_FILE: &str = "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf";
 pub(crate) struct AppTools {
     /// Folders to put in front of the `PATH`.
     pub(crate) path: Vec<PathBuf>,
+    /// What makes code fit for the browser.
+    pub(crate) wasm_bindgen: PathBuf,
+    /// What cuts it into parts.
+    pub(crate) wasm_split: PathBuf,
     /// The optimiser, if there is one.
     pub(crate) wasm_opt: Option<PathBuf>,
 }
@@ -54,8 +58,15 @@ pub(crate) fn for_app(workspace: &Workspace) -> Result<AppTools> {
     let trunk = built(workspace, &Tool::trunk(), &["--locked"], "about 7 minutes, once")?;
     // Its published lock file is older than this toolchain likes, hence without `--locked`.
     let wasm_bindgen = built(workspace, &Tool::wasm_bindgen(workspace)?, &[], "about 3 minutes, once")?;
+    let splitter = Tool::wasm_split();
+    let wasm_split = built(workspace, &splitter, &["--locked", "--features", "build-binary"], "about 2 minutes, once")?;
     let wasm_opt = wasm_opt(workspace);
-    Ok(AppTools { path: vec![trunk, wasm_bindgen], wasm_opt })
+    Ok(AppTools {
+        wasm_bindgen: wasm_bindgen.join("wasm-bindgen"),
+        wasm_split: wasm_split.join(splitter.name),
+        path: vec![trunk, wasm_bindgen],
+        wasm_opt,
+    })
 }
 
 /// What the tests need beyond that.

@@ -14,6 +14,7 @@ mod lockfile;
 #[cfg(test)]
 mod named_tests;
 mod pack;
+mod parts;
 mod races;
 mod run;
 mod step;

@@ -65,6 +65,22 @@ fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
     }
 }
 
+/// A script without its indentation and the lines that only comment, as generated ones are full of both.
+pub(crate) fn squeezed(script: &str) -> String {
+    let mut squeezed = String::with_capacity(script.len());
+    let mut in_comment = false;
+    for line in script.lines().map(str::trim) {
+        // A comment with code behind it stays where it is.
+        let begins = line.starts_with("/*") && (line.ends_with("*/") || !line.contains("*/"));
+        if !(in_comment || begins || line.is_empty() || line.starts_with("//")) {
+            squeezed.push_str(line);
+            squeezed.push('\n');
+        }
+        in_comment = (in_comment || begins) && !line.ends_with("*/");
+    }
+    squeezed
+}
+
 /// Leaves beside each file what it is with brotli at its best, which takes seconds: too long while somebody waits for it.
 pub(crate) fn compress(dist: &Path) -> Result<()> {
     let entries = fs::read_dir(dist).with_context(|| format!("list `{}`", dist.display()))?;
@@ -88,6 +104,13 @@ pub(crate) fn compress(dist: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scripts_lose_what_nobody_reads() {
+        let script = "/**\n * @param {number} a\n */\nexport function f(a) {\n    // twice\n\n    return a * 2; // kept\n}\n\
+                      /* one line */\n/* g */ f(1);";
+        assert_eq!(squeezed(script), "export function f(a) {\nreturn a * 2; // kept\n}\n/* g */ f(1);\n");
+    }
 
     #[test]
     fn style_sheets_become_one_in_the_order_of_the_page() {

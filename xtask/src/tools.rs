@@ -10,6 +10,8 @@ use crate::workspace::Workspace;
 
 /// Builds the app. Fixed, because its output is what the server serves.
 pub(crate) const TRUNK_VERSION: &str = "0.21.14";
+/// Cuts the app into parts, where `wasm_split_helpers` in `Cargo.lock` marks them: the two read each other's marks.
+pub(crate) const WASM_SPLIT_VERSION: &str = "0.2.4";
 /// Shrinks the app. Newer ones are as good; this one was tried.
 pub(crate) const BINARYEN_VERSION: &str = "132.0.0";
 /// Audits accessibility in the browser tests.
@@ -41,11 +43,22 @@ pub(crate) struct Tool {
     pub(crate) package: &'static str,
     /// The only version that will do.
     pub(crate) version: String,
+    /// Whether it tells its version; one that does not is taken from our own folder alone.
+    pub(crate) tells: bool,
 }
 
 impl Tool {
     pub(crate) fn trunk() -> Tool {
-        Tool { name: "trunk", package: "trunk", version: TRUNK_VERSION.to_owned() }
+        Tool { name: "trunk", package: "trunk", version: TRUNK_VERSION.to_owned(), tells: true }
+    }
+
+    pub(crate) fn wasm_split() -> Tool {
+        Tool {
+            name: "wasm-split-cli",
+            package: "wasm_split_cli_support",
+            version: WASM_SPLIT_VERSION.to_owned(),
+            tells: false,
+        }
     }
 
     /// The command line part of wasm-bindgen, which must match the library to the last digit.
@@ -53,7 +66,7 @@ impl Tool {
         let lockfile = std::fs::read_to_string(workspace.root.join("Cargo.lock")).context("read `Cargo.lock`")?;
         let version = lockfile::version_of(&lockfile, "wasm-bindgen")
             .context("find the version of `wasm-bindgen` in `Cargo.lock`: the app does not depend on it")?;
-        Ok(Tool { name: "wasm-bindgen", package: "wasm-bindgen-cli", version: version.to_owned() })
+        Ok(Tool { name: "wasm-bindgen", package: "wasm-bindgen-cli", version: version.to_owned(), tells: true })
     }
 
     /// Our folder for this version.
@@ -64,6 +77,9 @@ impl Tool {
     /// The folder that holds a program of this version: our own, or one that is on the `PATH` anyway.
     pub(crate) fn find(&self, tools: &Path) -> Option<PathBuf> {
         let own = self.folder(tools).join("bin");
+        if !self.tells {
+            return own.join(self.name).is_file().then_some(own);
+        }
         let elsewhere = find_program(self.name).and_then(|program| program.parent().map(Path::to_owned));
         [Some(own), elsewhere].into_iter().flatten().find(|dir| {
             output(dir.join(self.name), &["--version"]).is_some_and(|said| last_word(&said) == self.version)
@@ -137,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_tool_of_another_version_is_not_found() {
-        let none = Tool { name: "sh", package: "sh", version: "0.0.0-none".to_owned() };
+        let none = Tool { name: "sh", package: "sh", version: "0.0.0-none".to_owned(), tells: true };
         assert_eq!(none.find(Path::new("/lockkeeper-there-is-no-such-folder")), None);
         assert_eq!(none.folder(Path::new("/t")), Path::new("/t/sh-0.0.0-none"));
     }

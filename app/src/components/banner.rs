@@ -97,6 +97,20 @@ fn VersionBanner() -> impl IntoView {
     }
 }
 
+/// Says over everything that the page has come to its end, and why to whoever looks into the console. Nothing else of the app is
+/// relied on: whatever it was may have hit anything.
+pub(crate) fn say_stopped(why: &str) {
+    leptos::logging::error!("{why}");
+    let Ok(said) = document().create_element("a") else { return };
+    let _ = said.set_attribute("class", "banner bad stopped");
+    let _ = said.set_attribute("role", "alert");
+    let _ = said.set_attribute("href", "");
+    said.set_text_content(Some(t!(this_page_has_stopped)));
+    if let Some(body) = document().body() {
+        let _ = body.prepend_with_node_1(&said);
+    }
+}
+
 /// The words of the language that is wanted did not come: what is read is another.
 #[component]
 fn WordsBanner() -> impl IntoView {
@@ -114,7 +128,7 @@ fn WordsBanner() -> impl IntoView {
     }
 }
 
-fn reload(_: leptos::ev::MouseEvent) {
+pub(crate) fn reload(_: leptos::ev::MouseEvent) {
     let _ = window().location().reload();
 }
 

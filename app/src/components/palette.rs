@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use leptos::ev::KeyboardEvent;
 use leptos::leptos_dom::helpers::TimeoutHandle;
-use leptos::{ev, html, prelude::*};
+use leptos::{html, prelude::*};
 use lockkeeper_model::LockId;
 use lockkeeper_model::words::shown;
-use wasm_bindgen::JsCast as _;
 use wasm_bindgen_futures::spawn_local;
-use web_sys::HtmlElement;
 
+use super::shortcuts::Shortcut;
 use super::view_menu::Kept;
 use crate::lang::{self, Language, Wording, t};
 use crate::live::api;
@@ -55,76 +54,65 @@ enum Leads {
     Speak(Language),
 }
 
-/// Both dialogs, and the keys that open them on every page.
+/// The dialog that a key opened.
 #[component]
-pub(crate) fn Palette() -> impl IntoView {
-    let palette = NodeRef::<html::Dialog>::new();
-    let help = NodeRef::<html::Dialog>::new();
-    let typed = RwSignal::new(String::new());
-    let open = move |dialog: NodeRef<html::Dialog>| {
-        if let Some(dialog) = dialog.get_untracked()
-            && document().query_selector("dialog[open]").ok().flatten().is_none()
+pub(crate) fn ShortcutDialog(
+    /// Set to `None` to close.
+    opened: RwSignal<Option<Shortcut>>,
+) -> impl IntoView {
+    let dialog = NodeRef::<html::Dialog>::new();
+    Effect::new(move |_| {
+        if let Some(dialog) = dialog.get()
+            && !dialog.open()
         {
             let _ = dialog.show_modal();
         }
-    };
-    let listening = window_event_listener(ev::keydown, move |event| {
-        let with_control = (event.ctrl_key() || event.meta_key()) && !event.alt_key();
-        match event.key().as_str() {
-            "k" | "K" if with_control => {
-                typed.set(String::new());
-                open(palette);
-            }
-            "?" if !with_control && !is_typing(&event) => open(help),
-            _ => return,
-        }
-        event.prevent_default();
     });
-    on_cleanup(move || listening.remove());
     let close = move |_| {
-        if let Some(help) = help.get_untracked() {
-            help.close();
+        if let Some(dialog) = dialog.get_untracked() {
+            dialog.close();
         }
     };
-    view! {
-        <dialog class="palette" aria-label=t!(go_to) node_ref=palette>
-            <Places typed dialog=palette />
-        </dialog>
-        <dialog class="palette" aria-labelledby="keys-title" node_ref=help>
-            <h2 id="keys-title">{t!(keys_title)}</h2>
-            <dl class="keys">
-                {keys()
-                    .into_iter()
-                    .map(|(key, does)| {
-                        view! {
-                            <dt>
-                                <kbd>{key}</kbd>
-                            </dt>
-                            <dd>{does}</dd>
-                        }
-                    })
-                    .collect_view()}
-            </dl>
-            <div class="acts">
-                <button type="button" class="plain" on:click=close>
-                    {t!(close)}
-                </button>
-            </div>
-        </dialog>
+    let closed = move |_| opened.set(None);
+    match opened.get_untracked() {
+        Some(Shortcut::Places) => view! {
+            <dialog class="palette" aria-label=t!(go_to) node_ref=dialog on:close=closed>
+                <Places dialog />
+            </dialog>
+        }
+        .into_any(),
+        Some(Shortcut::Keys) => view! {
+            <dialog class="palette" aria-labelledby="keys-title" node_ref=dialog on:close=closed>
+                <h2 id="keys-title">{t!(keys_title)}</h2>
+                <dl class="keys">
+                    {keys()
+                        .into_iter()
+                        .map(|(key, does)| {
+                            view! {
+                                <dt>
+                                    <kbd>{key}</kbd>
+                                </dt>
+                                <dd>{does}</dd>
+                            }
+                        })
+                        .collect_view()}
+                </dl>
+                <div class="acts">
+                    <button type="button" class="plain" on:click=close>
+                        {t!(close)}
+                    </button>
+                </div>
+            </dialog>
+        }
+        .into_any(),
+        None => ().into_any(),
     }
-}
-
-/// Whether a key is a letter of a text.
-fn is_typing(event: &KeyboardEvent) -> bool {
-    event
-        .target()
-        .and_then(|target| target.dyn_into::<HtmlElement>().ok())
-        .is_some_and(|at| matches!(at.tag_name().as_str(), "INPUT" | "TEXTAREA" | "SELECT") || at.is_content_editable())
 }
 
 /// The box, and what it leads to.
 #[component]
-fn Places(typed: RwSignal<String>, dialog: NodeRef<html::Dialog>) -> impl IntoView {
+fn Places(dialog: NodeRef<html::Dialog>) -> impl IntoView {
+    let typed = RwSignal::new(String::new());
     let nav = expect_context::<Nav>();
     let kept = expect_context::<Kept>();
     let wording = expect_context::<Wording>();

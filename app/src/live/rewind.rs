@@ -22,12 +22,15 @@ pub(crate) struct Rewind {
     pub(crate) told: RwSignal<Option<Result<Board, Refusal>>>,
     /// Another moment was asked for than the one that is on the screen.
     pub(crate) behind: RwSignal<bool>,
-    want: StoredValue<Option<Want>>,
+    wanted: StoredValue<Option<Want>>,
     locks: StoredValue<Vec<Lock>>,
     followed: StoredValue<Option<(String, LockId)>>,
     /// What the rows on the screen answer.
     shown: StoredValue<Option<(i64, Want)>>,
     asking: StoredValue<bool>,
+    /// What [`Live`] hands on to it, known by address alone: so the code of the past comes with its page.
+    pub(super) want: fn(Rewind, Live, Want),
+    pub(super) follow: fn(Rewind, Live, Option<(String, LockId)>),
 }
 
 impl Rewind {
@@ -37,11 +40,13 @@ impl Rewind {
             at: RwSignal::new(0),
             told: RwSignal::new(None),
             behind: RwSignal::new(false),
-            want: StoredValue::new(None),
+            wanted: StoredValue::new(None),
             locks: StoredValue::new(Vec::new()),
             followed: StoredValue::new(None),
             shown: StoredValue::new(None),
             asking: StoredValue::new(false),
+            want: Rewind::take_want,
+            follow: Rewind::take_followed,
         };
         let live = Live::idle(Some(rewind));
         live.link.set(LinkState::Past);
@@ -56,12 +61,12 @@ impl Rewind {
         }
     }
 
-    pub(super) fn want(self, live: Live, want: Want) {
-        self.want.set_value(Some(want));
+    fn take_want(self, live: Live, want: Want) {
+        self.wanted.set_value(Some(want));
         self.ask(live);
     }
 
-    pub(super) fn follow(self, live: Live, lock: Option<(String, LockId)>) {
+    fn take_followed(self, live: Live, lock: Option<(String, LockId)>) {
         self.followed.set_value(lock);
         self.detail(live);
     }
@@ -70,7 +75,7 @@ impl Rewind {
     fn ask(self, live: Live) {
         let wanted = move || {
             let at = self.at.try_get_untracked().filter(|at| *at > 0)?;
-            self.want.try_get_value().flatten().map(|want| (at, want))
+            self.wanted.try_get_value().flatten().map(|want| (at, want))
         };
         let Some(mut asked) = wanted() else { return };
         // The table says what it wants whenever it is scrolled.

@@ -173,7 +173,7 @@ impl Live {
     pub(crate) fn want(self, question: Question, offset: u64, limit: u32) {
         let want = Want { question, offset, limit };
         if let Some(rewind) = self.rewind {
-            return rewind.want(self, want);
+            return (rewind.want)(rewind, self, want);
         }
         self.core.update_value(|core| core.asker.want(want));
         self.ask();
@@ -183,7 +183,7 @@ impl Live {
     pub(crate) fn follow(self, lock: Option<(String, LockId)>) {
         self.detail.set(None);
         if let Some(rewind) = self.rewind {
-            return rewind.follow(self, lock);
+            return (rewind.follow)(rewind, self, lock);
         }
         self.core.update_value(|core| {
             core.followed = lock;

@@ -2,16 +2,18 @@ use leptos::{ev, html, prelude::*};
 use wasm_bindgen::JsCast as _;
 use web_sys::HtmlElement;
 
-use crate::components::{Drawer, Grouped, LockTable, Selecting, SelectionBar, TableKeys, Toolbar, Typed};
+use crate::components::{Drawer, LockTable, Selecting, SelectionBar, TableKeys, Toolbar, Typed};
 use crate::lang::t;
 use crate::live::Live;
 use crate::nav::Nav;
+use crate::parts::{Parts, Piece};
 
 /// Every lock, and the one that is open.
 #[component]
 pub(crate) fn LocksPage() -> impl IntoView {
     let nav = expect_context::<Nav>();
     let live = expect_context::<Live>();
+    let parts = expect_context::<Parts>();
     let keys = TableKeys::new();
     provide_context(keys);
     provide_context(Selecting::new());
@@ -30,7 +32,7 @@ pub(crate) fn LocksPage() -> impl IntoView {
                 <h1 class="unseen">{t!(locks)}</h1>
                 <Toolbar search />
                 {move || match grouped.get() {
-                    true => view! { <Grouped /> }.into_any(),
+                    true => parts.draw(Piece::Groups),
                     false => view! { <LockTable /> }.into_any(),
                 }}
                 <SelectionBar />

@@ -26,11 +26,12 @@ use settings::SettingsPage;
 use sources::SourcesPage;
 use warnings::WarningsPage;
 
-use crate::components::{Banners, Kept, Palette, Requests, Strip, TopBar};
+use crate::components::{Banners, Kept, Requests, Shortcuts, Strip, TopBar};
 use crate::lang::Wording;
 use crate::live::Live;
 use crate::live::route::Page;
 use crate::nav::Nav;
+use crate::parts::{Parts, Piece};
 
 /// The whole of what is on the screen.
 #[component]
@@ -40,6 +41,8 @@ pub(crate) fn App() -> impl IntoView {
     provide_context(nav);
     provide_context(live);
     provide_context(Kept::start());
+    let parts = Parts::start(live);
+    provide_context(parts);
     let wording = Wording::start();
     provide_context(wording);
     let page = Memo::new(move |_| nav.route.with(|route| route.page));
@@ -54,33 +57,48 @@ pub(crate) fn App() -> impl IntoView {
         wording.spoken.track();
         side.update_value(|side| *side = !*side);
         match side.get_value() {
-            true => Either::Left(drawn(page)),
-            false => Either::Right(drawn(page)),
+            true => Either::Left(drawn(page, parts)),
+            false => Either::Right(drawn(page, parts)),
         }
     }
 }
 
-fn drawn(page: Memo<Page>) -> AnyView {
+fn drawn(page: Memo<Page>, parts: Parts) -> AnyView {
     view! {
         <TopBar />
         <Strip />
         <Banners />
         <Requests />
-        <Palette />
+        <Shortcuts />
         {move || match page.get() {
             Page::Locks => view! { <LocksPage /> }.into_any(),
-            Page::Audit => view! { <AuditPage /> }.into_any(),
-            Page::History => view! { <HistoryPage /> }.into_any(),
-            Page::Incidents => view! { <IncidentsPage /> }.into_any(),
-            Page::Lock => view! { <LockPage /> }.into_any(),
-            Page::Contention => view! { <ContentionPage /> }.into_any(),
-            Page::Holders => view! { <HoldersPage /> }.into_any(),
-            Page::Sources => view! { <SourcesPage /> }.into_any(),
-            Page::Settings => view! { <SettingsPage /> }.into_any(),
-            #[cfg(feature = "gallery")]
-            Page::Gallery => view! { <gallery::GalleryPage /> }.into_any(),
-            Page::Warnings => view! { <WarningsPage /> }.into_any(),
+            page => parts.draw(Piece::Page(page)),
         }}
     }
     .into_any()
+}
+
+/// The pages of what is so now, other than the first.
+pub(crate) fn aside(page: Page) -> AnyView {
+    match page {
+        Page::Audit => view! { <AuditPage /> }.into_any(),
+        Page::Contention => view! { <ContentionPage /> }.into_any(),
+        Page::Holders => view! { <HoldersPage /> }.into_any(),
+        Page::Sources => view! { <SourcesPage /> }.into_any(),
+        Page::Settings => view! { <SettingsPage /> }.into_any(),
+        #[cfg(feature = "gallery")]
+        Page::Gallery => view! { <gallery::GalleryPage /> }.into_any(),
+        Page::Warnings => view! { <WarningsPage /> }.into_any(),
+        Page::Locks | Page::History | Page::Incidents | Page::Lock => ().into_any(),
+    }
+}
+
+/// The pages of what was, and of everything about one lock.
+pub(crate) fn past(page: Page) -> AnyView {
+    match page {
+        Page::History => view! { <HistoryPage /> }.into_any(),
+        Page::Incidents => view! { <IncidentsPage /> }.into_any(),
+        Page::Lock => view! { <LockPage /> }.into_any(),
+        _ => ().into_any(),
+    }
 }

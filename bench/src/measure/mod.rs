@@ -154,7 +154,7 @@ pub(crate) const BENCHMARKS: [Benchmark; 21] = [
     },
     Benchmark {
         name: "download",
-        about: "app download, WASM + JS, gzip",
+        about: "first page of the app, WASM + JS, gzip; what is fetched later is told beside it",
         must: "\u{2264} 300 KB",
         measure: download::measure,
     },

@@ -14,13 +14,13 @@ use crate::ui::{When, flag, maybe, text};
 
 /// The same preview as the other person saw, made afresh, and a word on it.
 #[component]
-pub(super) fn DecideDialog(
+pub(crate) fn DecideDialog(
     /// What is asked.
     request: Approval,
     /// Set to `None` to close.
     deciding: RwSignal<Option<String>>,
     /// Looks again at what waits.
-    look: impl Fn() + Copy + Send + Sync + 'static,
+    look: Callback<()>,
 ) -> impl IntoView {
     let dialog = NodeRef::<html::Dialog>::new();
     let seen = RwSignal::new(None::<Result<ShownApproval, Refusal>>);
@@ -54,7 +54,7 @@ pub(super) fn DecideDialog(
             let answer = api::decide(&id.get_value(), decision, reason).await;
             let _ = outcome.try_set(Some(answer));
             let _ = sending.try_set(false);
-            look();
+            look.run(());
         });
     };
     let is_open = flag(move || outcome.with(|outcome| !matches!(outcome, Some(Ok(_)))));

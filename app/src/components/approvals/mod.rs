@@ -4,7 +4,7 @@ mod decide;
 
 use std::time::Duration;
 
-use decide::DecideDialog;
+pub(crate) use decide::DecideDialog;
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{Approval, ApprovalState};
@@ -12,6 +12,7 @@ use wasm_bindgen_futures::spawn_local;
 
 use crate::lang::{self, t};
 use crate::live::{Live, api};
+use crate::parts::{Parts, Piece};
 
 /// How often it is looked whether somebody asks. They wait on the phone, not on this page.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -23,6 +24,7 @@ const PRODUCTION: &str = "production";
 #[component]
 pub(crate) fn Requests() -> impl IntoView {
     let live = expect_context::<Live>();
+    let parts = expect_context::<Parts>();
     let requests = RwSignal::new(Vec::<Approval>::new());
     let deciding = RwSignal::new(None::<String>);
     let look = move || {
@@ -57,7 +59,7 @@ pub(crate) fn Requests() -> impl IntoView {
             {move || {
                 deciding.get().map(|id| {
                     let request = requests.with_untracked(|all| all.iter().find(|one| one.id == id).cloned());
-                    request.map(|request| view! { <DecideDialog request deciding look /> })
+                    request.map(|request| parts.draw(Piece::Decide(request, deciding, Callback::new(move |()| look()))))
                 })
             }}
         </section>
