@@ -100,7 +100,7 @@ pub struct LockStats {
 pub struct ContentionStats {
     /// From this moment on, on a whole minute.
     pub from: Time,
-    /// Up to this one; all of its minute is counted.
+    /// Up to this one: on a whole minute, or now.
     pub to: Time,
     /// For how much of that time everybody would have been seen who can be seen to wait for these locks, in milliseconds:
     /// what is missing was not watched, or not written down. Where it is not all of the time, the other numbers are the
@@ -111,7 +111,7 @@ pub struct ContentionStats {
     /// For how long somebody waited for any of these locks, in milliseconds; a second in which somebody did counts whole;
     /// null: unknown.
     pub contended_ms: Option<i64>,
-    /// What part of `known_ms` that is, 0 to 1; null: unknown.
+    /// In what part of the known time somebody waited, 0 to 1; null: unknown.
     pub share: Option<f64>,
     /// The most who waited for one lock at once; null where nobody is known to have waited.
     pub most: Option<MostWaiters>,

@@ -101,7 +101,6 @@ impl Contention {
             _ => (waiters, basis),
         };
         let blocked_ms = ms * u64::from(blocked);
-        self.untold.saw(waiters, basis, now);
         if blocked_ms > 0 {
             let bucket = self.now(now);
             bucket.blocked_ms += blocked_ms;

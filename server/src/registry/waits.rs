@@ -75,11 +75,12 @@ impl Untold {
         let mut at = from;
         while at < to && waiters > 0 {
             let minute = at.div_euclid(MINUTE_MS);
-            let end = to.min((minute + 1) * MINUTE_MS);
+            let next = (minute + 1) * MINUTE_MS;
+            let end = to.min(next);
             let waited = self.minute(minute, basis);
             waited.waited_ms += u64::from(waiters) * at.abs_diff(end);
             waited.seconds |= seconds(at, end);
-            waited.saw(waiters, basis, end - 1);
+            waited.saw(waiters, basis, to.min(next - 1));
             at = end;
         }
     }
@@ -108,7 +109,7 @@ impl Untold {
 }
 
 /// The seconds of a minute that this time touches, which ends in that minute.
-fn seconds(from: i64, to: i64) -> u64 {
+pub(crate) fn seconds(from: i64, to: i64) -> u64 {
     let second = |at: i64| at.rem_euclid(MINUTE_MS) / 1_000;
     let (first, last) = (second(from), second(to - 1));
     (u64::MAX << first) & (u64::MAX >> (63 - last))

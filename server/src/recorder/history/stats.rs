@@ -38,7 +38,7 @@ pub(super) struct Adding<'a> {
     /// changed.
     pub(super) locks: HashMap<(u64, u64), Passing>,
     hashers: [DefaultHashBuilder; 2],
-    pub(super) looked_at: usize,
+    looked_at: usize,
     /// How those who wait can be seen, by the form of a lock.
     forms: HashMap<i64, Sight>,
 }
@@ -87,6 +87,11 @@ impl Judged {
             }
             Judged::Table(known) => known.get(&id).copied().unwrap_or(Judgement::Unknown),
         }
+    }
+
+    /// Whether it is known of that lock.
+    pub(super) fn is_judged(&self, id: i64) -> bool {
+        self.of(id) != Judgement::Unknown
     }
 
     /// Whether that lock is known to pass.
@@ -138,7 +143,7 @@ impl Reader {
             }
         }
         let locks = adding.locks.len() as u64;
-        let Some(contention) = self.contention(&mut adding)? else { return Ok(None) };
+        let contention = self.contention(&mut adding)?;
         Ok(Some(LockStats { locks, contention: Some(contention), ..adding.shown() }))
     }
 

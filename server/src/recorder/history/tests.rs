@@ -567,12 +567,14 @@ async fn who_waited_is_added_up_over_whole_minutes_and_what_nobody_knows_is_not_
         let part = Filter { from: Some(Time(11 * MINUTE + 30_000)), to: Some(Time(11 * MINUTE + 40_000)), ..of("a") };
         let part = scene.history.stats(part).await.unwrap().unwrap().contention.unwrap();
         assert_eq!((part.from, part.waited_ms, part.known_ms), (Time(11 * MINUTE), Some(65_000), MINUTE));
+        assert_eq!(part.to, Time(12 * MINUTE));
 
         // Of several locks a second counts once; where one is only counted, only that time is known.
         let some = Filter { pattern: Some("?".into()), ..Filter::of(Reach::ALL) };
         let some = contention(&scene, some, 10..13).await;
         assert_eq!((some.waited_ms, some.contended_ms), (Some(125_000 + 50_000 + 6_000), Some(56_000)));
         assert_eq!((some.known_ms, some.unseen_locks), (MINUTE, 0));
+        assert_eq!(some.share, Some(0.1), "of the minute that is known");
         assert_eq!(some.most.unwrap().count, 5);
         let all = contention(&scene, Filter::of(Reach::ALL), 10..13).await;
         assert_eq!((all.waited_ms, all.unseen_locks), (some.waited_ms, 1));
