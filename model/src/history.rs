@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Event, LockId, Time};
+use crate::{Event, LockId, Time, WaitersBasis};
 
 /// Whether what happens is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ pub struct DurationStep {
 }
 
 /// What went on at one lock or at several together.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LockStats {
     /// Locks at which something happened.
@@ -89,6 +89,53 @@ pub struct LockStats {
     pub held: DurationStats,
     /// How long a lock was free in hand-overs that were watched in two steps.
     pub hand_over: DurationStats,
+    /// Who waited; null in what was kept before that was written down.
+    #[serde(default)]
+    pub contention: Option<ContentionStats>,
+}
+
+/// Who waited for the locks at which something happened, or somebody waited, over a time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ContentionStats {
+    /// From this moment on, on a whole minute.
+    pub from: Time,
+    /// Up to this one: on a whole minute, or now.
+    pub to: Time,
+    /// For how much of that time everybody would have been seen who can be seen to wait for these locks, in milliseconds:
+    /// what is missing was not watched, or not written down. Where it is not all of the time, the other numbers are the
+    /// least that they can be.
+    pub known_ms: i64,
+    /// The time that all who waited have waited together, in milliseconds; null: unknown, which is not 0.
+    pub waited_ms: Option<i64>,
+    /// For how long somebody waited for any of these locks, in milliseconds; a second in which somebody did counts whole;
+    /// null: unknown.
+    pub contended_ms: Option<i64>,
+    /// In what part of the known time somebody waited, 0 to 1; null: unknown.
+    pub share: Option<f64>,
+    /// The most who waited for one lock at once; null where nobody is known to have waited.
+    pub most: Option<MostWaiters>,
+    /// The weakest way in which those who waited were known.
+    pub basis: WaitersBasis,
+    /// Locks whose waiters leave no trace in the store: in no number is anyone who waited for one of them, unless it said so
+    /// itself.
+    pub unseen_locks: u64,
+    /// Why it is not known; null where it is.
+    pub because: Option<String>,
+}
+
+/// When most waited for one lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct MostWaiters {
+    /// How many.
+    pub count: u32,
+    /// When there were so many for the first time.
+    pub at: Time,
+    /// The source of the lock.
+    pub source: String,
+    /// The lock.
+    pub id: LockId,
 }
 
 /// How much happened when, and what was missed.

@@ -31,7 +31,8 @@ pub use approval::{
 pub use audit::{Actor, AuditChain, AuditEntry, AuditKind, AuditPage};
 pub use graph::{ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, LinkBasis, Party, WaitGraph};
 pub use history::{
-    Activity, DurationStats, DurationStep, IncidentLock, IncidentRequest, LockStats, Recording, RecordingState,
+    Activity, ContentionStats, DurationStats, DurationStep, IncidentLock, IncidentRequest, LockStats, MostWaiters,
+    Recording, RecordingState,
 };
 pub use id::{LockId, LockIdError, encode_token};
 pub use lock::{

@@ -352,6 +352,9 @@ async fn board(world: Arc<Mutex<World>>, mut asked: mpsc::Receiver<Ask>, asks: m
                 world.asked.push(format!("holders {looking:?}"));
                 let _ = answer.send((looking, Some(Holders { complete: true, ..Holders::default() })));
             }
+            Ask::TellWaits { answer } => {
+                let _ = answer.send(());
+            }
             Ask::LostTime { answer, .. } => drop(answer.send((now(), LostTime::default()))),
             Ask::Subscribe { filter, after, answer } => {
                 world.asked.push(format!("subscribe {filter:?} {after:?}"));

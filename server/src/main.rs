@@ -188,7 +188,7 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     tokio::spawn(warning::learn(history.clone(), board.clone()));
     tokio::spawn(keep_checkpoints(history.clone(), board.clone(), stop.clone()));
 
-    tokio::spawn(lockkeeper::release::resume(board, audit));
+    tokio::spawn(lockkeeper::release::resume(board.clone(), audit));
     tokio::spawn(state.desk.clone().note_lost_releases());
 
     let mut asked_to_stop = signals()?;
@@ -209,6 +209,8 @@ async fn serve(mut config: Config, told: Option<Told>) -> anyhow::Result<()> {
     let _ = writeln!(std::io::stdout(), "{line}");
 
     http::serve(Incoming::new(listener, tls), state).await;
+    // While the board can be asked: what is left of the last minute. Without a board there is nothing left.
+    let _ = board.tell_waits().await;
     stop.cancel();
     history.close().await;
     warnings.close().await;

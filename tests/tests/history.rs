@@ -54,6 +54,12 @@ async fn history(api: &Api, query: &str) -> Vec<Event> {
     answer.json::<Events>().events
 }
 
+/// Who waited, as the statistics say it.
+async fn contention(api: &Api, query: &str) -> Value {
+    let answer: Value = api.get(&format!("/api/v1/stats?{query}")).await.json();
+    answer["stats"]["contention"].clone()
+}
+
 /// The words of what happened, oldest first.
 fn told(events: &[Event]) -> Vec<&'static str> {
     events.iter().rev().map(|event| event.transition.word()).collect()
@@ -165,4 +171,62 @@ async fn a_full_disk_is_said_and_watching_goes_on_and_what_is_missing_is_a_gap()
 fn limit_files(pid: u32, limit: &str) {
     let limited = Command::new("prlimit").arg(format!("--pid={pid}")).arg(format!("--fsize={limit}")).status();
     assert!(limited.unwrap().success(), "prlimit");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waited_is_known_afterwards_and_where_nobody_can_know_it_that_is_said() {
+    const HOLDER: &str = "6f1a3c0e-1111-4222-8333-444455556666:42";
+    const WAITERS: [&str; 3] = [
+        "0d9e8f70-aaaa-4bbb-8ccc-dddd00001111:7",
+        "11112222-3333-4444-8555-666677778888:1",
+        "11112222-3333-4444-8555-666677778888:2",
+    ];
+    let scene = Scene::set().await;
+    let mut server = scene.started().await;
+    let api = server.api();
+    let client = scene.redis.client().await;
+    let from = api.locks("").await.as_of;
+    // Its waiters poll.
+    assert!(scene.holder.take().await);
+    api.until_lock("the lock that is polled for", &scene.holder.key, |_| true).await;
+    // The library lists those who wait for a fair one.
+    store::<i64>(&client, "HSET", ["orders", HOLDER, "1"]).await;
+    store::<i64>(&client, "RPUSH", ["redisson_lock_queue:{orders}", WAITERS[0], WAITERS[1]]).await;
+    api.until_lock("two who wait", "orders", |lock| lock.waiters.count == Some(2)).await;
+    let waited = |stats: &Value| stats["waited_ms"].as_i64().unwrap_or(0);
+    until("time that two have waited", async || waited(&contention(&api, "lock=orders").await), |ms| *ms >= 2_000)
+        .await;
+    store::<i64>(&client, "RPUSH", ["redisson_lock_queue:{orders}", WAITERS[2]]).await;
+    api.until_lock("three who wait", "orders", |lock| lock.waiters.count == Some(3)).await;
+    let before = until_some("most of them at once", async || {
+        let stats = contention(&api, &format!("lock=orders&from={from}")).await;
+        (stats["most"]["count"] == 3).then_some(stats)
+    })
+    .await;
+    assert_eq!((&before["most"]["id"], &before["basis"]), (&json!("orders"), &json!("exact")), "{before}");
+    assert_eq!((&before["unseen_locks"], &before["because"]), (&json!(0), &Value::Null), "{before}");
+    let share = before["share"].as_f64().unwrap();
+    assert!(share > 0.0 && share <= 1.0, "{before}");
+    let known = before["known_ms"].as_i64().unwrap();
+    assert!(known > 0 && before["contended_ms"].as_i64().unwrap() <= waited(&before), "{before}");
+
+    let polled = contention(&api, "lock=lock:job").await;
+    assert_eq!((&polled["waited_ms"], &polled["share"]), (&Value::Null, &Value::Null), "{polled}");
+    assert_eq!((&polled["known_ms"], &polled["unseen_locks"]), (&json!(0), &json!(1)));
+    assert_eq!(polled["because"], "those who wait for these locks leave no trace in the store");
+    let both = contention(&api, "pattern=*").await;
+    assert!(waited(&both) >= waited(&before) && both["unseen_locks"] == 1, "{both}");
+
+    // They leave, the server dies, and another one is asked about that time.
+    store::<i64>(&client, "DEL", ["redisson_lock_queue:{orders}"]).await;
+    api.until_lock("nobody who waits", "orders", |lock| lock.waiters.list.is_empty()).await;
+    let to = api.locks("").await.as_of;
+    let span = format!("lock=orders&from={from}&to={to}");
+    let told = contention(&api, &span).await;
+    server.kill().await;
+    let server = scene.started().await;
+    let after = contention(&server.api(), &span).await;
+    assert_eq!((waited(&after), &after["most"]), (waited(&told), &told["most"]), "{after}");
+    assert!(waited(&after) >= waited(&before), "{after}");
+    assert!(after["known_ms"].as_i64().unwrap() >= known, "{after}");
 }

@@ -186,6 +186,7 @@ fn facts(stats: &Stats) -> Facts {
     for (term, quantile) in [t!(half_held_at_most), t!(quantile_95), t!(quantile_99)].into_iter().zip(stats.quantiles) {
         facts.extend(quantile.map(|ms| (term, duration(ms))));
     }
+    facts.push((t!(waited_together), stats.waited.map_or_else(|| t!(unknown).to_owned(), duration)));
     facts
 }
 
@@ -232,9 +233,14 @@ mod tests {
             holds: 2,
             quantiles: [Some(80), None, None],
             steps: Vec::new(),
+            waited: Some(90_000),
         };
         let said: Vec<String> = facts(&stats).into_iter().map(|(term, text)| format!("{term}: {text}")).collect();
-        assert_eq!(said, ["Times: taken 3", "Holds that ended: 2", "Half held at most: 80 ms"]);
-        assert_eq!(facts(&Stats::default())[0].1, "nothing is recorded of it in this time");
+        assert_eq!(
+            said,
+            ["Times: taken 3", "Holds that ended: 2", "Half held at most: 80 ms", "Waited, all together: 1 min 30 s"]
+        );
+        let nothing: Vec<String> = facts(&Stats::default()).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(nothing, ["nothing is recorded of it in this time", "unknown"]);
     }
 }

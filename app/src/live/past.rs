@@ -138,6 +138,8 @@ pub(crate) struct Stats {
     pub(crate) quantiles: [Option<i64>; 3],
     /// How many holds took at most so many milliseconds, and longer than the step before.
     pub(crate) steps: Vec<(i64, u64)>,
+    /// How long all who waited have waited together, in milliseconds; `None`: nobody knows.
+    pub(crate) waited: Option<i64>,
 }
 
 /// What is counted, under the name that it has in the contract.
@@ -163,6 +165,7 @@ impl Stats {
             holds: held.number("count").unwrap_or_default(),
             quantiles: ["p50_ms", "p95_ms", "p99_ms"].map(|name| ms(held, name)),
             steps: held.items("histogram").iter().filter_map(step).collect(),
+            waited: ms(value.field("contention"), "waited_ms"),
         }
     }
 
@@ -245,10 +248,13 @@ mod tests {
     #[test]
     fn statistics_keep_what_is_unknown() {
         let body = r#"{"stats":{"locks":1,"taken":3,"lapsed":1,"held":{"count":2,"p50_ms":80,"p95_ms":null,"p99_ms":900,
-            "histogram":[{"up_to_ms":80,"count":1},{"up_to_ms":900,"count":1}]}}}"#;
+            "histogram":[{"up_to_ms":80,"count":1},{"up_to_ms":900,"count":1}]},"contention":{"waited_ms":null}}}"#;
         let stats = Stats::read(200, body).unwrap();
         assert_eq!(stats.counts, [("taken", 3), ("lapsed", 1)]);
         assert_eq!(stats.quantiles, [Some(80), None, Some(900)]);
         assert_eq!((stats.holds, stats.steps), (2, vec![(80, 1), (900, 1)]));
+        assert_eq!(stats.waited, None);
+        let waited = r#"{"stats":{"contention":{"waited_ms":0}}}"#;
+        assert_eq!(Stats::read(200, waited).unwrap().waited, Some(0));
     }
 }

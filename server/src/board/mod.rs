@@ -62,6 +62,8 @@ pub enum Ask {
     Holders { looking: Box<Looking>, answer: oneshot::Sender<(Box<Looking>, Option<Holders>)> },
     /// Where time was lost to waiting.
     LostTime { source: Option<SourceId>, reach: Reach, answer: oneshot::Sender<(Time, LostTime)> },
+    /// Leaves what is known of those who waited to be written down.
+    TellWaits { answer: oneshot::Sender<()> },
     /// How many locks of a reach each source has.
     Count { reach: Reach, answer: oneshot::Sender<Vec<u64>> },
     /// A piece of all that is held.
@@ -364,6 +366,14 @@ impl Board {
     /// When the server is shutting down.
     pub async fn lost_time(&self, source: Option<SourceId>, reach: Reach) -> Result<(Time, LostTime), BoardClosed> {
         self.ask(|answer| Ask::LostTime { source, reach, answer }).await
+    }
+
+    /// Has all that is known by now of those who waited written down, which otherwise is done when a minute has passed.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub async fn tell_waits(&self) -> Result<(), BoardClosed> {
+        self.ask(|answer| Ask::TellWaits { answer }).await
     }
 
     /// A piece of all that is held, in whatever source; the first begins with slot 0.

@@ -215,7 +215,10 @@ impl Task {
             };
             let now = clock::now();
             match wake {
-                Wake::Stop | Wake::Ask(None) => break,
+                Wake::Stop | Wake::Ask(None) => {
+                    self.tell_waits(now);
+                    break;
+                }
                 Wake::Ask(Some(ask)) => self.ask(ask, now),
                 Wake::Reports => {
                     for batch in batches.drain(..) {
@@ -259,7 +262,7 @@ impl Task {
 
     /// Passes on what the registry changed.
     fn took_note(&mut self, now: Time) {
-        let changes = std::mem::take(&mut self.changes);
+        let mut changes = std::mem::take(&mut self.changes);
         for &slot in &changes.dirty {
             self.views.change(&self.registry, slot);
             self.watch.change(&self.registry, slot, now);
@@ -270,6 +273,7 @@ impl Task {
         self.unflushed |= changes.repaint || !changes.dirty.is_empty() || !changes.events.is_empty();
         if let Some(tape) = &mut self.options.tape {
             tape.leave(&changes.events);
+            tape.leave_waits(std::mem::take(&mut changes.waits));
         }
         for logged in &changes.events {
             self.publish(logged);
@@ -294,6 +298,12 @@ impl Task {
         self.send_looks();
         self.changes = changes;
         self.changes.clear();
+    }
+
+    /// Leaves all that is known by now of those who waited.
+    fn tell_waits(&mut self, now: Time) {
+        self.registry.tell_waits(now, &mut self.changes);
+        self.took_note(now);
     }
 
     fn count_locks(&self, source: SourceId) {
@@ -354,6 +364,10 @@ impl Task {
             }
             Ask::LostTime { source, reach, answer } => {
                 drop(answer.send((now, self.registry.lost_time(source, &reach, now))));
+            }
+            Ask::TellWaits { answer } => {
+                self.tell_waits(now);
+                let _ = answer.send(());
             }
             Ask::Count { reach, answer } => {
                 self.waiting_counts.push((reach, answer));

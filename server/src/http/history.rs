@@ -133,6 +133,7 @@ pub(super) async fn stats(
     let filter = filter(&caller, &mut query)?;
     query.finish(STATS_PARAMETERS)?;
     let (from, to) = (filter.from, filter.to);
+    state.board.tell_waits().await?;
     let stats = state.history.stats(filter).await?.ok_or_else(|| {
         let detail = "more locks did something in that time than are added up at once";
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "too-much", "Too much to add up", detail)

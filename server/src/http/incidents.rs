@@ -155,6 +155,7 @@ async fn gather(
     keys: Vec<Vec<u8>>,
 ) -> Result<Packet, ApiError> {
     let IncidentRequest { title, locks, from, to } = request;
+    state.board.tell_waits().await?;
     let mut missing = Vec::new();
     let mut at_first = at_first(state, caller, &locks, from, &mut missing).await?;
     let mut frozen = Vec::with_capacity(locks.len());

@@ -2,11 +2,14 @@
 
 use lockkeeper_model::{Contention as Shown, WaitersBasis};
 
+use super::waits::Untold;
+
 /// Minutes that are looked back on: an incident's beginning is still in view, and a lock that was busy before lunch is
 /// not at the top after it.
 pub(crate) const MINUTES: usize = 5;
 
-const MINUTE_MS: i64 = 60_000;
+/// What a minute has, in milliseconds.
+pub(super) const MINUTE_MS: i64 = 60_000;
 
 /// Counts by the minute, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,10 @@ pub struct Contention {
     buckets: [Bucket; MINUTES],
     /// Those who waited until this moment have been counted.
     counted_until: i64,
+    /// How many there were at that moment, and how that was known.
+    stood: Option<(u32, WaitersBasis)>,
+    /// What is still to be written down.
+    untold: Untold,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +74,11 @@ fn weakness(basis: WaitersBasis) -> u8 {
     }
 }
 
+/// The one of two ways that says less.
+pub(crate) fn weaker(one: WaitersBasis, other: WaitersBasis) -> WaitersBasis {
+    if weakness(other) > weakness(one) { other } else { one }
+}
+
 impl Contention {
     fn now(&mut self, now: i64) -> &mut Bucket {
         let minute = now.div_euclid(MINUTE_MS);
@@ -83,18 +95,32 @@ impl Contention {
         let since = if self.counted_until == 0 { now } else { self.counted_until };
         // A gap in the counting is not time that anybody was seen waiting in.
         let ms = u64::try_from((now - since).clamp(0, MINUTE_MS)).unwrap_or(0);
-        let blocked_ms = ms * u64::from(waiters);
+        // Those who are all gone now have waited until now, as far as anybody saw.
+        let (blocked, blocked_basis) = match self.stood {
+            Some(stood) if waiters == 0 => stood,
+            _ => (waiters, basis),
+        };
+        let blocked_ms = ms * u64::from(blocked);
         if blocked_ms > 0 {
             let bucket = self.now(now);
             bucket.blocked_ms += blocked_ms;
-            bucket.basis = bucket.basis.into_iter().chain([basis]).max_by_key(|basis| weakness(*basis));
+            bucket.basis = bucket.basis.into_iter().chain([blocked_basis]).max_by_key(|basis| weakness(*basis));
+            self.untold.waited(blocked, blocked_basis, now - ms.cast_signed(), now);
         }
+        self.stood = Some((waiters, basis));
         self.counted_until = if waiters == 0 { 0 } else { now.max(since) };
     }
 
-    /// Begins to count those who wait.
-    pub(super) fn begin(&mut self, now: i64) {
+    /// Begins to count those who wait; so many do, as known in this way.
+    pub(super) fn begin(&mut self, waiters: u32, basis: WaitersBasis, now: i64) {
+        self.untold.saw(waiters, basis, now);
+        self.stood = Some((waiters, basis));
         self.counted_until = now;
+    }
+
+    /// What is still to be written down.
+    pub(super) fn untold(&mut self) -> &mut Untold {
+        &mut self.untold
     }
 
     /// One let go and another took it.
@@ -144,7 +170,9 @@ impl Contention {
     /// Leaves out what is too long ago. Says whether anything is left.
     pub(super) fn forget(&mut self, now: i64) -> bool {
         self.now(now);
-        self.buckets.iter().any(|bucket| *bucket != Bucket::default())
+        // Who has just begun to wait has no time yet.
+        let is_counting = self.counted_until != 0 && now - self.counted_until <= MINUTE_MS;
+        is_counting || self.buckets.iter().any(|bucket| *bucket != Bucket::default())
     }
 
     /// In the words of the contract. `waiters` is how those who wait now are known.
@@ -182,7 +210,7 @@ mod tests {
     fn waiting_adds_up_and_is_forgotten_minute_by_minute() {
         let start = 100 * MINUTE_MS;
         let mut contention = Contention::default();
-        contention.begin(start);
+        contention.begin(3, WaitersBasis::Inferred, start);
         contention.waited(3, WaitersBasis::Inferred, start + 1_000);
         contention.waited(3, WaitersBasis::Inferred, start + 2_000);
         contention.handed_over(start + 2_000);
@@ -198,7 +226,7 @@ mod tests {
     fn each_number_says_how_it_is_known_and_what_was_not_seen_is_not_zero() {
         let mut contention = Contention::default();
         assert_eq!(contention.shown(WaitersBasis::Unknown).blocked_ms, None);
-        contention.begin(MINUTE_MS);
+        contention.begin(1, WaitersBasis::Exact, MINUTE_MS);
         contention.waited(1, WaitersBasis::Reported, MINUTE_MS + 500);
         contention.waited(1, WaitersBasis::Exact, MINUTE_MS + 900);
         let shown = contention.shown(WaitersBasis::Unknown);
@@ -224,9 +252,18 @@ mod tests {
     }
 
     #[test]
+    fn those_who_are_gone_at_the_next_count_have_waited_until_then() {
+        let mut contention = Contention::default();
+        contention.begin(2, WaitersBasis::Exact, MINUTE_MS);
+        contention.waited(0, WaitersBasis::Inferred, MINUTE_MS + 300);
+        contention.waited(0, WaitersBasis::Inferred, MINUTE_MS + 900);
+        assert_eq!((contention.blocked_ms(), contention.basis()), (600, Some(WaitersBasis::Exact)));
+    }
+
+    #[test]
     fn a_gap_in_the_counting_is_not_waiting() {
         let mut contention = Contention::default();
-        contention.begin(MINUTE_MS);
+        contention.begin(1, WaitersBasis::Exact, MINUTE_MS);
         contention.waited(1, WaitersBasis::Exact, 60 * MINUTE_MS);
         assert_eq!(contention.blocked_ms(), 60_000);
     }

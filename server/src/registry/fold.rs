@@ -474,6 +474,9 @@ impl Registry {
         }
         if queued {
             self.wake_for_queue(slot, sight.read_at.0);
+        }
+        let record = &self.records[slot as usize];
+        if queued || (waited_before && record.followed() == 0) {
             self.count_waiting(slot, waited_before, sight.read_at.0, out);
         }
     }

@@ -6,7 +6,7 @@
 //! - [`fold`]: the rules, one sight against what was known; [`hold`]: those for one holder, [`gone`]: for what ended.
 //! - [`history`]: the bounded ring of transitions per lock, and the log of recent ones of all. [`past`]: the board as it
 //!   was at some moment.
-//! - [`contention`]: who waits and how long, by the minute. [`clients`]: whose connections are open.
+//! - [`contention`]: who waits and how long, by the minute. [`waits`]: what of it is written down. [`clients`]: whose connections are open.
 //! - [`reported`]: what clients say of themselves. [`sampled`]: what traces showed. [`graph`]: who waits for whom.
 //! - [`flags`]: what is dangerous, and what to do about it. [`others`]: what else a holder has. [`holders`]: who has how
 //!   much. [`minutes`]: where time is lost to waiting.
@@ -35,6 +35,7 @@ mod story;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trouble;
+pub mod waits;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -46,6 +47,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use lockkeeper_model::{Connection, Identity, Time};
 use slab::Slab;
 
+pub(crate) use contention::weaker;
 use forced::Forced;
 pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent, Stood};
 pub use others::Whose;
@@ -72,7 +74,7 @@ const LOOK_AFTER_DEADLINE_MS: i64 = 2;
 /// Deadlines of locks that are gone, beyond as many as there are locks.
 const SPARE_DEADLINES: usize = 1_024;
 
-/// Locks whose contention is kept, per source: some fifteen megabytes. More locks than this are not contended at once.
+/// Locks whose contention is kept, per source: some twenty-five megabytes. More locks than this are not contended at once.
 const MAX_CONTENDED: usize = 100_000;
 
 /// How often what went on too long ago is left out, in milliseconds.
@@ -91,6 +93,8 @@ pub struct Changes {
     pub together: Vec<(SourceId, Vec<Bytes>)>,
     /// What is shown of many locks may be another now, although none changed.
     pub repaint: bool,
+    /// What is to be written down of those who waited.
+    pub waits: Vec<waits::Waits>,
 }
 
 impl Changes {
@@ -101,6 +105,7 @@ impl Changes {
         self.look.clear();
         self.together.clear();
         self.repaint = false;
+        self.waits.clear();
     }
 }
 
@@ -123,6 +128,7 @@ struct Known {
     /// With something to say of the last minutes, and when what is too long ago was last left out.
     contended: Vec<Slot>,
     rolled_at: i64,
+    following: waits::Following,
     clients: clients::Clients,
     reported: reported::Reported,
     samples: sampled::Samples,
@@ -178,6 +184,7 @@ impl Registry {
                     uncounted: Vec::new(),
                     contended: Vec::new(),
                     rolled_at: 0,
+                    following: waits::Following::default(),
                     clients: clients::Clients::default(),
                     reported: reported::Reported::default(),
                     samples: sampled::Samples::default(),
@@ -218,6 +225,7 @@ impl Registry {
             Report::Traced(report) => self.traced(source, &report, out),
             Report::Confirmed { at } => {
                 self.known_mut(source).confirmed_at = Some(at);
+                self.follow(source, at, out);
                 self.roll(source, at, out);
             }
             Report::Clients { clients, at } => out.repaint |= self.known_mut(source).clients.saw(clients, at),
@@ -556,6 +564,7 @@ impl Registry {
         let known = self.known_mut(source);
         known.complete = false;
         known.confirmed_at = None;
+        known.following.interrupt();
         known.previous_scan_began = None;
         if known.gaps.len() == MAX_GAPS {
             known.gaps.pop_front();
@@ -568,6 +577,9 @@ impl Registry {
     fn waiting(&mut self, source: SourceId, counts: &[(Bytes, WaitersSeen)], at: Time, out: &mut Changes) {
         let before = self.known_mut(source).waiting.take();
         let first_time = before.is_none();
+        self.known_mut(source).following.counted(at.0);
+        // Whoever listens at both counts has waited between them, whoever had the lock meanwhile.
+        let waited = |slot: Slot| before.as_ref().is_some_and(|slots| slots.binary_search(&slot).is_ok());
         let mut now_waiting = Vec::with_capacity(counts.len());
         for (key, seen) in counts {
             let Some(slot) = self.find(source, key) else { continue };
@@ -576,7 +588,7 @@ impl Registry {
                 continue;
             }
             now_waiting.push(slot);
-            let counted_before = record.followed() > 0;
+            let counted_before = record.followed() > 0 || waited(slot);
             if record.waiters != seen.count {
                 if record.followed() == 0 {
                     record.waiting_since = at.0;
@@ -655,7 +667,7 @@ impl Registry {
         if before {
             contention.waited(waiting, basis, at);
         } else {
-            contention.begin(at);
+            contention.begin(waiting, basis, at);
         }
         // A person sees seconds.
         if contention.blocked_ms() / 1_000 != blocked / 1_000 {
@@ -670,6 +682,7 @@ impl Registry {
         if rare.contention.is_none() {
             let contended = &mut self.sources[usize::from(record.source.0)].contended;
             if contended.len() >= MAX_CONTENDED {
+                self.sources[usize::from(record.source.0)].following.leaves_out();
                 return None;
             }
             contended.push(slot);

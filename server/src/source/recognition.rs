@@ -50,6 +50,8 @@ pub struct DialectTraits {
     pub may_span_keys: bool,
     /// Whether [`Report::Waiting`] counts those who wait.
     pub waiters_counted: bool,
+    /// Whether the store keeps a list of all who wait, which is read with the lock.
+    pub waiters_listed: bool,
     /// What that number counts, or why there is none.
     pub waiters_because: &'static str,
     /// Why renewals cannot be expected; `None` where the library may renew.
@@ -86,6 +88,7 @@ impl DialectTraits {
         token_is_one_use: true,
         may_span_keys: false,
         waiters_counted: false,
+        waiters_listed: false,
         waiters_because: "those who wait for it poll, which leaves no trace in Redis",
         never_renews: None,
         renewal_keeps_ms: None,

@@ -226,6 +226,10 @@ async fn what_went_on_is_added_up() {
     assert_eq!(of("pattern=lock:*").await["taken"], 5);
     assert_eq!(of("pattern=lock:*&to=2020-01-01T00:00:00Z").await["locks"], 0);
     assert!(of("pattern=none:*").await["held"]["p99_ms"].is_null(), "unknown is not 0");
+    let contention = &of("pattern=lock:*").await["contention"];
+    assert_eq!((&contention["waited_ms"], &contention["share"]), (&Value::Null, &Value::Null), "its waiters poll");
+    assert_eq!((&contention["unseen_locks"], &contention["basis"]), (&json!(2), &json!("unknown")));
+    assert_eq!(contention["because"], "those who wait for these locks leave no trace in the store");
 }
 
 #[tokio::test]

@@ -229,6 +229,21 @@ impl Postgres {
         prepared
     }
 
+    /// Makes tables that came later, of which `last` is the last, unless they are there. The schema is there.
+    pub(crate) fn add_tables(&self, last: &str, tables: &str) -> Result<(), DbError> {
+        self.begin()?;
+        let added = self.lock_for_transaction(advisory::TABLES).and_then(|()| {
+            // Whoever may not make tables may still write into those that there are.
+            let is_there = self.truth(&format!("SELECT to_regclass('{SCHEMA}.{last}') IS NOT NULL"))?;
+            if is_there { Ok(()) } else { self.batch(tables) }
+        });
+        match &added {
+            Ok(()) => self.commit()?,
+            Err(_) => drop(self.roll_back()),
+        }
+        added
+    }
+
     fn tables(&self, part: &str, version: i64, tables: &str) -> Result<(), DbError> {
         self.lock_for_transaction(advisory::TABLES)?;
         if !self.truth(&format!("SELECT to_regnamespace('{SCHEMA}') IS NOT NULL"))? {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use lockkeeper_model::{AuditEntry, Event, IncidentLock, Lock, LockStats, Time, WaitGraph, words};
+use lockkeeper_model::{AuditEntry, ContentionStats, Event, IncidentLock, Lock, LockStats, Time, WaitGraph, words};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -153,13 +153,16 @@ impl Packet {
             let IncidentLock { source, id } = &lock.lock;
             let _ = writeln!(out, "\n## {} of {}\n", text(id.as_str()), text(source));
             let _ = writeln!(out, "{}\n", first_words(lock));
-            if let Some(LockStats { taken, handed_over, lapsed, forced, renewed, held, .. }) = &lock.stats {
+            if let Some(LockStats { taken, handed_over, lapsed, forced, renewed, held, contention, .. }) = &lock.stats {
                 let longest = held.p99_ms.map_or_else(|| "unknown".to_owned(), words::duration);
                 let _ = writeln!(
                     out,
                     "Taken {taken} times, handed over {handed_over}, lapsed {lapsed}, released from here {forced}, renewed \
                      {renewed}; 99 of 100 holds lasted at most {longest}.\n"
                 );
+                if let Some(contention) = contention {
+                    let _ = writeln!(out, "{}\n", waiting_words(contention));
+                }
             }
             if lock.events.is_empty() {
                 let _ = writeln!(out, "Nothing is recorded of it in this time.");
@@ -216,6 +219,29 @@ fn first_words(lock: &FrozenLock) -> String {
             format!("Held at the beginning by {}.", holders.join(", "))
         }
         None => "Not known to be held at the beginning.".to_owned(),
+    }
+}
+
+fn waiting_words(contention: &ContentionStats) -> String {
+    let Some(waited) = contention.waited_ms else {
+        let because = contention.because.as_deref().unwrap_or("nobody could be counted");
+        return format!("Who waited is not known: {because}.");
+    };
+    let missing = contention.to.since(contention.from) - contention.known_ms;
+    let least = if missing > 0 {
+        format!(" At least, since for {} of that time it is not known.", words::duration(missing))
+    } else {
+        String::new()
+    };
+    let (from, to) = (contention.from, contention.to);
+    match &contention.most {
+        Some(most) => format!(
+            "From {from} to {to} all who waited for it waited {} together, at most {} at once, at {}.{least}",
+            words::duration(waited),
+            most.count,
+            most.at
+        ),
+        None => format!("From {from} to {to} nobody was seen to wait for it.{least}"),
     }
 }
 

@@ -7,11 +7,12 @@
 //!
 //! It is a file, or, for several servers, tables in PostgreSQL: [`schema`] and [`shared`] say how each is opened, and all
 //! else is the same for both. [`tally`] and [`postings`] are what a segment keeps added up and looked up; [`hold_times`]
-//! adds up lock by lock. [`incident`] freezes a part of it. [`merge`] keeps the disk's waits away from the writer.
+//! adds up lock by lock. [`waits`] is who waited, minute by minute, and [`contention`] adds that up. [`incident`] freezes a part of it. [`merge`] keeps the disk's waits away from the writer.
 
 mod activity;
 mod checkpoint;
 mod codes;
+mod contention;
 mod follow;
 mod forms;
 mod hold_times;
@@ -35,6 +36,7 @@ mod tape;
 mod tests;
 #[cfg(test)]
 mod two_servers;
+mod waits;
 mod writer;
 mod written;
 

@@ -7,6 +7,7 @@ use lockkeeper_model::{LockState, Mode};
 
 use super::forms;
 use super::schema::HistoryError;
+use super::waits::Sight;
 use crate::recorder::db::{Connection, Insert, Value, inserts};
 use crate::source::Recognition;
 
@@ -142,6 +143,11 @@ impl Names {
                 connection.number(insert, &words)?.unwrap_or(0)
             }
         };
+        if let Some(how) = Sight::of(recognition.traits).number() {
+            let insert =
+                "INSERT INTO seen (form, how) VALUES ($1, $2) ON CONFLICT (form) DO UPDATE SET how = excluded.how";
+            connection.execute(insert, &[id.into(), how.into()])?;
+        }
         self.forms.push(((recognition, mode, state), id));
         Ok(id)
     }

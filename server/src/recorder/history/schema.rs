@@ -88,6 +88,24 @@ CREATE TABLE held (
 CREATE TABLE incidents (id TEXT PRIMARY KEY, at INTEGER NOT NULL, packet TEXT NOT NULL) STRICT;
 ";
 
+/// Tables that came later than [`VERSION`]: they are added to what is there, and who does not know them leaves them alone.
+///
+/// - `waits`: the minutes in which somebody waited, some hundred locks together. `first_name` is not above any number of a
+///   lock in it.
+/// - `followed`: from when to when everybody was seen who can be seen to wait in a source. What is not in it is not known.
+/// - `seen`: the forms of locks of which those who wait can be seen, and how.
+pub(super) const ADDED: &str = "
+CREATE TABLE IF NOT EXISTS waits (
+    minute INTEGER NOT NULL, part INTEGER NOT NULL, first_name INTEGER NOT NULL, sums BLOB NOT NULL,
+    PRIMARY KEY (minute, part)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS followed (
+    source INTEGER NOT NULL, began INTEGER NOT NULL, ended INTEGER NOT NULL, counted INTEGER NOT NULL,
+    PRIMARY KEY (source, began)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS seen (form INTEGER PRIMARY KEY, how INTEGER NOT NULL) STRICT;
+";
+
 /// Why the history cannot be written or read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -150,6 +168,7 @@ pub(super) fn open_to_write(path: &Path, max_bytes: u64) -> Result<Connection, H
             )));
         }
     }
+    connection.execute_batch(ADDED)?;
     let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     let most = i64::try_from(max_bytes).unwrap_or(i64::MAX) / page_size.max(512);
     connection.pragma_update_and_check(None, "max_page_count", most, |_| Ok(()))?;

@@ -1,6 +1,6 @@
 //! The history in PostgreSQL: how it is opened, and how large it is.
 
-use super::schema::{HistoryError, SCHEMA, VERSION};
+use super::schema::{ADDED, HistoryError, SCHEMA, VERSION};
 use crate::recorder::db::{Connection, DbError, Target, advisory, in_postgres};
 
 /// What the tables are called among the versions.
@@ -17,7 +17,7 @@ const READING: &str = "SET statement_timeout = '60s'; SET default_transaction_re
 const WATCHED: &str = "CREATE TABLE watched (source TEXT PRIMARY KEY);";
 
 /// What counts towards the limit.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 13] = [
     "transitions",
     "locks",
     "tokens",
@@ -29,6 +29,8 @@ const TABLES: [&str; 11] = [
     "missed",
     "runs",
     "eras",
+    "waits",
+    "followed",
 ];
 
 /// Connects to what is written; makes the tables where there are none.
@@ -36,6 +38,7 @@ pub(super) fn open_to_write(target: &Target) -> Result<Connection, DbError> {
     let connection = target.connect(WRITING)?;
     if let Some(postgres) = connection.postgres() {
         postgres.prepare_tables(PART, VERSION, &(in_postgres(SCHEMA) + WATCHED))?;
+        postgres.add_tables("seen", &in_postgres(ADDED))?;
     }
     Ok(connection)
 }

@@ -3,13 +3,14 @@
 
 use std::hash::BuildHasher as _;
 
-use hashbrown::{DefaultHashBuilder, HashMap, HashSet};
+use hashbrown::{DefaultHashBuilder, HashMap};
 use lockkeeper_model::{DurationStats, DurationStep, LockStats, TransitionKind};
 
 use super::postings::{hash, rows, take};
 use super::read::{Filter, Reader, Stretch, Table};
 use super::schema::HistoryError;
 use super::tally::{self, Counts, Ended, Spread, Sum};
+use super::waits::Sight;
 use super::{History, codes};
 use crate::glob;
 use crate::recorder::db::{DbError, Row, Value};
@@ -29,22 +30,32 @@ impl History {
 }
 
 /// What is added up so far.
-struct Adding<'a> {
-    filter: &'a Filter,
+pub(super) struct Adding<'a> {
+    pub(super) filter: &'a Filter,
     sum: Sum,
-    known: Judged,
+    pub(super) known: Judged,
     /// Locks that pass, by two keyed hashes of which no two share both: one lock has several numbers where its form
     /// changed.
-    locks: HashSet<(u64, u64)>,
+    pub(super) locks: HashMap<(u64, u64), Passing>,
     hashers: [DefaultHashBuilder; 2],
     looked_at: usize,
+    /// How those who wait can be seen, by the form of a lock.
+    forms: HashMap<i64, Sight>,
+}
+
+/// A lock that passes the filter.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passing {
+    pub(super) source: i64,
+    /// How well those who wait for it can be seen, at least.
+    pub(super) sight: Sight,
 }
 
 /// Numbers from the first lock's to the last one's that have a place each: sixteen megabytes.
 const MAX_PLACES: usize = 1 << 24;
 
 /// Which locks pass the filter, by their numbers: that is asked for every tally.
-enum Judged {
+pub(super) enum Judged {
     /// Numbers follow each other closely, so that a place for each is less than a table of them, and is found at once.
     Places { first: i64, places: Vec<Judgement> },
     /// In a file so large that there are too many.
@@ -52,7 +63,7 @@ enum Judged {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Judgement {
+pub(super) enum Judgement {
     Unknown,
     Fails,
     Passes,
@@ -76,6 +87,16 @@ impl Judged {
             }
             Judged::Table(known) => known.get(&id).copied().unwrap_or(Judgement::Unknown),
         }
+    }
+
+    /// Whether it is known of that lock.
+    pub(super) fn is_judged(&self, id: i64) -> bool {
+        self.of(id) != Judgement::Unknown
+    }
+
+    /// Whether that lock is known to pass.
+    pub(super) fn passes(&self, id: i64) -> bool {
+        self.of(id) == Judgement::Passes
     }
 
     fn set(&mut self, id: i64, judgement: Judgement) {
@@ -102,9 +123,10 @@ impl Reader {
             filter,
             sum: Sum::default(),
             known: self.unjudged()?,
-            locks: HashSet::new(),
+            locks: HashMap::new(),
             hashers: Default::default(),
             looked_at: 0,
+            forms: self.forms_seen()?,
         };
         for stretch in self.stretches()? {
             if !stretch.touches(filter.from, filter.to) {
@@ -120,7 +142,15 @@ impl Reader {
                 return Ok(None);
             }
         }
-        Ok(Some(adding.shown()))
+        let locks = adding.locks.len() as u64;
+        let contention = self.contention(&mut adding)?;
+        Ok(Some(LockStats { locks, contention: Some(contention), ..adding.shown() }))
+    }
+
+    /// How those who wait can be seen, by the form of a lock.
+    fn forms_seen(&self) -> Result<HashMap<i64, Sight>, DbError> {
+        let form = |row: &Row<'_>| Ok::<_, DbError>((row.get(0)?, Sight::written(row.get(1)?)));
+        Ok(self.connection().all("SELECT form, how FROM seen", &[], form)?.into_iter().collect())
     }
 
     /// Those of a whole segment.
@@ -212,7 +242,7 @@ impl Reader {
     }
 
     /// Finds out of these locks which ones pass the filter, as far as that is not known yet.
-    fn judge(&self, mut ids: Vec<i64>, adding: &mut Adding<'_>) -> Result<(), HistoryError> {
+    pub(super) fn judge(&self, mut ids: Vec<i64>, adding: &mut Adding<'_>) -> Result<(), HistoryError> {
         ids.retain(|id| adding.known.of(*id) == Judgement::Unknown);
         adding.locks.reserve(ids.len());
         self.each_name(Table::Locks, ids, |id, row| adding.judge(id, row, self))
@@ -257,7 +287,10 @@ impl Adding<'_> {
             && filter.reach.has(source, key);
         if passes {
             let [one, other] = &self.hashers;
-            self.locks.insert((one.hash_one((number, key)), other.hash_one((number, key))));
+            let sight = form.and_then(|form| self.forms.get(&form)).copied().unwrap_or(Sight::Unseen);
+            let hashes = (one.hash_one((number, key)), other.hash_one((number, key)));
+            let lock = self.locks.entry(hashes).or_insert(Passing { source: number, sight });
+            lock.sight = lock.sight.max(sight);
         }
         self.known.set(id, if passes { Judgement::Passes } else { Judgement::Fails });
         Ok(())
@@ -267,7 +300,7 @@ impl Adding<'_> {
         let Sum { counts, held, delays } = self.sum;
         let Counts { taken, released, lapsed, evicted, forced, lost, renewed, handed_over } = counts;
         LockStats {
-            locks: self.locks.len() as u64,
+            locks: 0,
             taken,
             released,
             lapsed,
@@ -278,6 +311,7 @@ impl Adding<'_> {
             handed_over,
             held: shown(&held),
             hand_over: shown(&delays),
+            contention: None,
         }
     }
 }

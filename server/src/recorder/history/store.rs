@@ -11,9 +11,11 @@ use super::names::{Kind, Names};
 use super::postings::hash;
 use super::schema::{self, HistoryError};
 use super::segment::{Closing, Mark, Tail, clear_unfinished};
-use super::{follow, shared};
+use super::waits::Keeper;
+use super::{follow, shared, waits};
 use crate::recorder::db::{Connection, DbError, Insert, Value, inserts};
 use crate::registry::past::Piece;
+use crate::registry::waits::Waits;
 use crate::registry::{Cause, Hold, LoggedEvent};
 use crate::source::SourceId;
 
@@ -112,6 +114,7 @@ pub(super) struct Store {
     closing: Option<Closing>,
     next_held: i64,
     checkpoint: Option<Checkpoint>,
+    keeper: Keeper,
     room: shared::Room,
 }
 
@@ -136,6 +139,7 @@ impl Store {
         let last_held = number("SELECT max(last_held) FROM checkpoints")?.unwrap_or(0);
         // Of a checkpoint that was not finished.
         connection.execute("DELETE FROM held WHERE id > $1", &[last_held.into()])?;
+        let keeper = Keeper::of(&connection)?;
         let mut store = Store {
             connection,
             merger: None,
@@ -149,6 +153,7 @@ impl Store {
             closing: None,
             next_held: last_held + 1,
             checkpoint: None,
+            keeper,
             room: shared::Room::default(),
         };
         store.adopt_tail()?;
@@ -207,6 +212,26 @@ impl Store {
             // The rows are written all the same; it is tried again with the next ones.
             tracing::debug!("a segment of the history could not be closed: {error}");
         }
+        if self.names.are_too_many() {
+            self.forget_names();
+        }
+        Ok(())
+    }
+
+    /// Writes who waited, all or none.
+    pub(super) fn keep_waits(&mut self, waits: &[Waits]) -> Result<(), HistoryError> {
+        self.introduce()?;
+        let Some(run) = &self.run else { return Ok(()) };
+        let transaction = self.connection.transaction()?;
+        let kept = self.keeper.write(waits, &run.ids, &mut self.names, self.era_name, &transaction);
+        match kept.and_then(|keeper| Ok(transaction.commit().map(|()| keeper)?)) {
+            Ok(keeper) => self.keeper = keeper,
+            Err(error) => {
+                self.forget_names();
+                return Err(error);
+            }
+        }
+        self.wrote(waits.len());
         if self.names.are_too_many() {
             self.forget_names();
         }
@@ -352,12 +377,20 @@ impl Store {
         let oldest = "SELECT id, last_row, last_at FROM segments ORDER BY id LIMIT 1";
         let oldest: Option<[i64; 3]> =
             self.connection.one(oldest, &[], |row| Ok::<_, DbError>([row.get(0)?, row.get(1)?, row.get(2)?]))?;
+        let is_too_much = self.used_bytes()? > self.limits.max_bytes / 8 * 7;
+        let too_old = now.0.saturating_sub(self.limits.keep_ms);
+        if let Some(before) = waits::is_due(&self.connection, too_old, is_too_much && oldest.is_none())? {
+            let transaction = self.connection.transaction()?;
+            let is_cut = waits::cut(&transaction, before)?;
+            transaction.commit()?;
+            return Ok(is_cut);
+        }
         let Some([segment, last_row, last_at]) = oldest else { return Ok(false) };
-        let is_old = now.0.saturating_sub(last_at) > self.limits.keep_ms;
-        if !is_old && self.used_bytes()? <= self.limits.max_bytes / 8 * 7 {
+        if last_at >= too_old && !is_too_much {
             return Ok(false);
         }
         let transaction = self.connection.transaction()?;
+        waits::cut(&transaction, last_at)?;
         let mut left = DELETED_AT_ONCE;
         let mut delete = |table: &str, key: &str, condition: &str, value: i64| -> Result<(), HistoryError> {
             if left > 0 {
@@ -374,6 +407,7 @@ impl Store {
         let first_name = "SELECT min(first_name) FROM
              (SELECT first_name FROM segments WHERE id > $1
               UNION ALL SELECT first_name FROM checkpoints WHERE first_row > $2
+              UNION ALL SELECT first_name FROM (SELECT first_name FROM waits ORDER BY minute, part LIMIT 1) AS waited
               UNION ALL SELECT CAST($3 AS BIGINT)) AS kept";
         let tail = (self.tail.count > 0).then_some(self.tail.first_name);
         let closing = self.closing.as_ref().map(|closing| closing.first_name);

@@ -8,6 +8,7 @@ use lockkeeper_model::Time;
 
 use super::writer::{Counts, Note};
 use crate::registry::LoggedEvent;
+use crate::registry::waits::Waits;
 
 /// Events that may wait for the disk: ten seconds of a very busy store, some fifty megabytes.
 const MAX_WAITING: usize = 262_144;
@@ -51,6 +52,13 @@ impl Tape {
     pub fn begin(&self, run: String, sources: Vec<String>, at: Time) {
         // The first of all, when there is room for everything.
         let _ = self.notes.try_send(Note::Began { run, sources, at });
+    }
+
+    /// Leaves who waited. What finds no room is missing from the time that is known.
+    pub fn leave_waits(&self, waits: Vec<Waits>) {
+        if !waits.is_empty() && self.notes.try_send(Note::Waited(waits)).is_err() {
+            tracing::debug!("who waited is not written down: too much waits for the disk");
+        }
     }
 
     /// Leaves what happened, in order.

@@ -1,6 +1,8 @@
 //! The whole of the recorder without a board: what is left on the tape is what is read back.
 
-use lockkeeper_model::{Certainty, LockState, Mode, Question, RecordingState, Time, TransitionKind};
+use lockkeeper_model::{
+    Certainty, ContentionStats, LockState, Mode, Question, RecordingState, Time, TransitionKind, WaitersBasis,
+};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -11,6 +13,7 @@ use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::clock;
 use crate::recorder::db::testing::PostgresServer;
 use crate::registry::past::{HeldThen, Piece};
+use crate::registry::waits::{Followed, LockWaited, Waited, Waits};
 use crate::registry::{Cause, Entry, Hold, LoggedEvent, Stood};
 use crate::source::{DialectTraits, Recognition, SourceId};
 use crate::view::Asked;
@@ -86,6 +89,8 @@ in_both! {
     what_finds_no_room_is_a_gap_with_its_count,
     how_much_happened_is_the_same_when_it_is_counted_and_when_it_was_summed_up,
     a_moment_is_rebuilt_and_added_up,
+    who_waited_is_added_up_over_whole_minutes_and_what_nobody_knows_is_not_0,
+    a_time_that_was_told_of_is_not_told_of_again,
 }
 
 /// Locks are taken and let go of, with a checkpoint and forgotten names in between.
@@ -494,6 +499,185 @@ async fn how_much_happened_is_the_same_when_it_is_counted_and_when_it_was_summed
     let part = scene.history.activity(super::Span { reach, ..span(None) }).await.unwrap();
     assert_eq!(part.counts, [None, Some(0), None, Some(0)]);
     assert_eq!(part.gaps.len(), 1);
+}
+
+static LISTED: Recognition =
+    Recognition { dialect: "listed", traits: &DialectTraits { waiters_listed: true, ..DialectTraits::PLAIN }, ..TOKEN };
+
+static COUNTED: Recognition = Recognition {
+    dialect: "counted",
+    traits: &DialectTraits { waiters_counted: true, ..DialectTraits::PLAIN },
+    ..TOKEN
+};
+
+const MINUTE: i64 = 60_000;
+
+fn of_family(mut told: LoggedEvent, recognition: &'static Recognition) -> LoggedEvent {
+    told.after = told.after.map(|stood| Stood { recognition, ..stood });
+    told
+}
+
+/// So many waited for a lock in the first seconds of a minute.
+fn waited(key: &str, recognition: &'static Recognition, minute: i64, waiters: u32, seconds: u32) -> LockWaited {
+    let waited = Waited {
+        minute,
+        waited_ms: u64::from(waiters * seconds) * 1_000,
+        seconds: (1 << seconds) - 1,
+        most: waiters,
+        most_at: minute * MINUTE,
+        basis: WaitersBasis::Exact,
+    };
+    LockWaited { key: key.to_owned().into(), recognition, mode: Mode::Exclusive, state: LockState::Held, waited }
+}
+
+/// What is told of the first source, in which those who wait were followed in these minutes.
+fn waits(locks: Vec<LockWaited>, minutes: std::ops::Range<i64>, counted: bool) -> Vec<Waits> {
+    let followed = vec![Followed { from: minutes.start * MINUTE, to: minutes.end * MINUTE, counted }];
+    vec![Waits { source: SourceId(0), since: Time(minutes.start * MINUTE), locks, followed }]
+}
+
+async fn contention(scene: &Scene, filter: Filter, minutes: std::ops::Range<i64>) -> ContentionStats {
+    let (from, to) = (Some(Time(minutes.start * MINUTE)), Some(Time(minutes.end * MINUTE)));
+    scene.history.stats(Filter { from, to, ..filter }).await.unwrap().unwrap().contention.unwrap()
+}
+
+async fn who_waited_is_added_up_over_whole_minutes_and_what_nobody_knows_is_not_0(mut scene: Scene) {
+    let families = [("a", &LISTED), ("b", &LISTED), ("c", &COUNTED), ("poll", &TOKEN)];
+    let taken: Vec<LoggedEvent> = (1..)
+        .zip(families)
+        .map(|(seq, (key, family))| {
+            of_family(happened(seq, 10 * MINUTE + 1, TransitionKind::Acquired, key, "w"), family)
+        })
+        .collect();
+    scene.tape.leave(&taken);
+    let first = vec![waited("a", &LISTED, 10, 2, 30), waited("b", &LISTED, 10, 5, 10), waited("a", &LISTED, 11, 3, 20)];
+    scene.tape.leave_waits(waits(first, 10..12, false));
+    // It goes on, and a part of a minute comes later.
+    scene.tape.leave_waits(waits(vec![waited("a", &LISTED, 11, 1, 5), waited("c", &COUNTED, 12, 1, 6)], 12..13, true));
+    let of = |key: &str| Filter { key: Some(key.into()), ..Filter::of(Reach::ALL) };
+    for run in ["bbbb", "cccc"] {
+        let a = contention(&scene, of("a"), 10..14).await;
+        assert_eq!((a.from, a.to, a.known_ms), (Time(10 * MINUTE), Time(14 * MINUTE), 3 * MINUTE));
+        assert_eq!((a.waited_ms, a.contended_ms), (Some(60_000 + 60_000 + 5_000), Some(50_000)));
+        assert_eq!(a.share, Some(50.0 / 180.0));
+        let most = a.most.unwrap();
+        assert_eq!((most.count, most.at, &*most.source, most.id.as_str()), (3, Time(11 * MINUTE), "orders", "a"));
+        assert_eq!((a.basis, a.unseen_locks, a.because), (WaitersBasis::Exact, 0, None));
+        // The edges of a time are whole minutes.
+        let part = Filter { from: Some(Time(11 * MINUTE + 30_000)), to: Some(Time(11 * MINUTE + 40_000)), ..of("a") };
+        let part = scene.history.stats(part).await.unwrap().unwrap().contention.unwrap();
+        assert_eq!((part.from, part.waited_ms, part.known_ms), (Time(11 * MINUTE), Some(65_000), MINUTE));
+        assert_eq!(part.to, Time(12 * MINUTE));
+
+        // Of several locks a second counts once; where one is only counted, only that time is known.
+        let some = Filter { pattern: Some("?".into()), ..Filter::of(Reach::ALL) };
+        let some = contention(&scene, some, 10..13).await;
+        assert_eq!((some.waited_ms, some.contended_ms), (Some(125_000 + 50_000 + 6_000), Some(56_000)));
+        assert_eq!((some.known_ms, some.unseen_locks), (MINUTE, 0));
+        assert_eq!(some.share, Some(0.1), "of the minute that is known");
+        assert_eq!(some.most.unwrap().count, 5);
+        let all = contention(&scene, Filter::of(Reach::ALL), 10..13).await;
+        assert_eq!((all.waited_ms, all.unseen_locks), (some.waited_ms, 1));
+
+        // Nobody waited, which is known; and nobody can know.
+        let c = contention(&scene, of("c"), 10..12).await;
+        assert_eq!((c.waited_ms, c.share, c.basis), (None, None, WaitersBasis::Unknown), "nobody counted them then");
+        let idle = contention(&scene, of("b"), 12..13).await;
+        assert_eq!((idle.waited_ms, idle.share, idle.basis), (Some(0), Some(0.0), WaitersBasis::Exact));
+        let poll = contention(&scene, of("poll"), 10..13).await;
+        assert_eq!((poll.waited_ms, poll.contended_ms, poll.share), (None, None, None));
+        assert_eq!((poll.known_ms, poll.unseen_locks, poll.basis), (0, 1, WaitersBasis::Unknown));
+        assert_eq!(poll.because.as_deref(), Some("those who wait for these locks leave no trace in the store"));
+        let none = contention(&scene, of("none"), 10..13).await;
+        assert_eq!((none.waited_ms, none.unseen_locks), (None, 0));
+        let later = contention(&scene, of("a"), 20..30).await;
+        assert_eq!((later.waited_ms, later.known_ms), (None, 0), "nothing was followed then");
+
+        // Who may not see a lock does not learn that somebody waited for it.
+        let grant = Grant::new([Right::View], &["orders".to_owned()], &["b".to_owned()]);
+        let policy = Policy::new(vec![Role { name: "some".into(), groups: Vec::new(), grant }]);
+        let person = Person { via: Via::Oidc, roles: vec!["some".into()], ..Person::loopback() };
+        let seen = contention(&scene, Filter::of(policy.scope(&person).seen().clone()), 10..13).await;
+        assert_eq!((seen.waited_ms, seen.contended_ms, seen.unseen_locks), (Some(50_000), Some(10_000), 0));
+        scene = scene.again(run);
+    }
+}
+
+async fn a_time_that_was_told_of_is_not_told_of_again(mut scene: Scene) {
+    scene.tape.leave(&[of_family(happened(1, 10 * MINUTE, TransitionKind::Acquired, "a", "w"), &LISTED)]);
+    scene.tape.leave_waits(waits(vec![waited("a", &LISTED, 11, 1, 10)], 10..12, false));
+    scene.history.flush().await;
+    // Another server, or another run, that had seen some of it as well.
+    let mut scene = scene.again("bbbb");
+    scene.tape.leave_waits(waits(vec![waited("a", &LISTED, 11, 1, 10)], 11..13, false));
+    scene.tape.leave_waits(waits(vec![waited("a", &LISTED, 13, 1, 10)], 13..14, false));
+    let filter = Filter { key: Some("a".into()), ..Filter::of(Reach::ALL) };
+    let told = contention(&scene, filter, 10..14).await;
+    assert_eq!((told.waited_ms, told.known_ms), (Some(20_000), 3 * MINUTE), "the minute between is not known");
+    scene.tape.leave(&[of_family(happened(1, 14 * MINUTE, TransitionKind::Released, "a", "w"), &LISTED)]);
+    assert_eq!(scene.all_of("a").await[0], "bbbb-1 released");
+}
+
+#[tokio::test]
+async fn a_file_from_before_who_waited_was_written_down_is_read_and_goes_on() {
+    let mut scene = Scene::new();
+    scene.tape.leave(&[of_family(happened(1, 10 * MINUTE, TransitionKind::Acquired, "a", "w"), &LISTED)]);
+    let drop_tables = "DROP TABLE waits; DROP TABLE followed; DROP TABLE seen";
+    scene.history.with_store(|store| store.sqlite().execute_batch(drop_tables).unwrap()).await.unwrap();
+    let scene = scene.again("bbbb");
+    let filter = Filter { key: Some("a".into()), ..Filter::of(Reach::ALL) };
+    let told = contention(&scene, filter.clone(), 10..12).await;
+    assert_eq!((told.waited_ms, told.known_ms, told.share), (None, 0, None));
+    scene.tape.leave_waits(waits(vec![waited("a", &LISTED, 12, 1, 10)], 12..13, false));
+    let told = contention(&scene, filter, 10..13).await;
+    assert_eq!((told.waited_ms, told.known_ms), (Some(10_000), MINUTE));
+}
+
+#[test]
+fn who_waited_is_cut_off_with_the_rest_and_what_is_left_is_named() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join(schema::FILE);
+    let limits = Limits { keep_ms: i64::MAX, max_bytes: 4_000_000 };
+    let mut store = Store::open(&path, limits).unwrap();
+    store.begin("aaaa".to_owned(), vec!["orders".to_owned()], Time(0));
+    let mut seq = 0;
+    for minute in 0..60 {
+        let lines: Vec<Line> = (0..1_000)
+            .map(|n| {
+                seq += 1;
+                let key = format!("k{}", seq % 50);
+                let told =
+                    happened(seq, minute * MINUTE + n * 60, TransitionKind::Acquired, &key, &format!("t-{seq:030}"));
+                Line::Event(of_family(told, &LISTED))
+            })
+            .collect();
+        store.append(&lines).unwrap();
+        if minute % 7 == 3 {
+            store.forget_names();
+        }
+        let locks = (0..50).map(|n| waited(&format!("k{n}"), &LISTED, minute, 1, 5)).collect();
+        store.keep_waits(&waits(locks, minute..minute + 1, true)).unwrap();
+        while store.trim(Time((minute + 1) * MINUTE)).unwrap() {}
+    }
+    let number = |store: &Store, sql: &str| store.sqlite().query_row(sql, (), |row| row.get::<_, i64>(0)).unwrap();
+    let oldest = number(&store, "SELECT min(at) FROM transitions") / MINUTE;
+    assert!(oldest > 5, "something was cut off");
+    assert!(number(&store, "SELECT min(minute) FROM waits") >= oldest - 1);
+    assert!(
+        number(&store, "SELECT count(*) FROM followed WHERE began < 60000") == 0,
+        "nothing is said of what is gone"
+    );
+    let unnamed = "SELECT count(*) FROM waits WHERE first_name < (SELECT min(id) FROM locks)";
+    assert_eq!(number(&store, unnamed), 0, "what is left lost none of its names");
+
+    // Of locks to which nothing happens any more, it goes by its age.
+    store.keep_waits(&waits(vec![waited("k1", &LISTED, 100, 1, 5)], 100..101, true)).unwrap();
+    drop(store);
+    let mut store = Store::open(&path, Limits { keep_ms: MINUTE, ..limits }).unwrap();
+    while store.trim(Time(100 * MINUTE)).unwrap() {}
+    assert_eq!(number(&store, "SELECT count(*) FROM waits"), 1);
+    while store.trim(Time(300 * MINUTE)).unwrap() {}
+    assert_eq!(number(&store, "SELECT (SELECT count(*) FROM waits) + (SELECT count(*) FROM followed)"), 0);
 }
 
 #[test]

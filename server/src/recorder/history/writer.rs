@@ -16,6 +16,7 @@ use super::tape::Missed;
 use super::written::Expected;
 use crate::clock;
 use crate::registry::LoggedEvent;
+use crate::registry::waits::Waits;
 
 /// Notes that may wait. Each is what the board concluded from one report, up to some thousand events.
 const WAITING_NOTES: usize = 4_096;
@@ -48,6 +49,8 @@ pub(super) enum Note {
     Began { run: String, sources: Vec<String>, at: Time },
     /// What happened.
     Happened(Vec<LoggedEvent>),
+    /// Who waited.
+    Waited(Vec<Waits>),
     /// What found no room.
     Missed(Missed),
     /// Once all of the above is written.
@@ -187,6 +190,7 @@ impl Writer {
                 Ok(Note::Missed(missed)) => {
                     lines.push(not_recorded(missed, "they came faster than the disk took them"))
                 }
+                Ok(Note::Waited(waits)) => self.keep_waits(&waits),
                 Ok(Note::Began { run, sources, at }) => self.role.begin(run, sources, at),
                 Ok(Note::Do(work)) => errand = Some(work),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -270,6 +274,19 @@ impl Writer {
                 self.counts.set_problem(Some(error.to_string()));
                 self.lose(&all[all.len() - own..]);
             }
+        }
+    }
+
+    /// Writes who waited. Where another server writes, that one knows as well; what cannot be written is missing from the
+    /// time that is known.
+    fn keep_waits(&mut self, waits: &[Waits]) {
+        let Some(store) = self.role.store() else { return };
+        let kept = store.keep_waits(waits);
+        let is_lost = store.is_lost();
+        match kept {
+            Err(error) if is_lost => self.step_back(&error, Vec::new()),
+            Err(error) => tracing::debug!("who waited is not written down: {error}"),
+            Ok(()) => self.has_more = true,
         }
     }
 

@@ -51,6 +51,7 @@ static FAIR_TRAITS: DialectTraits = DialectTraits {
     evict_waiter: Some(fair::EVICT_WAITER),
     waiters_because: "the library keeps those who wait in a list",
     waiters_counted: false,
+    waiters_listed: true,
     ..RLOCK_TRAITS
 };
 
