@@ -37,13 +37,18 @@ pub(crate) fn DrainBar(
 ) -> impl IntoView {
     let fill = NodeRef::<html::I>::new();
     let running = StoredValue::new_local(None::<JsValue>);
+    let stop = move || {
+        if let Some(animation) = running.try_update_value(Option::take).flatten() {
+            call(&animation, "cancel", &[]);
+        }
+    };
+    // What still moves keeps its element, and all that was around it, for as long as the lease lasts.
+    on_cleanup(stop);
     Effect::new(move |_| {
         let Some(fill) = fill.get() else { return };
         let drain = Drain { ends_at: ends_at.get(), length_ms: length_ms.get() };
         let stopped_at = stopped_at.get();
-        if let Some(animation) = running.try_update_value(Option::take).flatten() {
-            call(&animation, "cancel", &[]);
-        }
+        stop();
         let now = stopped_at.unwrap_or_else(&now);
         let from = format!("scaleX({})", per_mille(drain.share_left(now)));
         let left = drain.ends_at - now;
