@@ -71,7 +71,8 @@ fn drawn(page: Memo<Page>, parts: Parts) -> AnyView {
         <Requests />
         <Shortcuts />
         {move || match page.get() {
-            Page::Locks => view! { <LocksPage /> }.into_any(),
+            // In an owner of its own, as the others are: what it offers to its pieces has to go with it.
+            Page::Locks => (|| view! { <LocksPage /> }.into_any()).into_any(),
             page => parts.draw(Piece::Page(page)),
         }}
     }
