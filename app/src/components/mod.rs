@@ -43,7 +43,7 @@ pub(crate) use approvals::Requests;
 pub(crate) use attempted::Attempted;
 pub(crate) use banner::Banners;
 pub(crate) use chrome::TopBar;
-pub(crate) use drawer::{Acts, Background, Drawer, Judgement, Warned, followed, kind_of, name_of};
+pub(crate) use drawer::{Acts, Background, Drawer, Judgement, Unheard, Warned, followed, kind_of, name_of};
 pub(crate) use facts::Facts;
 pub(crate) use groups::Grouped;
 pub(crate) use history::Lines;
