@@ -35,7 +35,7 @@ pub(crate) fn Attempted(
         <li class=say(|it| look(&it.outcome).to_owned())>
             <time title=say(|it| it.at.to_string())>
                 {say(|it| hms(it.at))} " " <small>{say(|it| day(it.at))}</small>
-                {copies(text(|| t!(time)), say(|it| it.at.to_string()))}
+                {copies(t!(time), say(|it| it.at.to_string()))}
             </time>
             <span class="by">
                 {say(|it| shown(&it.who))} " " <small>{say(|it| shown(&it.via))}</small>

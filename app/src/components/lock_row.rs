@@ -11,7 +11,7 @@ use crate::lang::{Key, duration, key, t};
 use crate::live::board::{Condition, RowView};
 use crate::live::{LinkState, Live};
 use crate::nav::Nav;
-use crate::ui::{Drain, DrainBar, When, button_of, copies, each, flag, hms, text};
+use crate::ui::{Drain, DrainBar, When, button_of, copies_in_row, each, flag, hms, text};
 
 /// What the order is that a page begins with, in a sentence.
 pub(crate) const BLOCKED_EXPLAINED: Key<0> = key::the_time_that_everybody_who;
@@ -241,7 +241,7 @@ fn lock_cell(cells: Cells) -> impl IntoView {
         <a class="name" href=href title=id tabindex="-1">
             {name}
         </a>
-        {copies(text(|| t!(the_key)), cells.text(|row| row.id.as_str().to_owned()))}
+        {copies_in_row(t!(the_key), cells.text(|row| row.id.as_str().to_owned()))}
         <small class="from" title=flags>
             <span>{from}</span>
             {each(move || cells.view.with(|view| say::tags(&view.row.flags).len()), tag)}
@@ -255,7 +255,7 @@ fn holder_cell(cells: Cells) -> impl IntoView {
     let whole = cells.text(|row| shown(row.token.as_deref().unwrap_or_default()));
     view! {
         <code title=whole>{token}</code>
-        {copies(text(|| t!(the_token)), cells.text(|row| row.token.clone().or_else(|| row.token_b64.clone()).unwrap_or_default()))}
+        {copies_in_row(t!(the_token), cells.text(|row| row.token.clone().or_else(|| row.token_b64.clone()).unwrap_or_default()))}
         <small title=who>{who}</small>
     }
 }

@@ -213,10 +213,9 @@ fn list(blocks: Memo<Vec<Block>>, at: usize) -> AnyView {
         let look = look_of(cell);
         let depth = move || blocks.with(|blocks| of(blocks, at).get(line).map_or(0, |(depth, _)| *depth));
         view! {
-            <li class=text(move || format!("in-{} {}", depth(), look.get())) attr:aria-level=text(move || (depth() + 1).to_string())>
-                {said_in(cell)}
-            </li>
+            <li class=text(move || format!("in-{} {}", depth(), look.get()))>{said_in(cell)}</li>
         }
+        .attr("aria-level", text(move || (depth() + 1).to_string()))
     };
     view! {
         <ol class="lines" aria-label=label>

@@ -45,7 +45,7 @@ pub(crate) fn SourceFacts(
                 <p>
                     {t!(to_grant_it)}
                     <code>{part(|missing| shown(&missing.fix))}</code>
-                    {copies(text(|| t!(the_line_that_grants_it)), part(|missing| missing.fix.clone()))}
+                    {copies(t!(the_line_that_grants_it), part(|missing| missing.fix.clone()))}
                 </p>
             </div>
         }

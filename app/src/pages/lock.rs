@@ -58,7 +58,7 @@ fn OneLock(source: String, id: LockId) -> impl IntoView {
         <main class="page lock-page" class:out-of-date=old>
             <header class="page-head">
                 <h1>{name}</h1>
-                {copies(text(|| t!(the_key)), key)}
+                {copies(t!(the_key), key)}
                 <small>
                     {kind} " · " <CopyButton text=link word=t!(copy_link) what=t!(to_this_lock) /> " · "
                     <NavLink route=among>{t!(show_among_all_locks)}</NavLink>

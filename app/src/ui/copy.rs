@@ -23,19 +23,35 @@ const COPIES: &str = "data-copy";
 const SAYS: &str = "data-said";
 
 /// A button that copies the value beside it, small and quiet until somebody points at the value or comes by with the keyboard.
-pub(crate) fn copies(
-    // What it is, for whoever does not see what the button stands beside.
-    what: Signal<String>,
-    // All of it, where what is on the screen is only its beginning; empty: what is on the screen.
-    whole: Signal<String>,
-) -> AnyView {
-    let label = super::text(move || t!(copy_the, what.get()));
-    view! { <button type="button" class="copy" aria-label=label attr:data-copy=whole></button> }.into_any()
+/// `what` it is, for whoever does not see that; `whole` is all of it, where what is on the screen is only its beginning.
+pub(crate) fn copies(what: &'static str, whole: Signal<String>) -> AnyView {
+    button(Signal::stored(t!(copy_the, what)), whole, "0")
 }
 
-/// The same where the words on the screen are all of it.
+/// The same where what is on the screen is all of it.
 pub(crate) fn copies_shown(what: &'static str) -> AnyView {
-    copies(super::text(move || what), Signal::stored(String::new()))
+    copies(what, Signal::stored(String::new()))
+}
+
+/// The same of a value whose name changes.
+pub(crate) fn copies_named(what: Signal<String>) -> AnyView {
+    button(super::text(move || t!(copy_the, what.get())), Signal::stored(String::new()), "0")
+}
+
+/// The same in a row of a table that is gone through with the arrow keys: the tabulator passes it by, a key of the table presses it.
+pub(crate) fn copies_in_row(what: &'static str, whole: Signal<String>) -> AnyView {
+    button(Signal::stored(t!(copy_the, what)), whole, "-1")
+}
+
+fn button(label: Signal<String>, whole: Signal<String>, tabindex: &'static str) -> AnyView {
+    view! { <button type="button" class="copy" tabindex=tabindex aria-label=label data-copy=whole></button> }.into_any()
+}
+
+/// Copies what the row that is pointed at is called by its store.
+pub(crate) fn copy_pointed() {
+    if let Ok(Some(button)) = document().query_selector(".pointed [data-copy]") {
+        copy(button);
+    }
 }
 
 /// Copies a text that need not be on the screen.
@@ -50,7 +66,7 @@ pub(crate) fn CopyButton(
     what: &'static str,
 ) -> impl IntoView {
     view! {
-        <button type="button" class="link" attr:data-copy=text>
+        <button type="button" class="link" data-copy=text>
             {word}
             <span class="unseen">" " {what}</span>
         </button>

@@ -1,8 +1,8 @@
 use leptos::prelude::*;
 use lockkeeper_model::Time;
 
+use super::copies;
 use super::utc::was_shown;
-use super::{copies, text};
 use crate::lang::t;
 
 /// A moment as the wall clock of the person reading says it; the title has it in UTC.
@@ -15,7 +15,7 @@ pub(crate) fn Moment(
     view! {
         <time datetime=utc.clone() title=utc.clone()>
             {hms(at)}
-            {copies(text(|| t!(time)), Signal::stored(utc.clone()))}
+            {copies(t!(time), Signal::stored(utc.clone()))}
         </time>
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn HolderBlock(
                 <dt>{t!(token)}</dt>
                 <dd>
                     <code title=text(move || shown(&whole.get()))>{token}</code>
-                    {copies(text(|| t!(the_token)), whole)}
+                    {copies(t!(the_token), whole)}
                 </dd>
             </dl>
             <LeaseBar lock at />

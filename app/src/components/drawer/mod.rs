@@ -14,6 +14,7 @@ mod warned;
 
 use leptos::html;
 use leptos::prelude::*;
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{LockId, PreviewRequest};
 
 pub(crate) use account::{Acts, Background, Judgement, followed, kind_of, name_of};
@@ -26,7 +27,7 @@ use crate::lang::t;
 use crate::live::Live;
 use crate::live::route::{Page, Route};
 use crate::nav::Nav;
-use crate::ui::{CopyButton, Glyph, Icon, When, copies, flag, skeleton, text};
+use crate::ui::{CopyButton, Glyph, Icon, When, copies, flag, maybe, skeleton, text};
 
 /// What stands where a lock will be: that it is asked for, or why it cannot be.
 #[component]
@@ -35,11 +36,14 @@ pub(crate) fn Unheard(
     heard: Memo<bool>,
 ) -> impl IntoView {
     let live = expect_context::<Live>();
-    let refused = flag(move || live.refused.with(Option::is_some));
+    let refused = flag(move || live.follow_refused.with(Option::is_some));
+    let because = maybe(move || {
+        live.follow_refused.get().map(|because| t!(of_this_lock_nothing_is_told, shown(because.trim_end_matches('.'))))
+    });
     view! {
         <When holds=flag(move || !heard.get() && !refused.get())>{skeleton("facts", t!(asking))}</When>
         <When holds=flag(move || !heard.get() && refused.get())>
-            <p class="say warn">{t!(of_this_lock_nothing_is_told)}</p>
+            <p class="say warn" role="status">{because}</p>
         </When>
     }
 }
@@ -89,7 +93,7 @@ pub(crate) fn Drawer(
                 <h2 tabindex="-1" node_ref=heading>
                     {name}
                 </h2>
-                {copies(text(|| t!(the_key)), key)}
+                {copies(t!(the_key), key)}
                 <small>
                     {kind} " · " <CopyButton text=link word=t!(copy_link) what=t!(to_this_lock) /> " · "
                     <NavLink route=page>{t!(open_as_a_page)}</NavLink>

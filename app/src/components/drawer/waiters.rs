@@ -59,7 +59,7 @@ fn InLine(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option<Previe
                 <i class="tag">{t!(abandoned)}</i>
             </When>
             <When holds=flag(move || !whole.with(String::is_empty))>
-                {copies(text(|| t!(what_names_this_waiter)), whole)}
+                {copies(t!(what_names_this_waiter), whole)}
             </When>
             <small>{more}</small>
             <When holds=in_the_way>

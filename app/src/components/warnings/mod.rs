@@ -90,13 +90,11 @@ pub(crate) fn WarningCard(
         <li class=class aria-current=is_meant>
             <div class="head">
                 <i class="tag">{part(|warning| lang::severity_named(&warning.severity))}</i>
-                <b class="name">{name}</b>
-                {copies(text(|| t!(the_key)), part(|warning| warning.key()))}
+                <b class="name">{name} {copies(t!(the_key), part(|warning| warning.key()))}</b>
                 <span class="rule">{part(|warning| warning.rule.clone())}</span>
                 <span class="spread"></span>
                 <span class="state">{part(|warning| lang::warning_state_named(&warning.state))}</span>
-                <small class="lasted">{lasted}</small>
-                {copies_shown(t!(time))}
+                <small class="lasted">{lasted} {copies_shown(t!(time))}</small>
             </div>
             <p lang=lang::of_the_server()>{part(|warning| warning.says.clone())}</p>
             <When holds=is_so>
