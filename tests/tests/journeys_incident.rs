@@ -147,7 +147,7 @@ async fn whole_incident((width, height): Size) {
     browser.by_role("textbox", "Freeze its last hour").await.send_keys("Orders stopped").await.unwrap();
     browser.click("button", "Freeze").await;
     let packet = browser.until_text("copy as Markdown").await;
-    for words in ["Orders stopped", "stock:4711", "INC-7: its worker died"] {
+    for words in ["Orders stopped", "stock:4711", "INC-7: its worker died", "INC-7 is over"] {
         assert!(packet.contains(words), "{words} in {packet}");
     }
     fits(&browser, "the incident").await;

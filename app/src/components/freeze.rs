@@ -22,7 +22,9 @@ pub(crate) fn Freeze(
     let asking = RwSignal::new(false);
     // Where nothing is written down there is nothing to keep, and no field to wonder at.
     let is_offered = RwSignal::new(false);
-    spawn_local(async move { drop(is_offered.try_set(recall::incidents().await.is_ok())) });
+    spawn_local(async move {
+        let _ = is_offered.try_set(recall::incidents().await.is_ok());
+    });
     let freeze = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         if asking.get_untracked() {
