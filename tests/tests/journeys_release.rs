@@ -12,14 +12,14 @@ const PASSWORD: &str = "correct horse battery";
 const LEASE: Duration = Duration::from_secs(300);
 
 /// Ada is on call, Bob leads, Vera looks on. The store is in production.
-struct House {
+pub(crate) struct House {
     redis: RedisServer,
-    server: Server,
+    pub(crate) server: Server,
     _dir: TempDir,
 }
 
 impl House {
-    async fn open(two_persons: bool) -> House {
+    pub(crate) async fn open(two_persons: bool) -> House {
         let (redis, dir) = (RedisServer::start().await, TempDir::new().unwrap());
         let users = dir.path().join("users.toml").to_str().unwrap().to_owned();
         for (name, group) in [("ada", "oncall"), ("bob", "leads"), ("vera", "viewers")] {
@@ -47,7 +47,7 @@ impl House {
     }
 
     /// A lock that somebody holds and has been seen to.
-    async fn stuck(&self, name: &str) -> LockClient {
+    pub(crate) async fn stuck(&self, name: &str) -> LockClient {
         let holder = Family::RedisPy.client(&self.redis.client().await, name, Some(LEASE));
         assert!(holder.take().await);
         self.signed_in("vera").await.until_lock("the lock", &holder.key, |_| true).await;
@@ -55,7 +55,7 @@ impl House {
     }
 
     /// A browser of this person's, with the lock open.
-    async fn browser(&self, name: &str, holder: &LockClient) -> Browser {
+    pub(crate) async fn browser(&self, name: &str, holder: &LockClient) -> Browser {
         let browser = Browser::start().await;
         browser.open(&format!("{}?lock=orders/{}", self.server.url(), holder.key)).await;
         for (field, text) in [("Name", name), ("Password", PASSWORD)] {
@@ -68,7 +68,7 @@ impl House {
 }
 
 /// Ticks every warning in the dialog, and says why.
-async fn read_and_say_why(browser: &Browser, why: &str) {
+pub(crate) async fn read_and_say_why(browser: &Browser, why: &str) {
     browser.by_role("textbox", "Why").await.send_keys(why).await.unwrap();
     for tick in browser.client.find_all(Locator::Css("dialog input[type=checkbox]")).await.unwrap() {
         let label = "return arguments[0].closest('label').innerText";
@@ -84,7 +84,7 @@ async fn confirm(browser: &Browser, text: &str) {
 }
 
 /// Does everything that is asked for, and presses the button.
-async fn carry_out(browser: &Browser, why: &str, button: &str) {
+pub(crate) async fn carry_out(browser: &Browser, why: &str, button: &str) {
     read_and_say_why(browser, why).await;
     confirm(browser, "4711").await;
     browser.click("button", button).await;

@@ -5,6 +5,7 @@
 mod access;
 mod access_local;
 mod accessibility;
+mod accessibility_dialogs;
 mod account;
 mod actions;
 mod approvals;
@@ -21,6 +22,7 @@ mod generated_client;
 mod history;
 mod hostile;
 mod journeys;
+mod journeys_incident;
 mod journeys_language;
 mod journeys_locks;
 mod journeys_pages;

@@ -6,7 +6,7 @@ use super::sentence::capital;
 use crate::lang::{self, t};
 use crate::live::audit::Attempt;
 use crate::live::route::Route;
-use crate::ui::{day, hms, maybe, text};
+use crate::ui::{copies, copies_shown, day, hms, maybe, text};
 
 /// One line of the audit: what was asked for, by whom, and what came of it.
 #[component]
@@ -21,6 +21,7 @@ pub(crate) fn Attempted(
         let route = Route { lock: Some((source.clone(), id.clone())), ..Route::default() };
         Some(view! {
             <NavLink route>{shown(id.as_str())}</NavLink>
+            {copies_shown(t!(the_key))}
             " "
             <small>{t!(in_source, shown(&source))}</small>
         })
@@ -34,6 +35,7 @@ pub(crate) fn Attempted(
         <li class=say(|it| look(&it.outcome).to_owned())>
             <time title=say(|it| it.at.to_string())>
                 {say(|it| hms(it.at))} " " <small>{say(|it| day(it.at))}</small>
+                {copies(t!(time), say(|it| it.at.to_string()))}
             </time>
             <span class="by">
                 {say(|it| shown(&it.who))} " " <small>{say(|it| shown(&it.via))}</small>

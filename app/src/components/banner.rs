@@ -2,6 +2,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{SourceState, SourceStatus, Time};
 
+use super::say;
 use crate::lang::{Wording, t};
 use crate::live::{LinkState, Live, Notice};
 use crate::ui::{When, flag, hms, maybe, text};
@@ -137,8 +138,10 @@ fn SourceBanner(trouble: Trouble) -> impl IntoView {
     let live = expect_context::<Live>();
     let name = trouble.source.clone();
     let counting = maybe(move || {
-        let until = live.true_until(&name)?;
-        Some(t!(its_locks_are_shown, super::say::as_of(until, live.running_now.get())))
+        // Of a store that never answered there is nothing to be old.
+        let was_seen = live.sources.with(|all| all.iter().any(|source| source.name == name && say::was_seen(source)));
+        let until = live.true_until(&name).filter(|_| was_seen)?;
+        Some(t!(its_locks_are_shown, say::as_of(until, live.running_now.get())))
     });
     view! {
         <div class=if trouble.down { "banner bad" } else { "banner warn" }>

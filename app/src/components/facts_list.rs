@@ -2,7 +2,7 @@ use leptos::prelude::*;
 
 use super::facts::Facts;
 use crate::lang::{self, Key, key};
-use crate::ui::{When, each, flag, maybe};
+use crate::ui::{When, copies_named, each, flag, maybe, text};
 
 /// Terms of which the server says in sentences what they are.
 const TOLD_BY_THE_SERVER: [Key<0>; 8] =
@@ -26,6 +26,7 @@ pub(crate) fn FactsList(
             <dt>{maybe(move || facts.with(|facts| facts.get(at).map(|(term, _)| (*term).to_owned())))}</dt>
             <dd lang=maybe(move || facts.with(|facts| facts.get(at).and_then(|(term, _)| language_of(term))))>
                 {maybe(move || facts.with(|facts| facts.get(at).map(|(_, text)| text.clone())))}
+                {copies_named(text(move || facts.with(|facts| facts.get(at).map_or("", |(term, _)| *term))))}
             </dd>
         }
     };

@@ -20,6 +20,11 @@ pub(crate) fn Freeze(
     let title = RwSignal::new(String::new());
     let refused = RwSignal::new(None::<String>);
     let asking = RwSignal::new(false);
+    // Where nothing is written down there is nothing to keep, and no field to wonder at.
+    let is_offered = RwSignal::new(false);
+    spawn_local(async move {
+        let _ = is_offered.try_set(recall::incidents().await.is_ok());
+    });
     let freeze = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         if asking.get_untracked() {
@@ -40,13 +45,15 @@ pub(crate) fn Freeze(
         });
     };
     view! {
-        <form class="freeze" on:submit=freeze>
-            <label>
-                {t!(freeze_its_last_hour_as)}
-                <input type="text" required maxlength="200" autocomplete="off" bind:value=title />
-            </label>
-            <button type="submit" class="plain" disabled=asking>{t!(freeze)}</button>
-        </form>
+        <When holds=is_offered>
+            <form class="freeze" on:submit=freeze.clone()>
+                <label>
+                    {t!(freeze_its_last_hour_as)}
+                    <input type="text" required maxlength="200" autocomplete="off" bind:value=title />
+                </label>
+                <button type="submit" class="plain" disabled=asking>{t!(freeze)}</button>
+            </form>
+        </When>
         <When holds=flag(move || refused.with(Option::is_some))>
             <p class="say bad" role="alert">{maybe(move || refused.get())}</p>
         </When>

@@ -113,9 +113,9 @@ pub(crate) fn LockPast(
                 <When holds=flag(move || next.with(Option::is_some))>
                     <button type="button" class="plain" on:click=older>{t!(older)}</button>
                 </When>
-                <Freeze lock />
             </When>
         </details>
+        <Freeze lock />
     }
 }
 

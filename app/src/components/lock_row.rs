@@ -11,7 +11,7 @@ use crate::lang::{Key, duration, key, t};
 use crate::live::board::{Condition, RowView};
 use crate::live::{LinkState, Live};
 use crate::nav::Nav;
-use crate::ui::{Drain, DrainBar, When, each, flag, hms, text};
+use crate::ui::{Drain, DrainBar, When, button_of, copies_in_row, each, flag, hms, text};
 
 /// What the order is that a page begins with, in a sentence.
 pub(crate) const BLOCKED_EXPLAINED: Key<0> = key::the_time_that_everybody_who;
@@ -159,7 +159,8 @@ pub(crate) fn LockRow(
     let open = move |event: MouseEvent| {
         // A click with a modifier wants a new tab, and a drag over text wants that text.
         let selecting = window().get_selection().ok().flatten().is_some_and(|selection| !selection.is_collapsed());
-        if event.ctrl_key() || event.meta_key() || event.shift_key() || event.button() != 0 || selecting {
+        let copying = button_of(&event).is_some();
+        if event.ctrl_key() || event.meta_key() || event.shift_key() || event.button() != 0 || selecting || copying {
             return;
         }
         event.prevent_default();
@@ -240,6 +241,7 @@ fn lock_cell(cells: Cells) -> impl IntoView {
         <a class="name" href=href title=id tabindex="-1">
             {name}
         </a>
+        {copies_in_row(t!(the_key), cells.text(|row| row.id.as_str().to_owned()))}
         <small class="from" title=flags>
             <span>{from}</span>
             {each(move || cells.view.with(|view| say::tags(&view.row.flags).len()), tag)}
@@ -253,6 +255,7 @@ fn holder_cell(cells: Cells) -> impl IntoView {
     let whole = cells.text(|row| shown(row.token.as_deref().unwrap_or_default()));
     view! {
         <code title=whole>{token}</code>
+        {copies_in_row(t!(the_token), cells.text(|row| row.token.clone().or_else(|| row.token_b64.clone()).unwrap_or_default()))}
         <small title=who>{who}</small>
     }
 }
@@ -312,7 +315,7 @@ fn held_cell(cells: Cells) -> impl IntoView {
         _ => t!(since_in_lock_row, hms(Time(row.since_not_after))),
     });
     view! {
-        <span title=since>{held}</span>
+        <span title=since data-label=t!(held_on_a_card)>{held}</span>
         <small>{small}</small>
     }
 }
@@ -363,7 +366,7 @@ fn waiting_cell(cells: Cells) -> impl IntoView {
     let some = Memo::new(move |_| cells.view.with(|view| view.row.waiters.is_some_and(|waiters| waiters > 0)));
     view! {
         <When holds=flag(move || !cells.ended.get())>
-            <span class="count" class:some=some>
+            <span class="count" class:some=some data-label=t!(waiting_on_a_card)>
                 {number}
             </span>
             <small title=how>{how}</small>

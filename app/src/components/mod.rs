@@ -44,7 +44,7 @@ pub(crate) use approvals::{DecideDialog, Requests};
 pub(crate) use attempted::Attempted;
 pub(crate) use banner::{Banners, reload, say_stopped};
 pub(crate) use chrome::TopBar;
-pub(crate) use drawer::{Acts, Background, Drawer, Judgement, Warned, followed, kind_of, name_of};
+pub(crate) use drawer::{Acts, Background, Drawer, Judgement, Unheard, Warned, followed, kind_of, name_of};
 pub(crate) use facts::Facts;
 pub(crate) use groups::Grouped;
 pub(crate) use history::Lines;

@@ -101,7 +101,13 @@ fn told(answer: &Value) -> Vec<Block> {
             _ => t!(from_before_the_server_was),
         };
         let under = format!("{}, {at}, {about}", shown(note.text("author")));
-        (0, Cell::of(whole(note.text("text"))).under(under).look(if note.text("about") == "now" { "" } else { "past" }))
+        (
+            0,
+            Cell::of(whole(note.text("text")))
+                .under(under)
+                .look(if note.text("about") == "now" { "" } else { "past" })
+                .copied_as(t!(note)),
+        )
     };
     let lines: Vec<(usize, Cell)> = answer.items("notes").iter().map(note).collect();
     let mut blocks = Vec::new();

@@ -24,12 +24,13 @@ const PLACES: &str = "palette-places";
 const TYPING_REST: Duration = Duration::from_millis(150);
 
 /// Every key of the page, with what it does.
-fn keys() -> [(&'static str, &'static str); 10] {
+fn keys() -> [(&'static str, &'static str); 11] {
     [
         ("/", t!(key_search)),
         (t!(keys_arrows), t!(key_point)),
         ("Enter", t!(key_open)),
         ("x", t!(key_select)),
+        ("c", t!(key_copy)),
         ("p", t!(key_hold)),
         ("Esc", t!(key_close)),
         (t!(keys_ctrl_k), t!(key_palette)),

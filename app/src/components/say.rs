@@ -342,6 +342,11 @@ pub(crate) fn source_state(source: &SourceStatus) -> String {
     }
 }
 
+/// Whether everything that a source has was seen, now or at any time before.
+pub(crate) fn was_seen(source: &SourceStatus) -> bool {
+    source.confirmed_at.or(source.coverage.finished_at).is_some()
+}
+
 /// As of when everything that is shown was true: the oldest of the sources.
 pub(crate) fn confirmed_at(sources: &[SourceStatus]) -> Option<i64> {
     sources

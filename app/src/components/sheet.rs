@@ -7,7 +7,10 @@ use super::facts_list::FactsList;
 use super::sheet_file;
 use crate::lang::t;
 use crate::live::route::{Route, encode};
-use crate::ui::{each, maybe, text};
+use crate::ui::{When, copies_shown, each, flag, maybe, text};
+
+/// The hour of a cell that is drawn: a unit for each minute.
+const HOUR: &str = "0 0 60 1";
 
 /// A part of a page that consists of words: what a page says is decided in plain functions, and drawn here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +58,10 @@ pub(crate) struct Cell {
     pub(crate) look: &'static str,
     /// Where it leads.
     pub(crate) to: Option<Route>,
+    /// A minute each from left to right, the shapes of those of the first step first; the words say the same.
+    pub(crate) drawn: Vec<String>,
+    /// What it is, if it is something that is looked for elsewhere: it can be copied.
+    pub(crate) copied_as: Option<&'static str>,
 }
 
 impl Cell {
@@ -71,6 +78,16 @@ impl Cell {
     /// That looks like this.
     pub(crate) fn look(self, look: &'static str) -> Cell {
         Cell { look, ..self }
+    }
+
+    /// With this drawn above it.
+    pub(crate) fn drawn(self, drawn: Vec<String>) -> Cell {
+        Cell { drawn, ..self }
+    }
+
+    /// That can be copied, being what this says.
+    pub(crate) fn copied_as(self, what: &'static str) -> Cell {
+        Cell { copied_as: Some(what), ..self }
     }
 
     /// That leads there.
@@ -196,10 +213,9 @@ fn list(blocks: Memo<Vec<Block>>, at: usize) -> AnyView {
         let look = look_of(cell);
         let depth = move || blocks.with(|blocks| of(blocks, at).get(line).map_or(0, |(depth, _)| *depth));
         view! {
-            <li class=text(move || format!("in-{} {}", depth(), look.get())) attr:aria-level=text(move || (depth() + 1).to_string())>
-                {said_in(cell)}
-            </li>
+            <li class=text(move || format!("in-{} {}", depth(), look.get()))>{said_in(cell)}</li>
         }
+        .attr("aria-level", text(move || (depth() + 1).to_string()))
     };
     view! {
         <ol class="lines" aria-label=label>
@@ -222,8 +238,20 @@ fn said_in(cell: Memo<Option<Cell>>) -> AnyView {
         Some(route) => view! { <NavLink route>{says}</NavLink> }.into_any(),
         None => view! { <span>{says}</span> }.into_any(),
     };
+    let copied_as = Memo::new(move |_| cell.with(|cell| cell.as_ref().and_then(|cell| cell.copied_as)));
+    let steps = move || cell.with(|cell| cell.as_ref().map_or(0, |cell| cell.drawn.len()));
+    let shapes = move |step: usize| {
+        let shapes = maybe(move || cell.with(|cell| cell.as_ref().and_then(|cell| cell.drawn.get(step).cloned())));
+        view! { <path class=format!("step-{step}") d=shapes></path> }
+    };
     view! {
+        <When holds=flag(move || steps() > 0)>
+            <svg class="heat" viewBox=HOUR preserveAspectRatio="none" aria-hidden="true">
+                {each(steps, shapes)}
+            </svg>
+        </When>
         {words}
+        {move || copied_as.get().map(copies_shown)}
         <small>{under}</small>
     }
     .into_any()

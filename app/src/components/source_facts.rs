@@ -8,7 +8,7 @@ use super::facts_list::FactsList;
 use super::sentence::{capital, whole};
 use crate::lang::{self, count, duration, t};
 use crate::live::Live;
-use crate::ui::{CopyButton, each, hms, text};
+use crate::ui::{copies, each, hms, text};
 
 /// More ranges of slots than this say nothing to a person that their number does not say.
 const MOST_RANGES: usize = 8;
@@ -45,8 +45,7 @@ pub(crate) fn SourceFacts(
                 <p>
                     {t!(to_grant_it)}
                     <code>{part(|missing| shown(&missing.fix))}</code>
-                    " "
-                    <CopyButton text=part(|missing| missing.fix.clone()) what=t!(the_line_that_grants_it) />
+                    {copies(t!(the_line_that_grants_it), part(|missing| missing.fix.clone()))}
                 </p>
             </div>
         }

@@ -19,13 +19,15 @@ pub(crate) fn Strip() -> impl IntoView {
     let live = expect_context::<Live>();
     let names =
         move || live.sources.with(|sources| sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>());
-    let locks = text(move || match live.counts.get() {
-        Some(counts) => t!(locks_in_selection, count(counts.all)),
-        // A page without a table asks for no rows; how many there are is told all the same.
-        None => match live.dialects.with(|dialects| dialects.iter().map(|dialect| dialect.locks).sum()) {
-            0 => t!(no_answer_yet).to_owned(),
-            locks => t!(locks_in_selection, count(locks)),
-        },
+    let locks = text(move || {
+        let all = match live.counts.get() {
+            Some(counts) => counts.all,
+            // A page without a table asks for no rows; how many there are is told all the same.
+            None => live.dialects.with(|dialects| dialects.iter().map(|dialect| dialect.locks).sum()),
+        };
+        // What was not looked at is not empty.
+        let is_known = live.sources.with(|sources| !sources.is_empty() && sources.iter().all(say::was_seen));
+        if all == 0 && !is_known { t!(no_answer_yet).to_owned() } else { t!(locks_in_selection, count(all)) }
     });
     let coverage = text(move || {
         live.sources.with(|sources| {

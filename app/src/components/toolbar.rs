@@ -45,7 +45,8 @@ fn Filters() -> impl IntoView {
     let endless =
         Memo::new(move |_| nav.route.with(|route| route.question.flag.as_deref() == Some(Flag::NoExpiry.word())));
     let facet = move |pick: fn(&lockkeeper_model::wire::Facets) -> u64| {
-        live.counts.with(|counts| counts.map(|counts| count(pick(&counts.facets))))
+        let is_known = live.sources.with(|sources| sources.iter().any(super::say::was_seen));
+        live.counts.with(|counts| counts.filter(|_| is_known).map(|counts| count(pick(&counts.facets))))
     };
     let sources = Signal::derive(move || {
         let mut names: Vec<String> =

@@ -81,7 +81,14 @@ fn packet(value: &Value) -> Packet {
             word => format!(": {}", lang::outcome_named(word)),
         };
         let (who, lock, detail) = (entry.field("actor").text("name"), entry.text("lock"), entry.text("detail"));
-        Some((moment(entry, "at")?, t!(done_from_here, who, kind, lock, outcome, detail)))
+        let mut said = t!(done_from_here, who, kind, lock, outcome, detail);
+        // Why somebody did it is what a review asks first.
+        let reason = entry.text("reason");
+        if !reason.is_empty() {
+            said.push_str(" · ");
+            said.push_str(&t!(reason, reason));
+        }
+        Some((moment(entry, "at")?, said))
     };
     let sentence = |sentence: &Value| match sentence {
         Value::Text(text) => Some(text.clone()),
@@ -131,14 +138,17 @@ mod tests {
             "graph":{"parties":[{"id":"p1","name":"worker-7"}],"locks":[{"node":"l1","name":"stock"}],
             "edges":[{"from":"p1","to":"l1","kind":"waits"},{"from":"l1","to":"p9","kind":"held_by"}]},
             "graph_as_of":"1970-01-01T00:01:00.000Z","audit":[{"at":"1970-01-01T00:00:20.000Z","actor":{"name":"ada"},
-            "kind":"release_attempted","lock":"lock:1","outcome":"released","detail":"freed"}],"missing":["much"]}"#;
+            "kind":"release_attempted","lock":"lock:1","outcome":"released","detail":"freed","reason":"INC-7"}],"missing":["much"]}"#;
         let packet = read_packet(200, body).unwrap();
         assert_eq!((packet.title.as_str(), packet.by.as_str(), packet.to), ("stuck", "ada", Some(Time(50_000))));
         assert_eq!(packet.locks[0].held_by, None);
         assert_eq!(packet.locks[1].held_by, Some(vec!["w1".to_owned(), "b64:/w==".to_owned()]));
         assert_eq!((packet.locks[0].stats.is_some(), packet.locks[1].stats.is_some()), (false, true));
         assert_eq!(packet.waits, ["worker-7 waits for stock", "stock is held by p9"]);
-        assert_eq!(packet.done, [(Time(20_000), "ada · release attempted of lock:1: released. freed".to_owned())]);
+        assert_eq!(
+            packet.done,
+            [(Time(20_000), "ada · release attempted of lock:1: released. freed · Reason: INC-7".to_owned())]
+        );
         assert_eq!(packet.missing, ["much"]);
         assert_eq!(read_list(200, &format!(r#"{{"incidents":[{body}]}}"#)).unwrap(), [packet]);
     }

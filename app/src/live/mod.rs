@@ -13,6 +13,7 @@ mod clock;
 pub(crate) mod complete;
 mod decode;
 pub(crate) mod groups;
+pub(crate) mod heat;
 pub(crate) mod incidents;
 pub(crate) mod json;
 mod link;

@@ -2,8 +2,11 @@
 
 use lockkeeper_model::Time;
 
+use crate::ui::was_shown;
+
 /// `2026-01-01 02:47:13`, in UTC.
 pub(crate) fn utc(at: Time) -> String {
+    was_shown(at.0.div_euclid(1_000).rem_euclid(86_400), 0);
     let mut text = at.to_string().replacen('T', " ", 1);
     text.truncate(text.find('.').unwrap_or(text.len()));
     text

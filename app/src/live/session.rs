@@ -98,6 +98,8 @@ pub(crate) struct Live {
     pub(crate) worst: RwSignal<Option<String>>,
     /// Why the server did not understand the last question.
     pub(crate) refused: RwSignal<Option<String>>,
+    /// Why nothing is told of the lock that is followed.
+    pub(crate) follow_refused: RwSignal<Option<String>>,
     /// The board of a moment of the past is shown instead of the one of now.
     pub(crate) rewind: Option<Rewind>,
     /// The sources that are down, each with the moment until which its rows were true.
@@ -163,6 +165,7 @@ impl Live {
             warnings: RwSignal::new(0),
             worst: RwSignal::new(None),
             refused: RwSignal::new(None),
+            follow_refused: RwSignal::new(None),
             rewind,
             down: Memo::new(move |_| sources.with(|sources| down(sources))),
             core: StoredValue::new_local(Core::default()),
@@ -182,6 +185,7 @@ impl Live {
     /// Follows every detail of one lock, or none.
     pub(crate) fn follow(self, lock: Option<(String, LockId)>) {
         self.detail.set(None);
+        self.follow_refused.set(None);
         if let Some(rewind) = self.rewind {
             return (rewind.follow)(rewind, self, lock);
         }
@@ -417,6 +421,10 @@ impl Live {
             }
             ServerFrame::Refused { detail } => {
                 self.core.update_value(|core| core.asker.refused());
+                // It may be this that was refused, and then no answer comes.
+                if self.core.with_value(|core| core.followed.is_some()) && self.detail.with_untracked(Option::is_none) {
+                    self.follow_refused.set(Some(detail.clone()));
+                }
                 self.refused.set(Some(detail));
                 self.link.set(LinkState::Live);
             }

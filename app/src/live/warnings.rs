@@ -91,6 +91,11 @@ impl Warnings {
 }
 
 impl Warning {
+    /// The lock as its store knows it; what it is about where that is no lock.
+    pub(crate) fn key(&self) -> String {
+        self.lock.as_ref().map_or_else(|| self.about.clone(), |id| id.as_str().to_owned())
+    }
+
     fn of(value: &Value) -> Option<Warning> {
         let text = |name: &str| shown(value.text(name));
         let (noted, muted) = (value.field("acknowledged"), value.field("muted"));

@@ -10,7 +10,7 @@ use crate::live::audit::AuditPage as Entries;
 use crate::live::route::{Page, Route};
 use crate::live::{Live, api};
 use crate::nav::Nav;
-use crate::ui::{When, each, flag, hms, maybe, skeleton, text};
+use crate::ui::{When, copies_shown, each, flag, hms, maybe, skeleton, text};
 
 /// Who released what, when and why, and who was refused; of everything, or of one lock.
 #[component]
@@ -106,7 +106,10 @@ pub(crate) fn AuditPage() -> impl IntoView {
                     "JSON Lines"
                 </a>
             </header>
-            <p class="chain">{chain}</p>
+            <p class="chain">
+                {chain}
+                <When holds=flag(move || chain.with(Option::is_some))>{copies_shown(t!(head_of_the_chain))}</When>
+            </p>
             <When holds=flag(move || refused.with(Option::is_some))>
                 <p class="say bad" role="alert">
                     {refused}

@@ -5,12 +5,13 @@ use lockkeeper_model::words::shown;
 use crate::components::sheet::{Block, Cell, List, Sheet, Table};
 use crate::components::{PageHead, WaitDrawing, whole as sentence};
 use crate::lang::{self, Key, count, duration, key, t, without_tenths};
+use crate::live::heat::{Heat, MINUTES as HOUR, STEP_COUNT, Waited, step};
 use crate::live::json::Value;
 use crate::live::poll;
 use crate::live::route::{Page, Route, encode};
 use crate::live::waits::Waits;
 use crate::nav::Nav;
-use crate::ui::{maybe, text};
+use crate::ui::{hms, maybe, text};
 
 /// How often it is asked who waits for whom, and where time is lost, in seconds: queues grow within seconds, and the
 /// answer is put together anew each time.
@@ -20,6 +21,9 @@ const MINUTES_EVERY_S: i64 = 10;
 /// The headings of the last minutes, newest first.
 const MINUTES: [Key<0>; 5] =
     [key::this_minute, key::one_min_ago, key::two_min_ago, key::three_min_ago, key::four_min_ago];
+
+/// Locks that the last hour is drawn of: those that most time was lost to.
+const MOST_DRAWN: usize = 12;
 
 /// Who waits for whom, who is at the head of it all, and where time was lost.
 #[component]
@@ -37,6 +41,15 @@ pub(crate) fn ContentionPage() -> impl IntoView {
     let waits = Memo::new(move |_| graph.answer.with(|answer| answer.as_ref().map(Waits::read)));
     let told = Memo::new(move |_| waits.with(|waits| waits.as_ref().map(tell).unwrap_or_default()));
     let drawing = Memo::new(move |_| waits.with(|waits| waits.as_ref().map(Waits::drawing).unwrap_or_default()));
+    let heat = RwSignal::new(Heat::default());
+    Effect::new(move |_| {
+        lost.answer.with(|answer| match answer {
+            Some(answer) => heat.update(|heat| heat.hear(answer)),
+            // Another question: of that nothing is known yet.
+            None => heat.set(Heat::default()),
+        });
+    });
+    let hour = Memo::new(move |_| heat.with(hour));
     let minutes = Memo::new(move |_| lost.answer.with(|answer| answer.as_ref().map(minutes).unwrap_or_default()));
     view! {
         <main class="page">
@@ -44,6 +57,7 @@ pub(crate) fn ContentionPage() -> impl IntoView {
             <Sheet blocks=told />
             <WaitDrawing drawing />
             <Sheet blocks=minutes />
+            <Sheet blocks=hour />
         </main>
     }
 }
@@ -77,16 +91,15 @@ fn minutes(answer: &Value) -> Vec<Block> {
     let mut blocks = vec![Block::Heading(t!(time_lost_in_the_last, over))];
     blocks.push(Block::Say("calm", t!(all_who_waited_added_up_as, whole(number("blocked_ms")))));
     let locks = answer.items("locks");
-    let most = locks.iter().flat_map(of_minutes).max().unwrap_or(0).max(1);
     let row = |lock: &Value| {
         let place = LockId::parse(lock.text("id")).ok().map(|id| (lock.text("source").to_owned(), id));
         let to = place.map(|lock| Route { page: Page::Lock, lock: Some(lock), ..Route::default() });
         let mut row = vec![
-            Cell::of(shown(lock.text("name"))).under(shown(lock.text("source"))).to(to),
+            Cell::of(shown(lock.text("name"))).under(shown(lock.text("source"))).to(to).copied_as(t!(lock)),
             Cell::of(whole(lock.number("blocked_ms").unwrap_or_default())).under(lang::basis_named(lock.text("basis"))),
         ];
         row.extend(
-            of_minutes(lock).map(|ms| Cell::of(if ms == 0 { "–".to_owned() } else { whole(ms) }).look(heat(ms, most))),
+            of_minutes(lock).map(|ms| Cell::of(if ms == 0 { "–".to_owned() } else { whole(ms) }).look(LOOKS[step(ms)])),
         );
         row
     };
@@ -113,9 +126,65 @@ fn of_minutes(lock: &Value) -> impl Iterator<Item = u64> {
     })
 }
 
-/// How much of the most, in four steps; the words beside it say how much it is.
-fn heat(ms: u64, most: u64) -> &'static str {
-    ["", "heat-1", "heat-2", "heat-3", "heat-4"][(ms * 4).div_ceil(most).min(4) as usize]
+/// How each step looks; the words beside it say how much it is.
+const LOOKS: [&str; STEP_COUNT] = ["", "heat-1", "heat-2", "heat-3", "heat-4"];
+
+/// The last hour, minute by minute, of the locks that were waited for longest; nothing where none was.
+fn hour(heat: &Heat) -> Vec<Block> {
+    let locks = heat.locks();
+    if locks.is_empty() {
+        return Vec::new();
+    }
+    let row = |lock: &Waited| {
+        let place = lock.id.clone().map(|id| (lock.source.clone(), id));
+        let to = place.map(|lock| Route { page: Page::Lock, lock: Some(lock), ..Route::default() });
+        vec![
+            Cell::of(lock.name.as_str()).under(shown(&lock.source)).to(to).copied_as(t!(lock)),
+            Cell::of(hour_said(heat, lock)).drawn(drawn(heat, lock)),
+        ]
+    };
+    let mut blocks = vec![
+        Block::Heading(t!(the_last_hour_by_minutes).to_owned()),
+        Block::Say("calm", t!(how_an_hour_is_drawn).to_owned()),
+        Block::Table(Table {
+            label: t!(the_last_hour_by_minutes).to_owned(),
+            heads: vec![t!(lock), t!(an_hour_ago_until_now)],
+            rows: locks.iter().take(MOST_DRAWN).map(row).collect(),
+        }),
+    ];
+    if locks.len() > MOST_DRAWN {
+        blocks.push(Block::Say("warn", t!(more_locks_are_not_drawn, count((locks.len() - MOST_DRAWN) as u64))));
+    }
+    blocks
+}
+
+/// What is drawn of a lock, in words: how much in how many of the minutes that are known, and when it was most.
+fn hour_said(heat: &Heat, lock: &Waited) -> String {
+    let known: Vec<(usize, u64)> = (0..HOUR).filter_map(|at| Some((at, heat.told(lock, at)?))).collect();
+    let waited = known.iter().filter(|(_, ms)| *ms > 0).count() as u64;
+    // Of several with the most, the newest.
+    let most = known.iter().rev().max_by_key(|(_, ms)| *ms).copied().unwrap_or_default();
+    let began = hms(heat.began(most.0));
+    t!(
+        waited_in_minutes_of_known,
+        whole(lock.together()),
+        count(waited),
+        count(known.len() as u64),
+        whole(most.1),
+        began
+    )
+}
+
+/// The minutes of each step as shapes, the newest to the right. One that is not known has none, and the ground is seen.
+fn drawn(heat: &Heat, lock: &Waited) -> Vec<String> {
+    let mut steps = vec![String::new(); STEP_COUNT];
+    for at in (0..HOUR).rev() {
+        if let Some(ms) = heat.told(lock, at) {
+            let left = HOUR - 1 - at;
+            steps[step(ms)].push_str(&format!("M{left} 0h1v1h-1z"));
+        }
+    }
+    steps
 }
 
 /// Whole seconds: it is added up once a second.
@@ -143,9 +212,32 @@ mod tests {
         };
         assert!(sum.starts_with("12 s, all who waited"), "{sum}");
         let row: Vec<(&str, &str)> = table.rows[0].iter().map(|cell| (cell.says.as_str(), cell.look)).collect();
-        assert_eq!(row[2..5], [("–", ""), ("10 s", "heat-4"), ("2 s", "heat-1")]);
+        assert_eq!(row[2..5], [("–", ""), ("10 s", "heat-1"), ("2 s", "heat-1")]);
         assert_eq!((table.heads.len(), row.len()), (7, 7));
         assert!(uncounted.contains("unknown"));
+    }
+
+    #[test]
+    fn an_hour_is_drawn_as_far_as_it_is_known_and_told_in_words() {
+        let answer = |as_of: &str, minutes: &str| {
+            let text = format!(
+                r#"{{"as_of":"{as_of}","more_locks":0,"coverage":{{"sources":[{{"complete":true}}]}},"locks":[
+                {{"source":"s","id":"lock:a","name":"a","minutes":{minutes}}}]}}"#
+            );
+            parse(&text).unwrap()
+        };
+        let mut heat = Heat::default();
+        assert!(hour(&heat).is_empty());
+        heat.hear(&answer("1970-01-01T02:00:30.000Z", "[0,400000,0,12000,0]"));
+        heat.hear(&answer("1970-01-01T02:01:30.000Z", "[5000,0,400000,0,12000]"));
+        let blocks = hour(&heat);
+        let Some(Block::Table(table)) = blocks.last() else { panic!("{blocks:#?}") };
+        assert_eq!(
+            table.rows[0][1].says,
+            "6 m 57 s, in 3 of the 4 minutes that are known; most, 6 m 40 s, from 01:59:00 on"
+        );
+        let drawn = ["M58 0h1v1h-1z", "M59 0h1v1h-1z", "M55 0h1v1h-1z", "", "M57 0h1v1h-1z"];
+        assert_eq!(table.rows[0][1].drawn, drawn);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(crate) fn GalleryPage() -> impl IntoView {
                 " "
                 <button type="button" class="chip" aria-pressed="true">"Chip"</button>
                 " "
-                <CopyButton text=text(|| "copied") what="nothing" />
+                <CopyButton text=text(|| "copied") word="copy" what="nothing" />
                 " "
                 <kbd>"/"</kbd>
                 " "

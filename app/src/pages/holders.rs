@@ -90,12 +90,12 @@ fn of_all(answer: &Value, now: Time) -> Vec<Block> {
         let locks = holder.number("locks").unwrap_or_default();
         let judged = if listed < locks { t!(of_the_held_for_longest, listed) } else { String::new() };
         vec![
-            Cell::of(shown(holder.text("name"))).under(link).to(to),
+            Cell::of(shown(holder.text("name"))).under(link).to(to).copied_as(t!(holder)),
             Cell::of(count(locks)),
             Cell::of(waiting(holder)),
             Cell::of(oldest.0).under(oldest.1),
             Cell::of(verdicts.0).under(judged).look(verdicts.1),
-            Cell::of(connection(holder.field("connection"), now)),
+            Cell::of(connection(holder.field("connection"), now)).copied_as(t!(connection)),
         ]
     };
     let heads = vec![t!(holder), t!(locks), t!(waiting), t!(longest_held), t!(alive_heading), t!(connection)];
@@ -147,7 +147,10 @@ fn of_one(answer: &Value, now: Time) -> Vec<Block> {
             None => Cell::of(t!(unknown)),
         };
         vec![
-            Cell::of(shown(lock.text("name"))).under(shown(lock.text("source"))).to(lock_page(lock)),
+            Cell::of(shown(lock.text("name")))
+                .under(shown(lock.text("source")))
+                .to(lock_page(lock))
+                .copied_as(t!(lock)),
             Cell::of(held.0).under(held.1),
             Cell::of(shown(lock.text("verdict"))).under(evidence).look(look(lock.text("verdict"))),
             waiting,

@@ -10,7 +10,7 @@ use crate::live::moment::utc;
 use crate::live::recall;
 use crate::live::route::{Page, Route};
 use crate::nav::Nav;
-use crate::ui::{CopyButton, When, flag, maybe, skeleton, text};
+use crate::ui::{CopyButton, When, copies_shown, flag, maybe, skeleton, text};
 
 /// What was frozen of incidents, and one packet where one is open.
 #[component]
@@ -53,6 +53,10 @@ pub(crate) fn IncidentsPage() -> impl IntoView {
         let first = packets.with(|packets| packets.as_ref()?.as_ref().ok()?.first().map(|packet| shown(&packet.title)));
         first.filter(|_| is_open.get()).unwrap_or_else(|| t!(incidents).to_owned())
     });
+    let link = text(move || {
+        let origin = window().location().origin().unwrap_or_default();
+        format!("{origin}{}", nav.route.with(|route| route.href()))
+    });
     view! {
         <main class="incidents-page">
             <header>
@@ -62,6 +66,7 @@ pub(crate) fn IncidentsPage() -> impl IntoView {
                 </When>
                 <span class="spread"></span>
                 <When holds=flag(move || markdown.with(|text| !text.is_empty()))>
+                    <CopyButton text=link word=t!(copy_link) what=t!(to_this_incident) />
                     <CopyButton text=markdown word=t!(copy_as_markdown) what=t!(this_incident) />
                 </When>
                 {move || {
@@ -116,7 +121,7 @@ fn whole(packet: &Packet) -> impl IntoView + use<> {
     let done: Vec<String> = packet.done.iter().map(|(at, said)| t!(said_at_utc, utc(*at), shown(said))).collect();
     let waits_at = packet.waits_at.map_or_else(String::new, |at| t!(at_utc, utc(at)));
     view! {
-        <p class="incident-head">{head(packet)}</p>
+        <p class="incident-head">{head(packet)} {copies_shown(t!(time))}</p>
         {(!missing.is_empty()).then(|| view! { <ul class="say warn">{sentences(missing)}</ul> })}
         {packet.locks.iter().map(lock).collect_view()}
         <h2>{t!(who_waited_for_whom, waits_at)}</h2>
@@ -143,8 +148,8 @@ fn lock(frozen: &Frozen) -> impl IntoView + use<> {
     };
     view! {
         <section class="frozen">
-            <h2>{link} <small>{t!(in_source_of_incident, shown(&frozen.source))}</small></h2>
-            <p>{held_by}</p>
+            <h2>{link} {copies_shown(t!(the_key))} <small>{t!(in_source_of_incident, shown(&frozen.source))}</small></h2>
+            <p>{held_by} {copies_shown(t!(holder))}</p>
             <Added stats age=Signal::stored(None) />
             <Lines events dated=true />
             {frozen.events.is_empty().then_some(t!(nothing_is_recorded_of_it_in))}

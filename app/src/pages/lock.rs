@@ -2,13 +2,14 @@ use leptos::prelude::*;
 use lockkeeper_model::{LockId, PreviewRequest};
 
 use crate::components::{
-    Acts, Background, Judgement, LeaseChart, Links, NavLink, Notes, ReleaseDialog, Warned, followed, kind_of, name_of,
+    Acts, Background, Judgement, LeaseChart, Links, NavLink, Notes, ReleaseDialog, Unheard, Warned, followed, kind_of,
+    name_of,
 };
 use crate::lang::t;
 use crate::live::Live;
 use crate::live::route::Route;
 use crate::nav::Nav;
-use crate::ui::{CopyButton, When, flag, skeleton, text};
+use crate::ui::{CopyButton, When, copies, flag, text};
 
 /// Everything about one lock, on a page of its own.
 #[component]
@@ -51,20 +52,20 @@ fn OneLock(source: String, id: LockId) -> impl IntoView {
         let source = source.clone();
         flag(move || !live.link.get().is_live() || live.true_until(&source).is_some())
     };
+    let key = Signal::stored(id.as_str().to_owned());
     let place = StoredValue::new((source, id));
     view! {
         <main class="page lock-page" class:out-of-date=old>
             <header class="page-head">
                 <h1>{name}</h1>
+                {copies(t!(the_key), key)}
                 <small>
                     {kind} " · " <CopyButton text=link word=t!(copy_link) what=t!(to_this_lock) /> " · "
                     <NavLink route=among>{t!(show_among_all_locks)}</NavLink>
                 </small>
             </header>
             <Links lock />
-            <When holds=flag(move || !heard.get())>
-                {skeleton("facts", t!(asking))}
-            </When>
+            <Unheard heard />
             <When holds=heard>
                 <div class="lock-columns">
                     <div class="account">

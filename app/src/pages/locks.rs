@@ -7,6 +7,7 @@ use crate::lang::t;
 use crate::live::Live;
 use crate::nav::Nav;
 use crate::parts::{Parts, Piece};
+use crate::ui::copy_pointed;
 
 /// Every lock, and the one that is open.
 #[component]
@@ -85,6 +86,7 @@ pub(super) fn listen_to_keys(live: Live, nav: Nav, keys: TableKeys, search: Node
                 let (Some((id, _)), Some(selecting)) = (keys.pointed.get_untracked(), selecting) else { return };
                 selecting.choose(live, id, event.shift_key());
             }
+            "c" => copy_pointed(),
             "p" => keys.paused.update(|paused| *paused = !*paused),
             "ArrowDown" | "j" => keys.step(live, 1),
             "ArrowUp" | "k" => keys.step(live, -1),

@@ -32,6 +32,7 @@ use crate::live::Live;
 use crate::live::route::Page;
 use crate::nav::Nav;
 use crate::parts::{Parts, Piece};
+use crate::ui::follow_copies;
 
 /// The whole of what is on the screen.
 #[component]
@@ -43,12 +44,15 @@ pub(crate) fn App() -> impl IntoView {
     provide_context(Kept::start());
     let parts = Parts::start(live);
     provide_context(parts);
+    follow_copies();
     let wording = Wording::start();
     provide_context(wording);
     let page = Memo::new(move |_| nav.route.with(|route| route.page));
     Effect::new(move |_| {
         wording.spoken.track();
         document().set_title(&format!("{} · Lockkeeper", page.get().name()));
+        // Once it is drawn: on a narrow screen the name of the page may be beyond the edge.
+        request_animation_frame(show_current);
     });
     // Words are read where they are drawn: another language is another drawing. It stands on the other side each time, so that
     // nothing of the one before is kept: a list would keep its rows, in their language.
@@ -60,6 +64,17 @@ pub(crate) fn App() -> impl IntoView {
             true => Either::Left(drawn(page, parts)),
             false => Either::Right(drawn(page, parts)),
         }
+    }
+}
+
+/// Moves the names of the pages so far that the one of this page is seen.
+fn show_current() {
+    let Ok(Some(link)) = document().query_selector("nav [aria-current]") else { return };
+    let Some(names) = link.closest("nav").ok().flatten() else { return };
+    let (link, beyond) = (link.get_bounding_client_rect(), names.get_bounding_client_rect());
+    if link.right() > beyond.right() || link.left() < beyond.left() {
+        let middle = link.left() - beyond.left() - (beyond.width() - link.width()) / 2.0;
+        names.set_scroll_left(names.scroll_left() + middle as i32);
     }
 }
 

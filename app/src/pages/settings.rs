@@ -152,8 +152,9 @@ fn set_up(settings: &Value) -> Vec<Block> {
         blocks.push(match links.is_empty() {
             true => Block::Say("calm", t!(none_link_in_lockkeeper_toml).to_owned()),
             false => {
-                let row =
-                    |link: &Value| vec![Cell::of(shown(link.text("name"))), Cell::of(shown(link.text("template")))];
+                let row = |link: &Value| {
+                    vec![Cell::of(shown(link.text("name"))), Cell::of(shown(link.text("template"))).copied_as(t!(link))]
+                };
                 let label = t!(links_on_every_locks_page).to_owned();
                 Block::Table(Table {
                     label,
@@ -177,9 +178,9 @@ fn set_up(settings: &Value) -> Vec<Block> {
         let patterns = if patterns.is_empty() { t!(the_built_in_catalogue).to_owned() } else { patterns.join(", ") };
         let budget = source.number("budget_commands_per_second").map_or_else(|| t!(unknown).to_owned(), count);
         vec![
-            Cell::of(shown(source.text("name"))).under(shown(source.text("environment"))),
+            Cell::of(shown(source.text("name"))).under(shown(source.text("environment"))).copied_as(t!(source)),
             Cell::of(shown(source.text("kind"))).under(shown(source.text("address"))),
-            Cell::of(patterns),
+            Cell::of(patterns).copied_as(t!(patterns)),
             Cell::of(budget).under(t!(commands_a_second)),
             Cell::of(switched(source.holds("release_enabled"))),
         ]

@@ -119,7 +119,7 @@ fn without_quorum(answer: &Value, now: Time) -> Vec<Block> {
         };
         let left: Vec<String> = nodes.iter().filter_map(|node| leftover(node, now)).collect();
         vec![
-            Cell::of(shown(lock.text("name"))).to(to),
+            Cell::of(shown(lock.text("name"))).to(to).copied_as(t!(lock)),
             Cell::of(t!(of_needed, votes, nodes.len(), quorum.number("needed").unwrap_or_default())).under(standing),
             Cell::of(left.join("; ")),
         ]

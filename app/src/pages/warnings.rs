@@ -1,9 +1,11 @@
 use std::time::Duration;
 
 use leptos::prelude::*;
+use lockkeeper_model::SourceState;
 use lockkeeper_model::words::shown;
 use wasm_bindgen_futures::spawn_local;
 
+use crate::components::say::was_seen;
 use crate::components::{MuteDialog, NavLink, WarningCard};
 use crate::lang::{duration, t};
 use crate::live::answers::Refusal;
@@ -95,6 +97,15 @@ pub(crate) fn WarningsPage() -> impl IntoView {
         let late = if old > 15_000 { t!(ago_in_warnings, duration(old)) } else { String::new() };
         Some(t!(as_of_in_warnings, hms(at), late))
     });
+    // What is not seen is not known to be well.
+    let unseen = text(move || {
+        let only = about.with(|about| about.as_ref().map(|(source, _)| source.clone()));
+        live.sources.with(|sources| {
+            let asked = sources.iter().filter(|source| only.as_ref().is_none_or(|only| *only == source.name));
+            let unseen = asked.filter(|source| source.state == SourceState::Down || !was_seen(source));
+            unseen.map(|source| shown(&source.name)).collect::<Vec<_>>().join(", ")
+        })
+    });
     let card = move |wanted: bool| {
         move |at: usize| {
             let warning = Signal::derive(move || of(wanted, at));
@@ -123,7 +134,12 @@ pub(crate) fn WarningsPage() -> impl IntoView {
                 {skeleton("cards", t!(asking))}
             </When>
             <When holds=flag(move || is_answered() && number(true) == 0)>
-                <p class="say good">{t!(nothing_to_warn_of)}</p>
+                <p class=text(move || if unseen.with(String::is_empty) { "say good" } else { "say warn" })>
+                    {text(move || match unseen.with(String::is_empty) {
+                        true => t!(nothing_to_warn_of).to_owned(),
+                        false => t!(nothing_is_said_of_what, unseen.get()),
+                    })}
+                </p>
             </When>
             <ul class="cards" aria-label=t!(now_heading)>
                 {each(move || number(true), card(true))}

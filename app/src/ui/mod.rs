@@ -10,9 +10,12 @@ mod listbox;
 mod moment;
 mod skeleton;
 mod theme;
+mod utc;
 mod when;
 
-pub(crate) use copy::CopyButton;
+pub(crate) use copy::{
+    CopyButton, button_of, copies, copies_in_row, copies_named, copies_shown, copy_pointed, follow_copies,
+};
 pub(crate) use derived::{flag, maybe, text};
 pub(crate) use drain::{Drain, DrainBar, call};
 pub(crate) use each::each;
@@ -22,4 +25,5 @@ pub(crate) use listbox::{Listbox, move_by_key, option_id};
 pub(crate) use moment::{Moment, day, hms};
 pub(crate) use skeleton::skeleton;
 pub(crate) use theme::ThemeButton;
+pub(crate) use utc::was_shown;
 pub(crate) use when::When;

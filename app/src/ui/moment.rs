@@ -1,6 +1,10 @@
 use leptos::prelude::*;
 use lockkeeper_model::Time;
 
+use super::copies;
+use super::utc::was_shown;
+use crate::lang::t;
+
 /// A moment as the wall clock of the person reading says it; the title has it in UTC.
 #[component]
 pub(crate) fn Moment(
@@ -9,15 +13,18 @@ pub(crate) fn Moment(
 ) -> impl IntoView {
     let utc = at.to_string();
     view! {
-        <time datetime=utc.clone() title=utc>
+        <time datetime=utc.clone() title=utc.clone()>
             {hms(at)}
+            {copies(t!(time), Signal::stored(utc.clone()))}
         </time>
     }
 }
 
 /// `02:51:03` in the reader's time zone.
 pub(crate) fn hms(at: Time) -> String {
-    clock_face(at.0, minutes_behind_utc(at))
+    let behind = minutes_behind_utc(at);
+    was_shown((at.0.div_euclid(1_000) - behind * 60).rem_euclid(86_400), behind);
+    clock_face(at.0, behind)
 }
 
 /// `2026-01-01` in the reader's time zone.

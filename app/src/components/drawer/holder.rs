@@ -10,7 +10,7 @@ use crate::components::sentence::{capital, verdict_on};
 use crate::components::verdict::verdict_class;
 use crate::lang::{self, t};
 use crate::live::Live;
-use crate::ui::{CopyButton, Drain, DrainBar, When, each, flag, maybe, text};
+use crate::ui::{Drain, DrainBar, When, copies, copies_shown, each, flag, maybe, text};
 
 /// A token up to this many characters is read and compared as a whole: a UUID with a thread behind it. A longer one is
 /// copied.
@@ -57,6 +57,7 @@ pub(crate) fn HolderBlock(
             </When>
             <p>
                 <b>{who}</b>
+                {copies_shown(t!(holder))}
             </p>
             <p class=class>{line(0)}</p>
             <ul class="evidence">
@@ -66,8 +67,7 @@ pub(crate) fn HolderBlock(
                 <dt>{t!(token)}</dt>
                 <dd>
                     <code title=text(move || shown(&whole.get()))>{token}</code>
-                    " "
-                    <CopyButton text=whole what=t!(the_token) />
+                    {copies(t!(the_token), whole)}
                 </dd>
             </dl>
             <LeaseBar lock at />

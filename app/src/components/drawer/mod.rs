@@ -14,6 +14,7 @@ mod warned;
 
 use leptos::html;
 use leptos::prelude::*;
+use lockkeeper_model::words::shown;
 use lockkeeper_model::{LockId, PreviewRequest};
 
 pub(crate) use account::{Acts, Background, Judgement, followed, kind_of, name_of};
@@ -26,7 +27,26 @@ use crate::lang::t;
 use crate::live::Live;
 use crate::live::route::{Page, Route};
 use crate::nav::Nav;
-use crate::ui::{CopyButton, Glyph, Icon, When, flag, skeleton, text};
+use crate::ui::{CopyButton, Glyph, Icon, When, copies, flag, maybe, skeleton, text};
+
+/// What stands where a lock will be: that it is asked for, or why it cannot be.
+#[component]
+pub(crate) fn Unheard(
+    /// Something was heard of it.
+    heard: Memo<bool>,
+) -> impl IntoView {
+    let live = expect_context::<Live>();
+    let refused = flag(move || live.follow_refused.with(Option::is_some));
+    let because = maybe(move || {
+        live.follow_refused.get().map(|because| t!(of_this_lock_nothing_is_told, shown(because.trim_end_matches('.'))))
+    });
+    view! {
+        <When holds=flag(move || !heard.get() && !refused.get())>{skeleton("facts", t!(asking))}</When>
+        <When holds=flag(move || !heard.get() && refused.get())>
+            <p class="say warn" role="status">{because}</p>
+        </When>
+    }
+}
 
 /// Everything known about one lock.
 #[component]
@@ -65,6 +85,7 @@ pub(crate) fn Drawer(
         let source = source.clone();
         flag(move || live.link.get().is_old() || live.true_until(&source).is_some())
     };
+    let key = Signal::stored(id.as_str().to_owned());
     let place = StoredValue::new((source, id));
     view! {
         <aside class="drawer" aria-label=name class:out-of-date=old>
@@ -72,6 +93,7 @@ pub(crate) fn Drawer(
                 <h2 tabindex="-1" node_ref=heading>
                     {name}
                 </h2>
+                {copies(t!(the_key), key)}
                 <small>
                     {kind} " · " <CopyButton text=link word=t!(copy_link) what=t!(to_this_lock) /> " · "
                     <NavLink route=page>{t!(open_as_a_page)}</NavLink>
@@ -81,9 +103,7 @@ pub(crate) fn Drawer(
                 </button>
             </header>
             <div class="drawer-body">
-                <When holds=flag(move || !heard.get())>
-                    {skeleton("facts", t!(asking))}
-                </When>
+                <Unheard heard />
                 <When holds=heard>
                     <When holds=flag(move || live.rewind.is_none())>
                         <Warned source=place.get_value().0 id=place.get_value().1 />

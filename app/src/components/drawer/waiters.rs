@@ -7,7 +7,7 @@ use crate::components::facts;
 use crate::components::facts_list::FactsList;
 use crate::lang::{count, duration, t};
 use crate::live::Live;
-use crate::ui::{CopyButton, When, each, flag, hms, maybe, text};
+use crate::ui::{When, copies, each, flag, hms, maybe, text};
 
 /// More waiters than this say nothing to a person that their number does not say.
 const MOST_LISTED: usize = 50;
@@ -59,7 +59,7 @@ fn InLine(lock: Memo<Option<Lock>>, at: usize, releasing: RwSignal<Option<Previe
                 <i class="tag">{t!(abandoned)}</i>
             </When>
             <When holds=flag(move || !whole.with(String::is_empty))>
-                <CopyButton text=whole what=t!(what_names_this_waiter) />
+                {copies(t!(what_names_this_waiter), whole)}
             </When>
             <small>{more}</small>
             <When holds=in_the_way>

@@ -14,7 +14,7 @@ use crate::live::route::Route;
 use crate::live::warnings::Warning;
 use crate::live::{Live, api};
 use crate::nav::Nav;
-use crate::ui::{When, day, each, flag, hms, maybe, text};
+use crate::ui::{When, copies, copies_shown, day, each, flag, hms, maybe, text};
 
 /// One warning: how bad, what, why, what to do, and who looks into it.
 #[component]
@@ -90,11 +90,11 @@ pub(crate) fn WarningCard(
         <li class=class aria-current=is_meant>
             <div class="head">
                 <i class="tag">{part(|warning| lang::severity_named(&warning.severity))}</i>
-                <b class="name">{name}</b>
+                <b class="name">{name} {copies(t!(the_key), part(|warning| warning.key()))}</b>
                 <span class="rule">{part(|warning| warning.rule.clone())}</span>
                 <span class="spread"></span>
                 <span class="state">{part(|warning| lang::warning_state_named(&warning.state))}</span>
-                <small class="lasted">{lasted}</small>
+                <small class="lasted">{lasted} {copies_shown(t!(time))}</small>
             </div>
             <p lang=lang::of_the_server()>{part(|warning| warning.says.clone())}</p>
             <When holds=is_so>

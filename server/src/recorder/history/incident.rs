@@ -188,15 +188,17 @@ impl Packet {
             for entry in self.audit.iter().rev() {
                 let lock = entry.lock.as_deref().unwrap_or_default();
                 let outcome = entry.outcome.as_deref().or(entry.seen.as_deref()).unwrap_or_default();
+                let reason = entry.reason.as_deref().map(|reason| format!("; reason: {}", text(reason)));
                 let _ = writeln!(
                     out,
-                    "- {}: {} {} of {} ({}): {}",
+                    "- {}: {} {} of {} ({}): {}{}",
                     entry.at,
                     text(&entry.actor.name),
                     entry.kind.word(),
                     text(lock),
                     text(outcome),
-                    text(&entry.detail)
+                    text(&entry.detail),
+                    reason.unwrap_or_default()
                 );
             }
         }
