@@ -34,7 +34,7 @@ pub(crate) enum Piece {
     /// A dialog that a key opened, until that is `None` again.
     Shortcut(RwSignal<Option<Shortcut>>),
     /// The dialog in which a request is decided: what is asked, what closes it, and what looks again at what waits.
-    Decide(Approval, RwSignal<Option<String>>, Callback<()>),
+    Decide(Box<Approval>, RwSignal<Option<String>>, Callback<()>),
 }
 
 /// Draws the pieces of a part.
@@ -88,7 +88,7 @@ fn draw_aside(piece: Piece) -> AnyView {
         Piece::Page(page) => pages::aside(page),
         Piece::Groups => view! { <Grouped /> }.into_any(),
         Piece::Shortcut(opened) => view! { <ShortcutDialog opened /> }.into_any(),
-        Piece::Decide(request, deciding, look) => view! { <DecideDialog request deciding look /> }.into_any(),
+        Piece::Decide(request, deciding, look) => view! { <DecideDialog request=*request deciding look /> }.into_any(),
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) fn Freeze(
     };
     view! {
         <When holds=is_offered>
-            <form class="freeze" on:submit=freeze.clone()>
+            <form class="freeze" on:submit=freeze>
                 <label>
                     {t!(freeze_its_last_hour_as)}
                     <input type="text" required maxlength="200" autocomplete="off" bind:value=title />

@@ -59,7 +59,7 @@ pub(crate) fn Requests() -> impl IntoView {
             {move || {
                 deciding.get().map(|id| {
                     let request = requests.with_untracked(|all| all.iter().find(|one| one.id == id).cloned());
-                    request.map(|request| parts.draw(Piece::Decide(request, deciding, Callback::new(move |()| look()))))
+                    request.map(|request| parts.draw(Piece::Decide(Box::new(request), deciding, Callback::new(move |()| look()))))
                 })
             }}
         </section>
