@@ -166,3 +166,37 @@ async fn a_view_is_kept_and_gone_to_by_its_name() {
     browser.click("option", "stock:1").await;
     browser.by_role("heading", "stock:1").await;
 }
+
+/// Nodes that the page keeps, in the document or anywhere else, once what nobody needs is collected.
+async fn nodes(browser: &Browser) -> u64 {
+    browser.cdp("HeapProfiler.collectGarbage", json!({})).await;
+    browser.cdp("Memory.getDOMCounters", json!({})).await["nodes"].as_u64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_made_way_for_others_leave_nothing_behind() {
+    const LOCKS: usize = 120;
+    const ROUNDS: usize = 20;
+    let redis = RedisServer::start().await;
+    let server = Server::watching(&redis).await;
+    let names: Vec<String> = (0..LOCKS).map(|n| format!("job:{n}")).collect();
+    let holders = hold(&server, &redis, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}?sort=last_change", server.url())).await;
+    let halves = [&holders[..LOCKS / 2], &holders[LOCKS / 2..]];
+    let mut before = 0;
+    for round in 0..ROUNDS {
+        let half = halves[round % 2];
+        for holder in half {
+            assert!(holder.renew().await);
+        }
+        // What changed last comes first, so that every row in sight is another one.
+        let last = half.last().unwrap().key.clone();
+        let first = "return document.querySelector('[role=grid] tbody [role=row] a')?.textContent ?? ''";
+        until("the one that changed last", async || browser.run(first).await, |first| *first == *last).await;
+        if round == 1 {
+            before = nodes(&browser).await;
+        }
+    }
+    until("what is gone to be forgotten", async || nodes(&browser).await, |nodes| *nodes < 2 * before).await;
+}

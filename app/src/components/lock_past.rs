@@ -238,7 +238,7 @@ mod tests {
         let said: Vec<String> = facts(&stats).into_iter().map(|(term, text)| format!("{term}: {text}")).collect();
         assert_eq!(
             said,
-            ["Times: taken 3", "Holds that ended: 2", "Half held at most: 80 ms", "Waited, all together: 1 min 30 s"]
+            ["Times: taken 3", "Holds that ended: 2", "Half held at most: 80 ms", "Waited, all together: 1 m 30 s"]
         );
         let nothing: Vec<String> = facts(&Stats::default()).into_iter().map(|(_, text)| text).collect();
         assert_eq!(nothing, ["nothing is recorded of it in this time", "unknown"]);

@@ -50,33 +50,35 @@ pub(in crate::measure) fn measure(bench: &Bench) -> Result<Vec<Line>> {
     std::thread::sleep(warm_up);
 
     let began = Instant::now();
-    let mut samples = vec![used(&mut browser)?];
+    let (mut samples, mut nodes) = (vec![used(&mut browser)?], vec![nodes_of(&mut browser)?]);
     while began.elapsed() < span {
         std::thread::sleep(LOOK_EVERY.min(span.saturating_sub(began.elapsed())));
         samples.push(used(&mut browser)?);
+        nodes.push(nodes_of(&mut browser)?);
     }
     writer.stop()?.must_reach(CHANGES_PER_SECOND)?;
     // Halves: a single sample is as good as the moment in which it was taken.
-    let (before, after) = samples.split_at(samples.len() / 2);
-    let (before, after) = (mean(before), mean(after));
-    let drift = after / before - 1.0;
+    let ((before, after), (nodes_before, nodes_after)) = (halves(&samples), halves(&nodes));
+    let (drift, nodes_drift) = (after / before - 1.0, nodes_after / nodes_before - 1.0);
     let most = samples.iter().copied().max().unwrap_or(0);
     let minutes = span.as_secs() / 60;
     Ok(vec![Line {
         name: "page-memory",
         what: format!("memory of the page, {minutes} min, {locks} locks, {CHANGES_PER_SECOND} changes/s"),
         must: format!("\u{2264} {}, within {:.0} %", megabytes(MOST_BYTES), MOST_DRIFT * 100.0),
-        measured: format!("{}, {:+.1} %", megabytes(most), drift * 100.0),
+        measured: format!("{}, {:+.1} %, nodes {:+.1} %", megabytes(most), drift * 100.0, nodes_drift * 100.0),
         // A page that gets smaller has not grown.
-        verdict: Verdict::of(most <= MOST_BYTES && drift <= MOST_DRIFT),
+        verdict: Verdict::of(most <= MOST_BYTES && drift <= MOST_DRIFT && nodes_drift <= MOST_DRIFT),
         details: vec![
             format!("mean of the first half {}, of the second {}", megabytes(before as u64), megabytes(after as u64)),
             format!(
                 "{} samples after collecting garbage: the script engine's heap and the WebAssembly's memory",
                 samples.len()
             ),
+            // They are kept outside both, by whatever still refers to them.
+            format!("nodes of the document, and of what was taken out of it: {nodes_before:.0}, then {nodes_after:.0}"),
         ],
-        numbers: json!({ "locks": locks, "minutes": minutes, "bytes": samples, "drift": drift }),
+        numbers: json!({ "locks": locks, "minutes": minutes, "bytes": samples, "drift": drift, "nodes": nodes }),
     }])
 }
 
@@ -94,6 +96,17 @@ fn used(browser: &mut Browser) -> Result<u64> {
         bail!("find the memory of the app");
     };
     Ok((heap + wasm) as u64)
+}
+
+/// After [`used`] has collected what nobody needs.
+fn nodes_of(browser: &mut Browser) -> Result<u64> {
+    browser.command("Memory.getDOMCounters", json!({}))?["nodes"].as_u64().context("count the nodes of the page")
+}
+
+/// The means of the first half and of the second.
+fn halves(samples: &[u64]) -> (f64, f64) {
+    let (before, after) = samples.split_at(samples.len() / 2);
+    (mean(before), mean(after))
 }
 
 fn mean(samples: &[u64]) -> f64 {
