@@ -188,12 +188,13 @@ async fn gather(
             Ok(page) => entries.extend(page.entries),
             Err(error) => missing.push(format!("what was done from here: {error}")),
         }
-        frozen.push(FrozenLock { lock, at_first: at_first[place].take(), events: page.events, stats });
+        let IncidentLock { source, id } = lock;
+        frozen.push(FrozenLock { source, id, at_first: at_first[place].take(), events: page.events, stats });
     }
     missing.dedup();
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.seq));
     let waits = state.board.graph(None, caller.scope.seen().clone()).await?;
-    let chosen: HashSet<&IncidentLock> = frozen.iter().map(|frozen| &frozen.lock).collect();
+    let chosen: HashSet<IncidentLock> = frozen.iter().map(FrozenLock::which).collect();
     Ok(Packet {
         id: uuid::Uuid::new_v4().simple().to_string(),
         title: title.trim().to_owned(),
@@ -232,7 +233,7 @@ async fn at_first(
 }
 
 /// The part of the graph that is about these locks.
-fn only(graph: WaitGraph, chosen: &HashSet<&IncidentLock>) -> WaitGraph {
+fn only(graph: WaitGraph, chosen: &HashSet<IncidentLock>) -> WaitGraph {
     let WaitGraph { parties, locks, edges, cycles, .. } = graph;
     let is_chosen = |lock: &lockkeeper_model::ContendedLock| {
         chosen.contains(&IncidentLock { source: lock.source.clone(), id: lock.id.clone() })
@@ -254,10 +255,7 @@ fn only(graph: WaitGraph, chosen: &HashSet<&IncidentLock>) -> WaitGraph {
 }
 
 fn is_seen(packet: &Packet, reach: &Reach) -> bool {
-    packet.locks.iter().all(|frozen| {
-        let IncidentLock { source, id } = &frozen.lock;
-        id.key().is_ok_and(|key| reach.has(source, &key))
-    })
+    packet.locks.iter().all(|frozen| frozen.id.key().is_ok_and(|key| reach.has(&frozen.source, &key)))
 }
 
 fn wants_markdown(headers: &HeaderMap) -> bool {

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use lockkeeper_model::{AuditEntry, ContentionStats, Event, IncidentLock, Lock, LockStats, Time, WaitGraph, words};
+use lockkeeper_model::{
+    AuditEntry, ContentionStats, Event, IncidentLock, Lock, LockId, LockStats, Time, WaitGraph, words,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -42,9 +44,10 @@ pub struct Packet {
 /// One lock of a packet.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct FrozenLock {
-    /// Which.
-    #[serde(flatten)]
-    pub lock: IncidentLock,
+    /// Its source.
+    pub source: String,
+    /// Its id.
+    pub id: LockId,
     /// How it was at the beginning; null where it was not held, or that is not recorded.
     pub at_first: Option<Box<Lock>>,
     /// What happened, newest first, with gaps.
@@ -75,7 +78,7 @@ pub struct Listed {
 impl From<Packet> for Listed {
     fn from(packet: Packet) -> Listed {
         let Packet { id, title, by, at, from, to, locks, .. } = packet;
-        Listed { id, title, by, at, from, to, locks: locks.into_iter().map(|lock| lock.lock).collect() }
+        Listed { id, title, by, at, from, to, locks: locks.iter().map(FrozenLock::which).collect() }
     }
 }
 
@@ -150,7 +153,7 @@ impl Packet {
             let _ = writeln!(out, "- Missing: {}", text(sentence));
         }
         for lock in &self.locks {
-            let IncidentLock { source, id } = &lock.lock;
+            let FrozenLock { source, id, .. } = lock;
             let _ = writeln!(out, "\n## {} of {}\n", text(id.as_str()), text(source));
             let _ = writeln!(out, "{}\n", first_words(lock));
             if let Some(LockStats { taken, handed_over, lapsed, forced, renewed, held, contention, .. }) = &lock.stats {
@@ -210,6 +213,14 @@ impl Packet {
         let party = self.graph.parties.iter().find(|party| party.id == node).map(|party| &party.name);
         let lock = self.graph.locks.iter().find(|lock| lock.node == node).map(|lock| &lock.name);
         text(party.or(lock).map_or(node, String::as_str))
+    }
+}
+
+impl FrozenLock {
+    /// Which it is.
+    #[must_use]
+    pub fn which(&self) -> IncidentLock {
+        IncidentLock { source: self.source.clone(), id: self.id.clone() }
     }
 }
 
