@@ -95,8 +95,6 @@ pub(crate) fn LockTable() -> impl IntoView {
     });
     let scroller = NodeRef::<html::Div>::new();
     let runway = RwSignal::new(Runway::default());
-    // Rows fly past faster than anybody reads: what lies beyond the edges is not in sight next either.
-    let flung = RwSignal::new(false);
     let (width, height) = (RwSignal::new(0), RwSignal::new(0));
     let cards = Memo::new(move |_| width.get() < CARDS_BELOW_PX);
     let look = expect_context::<Kept>().look;
@@ -121,11 +119,10 @@ pub(crate) fn LockTable() -> impl IntoView {
     });
     let drawn = Memo::new(move |_| {
         let (first, end) = in_sight.get().unwrap_or_default();
-        let beyond = if flung.get() { 0 } else { OVERSCAN };
         live.shown.with(|shown| {
             let places = shown.places();
-            let start = first.saturating_sub(beyond).max(places.start);
-            let end = (end + beyond).min(places.end);
+            let start = first.saturating_sub(OVERSCAN).max(places.start);
+            let end = (end + OVERSCAN).min(places.end);
             Stretch { offset: start, ids: (start..end).filter_map(|place| shown.at(place)).collect() }
         })
     });
@@ -137,7 +134,7 @@ pub(crate) fn LockTable() -> impl IntoView {
         next.resize(long, view);
         runway.set(next);
     });
-    ask_for_what_is_in_sight(live, nav, in_sight, flung);
+    ask_for_what_is_in_sight(live, nav, in_sight);
 
     // A new question begins at its top.
     Effect::new(move |before: Option<_>| {
@@ -165,11 +162,7 @@ pub(crate) fn LockTable() -> impl IntoView {
     let on_scroll = move |_| {
         let Some(element) = scroller.get_untracked() else { return };
         let mut next = runway.get_untracked();
-        let before = next.position();
         let corrected = next.scroll(f64::from(element.scroll_top()));
-        if (next.position() - before).abs() > view_px() && !flung.get_untracked() {
-            flung.set(true);
-        }
         runway.set(next);
         if let Some(to) = corrected {
             element.set_scroll_top(to as i32);
@@ -178,9 +171,6 @@ pub(crate) fn LockTable() -> impl IntoView {
             timer.clear();
         }
         let rest = move || {
-            if flung.get_untracked() {
-                flung.set(false);
-            }
             let mut next = runway.get_untracked();
             if let Some(to) = next.settle()
                 && let Some(element) = scroller.get_untracked()
@@ -343,14 +333,14 @@ fn measure(element: NodeRef<html::Div>, width: RwSignal<i64>, height: RwSignal<i
     });
 }
 
-/// Asks the server for what is in sight, and for a reserve around it unless rows fly past.
-fn ask_for_what_is_in_sight(live: Live, nav: Nav, in_sight: Memo<Option<(u64, u64)>>, flung: RwSignal<bool>) {
+/// Asks the server for what is in sight and a reserve around it.
+fn ask_for_what_is_in_sight(live: Live, nav: Nav, in_sight: Memo<Option<(u64, u64)>>) {
     Effect::new(move |before: Option<(_, (u64, u32))>| {
         let question = nav.route.with(|route| route.question.clone());
         let (first, end) = in_sight.get().unwrap_or_default();
         let visible = u32::try_from(end - first).unwrap_or(u32::MAX);
         let same = before.filter(|(known, _)| *known == question).map(|(_, part)| part);
-        let part = if flung.get() { (first, visible) } else { part_for(first, visible, same) };
+        let part = part_for(first, visible, same);
         live.want(question.clone(), part.0, part.1);
         (question, part)
     });
