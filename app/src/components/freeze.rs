@@ -23,6 +23,7 @@ pub(crate) fn Freeze(
     // Where nothing is written down there is nothing to keep, and no field to wonder at.
     let is_offered = RwSignal::new(false);
     spawn_local(async move {
+        // Whoever asked may have left the page.
         let _ = is_offered.try_set(recall::incidents().await.is_ok());
     });
     let freeze = move |event: leptos::ev::SubmitEvent| {
