@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The version of these frames. A viewer that meets another one asks for a reload.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The largest message that a viewer may send, in bytes: a question with the longest texts fits several times.
 pub const MAX_CLIENT_FRAME_BYTES: usize = 8 * 1024;
@@ -91,7 +91,7 @@ pub enum ServerFrame {
         all: u64,
         /// How many answers each filter would have.
         facets: Facets,
-        /// Rows before the window.
+        /// Rows before the window: as many as were asked for, or as many as there are by now before the rows that it began with.
         offset: u64,
         /// The rows, in order.
         rows: Vec<Row>,
@@ -121,6 +121,10 @@ pub enum ServerFrame {
         all: u64,
         /// How many answers each filter would have.
         facets: Facets,
+        /// Rows before the window, if that changed. A window that was asked for further down stays with its rows: those that
+        /// come and go above them change how far down it is, and nothing else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offset: Option<u64>,
         /// The window's rows in order, if that changed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         order: Option<Vec<u64>>,

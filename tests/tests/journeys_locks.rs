@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fantoccini::Locator;
 use fantoccini::key::Key;
+use fred::interfaces::KeysInterface as _;
 use lockkeeper_tests::{Browser, Family, HURRIED, LockClient, RedisServer, Server, until};
 use serde_json::json;
 
@@ -196,4 +197,43 @@ async fn rows_that_made_way_for_others_leave_nothing_behind() {
         browser.run("document.querySelector('[role=grid] th.c-lock button').click()").await;
     }
     until("what is gone to be forgotten", async || nodes(&browser).await, |nodes| *nodes < 2 * before).await;
+}
+
+/// The row that is drawn under the middle of the table: its lock, its place in the list, and where it lies on the screen.
+const IN_THE_MIDDLE: &str = "const box = document.querySelector('.scroller').getBoundingClientRect(); \
+    const row = document.elementFromPoint(box.left + 40, box.top + box.height / 2)?.closest('tbody [role=row]'); \
+    return row && { lock: row.querySelector('a').textContent, place: Number(row.ariaRowIndex), top: row.getBoundingClientRect().top }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_in_the_middle_of_the_list_stays_while_others_come_and_go_above() {
+    const ABOVE: u64 = 30;
+    let redis = RedisServer::start().await;
+    let server = Server::watching(&redis).await;
+    let client = redis.client().await;
+    let many: Vec<(String, String)> = (1_000..1_600).map(|n| (format!("lock:job:{n}"), format!("{n:032x}"))).collect();
+    let _: () = client.mset(many).await.unwrap();
+    until("all to be seen", async || server.api().locks("limit=1").await.total, |total| *total == 600).await;
+    let browser = Browser::start().await;
+    browser.open(&format!("{}?sort=name", server.url())).await;
+    browser.until_text("600 locks").await;
+    let look = async || browser.run(IN_THE_MIDDLE).await;
+    let place = |row: &serde_json::Value| row["place"].as_u64().unwrap_or_default();
+    browser.run("const s = document.querySelector('.scroller'); s.scrollTop = s.scrollHeight / 2").await;
+    let before = until("a row in the middle", look, |row| place(row) > 100).await;
+
+    let above: Vec<(String, String)> = (0..ABOVE).map(|n| (format!("lock:a:{n:02}"), format!("{n:032x}"))).collect();
+    let keys: Vec<String> = above.iter().map(|(key, _)| key.clone()).collect();
+    let _: () = client.mset(above).await.unwrap();
+    let after = until("those above to be counted", look, |row| place(row) == place(&before) + ABOVE).await;
+    assert_eq!((&after["lock"], &after["top"]), (&before["lock"], &before["top"]));
+
+    // Scrolled on from there, every row is where it belongs.
+    browser.run("document.querySelector('.scroller').scrollTop += 580").await;
+    let further = until("ten rows further down", look, |row| place(row) == place(&after) + 10).await;
+    assert_eq!(further["lock"], format!("job:{}", 1_000 + place(&further) - ABOVE - 2));
+    let _: () = client.del(keys).await.unwrap();
+    let back = until("those above to be gone", look, |row| place(row) == place(&further) - ABOVE).await;
+    assert_eq!((&back["lock"], &back["top"]), (&further["lock"], &further["top"]));
+    browser.run("const s = document.querySelector('.scroller'); s.scrollTop = s.scrollHeight").await;
+    browser.until_text("job:1599").await;
 }

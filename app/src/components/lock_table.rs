@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use leptos::ev::MouseEvent;
 use leptos::html;
 use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
@@ -8,14 +9,15 @@ use wasm_bindgen::closure::Closure;
 use web_sys::{PointerEvent, ResizeObserver};
 
 use super::empty::Empty;
-use super::lock_row::{Column, LockRow};
+use super::lock_columns::Column;
+use super::lock_row::{Reads, Rows, element_id, row_at};
 use super::selection::{SelectHead, Selecting};
 use super::view_menu::Kept;
 use crate::lang::t;
 use crate::live::board::Stretch;
 use crate::live::look::Look;
 use crate::live::runway::Runway;
-use crate::live::{Live, part_for};
+use crate::live::{Live, Sight};
 use crate::nav::Nav;
 use crate::ui::{When, flag, maybe, text};
 
@@ -31,6 +33,10 @@ const HEAD_PX: f64 = 34.0;
 const OVERSCAN: u64 = 8;
 /// Nobody scrolls when nothing was scrolled for this long.
 const SCROLL_REST: Duration = Duration::from_millis(200);
+/// A thumb that was thrown and has not moved for two frames has arrived.
+const ARRIVED: Duration = Duration::from_millis(35);
+/// Past more than this many screens between two frames there will be others in sight by the time that an answer comes.
+const HURTLING_VIEWS: f64 = 4.0;
 
 /// What the keyboard does to the table; offered as context by the page.
 #[derive(Clone, Copy)]
@@ -81,6 +87,37 @@ impl TableKeys {
     }
 }
 
+/// How fast the rows go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// Slowly enough to be read.
+    Reading,
+    /// Screen after screen: only those in sight are drawn, and nothing in them moves by itself.
+    Flying,
+    /// So fast that nothing is asked for.
+    Hurtling,
+}
+
+impl Pace {
+    /// After so many pixels since the frame before; `None` leaves it at what it was.
+    fn of(moved: f64, row: f64, view: f64) -> Option<Pace> {
+        match moved {
+            _ if moved > view * HURTLING_VIEWS => Some(Pace::Hurtling),
+            _ if moved > view => Some(Pace::Flying),
+            _ if moved < row => Some(Pace::Reading),
+            _ => None,
+        }
+    }
+}
+
+/// The rows that are drawn.
+#[derive(Clone, Debug, PartialEq)]
+struct Drawn {
+    stretch: Stretch,
+    /// Something of what is in sight is known: else they wait where they are, unseen.
+    in_sight: bool,
+}
+
 /// Every lock, one row each; only those in sight exist in the page.
 #[component]
 pub(crate) fn LockTable() -> impl IntoView {
@@ -94,7 +131,8 @@ pub(crate) fn LockTable() -> impl IntoView {
         none
     });
     let scroller = NodeRef::<html::Div>::new();
-    let runway = RwSignal::new(Runway::default());
+    // With how far the list had grown above what was seen then.
+    let runway = RwSignal::new((Runway::default(), live.carried.get_untracked()));
     let (width, height) = (RwSignal::new(0), RwSignal::new(0));
     let cards = Memo::new(move |_| width.get() < CARDS_BELOW_PX);
     let look = expect_context::<Kept>().look;
@@ -109,38 +147,54 @@ pub(crate) fn LockTable() -> impl IntoView {
     let length = Memo::new(move |_| {
         let known =
             live.counts.with(|counts| counts.map_or(0, |counts| counts.total)) + live.surplus.get().unsigned_abs();
-        known.max(live.shown.with(|shown| shown.places().end)) as i64
+        // The end of a list that became shorter has no rows beyond it.
+        let shown = live.shown.with(|shown| if shown.ids.is_empty() { 0 } else { shown.places().end });
+        known.max(shown) as i64
     });
+    let at = Memo::new(move |_| {
+        let (mut at, carried) = runway.get();
+        at.carry((live.carried.get() - carried) as f64 * row_px());
+        at.resize(length.get() as f64 * row_px(), view_px());
+        at
+    });
+    let put = move |next: Runway| runway.set((next, live.carried.get_untracked()));
+    // What is seen first comes first: its reserve, and what moves in it, when it is there.
+    let pace = RwSignal::new(Pace::Flying);
     // The rows in sight, whether they are known or not.
     let in_sight = Memo::new(move |_| -> Option<(u64, u64)> {
-        let first = (runway.with(Runway::position) / row_px()).floor().max(0.0) as u64;
+        let first = (at.with(Runway::position) / row_px()).floor().max(0.0) as u64;
         let number = (view_px() / row_px()).ceil() as u64 + 1;
         Some((first, first + number))
     });
-    let drawn = Memo::new(move |_| {
+    let drawn = Memo::new(move |before: Option<&Drawn>| {
         let (first, end) = in_sight.get().unwrap_or_default();
+        let reserve = if pace.get() == Pace::Reading { OVERSCAN } else { 0 };
         live.shown.with(|shown| {
-            let places = shown.places();
-            let start = first.saturating_sub(OVERSCAN).max(places.start);
-            let end = (end + OVERSCAN).min(places.end);
-            Stretch { offset: start, ids: (start..end).filter_map(|place| shown.at(place)).collect() }
+            let known = shown.places();
+            let in_sight = known.is_empty() || first < known.end && known.start < end;
+            match before {
+                // Nobody sees them: they are drawn anew when there is something to be seen again.
+                Some(before) if !in_sight => Drawn { in_sight, stretch: before.stretch.clone() },
+                _ => Drawn { in_sight, stretch: shown.nearest(first.saturating_sub(reserve)..end + reserve) },
+            }
         })
     });
 
     measure(scroller, width, height);
-    Effect::new(move |_| {
-        let (long, view) = (length.get() as f64 * row_px(), view_px());
-        let mut next = runway.get_untracked();
-        next.resize(long, view);
-        runway.set(next);
-    });
-    ask_for_what_is_in_sight(live, nav, in_sight);
+    ask_for_what_is_in_sight(live, nav, in_sight, pace);
 
+    let scroll_to = move |position: f64| {
+        let Some(element) = scroller.get_untracked() else { return };
+        let mut next = at.get_untracked();
+        let scrolled = next.go(position);
+        put(next);
+        element.set_scroll_top(scrolled as i32);
+    };
     // A new question begins at its top.
     Effect::new(move |before: Option<_>| {
         let question = nav.route.with(|route| route.question.clone());
         if before.is_some_and(|before| before != question) {
-            scroll_to(scroller, runway, 0.0);
+            scroll_to(0.0);
             keys.pointed.set(None);
         }
         question
@@ -149,37 +203,91 @@ pub(crate) fn LockTable() -> impl IntoView {
         let Some((_, place)) = keys.pointed.get() else { return };
         let (row, view) = untrack(|| (row_px(), view_px()));
         let top = place as f64 * row;
-        let position = runway.with_untracked(Runway::position);
+        let position = at.with_untracked(Runway::position);
         if top < position {
-            scroll_to(scroller, runway, top);
+            scroll_to(top);
         } else if top + row > position + view {
-            scroll_to(scroller, runway, top + row - view);
+            scroll_to(top + row - view);
         }
     });
     Effect::new(move |_| live.freeze(keys.paused.get() || keys.hovered.get()));
 
-    let resting = StoredValue::new(None::<TimeoutHandle>);
+    let resting = StoredValue::new([const { None::<TimeoutHandle> }; 2]);
+    let go_at = move |now: Pace| {
+        if pace.try_get_untracked().is_some_and(|known| known != now) {
+            pace.set(now);
+        }
+    };
     let on_scroll = move |_| {
         let Some(element) = scroller.get_untracked() else { return };
-        let mut next = runway.get_untracked();
+        let before = at.get_untracked();
+        let mut next = before;
         let corrected = next.scroll(f64::from(element.scroll_top()));
-        runway.set(next);
+        put(next);
+        let moved = (next.position() - before.position()).abs();
+        let (row, view) = untrack(|| (row_px(), view_px()));
+        // One that slows down from hurtling flies.
+        let now =
+            Pace::of(moved, row, view).or_else(|| (pace.get_untracked() == Pace::Hurtling).then_some(Pace::Flying));
+        if let Some(now) = now {
+            go_at(now);
+        }
         if let Some(to) = corrected {
             element.set_scroll_top(to as i32);
         }
-        if let Some(timer) = resting.get_value() {
+        for timer in resting.get_value().into_iter().flatten() {
             timer.clear();
         }
+        let arrive = move || {
+            if pace.try_get_untracked() == Some(Pace::Hurtling) {
+                go_at(Pace::Flying);
+            }
+        };
         let rest = move || {
-            let mut next = runway.get_untracked();
+            // The table may have been left meanwhile.
+            let Some(mut next) = at.try_get_untracked() else { return };
+            go_at(Pace::Reading);
             if let Some(to) = next.settle()
                 && let Some(element) = scroller.get_untracked()
             {
-                runway.set(next);
+                put(next);
                 element.set_scroll_top(to as i32);
             }
         };
-        resting.set_value(set_timeout_with_handle(rest, SCROLL_REST).ok());
+        resting.set_value([
+            set_timeout_with_handle(arrive, ARRIVED).ok(),
+            set_timeout_with_handle(rest, SCROLL_REST).ok(),
+        ]);
+    };
+    let body = NodeRef::<html::Tbody>::new();
+    let rows = StoredValue::new_local(None::<Rows>);
+    let begun = StoredValue::new(false);
+    let reads = Reads { live, nav, keys, selecting, pace: pace.read_only() };
+    let owner = Owner::current().unwrap_or_default();
+    Effect::new(move |_| {
+        let Some(body) = body.get() else { return };
+        let drawn = drawn.get();
+        if !drawn.in_sight {
+            return rows.update_value(|rows| rows.iter_mut().for_each(Rows::lose_sight));
+        }
+        rows.update_value(|rows| {
+            if rows.is_none() {
+                *rows = Rows::new(reads, body.into(), owner.clone());
+            }
+            if let Some(rows) = rows {
+                rows.show(&drawn.stretch.ids);
+            }
+        });
+        if !drawn.stretch.ids.is_empty() && !begun.get_value() {
+            begun.set_value(true);
+            set_timeout(move || go_at(Pace::Reading), SCROLL_REST);
+        }
+    });
+    let press = move |event: MouseEvent| {
+        let Some(id) = row_at(&event) else { return };
+        if !reads.pick(&event, id) {
+            reads.open(&event, id);
+        }
     };
     // A finger has no place of its own over the table: it must not hold the rows for ever.
     let hover = move |event: PointerEvent| {
@@ -187,14 +295,16 @@ pub(crate) fn LockTable() -> impl IntoView {
             keys.hovered.set(true);
         }
     };
-    let body_height = text(move || px(runway.with(Runway::element_height)));
+    let body_height = text(move || px(at.with(Runway::element_height)));
     let body_padding =
-        text(move || px((drawn.with(|drawn| drawn.offset) as f64 * row_px() + runway.with(Runway::shift)).max(0.0)));
-    let skeleton_shift = text(move || px(runway.with(Runway::shift) % row_px()));
+        text(
+            move || px((drawn.with(|drawn| drawn.stretch.offset) as f64 * row_px() + at.with(Runway::shift)).max(0.0)),
+        );
+    let is_long = flag(move || at.with(Runway::element_height) > view_px());
     let old = flag(move || live.link.get().is_old() && live.counts.with(Option::is_some));
     let active = maybe(move || {
         let (id, _) = keys.pointed.get()?;
-        drawn.with(|drawn| drawn.ids.contains(&id)).then(|| format!("row-{id}"))
+        drawn.with(|drawn| drawn.in_sight && drawn.stretch.ids.contains(&id)).then(|| element_id(id))
     });
     // Their widths are the style sheet's.
     let columns = text(move || {
@@ -212,6 +322,7 @@ pub(crate) fn LockTable() -> impl IntoView {
             class="scroller"
             class:cards=cards
             class:compact=flag(move || compact.get() && !cards.get())
+            class:long=is_long
             class:out-of-date=old
             style=("--row", text(move || px(row_px())))
             style=("--head", px(HEAD_PX))
@@ -242,18 +353,12 @@ pub(crate) fn LockTable() -> impl IntoView {
                     role="rowgroup"
                     style:height=body_height
                     style:padding-top=body_padding
-                    style=("--skeleton", skeleton_shift)
+                    class:elsewhere=flag(move || drawn.with(|drawn| !drawn.in_sight))
                     on:pointerenter=hover
                     on:pointerleave=move |_| keys.hovered.set(false)
-                >
-                    <For each=move || drawn.get().ids key=|id| *id let(id)>
-                        <LockRow
-                            id
-                            pointed=flag(move || keys.pointed.get().is_some_and(|(row, _)| row == id))
-                            place=maybe(move || live.shown.with(|shown| shown.place_of(id)).map(|place| (place + 2).to_string()))
-                        />
-                    </For>
-                </tbody>
+                    on:click=press
+                    node_ref=body
+                ></tbody>
             </table>
             <When holds=flag(move || length.get() == 0)>
                 <Empty />
@@ -334,22 +439,29 @@ fn measure(element: NodeRef<html::Div>, width: RwSignal<i64>, height: RwSignal<i
 }
 
 /// Asks the server for what is in sight and a reserve around it.
-fn ask_for_what_is_in_sight(live: Live, nav: Nav, in_sight: Memo<Option<(u64, u64)>>) {
-    Effect::new(move |before: Option<(_, (u64, u32))>| {
+fn ask_for_what_is_in_sight(live: Live, nav: Nav, in_sight: Memo<Option<(u64, u64)>>, pace: RwSignal<Pace>) {
+    Effect::new(move |_| {
         let question = nav.route.with(|route| route.question.clone());
+        let pace = pace.get();
+        if pace == Pace::Hurtling {
+            return;
+        }
         let (first, end) = in_sight.get().unwrap_or_default();
-        let visible = u32::try_from(end - first).unwrap_or(u32::MAX);
-        let same = before.filter(|(known, _)| *known == question).map(|(_, part)| part);
-        let part = part_for(first, visible, same);
-        live.want(question.clone(), part.0, part.1);
-        (question, part)
+        let rows = u32::try_from(end - first).unwrap_or(u32::MAX);
+        live.look(Sight { question, first, rows, flying: pace == Pace::Flying });
     });
 }
 
-fn scroll_to(scroller: NodeRef<html::Div>, runway: RwSignal<Runway>, position: f64) {
-    let Some(element) = scroller.get_untracked() else { return };
-    let mut next = runway.get_untracked();
-    let scrolled = next.go(position);
-    runway.set(next);
-    element.set_scroll_top(scrolled as i32);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_told_from_how_far_it_goes_between_two_frames() {
+        let pace = |moved| Pace::of(moved, 58.0, 560.0);
+        assert_eq!([0.0, 57.0].map(pace), [Some(Pace::Reading); 2]);
+        assert_eq!([58.0, 560.0].map(pace), [None; 2], "a wheel reads on if it read, and flies on if it flew");
+        assert_eq!([561.0, 2_240.0].map(pace), [Some(Pace::Flying); 2]);
+        assert_eq!(pace(2_241.0), Some(Pace::Hurtling));
+    }
 }

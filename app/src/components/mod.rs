@@ -15,6 +15,7 @@ mod groups;
 mod history;
 mod lease_chart;
 mod links;
+mod lock_columns;
 mod lock_past;
 mod lock_row;
 mod lock_table;

@@ -1,10 +1,8 @@
 //! Rows chosen one by one or in a range, and the bar that says what can be done with them.
 
-use leptos::ev::MouseEvent;
 use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 use lockkeeper_model::{Action, PreviewRequest};
-use web_sys::HtmlInputElement;
 
 use super::release::ReleaseDialog;
 use crate::lang::{count, t};
@@ -78,7 +76,8 @@ fn most(live: Live) -> usize {
     live.bulk_locks.get_untracked() as usize
 }
 
-fn can_be_chosen(view: &RowView) -> bool {
+/// A row that ended is nothing to be released.
+pub(crate) fn can_be_chosen(view: &RowView) -> bool {
     view.condition == Condition::Live
 }
 
@@ -100,40 +99,6 @@ pub(crate) fn SelectButton() -> impl IntoView {
                 {t!(select)}
             </button>
         </When>
-    }
-}
-
-/// The box of one row.
-#[component]
-pub(crate) fn SelectCell(
-    /// The row.
-    id: u64,
-    /// What is known of it.
-    view: RwSignal<RowView>,
-) -> impl IntoView {
-    let live = expect_context::<Live>();
-    let selecting = expect_context::<Selecting>();
-    let checked = Memo::new(move |_| selecting.selection.with(|selection| selection.has(id)));
-    let label = text(move || view.with(|view| t!(select_in_selection, shown(&view.row.name))));
-    let press = move |event: MouseEvent| {
-        // The row around it opens its lock when it is pressed.
-        event.stop_propagation();
-        selecting.choose(live, id, event.shift_key());
-        // The browser has turned the box already, which is too much where no more can be chosen.
-        event_target::<HtmlInputElement>(&event).set_checked(checked.get_untracked());
-    };
-    view! {
-        <td role="gridcell" class="c-select" on:click=|event: MouseEvent| event.stop_propagation()>
-            <label class="pick">
-                <input
-                    type="checkbox"
-                    aria-label=label
-                    prop:checked=checked
-                    disabled=flag(move || !checked.get() && !view.with(can_be_chosen))
-                    on:click=press
-                />
-            </label>
-        </td>
     }
 }
 

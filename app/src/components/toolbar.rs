@@ -4,7 +4,7 @@ use lockkeeper_model::words::shown;
 use lockkeeper_model::{FLAG_FILTERS, Flag, GroupBy, Order, SortKey};
 
 use super::TableKeys;
-use super::lock_row::BLOCKED_EXPLAINED;
+use super::lock_columns::BLOCKED_EXPLAINED;
 use super::search::{Search, Understanding};
 use super::selection::SelectButton;
 use super::view_menu::ViewMenu;

@@ -1,4 +1,3 @@
-use leptos::prelude::*;
 use lockkeeper_model::Verdict;
 
 use super::say::Look;
@@ -12,21 +11,5 @@ pub(crate) fn verdict_class(look: Look) -> &'static str {
         Look::Verdict(Verdict::Unknown) => "verdict unknown",
         Look::State => "verdict state",
         Look::Over => "verdict over",
-    }
-}
-
-/// A verdict: shape, word, and the evidence under it.
-#[component]
-pub(crate) fn VerdictMark(
-    /// Shape and colour, from [`verdict_class`].
-    class: Signal<String>,
-    /// The word.
-    word: Signal<String>,
-    /// What it rests on.
-    evidence: Signal<String>,
-) -> impl IntoView {
-    view! {
-        <span class=class>{word}</span>
-        <small title=evidence>{evidence}</small>
     }
 }

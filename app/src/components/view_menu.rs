@@ -5,7 +5,7 @@ use leptos::prelude::*;
 use lockkeeper_model::words::shown;
 
 use super::NavLink;
-use super::lock_row::Column;
+use super::lock_columns::Column;
 use crate::lang::t;
 use crate::live::look::{self, Look};
 use crate::live::route::Route;

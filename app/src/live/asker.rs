@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use lockkeeper_model::wire::ClientFrame;
 use lockkeeper_model::{MAX_LIMIT, Question};
 
@@ -26,6 +28,39 @@ pub(crate) enum Answers {
     Outdated,
 }
 
+/// What somebody looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    /// Which locks, in which order.
+    pub(crate) question: Question,
+    /// The first row in sight.
+    pub(crate) first: u64,
+    /// How many there are.
+    pub(crate) rows: u32,
+    /// They fly past: what is around them will not be looked at.
+    pub(crate) flying: bool,
+}
+
+impl Want {
+    /// The part of the answers to ask for: what is in sight and as much again on either side. `current` is kept while it still
+    /// has something in reserve, so that scrolling by a row asks nothing.
+    pub(crate) fn in_sight(sight: Sight, current: Option<&Want>) -> Want {
+        let rows = sight.rows.clamp(1, MAX_LIMIT / 3);
+        let (first, end) = (sight.first, sight.first + u64::from(rows));
+        let around = if sight.flying { 0 } else { rows };
+        if let Some(current) = current.filter(|current| current.question == sight.question) {
+            let reserve = u64::from(around / 2);
+            let above = first >= current.offset && (current.offset == 0 || first - current.offset >= reserve);
+            let below = end + reserve <= current.offset + u64::from(current.limit);
+            if above && below && current.limit <= rows * 4 {
+                return current.clone();
+            }
+        }
+        let offset = first.saturating_sub(u64::from(around));
+        Want { question: sight.question, offset, limit: rows + 2 * around }
+    }
+}
+
 /// Decides what to ask and when: one question on its way at most, and then the latest, however fast somebody scrolls.
 #[derive(Debug, Default)]
 pub(crate) struct Asker {
@@ -37,9 +72,23 @@ pub(crate) struct Asker {
 }
 
 impl Asker {
-    /// Replaces what is wanted.
-    pub(crate) fn want(&mut self, want: Want) {
-        self.wanted = Some(want);
+    /// Replaces what is wanted by what [`Want::in_sight`] makes of it.
+    pub(crate) fn look(&mut self, sight: Sight) {
+        self.wanted = Some(Want::in_sight(sight, self.wanted.as_ref()));
+    }
+
+    /// The part that is on the screen, which is at `places` by now, lies so many rows further down. Says whether whoever looks at
+    /// it goes with it: not while they wait for rows elsewhere.
+    pub(crate) fn carry(&mut self, by: i64, places: &Range<u64>) -> bool {
+        if self.waiting_since.is_some() {
+            // What is still to be answered is where it was asked for.
+            let overlaps = |sent: &Want| sent.offset < places.end && places.start < sent.offset + u64::from(sent.limit);
+            return self.sent.as_ref().is_some_and(overlaps);
+        }
+        for want in [&mut self.wanted, &mut self.sent].into_iter().flatten() {
+            want.offset = want.offset.saturating_add_signed(by);
+        }
+        true
     }
 
     /// Whether nothing was ever wanted: the page shows no rows.
@@ -91,28 +140,12 @@ impl Asker {
     }
 }
 
-/// The part of the answers to ask for when rows `first .. first + visible` are on the screen: the screen and as much
-/// again on either side. `current` is kept while it still has something in reserve, so that scrolling by a row
-/// asks nothing.
-pub(crate) fn part_for(first: u64, visible: u32, current: Option<(u64, u32)>) -> (u64, u32) {
-    let visible = visible.clamp(1, MAX_LIMIT / 3);
-    if let Some((offset, limit)) = current {
-        let reserve = u64::from(visible / 2);
-        let above = first >= offset && (offset == 0 || first - offset >= reserve);
-        let below = first + u64::from(visible) + reserve <= offset + u64::from(limit);
-        if above && below && limit <= visible * 4 {
-            return (offset, limit);
-        }
-    }
-    (first.saturating_sub(u64::from(visible)), visible * 3)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn want(q: &str, offset: u64) -> Want {
-        Want { question: Question { q: q.to_owned(), ..Question::default() }, offset, limit: 30 }
+    fn sight(q: &str, first: u64) -> Sight {
+        Sight { question: Question { q: q.to_owned(), ..Question::default() }, first, rows: 20, flying: false }
     }
 
     fn offset(frame: Option<ClientFrame>) -> Option<u64> {
@@ -125,14 +158,14 @@ mod tests {
     #[test]
     fn fast_scrolling_asks_once_and_then_only_for_the_latest() {
         let mut asker = Asker::default();
-        asker.want(want("", 0));
+        asker.look(sight("", 0));
         assert_eq!(offset(asker.next(0.0)), Some(0));
         for step in 1..50 {
-            asker.want(want("", step * 10));
+            asker.look(sight("", step * 100));
             assert_eq!(asker.next(step as f64), None);
         }
         assert_eq!(asker.answered(1), Answers::NewQuestion);
-        assert_eq!(offset(asker.next(60.0)), Some(490));
+        assert_eq!(offset(asker.next(60.0)), Some(4_880));
         assert_eq!(asker.answered(1), Answers::Outdated);
         assert_eq!(asker.answered(2), Answers::SameQuestion);
         assert_eq!(asker.next(70.0), None);
@@ -141,9 +174,9 @@ mod tests {
     #[test]
     fn a_new_question_is_told_from_a_new_part_and_a_lost_answer_does_not_stop_the_page() {
         let mut asker = Asker::default();
-        asker.want(want("a", 0));
+        asker.look(sight("a", 0));
         asker.next(0.0);
-        asker.want(want("b", 0));
+        asker.look(sight("b", 0));
         assert_eq!(asker.next(1_999.0), None);
         assert!(asker.next(2_000.0).is_some());
         assert!(asker.is_behind());
@@ -156,11 +189,38 @@ mod tests {
 
     #[test]
     fn the_part_moves_only_when_the_reserve_is_used_up() {
-        let first = part_for(0, 20, None);
-        assert_eq!(first, (0, 60));
-        assert_eq!(part_for(25, 20, Some(first)), first);
-        assert_eq!(part_for(31, 20, Some(first)), (11, 60));
-        assert_eq!(part_for(500_000, 20, Some(first)), (499_980, 60));
-        assert_eq!(part_for(0, 100_000, None).1, 999);
+        let part = |first, rows, current: Option<&Want>| Want::in_sight(Sight { rows, ..sight("", first) }, current);
+        let top = part(0, 20, None);
+        assert_eq!((top.offset, top.limit), (0, 60));
+        assert_eq!(part(25, 20, Some(&top)), top);
+        let at = |want: Want| (want.offset, want.limit);
+        assert_eq!(at(part(31, 20, Some(&top))), (11, 60));
+        assert_eq!(at(part(500_000, 20, Some(&top))), (499_980, 60));
+        assert_eq!(part(0, 100_000, None).limit, 999);
+        let other = Want::in_sight(sight("other", 25), Some(&top));
+        assert_eq!((other.question.q.as_str(), other.offset), ("other", 5));
+    }
+
+    #[test]
+    fn what_flies_past_is_asked_for_alone_and_gets_its_reserve_when_it_rests() {
+        let flying = Want::in_sight(Sight { flying: true, ..sight("", 700) }, None);
+        assert_eq!((flying.offset, flying.limit), (700, 20));
+        let resting = Want::in_sight(sight("", 700), Some(&flying));
+        assert_eq!((resting.offset, resting.limit), (680, 60));
+        assert_eq!(Want::in_sight(Sight { flying: true, ..sight("", 710) }, Some(&resting)), resting);
+    }
+
+    #[test]
+    fn what_is_on_the_screen_is_not_asked_for_again_because_others_came_above_it() {
+        let mut asker = Asker::default();
+        asker.look(sight("", 100));
+        asker.next(0.0);
+        assert!(!asker.carry(5, &(900..960)), "they wait for others than those");
+        assert!(asker.carry(5, &(130..190)), "they still see some of those");
+        asker.answered(1);
+        assert!(asker.carry(7, &(87..147)));
+        asker.look(sight("", 107));
+        assert_eq!(asker.next(10.0), None);
+        assert_eq!(asker.wanted.as_ref().map(|want| want.offset), Some(87), "not what came before the answer");
     }
 }

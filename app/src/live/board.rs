@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 use lockkeeper_model::wire::{Ended, Facets, Row};
 
+use super::slots::longest_rising;
+
 /// How long an ended row stays, struck out: long enough to be read, short enough not to be taken for a lock.
 pub(crate) const GHOST_MS: i64 = 5_000;
 /// How many ended rows stay at once: a store that frees thousands a second must not push the held ones off the screen.
@@ -51,6 +53,15 @@ impl Stretch {
         self.ids.get(usize::try_from(place.checked_sub(self.offset)?).ok()?).copied()
     }
 
+    /// As many of its rows as these places are, those that are nearest to them: the places themselves as far as it covers them.
+    pub(crate) fn nearest(&self, places: std::ops::Range<u64>) -> Stretch {
+        let there = self.places();
+        let number = places.end.saturating_sub(places.start);
+        let start = places.start.min(there.end.saturating_sub(number)).max(there.start);
+        let end = start.saturating_add(number).min(there.end);
+        Stretch { offset: start, ids: (start..end).filter_map(|place| self.at(place)).collect() }
+    }
+
     /// The places it covers.
     pub(crate) fn places(&self) -> std::ops::Range<u64> {
         self.offset..self.offset + self.ids.len() as u64
@@ -79,11 +90,15 @@ pub(crate) struct Window {
     pub(crate) rows: Vec<Row>,
     /// Nothing on the screen belongs to its question.
     pub(crate) afresh: bool,
+    /// It is the part that is on the screen, told as a whole once more.
+    pub(crate) again: bool,
 }
 
 /// What changed in a window, as a frame carries it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Delta {
+    /// Rows before the window, if that changed: they came and went above it.
+    pub(crate) offset: Option<u64>,
     /// The window's rows in order, if that changed.
     pub(crate) order: Option<Vec<u64>>,
     /// Rows that are new or changed.
@@ -117,12 +132,18 @@ pub(crate) struct Board {
     rows: HashMap<u64, RowView>,
     ghosts: Vec<Ghost>,
     frozen: bool,
+    carried: i64,
 }
 
 impl Board {
     /// The rows on the screen, in order.
     pub(crate) fn shown(&self) -> &Stretch {
         &self.shown
+    }
+
+    /// By how many rows the list has grown above what is on the screen, altogether: it stays where it is for whoever reads it.
+    pub(crate) fn carried(&self) -> i64 {
+        self.carried
     }
 
     /// A row that is shown.
@@ -143,6 +164,8 @@ impl Board {
             self.rows.clear();
             self.ghosts.clear();
             self.shown = Stretch::default();
+        } else if window.again {
+            self.carry(window.offset);
         }
         self.window = Stretch { offset: window.offset, ids };
         let mut touched = Vec::new();
@@ -154,6 +177,11 @@ impl Board {
     /// Takes what changed.
     pub(crate) fn delta(&mut self, now: i64, delta: Delta) -> Touched {
         let mut touched = Vec::new();
+        let before = self.shown.offset;
+        if let Some(offset) = delta.offset {
+            self.carry(offset);
+        }
+        let carried = self.shown.offset != before;
         self.take(delta.rows, &mut touched);
         if let Some(mut order) = delta.order {
             order.retain(|id| self.rows.contains_key(id));
@@ -176,7 +204,19 @@ impl Board {
                 self.ghosts.insert(before, Ghost { id, place, until: at.max(now - GHOST_MS) + GHOST_MS });
             }
         }
-        self.settle(now, touched)
+        let touched = self.settle(now, touched);
+        Touched { layout: touched.layout || carried, ..touched }
+    }
+
+    /// As many rows are before the window by now. What is shown goes with it.
+    fn carry(&mut self, offset: u64) {
+        let by = offset.cast_signed() - self.window.offset.cast_signed();
+        self.window.offset = offset;
+        self.shown.offset = self.shown.offset.saturating_add_signed(by);
+        for ghost in &mut self.ghosts {
+            ghost.place = ghost.place.saturating_add_signed(by);
+        }
+        self.carried += by;
     }
 
     /// Lets ended rows go when their time is over.
@@ -208,7 +248,7 @@ impl Board {
         let kept: Vec<usize> = still.iter().filter_map(place).collect();
         // Rows beyond the end of what is shown are no news to somebody who looks at the shown ones.
         let came = self.window.ids.len().min(self.shown.ids.len()).saturating_sub(kept.len() + gone);
-        gone + came + kept.len() - longest_rising(&kept)
+        gone + came + kept.len() - longest_rising(&kept).len()
     }
 
     fn is(&self, id: u64, condition: impl Fn(&Condition) -> bool) -> bool {
@@ -291,19 +331,6 @@ impl Board {
     }
 }
 
-/// The length of the longest rising subsequence: the rows that kept their order among each other.
-fn longest_rising(places: &[usize]) -> usize {
-    let mut tails: Vec<usize> = Vec::new();
-    for place in places {
-        let at = tails.partition_point(|tail| tail < place);
-        match tails.get_mut(at) {
-            Some(tail) => *tail = *place,
-            None => tails.push(*place),
-        }
-    }
-    tails.len()
-}
-
 #[cfg(test)]
 mod tests {
     use lockkeeper_model::TransitionKind;
@@ -317,7 +344,7 @@ mod tests {
 
     fn board(ids: impl IntoIterator<Item = u64>) -> Board {
         let mut board = Board::default();
-        board.window(0, Window { offset: 0, rows: rows(ids), afresh: true });
+        board.window(0, Window { offset: 0, rows: rows(ids), afresh: true, again: false });
         board
     }
 
@@ -330,6 +357,20 @@ mod tests {
             ended: vec![Ended { row: ended, transition: TransitionKind::Released, at, held_ms: Some(840) }],
             ..order(ids)
         }
+    }
+
+    #[test]
+    fn as_many_rows_are_drawn_wherever_somebody_has_scrolled_to() {
+        let stretch = Stretch { offset: 100, ids: (0..60).collect() };
+        let nearest = |places| stretch.nearest(places).places();
+        assert_eq!(nearest(110..140), 110..140);
+        assert_eq!(nearest(150..180), 130..160);
+        assert_eq!(nearest(90..120), 100..130);
+        assert_eq!(nearest(900_000..900_030), 130..160);
+        assert_eq!(nearest(0..30), 100..130);
+        assert_eq!(nearest(0..500), 100..160);
+        assert_eq!(stretch.nearest(130..132).ids, [30, 31]);
+        assert_eq!(Stretch::default().nearest(7..30).places(), 0..0);
     }
 
     #[test]
@@ -421,20 +462,41 @@ mod tests {
         board.freeze(true, 0);
         let mut moved = rows([5, 4, 6, 7]);
         moved.extend(rows(8..30));
-        board.window(10, Window { offset: 4, rows: moved, afresh: false });
+        board.window(10, Window { offset: 4, rows: moved, afresh: false, again: false });
         assert_eq!(board.shown().offset, 4);
         assert_eq!(board.shown().ids, (4..30).collect::<Vec<_>>());
-        board.window(20, Window { offset: 500, rows: rows(500..510), afresh: false });
+        board.window(20, Window { offset: 500, rows: rows(500..510), afresh: false, again: false });
         assert_eq!(board.shown().places(), 500..510);
+    }
+
+    #[test]
+    fn what_comes_and_goes_above_moves_nothing_on_the_screen() {
+        let mut board = Board::default();
+        board.window(0, Window { offset: 50, rows: rows(1..=4), afresh: true, again: false });
+        board.delta(10, ends(&[1, 3, 4], 2, 10));
+        let touched = board.delta(20, Delta { offset: Some(53), ..Delta::default() });
+        assert_eq!(touched, Touched { rows: vec![], layout: true });
+        assert_eq!((board.shown().offset, &board.shown().ids[..]), (53, &[1, 2, 3, 4][..]));
+        assert_eq!(board.carried(), 3);
+        board.freeze(true, 30);
+        board.delta(40, Delta { offset: Some(51), ..order(&[9, 1, 3, 4]) });
+        assert_eq!((board.shown().offset, &board.shown().ids[..4]), (51, &[1, 2, 3, 4][..]));
+        // Who did not keep up is told the whole part again, wherever it is by then.
+        let again = Window { offset: 60, rows: rows([9, 1, 3, 4]), afresh: false, again: true };
+        board.window(50, again);
+        assert_eq!((board.shown().offset, board.carried()), (60, 10));
+        // Another part is somewhere else.
+        board.window(60, Window { offset: 500, rows: rows(1..=4), afresh: false, again: false });
+        assert_eq!((board.shown().offset, board.carried()), (500, 10));
     }
 
     #[test]
     fn a_new_question_replaces_everything_even_while_held_still() {
         let mut board = board(1..=4);
         board.freeze(true, 0);
-        board.window(10, Window { offset: 0, rows: rows([7]), afresh: true });
+        board.window(10, Window { offset: 0, rows: rows([7]), afresh: true, again: false });
         assert_eq!(board.shown().ids, [7]);
-        let touched = board.window(20, Window { offset: 0, rows: Vec::new(), afresh: true });
+        let touched = board.window(20, Window { offset: 0, rows: Vec::new(), afresh: true, again: false });
         assert!(board.shown().ids.is_empty());
         assert!(touched.layout);
     }
@@ -442,7 +504,7 @@ mod tests {
     #[test]
     fn a_window_sent_again_without_a_row_does_not_leave_that_row_behind() {
         let mut board = board(1..=4);
-        board.window(10, Window { offset: 0, rows: rows([1, 2, 4]), afresh: false });
+        board.window(10, Window { offset: 0, rows: rows([1, 2, 4]), afresh: false, again: false });
         assert_eq!(board.shown().ids, [1, 2, 4]);
         assert!(board.row(3).is_none());
     }

@@ -109,6 +109,8 @@ enum Frame {
         all: u64,
         facets: Facets,
         #[serde(default)]
+        offset: Option<u64>,
+        #[serde(default)]
         order: Option<Vec<u64>>,
         rows: Vec<Row>,
         ended: Vec<Ended>,
@@ -361,6 +363,7 @@ mod tests {
                 total: 2,
                 all: 2,
                 facets,
+                offset: Some(40),
                 order: None,
                 rows: vec![row(1)],
                 ended: vec![ended],

@@ -28,12 +28,13 @@ pub(crate) mod route;
 pub(crate) mod runway;
 pub(crate) mod selection;
 mod session;
+pub(crate) mod slots;
 mod socket;
 pub(crate) mod views;
 pub(crate) mod waits;
 pub(crate) mod warnings;
 
-pub(crate) use asker::part_for;
+pub(crate) use asker::Sight;
 pub(crate) use link::LinkState;
 pub(crate) use poll::{Polled, poll};
 pub(crate) use rewind::Rewind;

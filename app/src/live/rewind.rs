@@ -6,7 +6,7 @@ use lockkeeper_model::{Lock, LockId, Time};
 use wasm_bindgen_futures::spawn_local;
 
 use super::answers::Refusal;
-use super::asker::Want;
+use super::asker::{Sight, Want};
 use super::board::{Counts, Window};
 use super::past::{Board, Timeline, row_of};
 use super::session::Detail;
@@ -29,7 +29,7 @@ pub(crate) struct Rewind {
     shown: StoredValue<Option<(i64, Want)>>,
     asking: StoredValue<bool>,
     /// What [`Live`] hands on to it, known by address alone: so the code of the past comes with its page.
-    pub(super) want: fn(Rewind, Live, Want),
+    pub(super) look: fn(Rewind, Live, Sight),
     pub(super) follow: fn(Rewind, Live, Option<(String, LockId)>),
 }
 
@@ -45,7 +45,7 @@ impl Rewind {
             followed: StoredValue::new(None),
             shown: StoredValue::new(None),
             asking: StoredValue::new(false),
-            want: Rewind::take_want,
+            look: Rewind::take_sight,
             follow: Rewind::take_followed,
         };
         let live = Live::idle(Some(rewind));
@@ -61,8 +61,8 @@ impl Rewind {
         }
     }
 
-    fn take_want(self, live: Live, want: Want) {
-        self.wanted.set_value(Some(want));
+    fn take_sight(self, live: Live, sight: Sight) {
+        self.wanted.update_value(|wanted| *wanted = Some(Want::in_sight(sight, wanted.as_ref())));
         self.ask(live);
     }
 
@@ -112,7 +112,7 @@ impl Rewind {
             Err(refusal) => {
                 self.shown.set_value(None);
                 live.counts.set(None);
-                live.show(at, Window { offset: 0, rows: Vec::new(), afresh: true });
+                live.show(at, Window { offset: 0, rows: Vec::new(), afresh: true, again: false });
                 return self.told.set(Some(Err(refusal)));
             }
         };
@@ -127,7 +127,7 @@ impl Rewind {
         let offset = want.offset;
         self.shown.set_value(Some((at, want)));
         self.locks.set_value(locks);
-        live.show(at, Window { offset, rows, afresh });
+        live.show(at, Window { offset, rows, afresh, again: false });
         self.told.set(Some(Ok(board)));
         if is_other_moment {
             // What is known of the open lock is of the moment before.

@@ -8,8 +8,8 @@ const LEAP_PX: f64 = 5_000.0;
 /// Scrolls a list that is taller than an element may be.
 ///
 /// The list has `height` pixels, the element at most [`TALLEST_PX`] of them. A wheel moves the list by exactly as many
-/// pixels as the element; only a leap of the thumb is scaled. So the two positions drift apart, by `shift`, and are
-/// brought together again while nobody scrolls.
+/// pixels as the element; only a leap of the thumb is scaled. And a list that grows above what somebody reads does not move it.
+/// So the two positions drift apart, by `shift`, and are brought together again when somebody has scrolled.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Runway {
     height: f64,
@@ -34,24 +34,24 @@ impl Runway {
         self.scrolled - self.position
     }
 
+    /// The list grew by so many pixels above what is seen, which stays where it is on the screen. [`Runway::resize`] follows.
+    pub(crate) fn carry(&mut self, by: f64) {
+        self.position += by;
+    }
+
     /// The list has another height or is seen through another opening.
     pub(crate) fn resize(&mut self, height: f64, view: f64) {
         self.height = height;
         self.view = view;
         self.position = at_most(self.furthest(), self.position);
-        if self.height <= TALLEST_PX {
-            self.scrolled = self.position;
-        }
+        // As the browser does with an element that became shorter.
+        self.scrolled = at_most(self.element_furthest(), self.scrolled);
     }
 
     /// The element was scrolled to `scrolled`. Returns where it should be put instead, if it ran out of room.
     pub(crate) fn scroll(&mut self, scrolled: f64) -> Option<f64> {
         let by = scrolled - self.scrolled;
         self.scrolled = scrolled;
-        if self.height <= TALLEST_PX {
-            self.position = at_most(self.furthest(), scrolled);
-            return None;
-        }
         self.position = if by.abs() > LEAP_PX { self.position_at(scrolled) } else { self.position + by };
         self.position = at_most(self.furthest(), self.position);
         let stuck_above = scrolled <= 0.0 && self.position > 0.0;
@@ -182,6 +182,26 @@ mod tests {
             scrolled = tall.scroll(scrolled).unwrap_or(scrolled);
             steps += 1;
             assert!(steps <= 3_010, "stuck at {}", tall.position());
+        }
+    }
+
+    #[test]
+    fn what_is_read_stays_where_it_is_while_the_list_grows_above_it() {
+        for height in [58_000.0, MILLION] {
+            let mut list = runway(height);
+            let scrolled = list.go(20_000.0);
+            list.carry(580.0);
+            list.resize(height + 580.0, VIEW);
+            assert_eq!((list.position(), list.scrolled), (20_580.0, scrolled));
+            assert_eq!(list.scroll(scrolled + 120.0), None);
+            assert_eq!(list.position(), 20_700.0);
+            assert_eq!(list.settle(), Some(20_700.0));
+            // At its end a list that became shorter by what went above shows the same rows.
+            list.go(height);
+            let end = list.position();
+            list.carry(-580.0);
+            list.resize(height, VIEW);
+            assert_eq!(list.position(), end - 580.0);
         }
     }
 

@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use leptos::prelude::*;
 use lockkeeper_model::wire::{ClientFrame, DialectCount, FacetCount, PROTOCOL, STATUS_EVERY_MS, ServerFrame};
-use lockkeeper_model::{Event, Lock, LockId, Question, Severity, SourceState, SourceStatus};
+use lockkeeper_model::{Event, Lock, LockId, Severity, SourceState, SourceStatus};
 
 use super::LinkState;
-use super::asker::{Answers, Asker, Want};
+use super::asker::{Answers, Asker, Sight};
 use super::backoff::Backoff;
 use super::board::{Board, Counts, Delta, RowView, Stretch, Touched, Window};
 use super::clock::ServerClock;
@@ -79,6 +79,8 @@ pub(crate) struct Live {
     pub(crate) counts: RwSignal<Option<Counts>>,
     /// The rows on the screen.
     pub(crate) shown: RwSignal<Stretch>,
+    /// By how many rows the list has grown above them: they stay where they are on the screen.
+    pub(crate) carried: RwSignal<i64>,
     /// Ended rows among them.
     pub(crate) surplus: RwSignal<i64>,
     /// Changes that wait while the table is held still.
@@ -126,6 +128,8 @@ struct Core {
     asker: Asker,
     answered_ask: Option<u32>,
     board: Board,
+    /// See [`Live::carried`].
+    carried: i64,
     rows: HashMap<u64, ArcRwSignal<RowView>>,
     followed: Option<(String, LockId)>,
 }
@@ -155,6 +159,7 @@ impl Live {
             clock: RwSignal::new(monotonic() as i64),
             counts: RwSignal::new(None),
             shown: RwSignal::new(Stretch::default()),
+            carried: RwSignal::new(0),
             surplus: RwSignal::new(0),
             pending: RwSignal::new(0),
             behind: RwSignal::new(false),
@@ -172,13 +177,12 @@ impl Live {
         }
     }
 
-    /// Asks for a part of the answers to a question, as soon as the one before is answered.
-    pub(crate) fn want(self, question: Question, offset: u64, limit: u32) {
-        let want = Want { question, offset, limit };
+    /// Asks for what somebody looks at and a reserve around it, as soon as the question before is answered.
+    pub(crate) fn look(self, sight: Sight) {
         if let Some(rewind) = self.rewind {
-            return (rewind.want)(rewind, self, want);
+            return (rewind.look)(rewind, self, sight);
         }
-        self.core.update_value(|core| core.asker.want(want));
+        self.core.update_value(|core| core.asker.look(sight));
         self.ask();
     }
 
@@ -382,21 +386,21 @@ impl Live {
                 self.counts.set(Some(Counts { total, all, facets, examined }));
                 self.refused.set(None);
                 self.fold(|core| {
-                    core.answered_ask = Some(ask);
+                    let again = core.answered_ask.replace(ask) == Some(ask);
                     let afresh = answers == Answers::NewQuestion || std::mem::take(&mut core.estranged);
-                    core.board.window(now, Window { offset, rows, afresh })
+                    core.board.window(now, Window { offset, rows, afresh, again })
                 });
                 // Only now is what is on the screen as new as the connection.
                 self.link.set(LinkState::Live);
                 self.ask();
             }
-            ServerFrame::Delta { ask, now, total, all, facets, order, rows, ended } => {
+            ServerFrame::Delta { ask, now, total, all, facets, offset, order, rows, ended } => {
                 self.hear_time(now, at);
                 if self.core.with_value(|core| core.answered_ask != Some(ask)) {
                     return;
                 }
                 self.counts.set(Some(Counts { total, all, facets, examined: None }));
-                self.fold(|core| core.board.delta(now, Delta { order, rows, ended }));
+                self.fold(|core| core.board.delta(now, Delta { offset, order, rows, ended }));
             }
             ServerFrame::Facets { ask, now, facets } => {
                 self.hear_time(now, at);
@@ -481,11 +485,16 @@ impl Live {
     fn fold(self, step: impl FnOnce(&mut Core) -> Touched) {
         let mut news = Vec::new();
         let mut layout = None;
-        let (mut surplus, mut pending) = (0, 0);
+        let (mut surplus, mut pending, mut carried) = (0, 0, 0);
         self.core.update_value(|core| {
+            let before = core.board.carried();
             let touched = step(core);
             let board = &core.board;
-            (surplus, pending) = (board.surplus() as i64, board.pending() as i64);
+            let by = board.carried() - before;
+            if by != 0 && core.asker.carry(by, &board.shown().places()) {
+                core.carried += by;
+            }
+            (surplus, pending, carried) = (board.surplus() as i64, board.pending() as i64, core.carried);
             for id in touched.rows {
                 let Some(view) = board.row(id) else { continue };
                 match core.rows.get(&id) {
@@ -500,6 +509,9 @@ impl Live {
         });
         for (signal, view) in news {
             signal.set(view);
+        }
+        if self.carried.get_untracked() != carried {
+            self.carried.set(carried);
         }
         if let Some(shown) = layout {
             self.shown.set(shown);

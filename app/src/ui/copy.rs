@@ -25,7 +25,7 @@ const SAYS: &str = "data-said";
 /// A button that copies the value beside it, small and quiet until somebody points at the value or comes by with the keyboard.
 /// `what` it is, for whoever does not see that; `whole` is all of it, where what is on the screen is only its beginning.
 pub(crate) fn copies(what: &'static str, whole: Signal<String>) -> AnyView {
-    button(Signal::stored(t!(copy_the, what)), whole, "0")
+    button(Signal::stored(t!(copy_the, what)), whole)
 }
 
 /// The same where what is on the screen is all of it.
@@ -35,16 +35,11 @@ pub(crate) fn copies_shown(what: &'static str) -> AnyView {
 
 /// The same of a value whose name changes.
 pub(crate) fn copies_named(what: Signal<String>) -> AnyView {
-    button(super::text(move || t!(copy_the, what.get())), Signal::stored(String::new()), "0")
+    button(super::text(move || t!(copy_the, what.get())), Signal::stored(String::new()))
 }
 
-/// The same in a row of a table that is gone through with the arrow keys: the tabulator passes it by, a key of the table presses it.
-pub(crate) fn copies_in_row(what: &'static str, whole: Signal<String>) -> AnyView {
-    button(Signal::stored(t!(copy_the, what)), whole, "-1")
-}
-
-fn button(label: Signal<String>, whole: Signal<String>, tabindex: &'static str) -> AnyView {
-    view! { <button type="button" class="copy" tabindex=tabindex aria-label=label data-copy=whole></button> }.into_any()
+fn button(label: Signal<String>, whole: Signal<String>) -> AnyView {
+    view! { <button type="button" class="copy" aria-label=label data-copy=whole></button> }.into_any()
 }
 
 /// Copies what the row that is pointed at is called by its store.

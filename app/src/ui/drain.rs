@@ -2,6 +2,7 @@ use js_sys::{Array, Function, Object, Reflect};
 use leptos::html;
 use leptos::prelude::*;
 use wasm_bindgen::{JsCast as _, JsValue};
+use web_sys::HtmlElement;
 
 /// A span of time that runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,67 @@ impl Drain {
     }
 }
 
-/// A bar that drains smoothly. The browser's compositor moves it; nothing is drawn anew as time passes.
+/// What moves a bar. The browser's compositor does; nothing is drawn anew as time passes.
+pub(crate) struct Bar {
+    fill: HtmlElement,
+    running: Option<JsValue>,
+}
+
+impl Bar {
+    /// Of a bar whose filled part is this element.
+    pub(crate) fn new(fill: HtmlElement) -> Bar {
+        Bar { fill, running: None }
+    }
+
+    /// Drains from where it is at `now`, or stands still where it was at `stopped_at`.
+    pub(crate) fn run(&mut self, drain: Drain, stopped_at: Option<i64>, now: i64) {
+        self.stop();
+        let now = stopped_at.unwrap_or(now);
+        let from = format!("scaleX({})", per_mille(drain.share_left(now)));
+        let left = drain.ends_at.saturating_sub(now);
+        let _ = HtmlElement::style(&self.fill).set_property("transform", &from);
+        if stopped_at.is_some() || left <= 0 {
+            return;
+        }
+        let frames = [from.as_str(), EMPTY].map(|transform| {
+            let frame = Object::new();
+            let _ = Reflect::set(&frame, &"transform".into(), &transform.into());
+            frame
+        });
+        let options = Object::new();
+        let _ = Reflect::set(&options, &"duration".into(), &(left as f64).into());
+        let _ = Reflect::set(&options, &"fill".into(), &"forwards".into());
+        let _ = Reflect::set(&options, &"easing".into(), &STEPS.into());
+        self.running = call(&self.fill, "animate", &[Array::from_iter(frames).into(), options.into()]);
+    }
+
+    /// There is nothing to drain.
+    pub(crate) fn empty(&mut self) {
+        self.stop();
+        let _ = HtmlElement::style(&self.fill).set_property("transform", EMPTY);
+    }
+
+    fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            call(&running, "cancel", &[]);
+        }
+    }
+}
+
+impl Drop for Bar {
+    /// What still moves keeps its element, and all that was around it, for as long as the lease lasts.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+const EMPTY: &str = "scaleX(0)";
+
+/// Eighths of the pixels of the longest bar: more often than sixty times a second while it drains in a quarter of a minute, and
+/// not more often than is seen while it takes an hour. What moves by less is drawn anew in each frame all the same.
+const STEPS: &str = "steps(1040)";
+
+/// A bar that drains smoothly.
 #[component]
 pub(crate) fn DrainBar(
     /// When it is over.
@@ -36,36 +97,12 @@ pub(crate) fn DrainBar(
     now: impl Fn() -> i64 + 'static,
 ) -> impl IntoView {
     let fill = NodeRef::<html::I>::new();
-    let running = StoredValue::new_local(None::<JsValue>);
-    let stop = move || {
-        if let Some(animation) = running.try_update_value(Option::take).flatten() {
-            call(&animation, "cancel", &[]);
-        }
-    };
-    // What still moves keeps its element, and all that was around it, for as long as the lease lasts.
-    on_cleanup(stop);
+    let bar = StoredValue::new_local(None::<Bar>);
     Effect::new(move |_| {
         let Some(fill) = fill.get() else { return };
         let drain = Drain { ends_at: ends_at.get(), length_ms: length_ms.get() };
         let stopped_at = stopped_at.get();
-        stop();
-        let now = stopped_at.unwrap_or_else(&now);
-        let from = format!("scaleX({})", per_mille(drain.share_left(now)));
-        let left = drain.ends_at - now;
-        let _ = web_sys::HtmlElement::style(&fill).set_property("transform", &from);
-        if stopped_at.is_some() || left <= 0 {
-            return;
-        }
-        let frames = [from.as_str(), "scaleX(0)"].map(|transform| {
-            let frame = Object::new();
-            let _ = Reflect::set(&frame, &"transform".into(), &transform.into());
-            frame
-        });
-        let options = Object::new();
-        let _ = Reflect::set(&options, &"duration".into(), &(left as f64).into());
-        let _ = Reflect::set(&options, &"fill".into(), &"forwards".into());
-        let animation = call(&fill, "animate", &[Array::from_iter(frames).into(), options.into()]);
-        running.set_value(animation);
+        bar.update_value(|bar| bar.get_or_insert_with(|| Bar::new(fill.into())).run(drain, stopped_at, now()));
     });
     view! {
         <div class="drain" aria-hidden="true">

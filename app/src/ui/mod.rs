@@ -13,11 +13,9 @@ mod theme;
 mod utc;
 mod when;
 
-pub(crate) use copy::{
-    CopyButton, button_of, copies, copies_in_row, copies_named, copies_shown, copy_pointed, follow_copies,
-};
+pub(crate) use copy::{CopyButton, button_of, copies, copies_named, copies_shown, copy_pointed, follow_copies};
 pub(crate) use derived::{flag, maybe, text};
-pub(crate) use drain::{Drain, DrainBar, call};
+pub(crate) use drain::{Bar, Drain, DrainBar, call};
 pub(crate) use each::each;
 pub(crate) use icon::{Glyph, Icon};
 pub(crate) use kept::{keep, kept};

@@ -51,6 +51,8 @@ pub(crate) struct Answer {
     pub(crate) used_at: Time,
     /// Windows that are open on it.
     pub(crate) watched: usize,
+    /// It was asked for since it was last examined.
+    pub(super) wanted: bool,
 }
 
 impl Answer {
@@ -69,6 +71,7 @@ impl Answer {
             epoch: 0,
             used_at: now,
             watched: 0,
+            wanted: true,
         }
     }
 
@@ -82,9 +85,16 @@ impl Answer {
         self.examining.map(|next| next as u64)
     }
 
+    /// Whether something is left to examine, and somebody waits for it. Whoever types asks a question with each letter, and only
+    /// the last of them is to be answered.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.examining.is_some() && (self.watched > 0 || self.wanted)
+    }
+
     /// Examines some more, if something is left.
     pub(crate) fn examine(&mut self, registry: &Registry, keys: &[Keys], now: Time, scratch: &mut Vec<u8>) {
         let Some(from) = self.examining else { return };
+        self.wanted = false;
         let end = registry.slots();
         let to = (from + EXAMINED_PER_STEP).min(end);
         for slot in from..to {
@@ -236,6 +246,15 @@ impl Answer {
     /// Whether [`Answer::settle`] left something for later.
     pub(crate) fn unsettled(&self) -> bool {
         !self.incoming.is_empty()
+    }
+
+    /// How many answers are before this one; `None` if it is none, or has no place yet.
+    pub(crate) fn place_of(&self, registry: &Registry, keys: &[Keys], slot: Slot) -> Option<u64> {
+        if !self.members.get(slot) || self.incoming.contains(&slot) {
+            return None;
+        }
+        let (sort, order) = (self.asked.question.sort, self.asked.question.order());
+        self.ordered.place_of(slot, |a, b| compare(registry, keys, sort, order, a, b)).map(|place| place as u64)
     }
 
     /// A window of the answers that have their place.

@@ -168,7 +168,7 @@ impl Views {
 
     /// Goes on with questions that are being answered for the first time.
     pub fn examine(&mut self, registry: &Registry) {
-        for answer in self.answers.values_mut() {
+        for answer in self.answers.values_mut().filter(|answer| answer.is_awaited()) {
             answer.examine(registry, &self.keys, self.now, &mut self.scratch);
         }
         for tally in &mut self.tallies {
@@ -176,10 +176,10 @@ impl Views {
         }
     }
 
-    /// Whether a question is being answered, or a reach counted, for the first time.
+    /// Whether a question that somebody waits for is being answered, or a reach counted, for the first time.
     #[must_use]
     pub fn has_unexamined(&self) -> bool {
-        self.answers.values().any(|answer| answer.examined().is_some()) || self.tallies.iter().any(Tally::is_unexamined)
+        self.answers.values().any(Answer::is_awaited) || self.tallies.iter().any(Tally::is_unexamined)
     }
 
     /// Whether the question has its whole answer; begins to answer it if it has none.
@@ -272,6 +272,7 @@ impl Views {
         };
         if let Some(answer) = self.answers.get_mut(&id) {
             answer.used_at = now;
+            answer.wanted = true;
         }
         id
     }

@@ -80,6 +80,15 @@ impl Ordered {
         self.chunks = all.chunks(FILLED_CHUNK).map(<[Slot]>::to_vec).collect();
     }
 
+    /// How many slots are before this one; `None` if it is not in it.
+    pub(crate) fn place_of(&self, slot: Slot, cmp: impl Fn(Slot, Slot) -> Ordering) -> Option<usize> {
+        let at = self.chunk_of(slot, &cmp);
+        let chunk = self.chunks.get(at)?;
+        let position = chunk.partition_point(|&other| cmp(other, slot) == Ordering::Less);
+        let before: usize = self.chunks[..at].iter().map(Vec::len).sum();
+        (chunk.get(position) == Some(&slot)).then_some(before + position)
+    }
+
     /// The slots from `offset` on.
     pub(crate) fn window(&self, offset: usize, limit: usize) -> impl Iterator<Item = Slot> + '_ {
         let mut skip = offset;
@@ -122,6 +131,9 @@ mod tests {
                     (Ok(_), true) => {}
                 }
                 prop_assert_eq!(ordered.len(), model.len());
+            }
+            for slot in [0, 1, 700, 2_999, 4_999] {
+                prop_assert_eq!(ordered.place_of(slot, |a, b| a.cmp(&b)), model.binary_search(&slot).ok());
             }
             for offset in [0, 1, 700, 2_999, 6_000] {
                 let window: Vec<u32> = ordered.window(offset, 60).collect();

@@ -11,11 +11,12 @@ use super::{Asked, Counted, KEEP_UNWATCHED_MS, MAX_UNWATCHED, Views, once};
 use crate::access::tests::{scope_of, somebody};
 use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::registry::tests::{Step, World, play, steps};
-use crate::source::{SourceId, Surroundings};
+use crate::source::{Hint, SourceId, Surroundings};
 
 /// What a viewer's screen shows.
 #[derive(Debug, Default)]
 struct Screen {
+    offset: u64,
     rows: Vec<Row>,
     total: u64,
     all: u64,
@@ -26,10 +27,11 @@ impl Screen {
     fn read(&mut self, frames: &mut mpsc::Receiver<Bytes>) {
         while let Ok(frame) = frames.try_recv() {
             match serde_json::from_slice(&frame).unwrap() {
-                ServerFrame::Window { rows, total, all, facets, .. } => {
-                    *self = Screen { rows, total, all, facets };
+                ServerFrame::Window { offset, rows, total, all, facets, .. } => {
+                    *self = Screen { offset, rows, total, all, facets };
                 }
-                ServerFrame::Delta { order, rows, total, all, facets, .. } => {
+                ServerFrame::Delta { offset, order, rows, total, all, facets, .. } => {
+                    self.offset = offset.unwrap_or(self.offset);
                     (self.all, self.facets) = (all, facets);
                     let mut all = std::mem::take(&mut self.rows);
                     for row in rows {
@@ -133,9 +135,10 @@ proptest! {
         let (tx, mut fresh_frames) = mpsc::channel(2);
         let mut fresh = Screen::default();
         views.connect(2, Reach::ALL, tx);
-        views.ask(&world.registry, 2, 9, &question, offset, limit, Time(world.now));
+        views.ask(&world.registry, 2, 9, &question, screen.offset, limit, Time(world.now));
         views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
         fresh.read(&mut fresh_frames);
+        prop_assert!(offset > 0 || screen.offset == 0, "the top of the list stays the top");
         prop_assert_eq!(shown(&screen), shown(&fresh));
         prop_assert_eq!(screen.total, fresh.total);
     }
@@ -351,6 +354,41 @@ fn what_somebody_waits_for_is_made_however_many_others_are() {
     assert_eq!(views.answers.len(), MAX_UNWATCHED, "what was answered is kept as far as there is room");
 }
 
+#[test]
+fn a_question_that_was_typed_over_holds_nobody_up() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    for n in 0..=3 * EXAMINED_PER_STEP {
+        world.take(&format!("lock:{n}"), "w1", None);
+    }
+    world.scan();
+    note(&mut world, &mut views);
+    let now = Time(world.now);
+    let question = |q: &str| Question { q: q.to_owned(), ..Question::default() };
+    let (tx, mut frames) = mpsc::channel(64);
+    views.connect(1, Reach::ALL, tx);
+    for (ask, q) in ["l", "lo", "loc"].into_iter().enumerate() {
+        views.ask(&world.registry, 1, u32::try_from(ask).unwrap(), &question(q), 0, 10, now);
+    }
+    let examined = |views: &Views, q: &str| {
+        let answer = views.answers.values().find(|answer| answer.asked.question.q == q).unwrap();
+        answer.examined()
+    };
+    while views.has_unexamined() {
+        views.examine(&world.registry);
+    }
+    assert_eq!(examined(&views, "loc"), None);
+    assert_eq!(examined(&views, "l"), Some(2 * EXAMINED_PER_STEP as u64), "once when it was asked, and once more");
+    // Asked again it goes on from where it was.
+    views.ask(&world.registry, 1, 9, &question("l"), 0, 10, now);
+    while views.has_unexamined() {
+        views.examine(&world.registry);
+    }
+    views.flush(&world.registry, now, &|_| Surroundings::default());
+    let mut screen = Screen::default();
+    screen.read(&mut frames);
+    assert_eq!(screen.total, 3 * EXAMINED_PER_STEP as u64 + 1);
+}
+
 fn reach_of(keys: &[&str]) -> Reach {
     let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
     let role = Role { name: "r".into(), groups: Vec::new(), grant: Grant::new([Right::View], &[], &keys) };
@@ -380,4 +418,46 @@ fn an_ended_row_is_told_with_how_it_ended() {
     };
     assert_eq!((total, ended.len(), ended[0].held_ms), (0, 1, Some(840)));
     assert_eq!(ended[0].transition.word(), "released");
+}
+
+#[test]
+fn whoever_looks_further_down_keeps_their_rows_while_others_come_and_go_above() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    for n in 100..160 {
+        world.take(&format!("lock:{n}"), "w1", None);
+    }
+    world.scan();
+    note(&mut world, &mut views);
+    let question = Question { sort: SortKey::Name, ..Question::default() };
+    let (tx, mut frames) = mpsc::channel(16);
+    let (tx_top, mut top_frames) = mpsc::channel(16);
+    views.connect(1, Reach::ALL, tx);
+    views.connect(2, Reach::ALL, tx_top);
+    views.ask(&world.registry, 1, 1, &question, 30, 9, Time(world.now));
+    views.ask(&world.registry, 2, 1, &question, 0, 3, Time(world.now));
+    let (mut screen, mut top) = (Screen::default(), Screen::default());
+    let mut look = |views: &mut Views, world: &mut World| {
+        note(world, views);
+        views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+        screen.read(&mut frames);
+        top.read(&mut top_frames);
+        let names = |screen: &Screen| screen.rows.iter().map(|row| row.id.to_string()).collect::<Vec<_>>();
+        (screen.offset, names(&screen), names(&top))
+    };
+    let lock = |n: usize| format!("lock:{n}");
+    let (_, before, _) = look(&mut views, &mut world);
+    assert_eq!(before, (130..139).map(lock).collect::<Vec<_>>());
+    for n in 0..20 {
+        world.take(&format!("lock:0{n}"), "w2", None);
+        world.notice(&format!("lock:0{n}"), Hint::None);
+    }
+    let (offset, after, top_after) = look(&mut views, &mut world);
+    assert_eq!((offset, &after), (50, &before));
+    assert_eq!(top_after, ["lock:00", "lock:01", "lock:010"], "at the top what comes is seen");
+    // One in the middle of what is seen goes: those above it stay, those below it move up.
+    world.store.remove("lock:135");
+    world.notice("lock:135", Hint::None);
+    let (offset, after, _) = look(&mut views, &mut world);
+    assert_eq!(offset, 50);
+    assert_eq!(after, [130, 131, 132, 133, 134, 136, 137, 138, 139].map(lock));
 }

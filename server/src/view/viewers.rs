@@ -30,7 +30,16 @@ pub(super) struct Viewers {
 }
 
 /// One window of one answer.
-type Place = (AnswerId, u64, u32);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    answer: AnswerId,
+    /// The first row, as it was asked for.
+    offset: u64,
+    limit: u32,
+    /// Whose alone it is. The top of the list is the same for all; further down each looks at rows that stay in their place
+    /// while others come and go above them, and how many did depends on when somebody asked.
+    alone: Option<u64>,
+}
 
 #[derive(Debug)]
 struct Viewer {
@@ -62,6 +71,8 @@ struct Followed {
 #[derive(Debug, Default)]
 struct Window {
     viewers: Vec<u64>,
+    /// Rows before it. Somebody who reads in the middle of a list keeps what they read; how far down that is changes.
+    offset: u64,
     rows: Vec<Shown>,
     told: Option<Told>,
 }
@@ -132,12 +143,13 @@ impl Views {
         let Some(who) = self.viewers.viewers.get(&viewer) else { return };
         let asked = Asked { question: question.clone(), reach: who.reach.clone() };
         let answer = self.answer_to(registry, &asked, now);
-        let place = (answer, offset, limit);
+        let place = Place { answer, offset, limit, alone: (offset > 0).then_some(viewer) };
         self.detach(viewer);
         if let Some(answer) = self.answers.get_mut(&answer) {
             answer.watched += 1;
         }
-        self.viewers.windows.entry(place).or_default().viewers.push(viewer);
+        let begun = || Window { offset, ..Window::default() };
+        self.viewers.windows.entry(place).or_insert_with(begun).viewers.push(viewer);
         if let Some(viewer) = self.viewers.viewers.get_mut(&viewer) {
             viewer.ask = ask;
             viewer.place = Some(place);
@@ -262,7 +274,7 @@ impl Views {
     pub fn tell_facets(&mut self, registry: &Registry, now: Time) {
         let mut encoded: HashMap<AnswerId, Bytes> = HashMap::new();
         for viewer in self.viewers.viewers.values_mut() {
-            let Some((id, ..)) = viewer.place else { continue };
+            let Some(Place { answer: id, .. }) = viewer.place else { continue };
             let Some(answer) = self.answers.get(&id) else { continue };
             let told = Some((id, answer.epoch));
             if viewer.needs_window || viewer.facets == told {
@@ -279,8 +291,7 @@ impl Views {
     }
 
     fn flush_window(&mut self, registry: &Registry, place: Place, now: Time, around: Around<'_>) -> bool {
-        let (answer_id, offset, limit) = place;
-        let Some(answer) = self.answers.get_mut(&answer_id) else { return false };
+        let Some(answer) = self.answers.get_mut(&place.answer) else { return false };
         answer.settle(registry, &self.keys, now, false);
         let tally = self.tallies.iter().find(|tally| *tally.reach() == answer.asked.reach);
         let (all, facets) = tally.map_or_else(Default::default, |tally| (tally.all, tally.facets));
@@ -299,10 +310,25 @@ impl Views {
         let unsettled = answer.unsettled();
         let mut delta = None;
         if window.told != Some(told) || unsettled {
+            let version = |slot: Slot| self.keys.get(slot as usize).map_or(0, |keys| keys.version);
+            let kept = place.alone.and_then(|_| {
+                let still = |shown: &Shown| {
+                    let is_unchanged = shown.version == version(shown.slot);
+                    is_unchanged.then(|| answer.place_of(registry, &self.keys, shown.slot)).flatten()
+                };
+                kept_still(&window.rows, still)
+            });
+            let mut offset = kept.unwrap_or(window.offset);
+            if offset >= told.total {
+                // Beyond the end there is its end.
+                offset = told.total.saturating_sub(u64::from(place.limit));
+            }
+            let moved = (offset != window.offset).then_some(offset);
+            window.offset = offset;
             let rows: Vec<Shown> = answer
-                .window(offset, limit)
+                .window(window.offset, place.limit)
                 .filter_map(|slot| {
-                    let version = self.keys.get(slot as usize).map_or(0, |keys| keys.version);
+                    let version = version(slot);
                     registry.record(slot).map(|record| Shown { slot, version, row: record.row(slot) })
                 })
                 .collect();
@@ -310,17 +336,17 @@ impl Views {
             let before = std::mem::replace(&mut window.rows, rows);
             window.told = Some(told);
             if !first {
-                delta = changes(registry, &before, &window.rows, row)
-                    .map_or_else(|| Some((None, Vec::new(), Vec::new())), Some);
+                delta = Some((moved, changes(registry, &before, &window.rows, row).unwrap_or_default()));
             }
         }
-        let delta = delta.map(|(order, rows, ended)| {
+        let delta = delta.map(|(offset, (order, rows, ended))| {
             encode(&ServerFrame::Delta {
                 ask: 0,
                 now: now.0,
                 total: told.total,
                 all: told.all,
                 facets: told.facets,
+                offset,
                 order,
                 rows,
                 ended,
@@ -339,7 +365,7 @@ impl Views {
                         total: told.total,
                         all: told.all,
                         facets: told.facets,
-                        offset,
+                        offset: window.offset,
                         rows: window.rows.iter().filter_map(row).collect(),
                         examined: told.examined,
                     })
@@ -410,10 +436,20 @@ impl Views {
                 self.viewers.windows.remove(&place);
             }
         }
-        if let Some(answer) = self.answers.get_mut(&place.0) {
+        if let Some(answer) = self.answers.get_mut(&place.answer) {
             answer.watched = answer.watched.saturating_sub(1);
         }
     }
+}
+
+/// Where a window begins now if what was in sight is to stay where it was; `None` if nothing of it is where it can be told.
+/// `place_of` says how many rows are before one that did not change.
+fn kept_still(before: &[Shown], place_of: impl Fn(&Shown) -> Option<u64>) -> Option<u64> {
+    // Viewers ask for as much again on either side of what is in sight.
+    let (above, in_sight) = before.split_at(before.len() / 3);
+    let rest = above.iter().enumerate().rev();
+    let first = in_sight.iter().enumerate().map(|(at, shown)| (above.len() + at, shown));
+    first.chain(rest).find_map(|(at, shown)| Some(place_of(shown)?.saturating_sub(at as u64)))
 }
 
 type Difference = (Option<Vec<u64>>, Vec<Row>, Vec<Ended>);
@@ -510,6 +546,7 @@ mod tests {
             total: 0,
             all: 0,
             facets: Facets::default(),
+            offset: None,
             order: None,
             rows: Vec::new(),
             ended: Vec::new(),

@@ -1,0 +1,206 @@
+//! The rows of the table of locks. What one says is made in [`face`] from plain data; [`paint`] writes what differs into an
+//! element that is used again for another lock when the first one goes out of sight. The table is scrolled past a million locks
+//! while thousands of them change each second: docs/decisions/0018 says what rows of components cost.
+
+mod face;
+mod paint;
+
+use std::collections::HashMap;
+
+use leptos::ev::MouseEvent;
+use leptos::prelude::*;
+use lockkeeper_model::wire::Row;
+use wasm_bindgen::JsCast as _;
+use web_sys::{Element, Event, HtmlInputElement, Node};
+
+use self::face::{Around, Face, Picking};
+use self::paint::Painter;
+use super::lock_table::{Pace, TableKeys};
+use super::selection::{Selecting, can_be_chosen};
+use crate::live::board::{Condition, RowView};
+use crate::live::slots::Slots;
+use crate::live::{LinkState, Live};
+use crate::nav::Nav;
+use crate::ui::button_of;
+
+/// What the id of a row's element begins with; the number of its lock follows.
+const ID: &str = "row-";
+
+/// The id of the element that shows a row.
+pub(crate) fn element_id(id: u64) -> String {
+    format!("{ID}{id}")
+}
+
+/// The row in which something happened.
+pub(crate) fn row_at(event: &Event) -> Option<u64> {
+    let at: Element = event.target()?.dyn_into().ok()?;
+    let row = at.closest("[role=row]").ok()??;
+    row.id().strip_prefix(ID)?.parse().ok()
+}
+
+/// What every row reads.
+#[derive(Clone, Copy)]
+pub(crate) struct Reads {
+    pub(crate) live: Live,
+    pub(crate) nav: Nav,
+    pub(crate) keys: TableKeys,
+    pub(crate) selecting: Selecting,
+    /// How fast the rows go by.
+    pub(crate) pace: ReadSignal<Pace>,
+}
+
+/// The rows that are drawn.
+pub(crate) struct Rows {
+    reads: Reads,
+    body: Node,
+    /// Under which everything that a row follows is kept.
+    owner: Owner,
+    markup: Element,
+    slots: Slots,
+    drawn: HashMap<u32, Drawn>,
+    /// Elements that were needed and may be again, beside the page.
+    spare: Vec<Drawn>,
+    /// What is drawn may be old.
+    unseen: bool,
+}
+
+/// One element, and the lock that it shows.
+struct Drawn {
+    element: Element,
+    /// `None` while it waits to be needed.
+    id: ArcRwSignal<Option<u64>>,
+    _paints: RenderEffect<()>,
+}
+
+impl Rows {
+    /// No rows yet, in the body of a table. `owner` lives as long as the table.
+    pub(crate) fn new(reads: Reads, body: Node, owner: Owner) -> Option<Rows> {
+        let markup = paint::markup()?;
+        Some(Rows {
+            reads,
+            body,
+            owner,
+            markup,
+            slots: Slots::default(),
+            drawn: HashMap::new(),
+            spare: Vec::new(),
+            unseen: false,
+        })
+    }
+
+    /// Shows these rows, in this order.
+    pub(crate) fn show(&mut self, ids: &[u64]) {
+        let afresh = std::mem::take(&mut self.unseen);
+        let moves = self.slots.show(ids);
+        let focused = document().active_element();
+        let has_focus = |drawn: &Drawn| drawn.element.contains(focused.as_deref());
+        let mut lost = false;
+        for element in &moves.dropped {
+            if let Some(drawn) = self.drawn.remove(element) {
+                lost |= has_focus(&drawn);
+                drawn.element.remove();
+                drawn.id.set(None);
+                self.spare.push(drawn);
+            }
+        }
+        let mut next: Option<Node> = None;
+        for slot in moves.shown.iter().rev() {
+            let id = Some(slot.id);
+            if !self.drawn.contains_key(&slot.element) {
+                let Some(drawn) = self.spare.pop().or_else(|| self.draw()) else { continue };
+                self.drawn.insert(slot.element, drawn);
+            }
+            let Some(drawn) = self.drawn.get(&slot.element) else { continue };
+            let is_other = drawn.id.get_untracked() != id;
+            if is_other || afresh {
+                // A key that is pressed now was meant for the lock that stood here before.
+                lost |= is_other && has_focus(drawn);
+                drawn.id.set(id);
+            }
+            if !moves.still.contains(&slot.element) {
+                let _ = self.body.insert_before(&drawn.element, next.as_ref());
+            }
+            next = Some(drawn.element.clone().into());
+        }
+        if lost {
+            self.reads.keys.focus();
+        }
+    }
+
+    /// Nothing of what is drawn is in sight, or kept up to date.
+    pub(crate) fn lose_sight(&mut self) {
+        self.unseen = true;
+    }
+
+    fn draw(&self) -> Option<Drawn> {
+        let (element, mut painter) = Painter::new(&self.markup)?;
+        let (reads, id) = (self.reads, ArcRwSignal::new(None));
+        let shown = id.clone();
+        let paints = self.owner.with(|| {
+            RenderEffect::new(move |_| {
+                let Some(view) = shown.get().and_then(|id| reads.live.row(id)) else { return };
+                view.with(|view| painter.paint(Face::of(view, &reads.around(view)), reads.live.exact_now()));
+            })
+        });
+        Some(Drawn { element, id, _paints: paints })
+    }
+}
+
+impl Reads {
+    /// Chooses the row whose box was pressed; `false` if something else was. Nothing else happens in the cell of a box.
+    pub(crate) fn pick(self, event: &MouseEvent, id: u64) -> bool {
+        let Some(at) = event.target().and_then(|at| at.dyn_into::<Element>().ok()) else { return false };
+        if let Some(input) = at.dyn_ref::<HtmlInputElement>() {
+            self.selecting.choose(self.live, id, event.shift_key());
+            // The browser has turned the box already, which is too much where no more can be chosen.
+            input.set_checked(self.selecting.selection.with_untracked(|selection| selection.has(id)));
+        }
+        at.closest(".c-select").ok().flatten().is_some()
+    }
+
+    /// Opens the lock of a row that was pressed, unless the press meant something else.
+    pub(crate) fn open(self, event: &MouseEvent, id: u64) {
+        // A click with a modifier wants a new tab, and a drag over text wants that text.
+        let selecting = window().get_selection().ok().flatten().is_some_and(|selection| !selection.is_collapsed());
+        let copying = button_of(event).is_some();
+        if event.ctrl_key() || event.meta_key() || event.shift_key() || event.button() != 0 || selecting || copying {
+            return;
+        }
+        let Some(view) = self.live.row(id) else { return };
+        event.prevent_default();
+        self.nav.open(Some(view.with_untracked(|view| (view.row.source.clone(), view.row.id.clone()))));
+    }
+
+    fn around(self, view: &RowView) -> Around {
+        let (live, row) = (self.live, &view.row);
+        let link = live.link.get();
+        let stopped_at = match view.condition {
+            _ if !link.is_live() => Some(live.now.get()),
+            Condition::Left(at) => Some(at),
+            Condition::Live | Condition::Ended(_) => live.true_until(&row.source),
+        };
+        let at = stopped_at.unwrap_or_else(|| live.now.get());
+        let old = stopped_at.is_some() && link != LinkState::Past;
+        Around {
+            at,
+            stopped_at,
+            flying: self.pace.get() != Pace::Reading,
+            running: if old { live.running_now.get() } else { at },
+            old,
+            place: live.shown.with(|shown| shown.place_of(row.row)),
+            href: self.nav.route.with(|route| route.with_lock(Some((row.source.clone(), row.id.clone()))).href()),
+            selected: self.nav.route.with(|route| route.lock.as_ref().is_some_and(|lock| is_row(lock, row))),
+            pointed: self.keys.pointed.get().is_some_and(|(id, _)| id == row.row),
+            picking: self.selecting.on.get().then(|| self.picking(view)),
+        }
+    }
+
+    fn picking(self, view: &RowView) -> Picking {
+        let picked = self.selecting.selection.with(|selection| selection.has(view.row.row));
+        Picking { picked, barred: !picked && !can_be_chosen(view) }
+    }
+}
+
+fn is_row((source, id): &(String, lockkeeper_model::LockId), row: &Row) -> bool {
+    row.source == *source && row.id == *id
+}
