@@ -230,10 +230,10 @@ async fn what_is_read_in_the_middle_of_the_list_stays_while_others_come_and_go_a
     // Scrolled on from there, every row is where it belongs.
     browser.run("document.querySelector('.scroller').scrollTop += 580").await;
     let further = until("ten rows further down", look, |row| place(row) == place(&after) + 10).await;
-    assert_eq!(further["lock"], format!("job:{}", 1_000 + place(&further) - ABOVE - 2));
+    assert_eq!(further["lock"], format!("lock:job:{}", 1_000 + place(&further) - ABOVE - 2));
     let _: () = client.del(keys).await.unwrap();
     let back = until("those above to be gone", look, |row| place(row) == place(&further) - ABOVE).await;
     assert_eq!((&back["lock"], &back["top"]), (&further["lock"], &further["top"]));
     browser.run("const s = document.querySelector('.scroller'); s.scrollTop = s.scrollHeight").await;
-    browser.until_text("job:1599").await;
+    browser.until_text("lock:job:1599").await;
 }

@@ -102,7 +102,7 @@ pub(crate) fn DrainBar(
         let Some(fill) = fill.get() else { return };
         let drain = Drain { ends_at: ends_at.get(), length_ms: length_ms.get() };
         let stopped_at = stopped_at.get();
-        bar.update_value(|bar| bar.get_or_insert_with(|| Bar::new(fill.into())).run(drain, stopped_at, now()));
+        bar.update_value(|bar| bar.get_or_insert_with(|| Bar::new(fill)).run(drain, stopped_at, now()));
     });
     view! {
         <div class="drain" aria-hidden="true">
