@@ -206,6 +206,12 @@ impl Warnings {
         self.0.log.list()
     }
 
+    /// The same, once it is as it should be.
+    #[cfg(test)]
+    pub(super) async fn until_deliveries(&self, passes: impl Fn(&[Delivery]) -> bool) -> Vec<Delivery> {
+        self.0.log.until(passes).await
+    }
+
     /// Messages to webhooks since the start, by what became of them; `None` without webhooks.
     #[must_use]
     pub fn delivered(&self) -> Option<[(&'static str, u64); 4]> {

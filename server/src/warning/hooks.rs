@@ -7,12 +7,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lockkeeper_model::{Delivery, LockWarning, Severity, WarningRule, WarningState};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use url::Url;
 
@@ -125,7 +124,7 @@ const OUTBOX_FILE: &str = "warnings-waiting.json";
 /// What became of every message, the newest last, and those that still wait.
 #[derive(Clone, Debug)]
 pub(super) struct Log {
-    deliveries: Arc<Mutex<Deliveries>>,
+    deliveries: watch::Sender<Deliveries>,
     outbox: Outbox<Addressed>,
 }
 
@@ -146,7 +145,7 @@ impl Log {
             Some(dir) => Outbox::open(dir, OUTBOX_FILE, MAX_AGE),
             None => (Outbox::in_memory(), Vec::new()),
         };
-        (Log { deliveries: Arc::default(), outbox }, left)
+        (Log { deliveries: watch::Sender::default(), outbox }, left)
     }
 
     /// Writes down what still waits, for the next run.
@@ -158,57 +157,76 @@ impl Log {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Deliveries> {
-        // What is in it is whole after every step.
-        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn begin(&self, hook: &str, message: &Message) {
-        let mut log = self.lock();
-        if log.last.len() >= MAX_DELIVERIES {
-            log.last.pop_front();
-        }
-        log.last.push_back(Delivery {
-            id: message.id.clone(),
-            at: message.at,
-            webhook: hook.to_owned(),
-            warning: (message.event != "test").then(|| message.warning.id.clone()),
-            event: message.event.to_string(),
-            outcome: "waiting".to_owned(),
-            tries: 0,
-            done_at: None,
-            detail: None,
+        self.deliveries.send_modify(|log| {
+            if log.last.len() >= MAX_DELIVERIES {
+                log.last.pop_front();
+            }
+            log.last.push_back(Delivery {
+                id: message.id.clone(),
+                at: message.at,
+                webhook: hook.to_owned(),
+                warning: (message.event != "test").then(|| message.warning.id.clone()),
+                event: message.event.to_string(),
+                outcome: "waiting".to_owned(),
+                tries: 0,
+                done_at: None,
+                detail: None,
+            });
         });
     }
 
-    fn change(&self, id: &str, change: impl FnOnce(&mut Delivery)) {
-        if let Some(delivery) = self.lock().last.iter_mut().rev().find(|delivery| delivery.id == id) {
-            change(delivery);
-        }
+    fn tried(&self, id: &str, tries: u32, says: &str) {
+        self.deliveries.send_modify(|log| {
+            if let Some(delivery) = log.find(id) {
+                delivery.tries = tries;
+                delivery.detail = Some(says.to_owned());
+            }
+        });
     }
 
     fn end(&self, id: &str, outcome: &'static str, tries: u32, detail: String) {
         self.outbox.done(id);
-        if let Some(at) = OUTCOMES.iter().position(|known| *known == outcome) {
-            self.lock().counts[at] += 1;
-        }
-        self.change(id, |delivery| {
-            delivery.outcome = outcome.to_owned();
-            delivery.tries = tries;
-            delivery.done_at = Some(clock::now());
-            delivery.detail = Some(detail);
+        self.deliveries.send_modify(|log| {
+            if let Some(at) = OUTCOMES.iter().position(|known| *known == outcome) {
+                log.counts[at] += 1;
+            }
+            if let Some(delivery) = log.find(id) {
+                delivery.outcome = outcome.to_owned();
+                delivery.tries = tries;
+                delivery.done_at = Some(clock::now());
+                delivery.detail = Some(detail);
+            }
         });
     }
 
     /// Newest first.
     pub(super) fn list(&self) -> Vec<Delivery> {
-        self.lock().last.iter().rev().cloned().collect()
+        self.deliveries.borrow().list()
+    }
+
+    /// The same, once it is as it should be.
+    #[cfg(test)]
+    pub(super) async fn until(&self, passes: impl Fn(&[Delivery]) -> bool) -> Vec<Delivery> {
+        let mut changes = self.deliveries.subscribe();
+        let log = changes.wait_for(|log| passes(&log.list())).await;
+        log.map(|log| log.list()).unwrap_or_default()
     }
 
     /// Those that were decided, by outcome, since the start.
     pub(super) fn counts(&self) -> [(&'static str, u64); OUTCOMES.len()] {
-        let counts = self.lock().counts;
+        let counts = self.deliveries.borrow().counts;
         std::array::from_fn(|at| (OUTCOMES[at], counts[at]))
+    }
+}
+
+impl Deliveries {
+    fn find(&mut self, id: &str) -> Option<&mut Delivery> {
+        self.last.iter_mut().rev().find(|delivery| delivery.id == id)
+    }
+
+    fn list(&self) -> Vec<Delivery> {
+        self.last.iter().rev().cloned().collect()
     }
 }
 
@@ -317,12 +335,7 @@ async fn deliver_all(
         let key = key.map(|key| String::from_utf8_lossy(key).into_owned());
         let body = message.body(hook.form, base.as_ref(), key.as_deref()).to_string();
         let headers = || headers(&hook, &message.id, &body);
-        let tried = |tries: u32, says: &str| {
-            log.change(&message.id, |delivery| {
-                delivery.tries = tries;
-                delivery.detail = Some(says.to_owned());
-            });
-        };
+        let tried = |tries: u32, says: &str| log.tried(&message.id, tries, says);
         match tokio::time::timeout(left, sender.deliver(&hook.url, &body, headers, tried)).await {
             Err(_) => log.end(&message.id, "dropped", 0, too_old()),
             Ok(sent) => {

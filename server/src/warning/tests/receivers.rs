@@ -13,7 +13,7 @@ use lockkeeper_model::{Delivery, LockId, LockWarning, Severity, WarningRule, War
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use url::Url;
 
 use super::super::watch::Told;
@@ -47,7 +47,7 @@ enum Answer {
 #[derive(Clone)]
 struct Receiver {
     url: Url,
-    got: Arc<Mutex<Vec<(HeaderMap, String)>>>,
+    got: watch::Sender<Vec<(HeaderMap, String)>>,
     answers: Arc<Mutex<Vec<Answer>>>,
 }
 
@@ -55,7 +55,7 @@ impl Receiver {
     async fn listen(answers: &[Answer]) -> Receiver {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = Url::parse(&format!("http://{}/hooks/hunter2", listener.local_addr().unwrap())).unwrap();
-        let receiver = Receiver { url, got: Arc::default(), answers: Arc::new(Mutex::new(answers.to_vec())) };
+        let receiver = Receiver { url, got: watch::Sender::default(), answers: Arc::new(Mutex::new(answers.to_vec())) };
         let app = Router::new().fallback(Receiver::take).with_state(receiver.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         receiver
@@ -63,7 +63,7 @@ impl Receiver {
 
     async fn take(State(receiver): State<Receiver>, uri: Uri, headers: HeaderMap, body: Body) -> Response {
         assert_eq!(uri.path(), "/hooks/hunter2", "a redirect was followed");
-        receiver.got.lock().unwrap().push((headers, String::from_utf8(body.to_vec()).unwrap()));
+        receiver.got.send_modify(|got| got.push((headers, String::from_utf8(body.to_vec()).unwrap())));
         let answer = {
             let mut answers = receiver.answers.lock().unwrap();
             if answers.len() > 1 { answers.remove(0) } else { answers[0] }
@@ -80,7 +80,11 @@ impl Receiver {
     }
 
     fn got(&self) -> Vec<(HeaderMap, String)> {
-        self.got.lock().unwrap().clone()
+        self.got.borrow().clone()
+    }
+
+    async fn until_asked(&self) {
+        self.got.subscribe().wait_for(|got| !got.is_empty()).await.unwrap();
     }
 
     fn hook(&self, form: Form) -> Hook {
@@ -136,17 +140,11 @@ fn told(event: &'static str) -> Told {
 
 /// The deliveries, oldest first, once so many are decided.
 async fn decided(warnings: &Warnings, count: usize) -> Vec<Delivery> {
-    let all = async {
-        loop {
-            let mut deliveries = warnings.deliveries();
-            if deliveries.iter().filter(|delivery| delivery.done_at.is_some()).count() >= count {
-                deliveries.reverse();
-                return deliveries;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), all).await.unwrap()
+    let are_decided = |all: &[Delivery]| all.iter().filter(|delivery| delivery.done_at.is_some()).count() >= count;
+    let all = tokio::time::timeout(Duration::from_secs(20), warnings.until_deliveries(are_decided));
+    let mut deliveries = all.await.unwrap();
+    deliveries.reverse();
+    deliveries
 }
 
 #[tokio::test]
@@ -181,13 +179,9 @@ async fn what_waits_when_the_server_ends_is_sent_after_the_next_start_as_the_sam
     let (warnings, tell) = desk_in(Some(dir.path()), &hooks, patient);
     tell.send(told("opened")).await.unwrap();
     tell.send(told("resolved")).await.unwrap();
-    let both = async {
-        while warnings.deliveries().len() < 2 || away.got().is_empty() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
-    let mut names: Vec<String> = warnings.deliveries().into_iter().map(|one| one.id).collect();
+    let both = async { (warnings.until_deliveries(|all| all.len() >= 2).await, away.until_asked().await) };
+    let (deliveries, ()) = tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
+    let mut names: Vec<String> = deliveries.into_iter().map(|one| one.id).collect();
     names.reverse();
     warnings.close().await;
 
