@@ -68,6 +68,7 @@ impl Heat {
         self.locks.retain(|lock| lock.minutes.iter().any(|ms| *ms > 0));
         for said in answer.items("locks") {
             let (source, name) = (said.text("source").to_owned(), shown(said.text("name")));
+            // One that is not understood is named all the same, and leads nowhere.
             let id = LockId::parse(said.text("id")).ok();
             let known = self.locks.iter().position(|lock| lock.source == source && lock.id == id && lock.name == name);
             let at = known.unwrap_or_else(|| {

@@ -107,6 +107,7 @@ fn without_quorum(answer: &Value, now: Time) -> Vec<Block> {
         return vec![Block::Say("calm", t!(no_lock_stands_on_too, as_of))];
     }
     let row = |lock: &Value| {
+        // One that is not understood is named all the same, and leads nowhere.
         let id = LockId::parse(lock.text("id")).ok();
         let to = id.map(|id| (lock.text("source").to_owned(), id));
         let to = to.map(|lock| Route { page: Page::Lock, lock: Some(lock), ..Route::default() });
