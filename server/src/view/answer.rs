@@ -14,11 +14,12 @@ use super::ordered::Ordered;
 use super::shown::Shown;
 use crate::registry::{Record, Registry, Slot};
 
-/// Locks that are examined in one step of a first answer: some milliseconds, so that everybody else's frames go on.
-pub(super) const EXAMINED_PER_STEP: usize = 20_000;
+/// Locks that are examined in one step of a first answer: a few milliseconds even if each of them is one, so that everybody else's
+/// frames go on. Whoever types waits for the step that is under way and for one of their own before they see anything.
+pub(super) const EXAMINED_PER_STEP: usize = 5_000;
 
-/// Locks that are looked at again in one step because time has passed: as many as in a step of a first answer.
-const AGED_PER_STEP: usize = EXAMINED_PER_STEP;
+/// Locks that are looked at again in one step, each second, because time has passed: ten milliseconds or so.
+const AGED_PER_STEP: usize = 20_000;
 
 /// Up to this many new answers are put in their places one by one; more are sorted and merged in one pass.
 const ONE_BY_ONE: usize = 4_096;
@@ -44,6 +45,8 @@ pub(crate) struct Answer {
     due: Due,
     /// The next slot to examine; `None` once all were.
     examining: Option<usize>,
+    /// Those of the slots to examine that may have an answer, where that is known: whoever types narrows an answer that is there.
+    candidates: Option<Bits>,
     merged_at: Time,
     /// Grows with every change of an answer's order or content.
     pub(crate) epoch: u64,
@@ -67,12 +70,26 @@ impl Answer {
             shown: Shown::default(),
             due: Due::default(),
             examining: Some(0),
+            candidates: None,
             merged_at: Time(0),
             epoch: 0,
             used_at: now,
             watched: 0,
             wanted: true,
         }
+    }
+
+    /// Looks only at those that may be an answer, if one of these says which.
+    pub(super) fn narrow<'a>(&mut self, others: impl Iterator<Item = &'a Answer>, slots: usize) {
+        let left = |other: &Answer| other.total() + other.examining.map_or(0, |next| slots.saturating_sub(next) as u64);
+        let wider = others.filter(|other| self.filter.is_within(&other.filter)).min_by_key(|other| left(other));
+        self.candidates = wider.map(|wider| {
+            let mut candidates = wider.members.clone();
+            if let Some(next) = wider.examining {
+                candidates.set_all(next..slots);
+            }
+            candidates
+        });
     }
 
     /// Locks that are an answer, as far as examined.
@@ -96,8 +113,16 @@ impl Answer {
         let Some(from) = self.examining else { return };
         self.wanted = false;
         let end = registry.slots();
-        let to = (from + EXAMINED_PER_STEP).min(end);
-        for slot in from..to {
+        let mut next = from;
+        for _ in 0..EXAMINED_PER_STEP {
+            let slot = match &self.candidates {
+                Some(candidates) => candidates.next_from(next).unwrap_or(end),
+                None => next,
+            };
+            next = slot + 1;
+            if slot >= end {
+                break;
+            }
             let slot = slot as Slot;
             // What the views have not taken note of yet comes when they do.
             if let (Some(record), Some(keys)) = (registry.record(slot), keys.get(slot as usize)) {
@@ -105,7 +130,10 @@ impl Answer {
             }
         }
         self.epoch += 1;
-        self.examining = (to < end).then_some(to);
+        self.examining = (next < end).then_some(next);
+        if self.examining.is_none() {
+            self.candidates = None;
+        }
     }
 
     /// A lock is about to change: takes it out if its place may be another afterwards. `keys` are still the old ones.
@@ -143,6 +171,10 @@ impl Answer {
         scratch: &mut Vec<u8>,
     ) {
         if self.examining.is_some_and(|next| slot as usize >= next) {
+            // It may be one now.
+            if let Some(candidates) = &mut self.candidates {
+                candidates.set(slot, true);
+            }
             return;
         }
         let Some(record) = registry.record(slot) else { return };

@@ -111,6 +111,19 @@ impl Filter {
                 && self.tests.iter().all(|test| test.what.is_so(registry, record, scratch) != test.excluded)
     }
 
+    /// Whether every lock that is an answer here is one there, for certain.
+    pub(crate) fn is_within(&self, wider: &Filter) -> bool {
+        let implies = |test: &Test, wider: &Test| match (test.excluded, wider.excluded) {
+            (false, false) => test.what.implies(&wider.what),
+            (true, true) => wider.what.implies(&test.what),
+            _ => false,
+        };
+        // What time alone may bring is not among the answers yet.
+        !wider.is_timed()
+            && self.reach == wider.reach
+            && wider.tests.iter().all(|wider| self.tests.iter().any(|test| implies(test, wider)))
+    }
+
     /// Whether it is an answer as far as time matters.
     pub(crate) fn is_time(&self, record: &Record, now: Time) -> bool {
         self.timed.iter().all(|timed| timed.is_so(record, now.0) != timed.excluded)
@@ -166,6 +179,23 @@ impl What {
             What::Waiters(number) => record.waiting() > *number,
             What::Flag(flag) => registry.has_flag(record, *flag),
             What::Group(by, value) => registry.group(record, *by) == value.as_str(),
+        }
+    }
+}
+
+impl What {
+    /// Whether the other is so of each lock of which this is so.
+    fn implies(&self, other: &What) -> bool {
+        match (self, other) {
+            (What::Text(word), What::Text(part))
+            | (What::Name(word), What::Name(part) | What::Text(part))
+            | (What::Holder(word), What::Holder(part)) => part.find(word.needle()).is_some(),
+            (What::Source(name), What::Source(other)) | (What::Dialect(name), What::Dialect(other)) => name == other,
+            (What::State(state), What::State(other)) => state == other,
+            (What::Waiters(more_than), What::Waiters(fewer)) => more_than >= fewer,
+            (What::Flag(flag), What::Flag(other)) => flag == other,
+            (What::Group(by, value), What::Group(other, other_value)) => by == other && value == other_value,
+            _ => false,
         }
     }
 }

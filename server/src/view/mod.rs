@@ -263,6 +263,7 @@ impl Views {
                 let id = self.next_answer;
                 self.next_answer = self.next_answer.wrapping_add(1);
                 let mut answer = Answer::new(asked.clone(), now);
+                answer.narrow(self.answers.values(), registry.slots());
                 // A small board is answered in this one step.
                 answer.examine(registry, &self.keys, self.now, &mut self.scratch);
                 self.answers.insert(id, answer);

@@ -232,6 +232,29 @@ proptest! {
     }
 
     #[test]
+    fn what_is_found_within_a_wider_answer_is_what_is_found_anew(
+        (before, after) in (steps(), steps()),
+        wider in question(),
+        more in proptest::sample::select(&["", "w1", "lock:1", "name:lock", "-holder:w2", "held>1s", "waiters>2"][..]),
+    ) {
+        let (mut world, mut views) = (World::new(), Views::default());
+        let narrower = Question { q: format!("{} {more}", wider.q), sort: SortKey::Name, order: None, ..wider.clone() };
+        let [wider, narrower] = [wider, narrower].map(|question| Asked { question, reach: Reach::ALL });
+        for step in &before {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+        }
+        views.page(&world.registry, &wider, 0, 100, Time(world.now));
+        for step in &after {
+            play(&mut world, step);
+            note(&mut world, &mut views);
+        }
+        let now = Time(world.now);
+        let within = views.page(&world.registry, &narrower, 0, 100, now);
+        prop_assert_eq!(within, once(&world.registry, &narrower, 0, 100, now));
+    }
+
+    #[test]
     fn an_answer_kept_up_to_date_is_the_answer_computed_anew(steps in steps(), question in question()) {
         let (mut world, mut views) = (World::new(), Views::default());
         let asked = Asked { question, reach: Reach::ALL };
@@ -338,7 +361,8 @@ fn what_somebody_waits_for_is_made_however_many_others_are() {
     world.scan();
     note(&mut world, &mut views);
     let asked = |n: usize| {
-        let question = Question { q: format!("lock:{n}"), ..Question::default() };
+        // Of the same length: none is a part of another.
+        let question = Question { q: format!("lock:{n:02}"), ..Question::default() };
         Asked { question, reach: Reach::ALL }
     };
     let mut now = Time(world.now);
@@ -387,6 +411,71 @@ fn a_question_that_was_typed_over_holds_nobody_up() {
     let mut screen = Screen::default();
     screen.read(&mut frames);
     assert_eq!(screen.total, 3 * EXAMINED_PER_STEP as u64 + 1);
+}
+
+#[test]
+fn how_far_a_first_answer_is_is_told_some_times_a_second_and_its_end_at_once() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    for n in 0..4 * EXAMINED_PER_STEP {
+        world.take(&format!("lock:{n}"), "w1", None);
+    }
+    world.scan();
+    note(&mut world, &mut views);
+    let (tx, mut frames) = mpsc::channel(64);
+    views.connect(1, Reach::ALL, tx);
+    let question = Question { q: "w1".to_owned(), ..Question::default() };
+    let asked_at = Time(world.now);
+    views.ask(&world.registry, 1, 1, &question, 0, 10, asked_at);
+    // One step of the answer, and what is told of it so long after the question.
+    let mut told_after = |ms: i64, steps: u32| {
+        (0..steps).for_each(|_| views.examine(&world.registry));
+        views.flush(&world.registry, asked_at.plus(ms), &|_| Surroundings::default());
+        let mut told = Vec::new();
+        while let Ok(frame) = frames.try_recv() {
+            let ServerFrame::Window { total, examined, .. } = serde_json::from_slice(&frame).unwrap() else { continue };
+            told.push((total / EXAMINED_PER_STEP as u64, examined.is_some()));
+        }
+        told
+    };
+    assert_eq!(told_after(0, 0), [(1, true)]);
+    assert_eq!(told_after(33, 1), []);
+    assert_eq!(told_after(249, 0), []);
+    assert_eq!(told_after(250, 0), [(2, true)]);
+    assert_eq!(told_after(283, 3), [(4, false)], "all of it");
+}
+
+#[test]
+fn whoever_types_on_has_only_those_looked_at_that_were_found_before() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    let locks = 3 * EXAMINED_PER_STEP;
+    for n in 0..locks {
+        world.take(&format!("lock:{n}"), "w1", None);
+    }
+    world.scan();
+    note(&mut world, &mut views);
+    let now = Time(world.now);
+    let asked = |q: &str| Asked { question: Question { q: q.to_owned(), ..Question::default() }, reach: Reach::ALL };
+    assert!(!views.is_ready(&world.registry, &asked("lock:77"), now));
+    while !views.is_ready(&world.registry, &asked("lock:77"), now) {
+        views.examine(&world.registry);
+    }
+    assert!(views.is_ready(&world.registry, &asked("lock:771"), now), "found among those");
+    assert!(views.is_ready(&world.registry, &asked("lock:771 w1"), now), "and among those");
+
+    // What comes while a wider answer is half made is found as well.
+    assert!(!views.is_ready(&world.registry, &asked("w1"), now));
+    assert!(!views.is_ready(&world.registry, &asked("w1 lock"), now));
+    for (key, holder) in [("lock:0", "w9"), (&format!("lock:{}", locks - 1), "w9"), ("lock:late", "w1")] {
+        world.take(key, holder, None);
+    }
+    world.scan();
+    note(&mut world, &mut views);
+    while !views.is_ready(&world.registry, &asked("w1 lock"), now) {
+        views.examine(&world.registry);
+    }
+    let found = views.page(&world.registry, &asked("w1 lock"), 0, 1_000, now);
+    assert_eq!(found, once(&world.registry, &asked("w1 lock"), 0, 1_000, now));
+    assert_eq!(found.0, locks as u64 - 1);
 }
 
 fn reach_of(keys: &[&str]) -> Reach {

@@ -17,6 +17,10 @@ use crate::source::{SourceId, Surroundings};
 /// sees rows change.
 pub const FRAME_MS: i64 = 33;
 
+/// The least time between two frames that tell how far a first answer is, in milliseconds: its rows change their order until it is
+/// complete, and a count that grows four times a second is seen to grow.
+const PROGRESS_MS: i64 = 250;
+
 /// Whether a source does not answer.
 pub type Around<'a> = &'a dyn Fn(SourceId) -> Surroundings;
 
@@ -50,6 +54,8 @@ struct Viewer {
     place: Option<Place>,
     /// It must be told the whole window: it has just asked, or did not keep up.
     needs_window: bool,
+    /// When it was last told how far the answer is; `None` since it asked.
+    progress_at: Option<Time>,
     /// The answer whose facets it was told, and as it was then.
     facets: Option<(AnswerId, u64)>,
     follow: Option<Followed>,
@@ -109,6 +115,7 @@ impl Views {
             ask: 0,
             place: None,
             needs_window: false,
+            progress_at: None,
             facets: None,
             follow: None,
             owed: VecDeque::new(),
@@ -154,6 +161,7 @@ impl Views {
             viewer.ask = ask;
             viewer.place = Some(place);
             viewer.needs_window = true;
+            viewer.progress_at = None;
             // Answered anew, because the question has another number.
             viewer.facets = None;
         }
@@ -357,6 +365,11 @@ impl Views {
         let mut gone = Vec::new();
         for &id in &window.viewers {
             let Some(viewer) = self.viewers.viewers.get_mut(&id) else { continue };
+            let is_in_the_making = told.examined.is_some();
+            if is_in_the_making && viewer.progress_at.is_some_and(|at| now.since(at) < PROGRESS_MS) {
+                waiting = true;
+                continue;
+            }
             let frame = if viewer.needs_window {
                 whole.get_or_insert_with(|| {
                     encode(&ServerFrame::Window {
@@ -378,7 +391,10 @@ impl Views {
             };
             match viewer.frames.try_send(addressed(frame, viewer.ask)) {
                 // A first answer in progress is told as whole windows until it is complete.
-                Ok(()) => viewer.needs_window = told.examined.is_some(),
+                Ok(()) => {
+                    viewer.needs_window = is_in_the_making;
+                    viewer.progress_at = is_in_the_making.then_some(now);
+                }
                 Err(TrySendError::Full(_)) => {
                     viewer.needs_window = true;
                     waiting = true;
