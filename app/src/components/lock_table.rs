@@ -35,8 +35,9 @@ const OVERSCAN: u64 = 8;
 const SCROLL_REST: Duration = Duration::from_millis(200);
 /// A thumb that was thrown and has not moved for two frames has arrived.
 const ARRIVED: Duration = Duration::from_millis(35);
-/// Past more than this many screens between two frames there will be others in sight by the time that an answer comes.
-const HURTLING_VIEWS: f64 = 4.0;
+/// Past more than this much of a screen between two frames nothing is in sight for long enough to be read, and by the time that an
+/// answer came there would be others. Who slows down to it is less than a screen from where they come to rest.
+const HURTLING_VIEWS: f64 = 0.5;
 
 /// What the keyboard does to the table; offered as context by the page.
 #[derive(Clone, Copy)]
@@ -92,20 +93,20 @@ impl TableKeys {
 pub(crate) enum Pace {
     /// Slowly enough to be read.
     Reading,
-    /// Screen after screen: only those in sight are drawn, and nothing in them moves by itself.
-    Flying,
+    /// Not for much longer: what comes into sight is drawn, without a reserve and with nothing in it that moves.
+    Landing,
     /// So fast that nothing is asked for.
     Hurtling,
 }
 
 impl Pace {
-    /// After so many pixels since the frame before; `None` leaves it at what it was.
-    fn of(moved: f64, row: f64, view: f64) -> Option<Pace> {
-        match moved {
-            _ if moved > view * HURTLING_VIEWS => Some(Pace::Hurtling),
-            _ if moved > view => Some(Pace::Flying),
-            _ if moved < row => Some(Pace::Reading),
-            _ => None,
+    /// After so many pixels since the frame before.
+    fn after(self, moved: f64, row: f64, view: f64) -> Pace {
+        match self {
+            _ if moved > view * HURTLING_VIEWS => Pace::Hurtling,
+            _ if moved < row => Pace::Reading,
+            Pace::Hurtling => Pace::Landing,
+            slower => slower,
         }
     }
 }
@@ -159,7 +160,7 @@ pub(crate) fn LockTable() -> impl IntoView {
     });
     let put = move |next: Runway| runway.set((next, live.carried.get_untracked()));
     // What is seen first comes first: its reserve, and what moves in it, when it is there.
-    let pace = RwSignal::new(Pace::Flying);
+    let pace = RwSignal::new(Pace::Landing);
     // The rows in sight, whether they are known or not.
     let in_sight = Memo::new(move |_| -> Option<(u64, u64)> {
         let first = (at.with(Runway::position) / row_px()).floor().max(0.0) as u64;
@@ -194,7 +195,10 @@ pub(crate) fn LockTable() -> impl IntoView {
     Effect::new(move |before: Option<_>| {
         let question = nav.route.with(|route| route.question.clone());
         if before.is_some_and(|before| before != question) {
-            scroll_to(0.0);
+            // Even to where it is would have the page laid out for it.
+            if at.with_untracked(Runway::position) > 0.0 {
+                scroll_to(0.0);
+            }
             keys.pointed.set(None);
         }
         question
@@ -226,12 +230,7 @@ pub(crate) fn LockTable() -> impl IntoView {
         put(next);
         let moved = (next.position() - before.position()).abs();
         let (row, view) = untrack(|| (row_px(), view_px()));
-        // One that slows down from hurtling flies.
-        let now =
-            Pace::of(moved, row, view).or_else(|| (pace.get_untracked() == Pace::Hurtling).then_some(Pace::Flying));
-        if let Some(now) = now {
-            go_at(now);
-        }
+        go_at(pace.get_untracked().after(moved, row, view));
         if let Some(to) = corrected {
             element.set_scroll_top(to as i32);
         }
@@ -240,7 +239,7 @@ pub(crate) fn LockTable() -> impl IntoView {
         }
         let arrive = move || {
             if pace.try_get_untracked() == Some(Pace::Hurtling) {
-                go_at(Pace::Flying);
+                go_at(Pace::Landing);
             }
         };
         let rest = move || {
@@ -262,22 +261,27 @@ pub(crate) fn LockTable() -> impl IntoView {
     let body = NodeRef::<html::Tbody>::new();
     let rows = StoredValue::new_local(None::<Rows>);
     let begun = StoredValue::new(false);
-    let reads = Reads { live, nav, keys, selecting, pace: pace.read_only() };
+    let reads = Reads { live, nav, keys, selecting };
     let owner = Owner::current().unwrap_or_default();
     Effect::new(move |_| {
         let Some(body) = body.get() else { return };
-        let drawn = drawn.get();
+        let (drawn, moves) = (drawn.get(), pace.get() == Pace::Reading);
         if !drawn.in_sight {
             return rows.update_value(|rows| rows.iter_mut().for_each(Rows::lose_sight));
         }
-        rows.update_value(|rows| {
+        let seen = in_sight.with_untracked(|sight| {
+            let (first, end) = sight.unwrap_or_default();
+            [first, end].map(|place| place.saturating_sub(drawn.stretch.offset) as usize)
+        });
+        let has_more = rows.try_update_value(|rows| {
             if rows.is_none() {
                 *rows = Rows::new(reads, body.into(), owner.clone());
             }
-            if let Some(rows) = rows {
-                rows.show(&drawn.stretch.ids);
-            }
+            rows.as_mut().is_some_and(|rows| rows.show(&drawn.stretch.ids, seen[0]..seen[1], moves))
         });
+        if has_more == Some(true) {
+            go_on_in_the_next_frame(rows);
+        }
         if !drawn.stretch.ids.is_empty() && !begun.get_value() {
             begun.set_value(true);
             set_timeout(move || go_at(Pace::Reading), SCROLL_REST);
@@ -319,52 +323,68 @@ pub(crate) fn LockTable() -> impl IntoView {
 
     view! {
         <div
-            class="scroller"
-            class:cards=cards
-            class:compact=flag(move || compact.get() && !cards.get())
+            class="locks-frame"
             class:long=is_long
-            class:out-of-date=old
             style=("--row", text(move || px(row_px())))
             style=("--head", px(HEAD_PX))
-            node_ref=scroller
-            on:scroll=on_scroll
         >
-            <table
-                role="grid"
-                class=classes
-                style=("--columns", columns)
-                aria-label=t!(locks)
-                aria-rowcount=row_count
-                aria-colcount=text(move || (shown_columns(&look.get()).count() + usize::from(selecting.on.get())).to_string())
-                aria-busy=text(move || live.behind.get().to_string())
-                aria-activedescendant=active
-                tabindex="0"
-                node_ref=keys.grid
+            <div class="paper" class:cards=cards aria-hidden="true"></div>
+            <div
+                class="scroller"
+                class:cards=cards
+                class:compact=flag(move || compact.get() && !cards.get())
+                class:out-of-date=old
+                node_ref=scroller
+                on:scroll=on_scroll
             >
-                <thead role="rowgroup">
-                    <tr role="row" aria-rowindex="1">
-                        <When holds=selecting.on>
-                            <SelectHead />
-                        </When>
-                        {Column::ALL.into_iter().map(|column| view! { <Head column /> }).collect_view()}
-                    </tr>
-                </thead>
-                <tbody
-                    role="rowgroup"
-                    style:height=body_height
-                    style:padding-top=body_padding
-                    class:elsewhere=flag(move || drawn.with(|drawn| !drawn.in_sight))
-                    on:pointerenter=hover
-                    on:pointerleave=move |_| keys.hovered.set(false)
-                    on:click=press
-                    node_ref=body
-                ></tbody>
-            </table>
-            <When holds=flag(move || length.get() == 0)>
-                <Empty />
-            </When>
+                <table
+                    role="grid"
+                    class=classes
+                    style=("--columns", columns)
+                    aria-label=t!(locks)
+                    aria-rowcount=row_count
+                    aria-colcount=text(move || (shown_columns(&look.get()).count() + usize::from(selecting.on.get())).to_string())
+                    aria-busy=text(move || live.behind.get().to_string())
+                    aria-activedescendant=active
+                    tabindex="0"
+                    node_ref=keys.grid
+                >
+                    <thead role="rowgroup">
+                        <tr role="row" aria-rowindex="1">
+                            <When holds=selecting.on>
+                                <SelectHead />
+                            </When>
+                            {Column::ALL.into_iter().map(|column| view! { <Head column /> }).collect_view()}
+                        </tr>
+                    </thead>
+                    <tbody
+                        role="rowgroup"
+                        style:height=body_height
+                        style:padding-top=body_padding
+                        class:elsewhere=flag(move || drawn.with(|drawn| !drawn.in_sight))
+                        on:pointerenter=hover
+                        on:pointerleave=move |_| keys.hovered.set(false)
+                        on:click=press
+                        node_ref=body
+                    ></tbody>
+                </table>
+                <When holds=flag(move || length.get() == 0)>
+                    <Empty />
+                </When>
+            </div>
         </div>
     }
+}
+
+/// Writes the rows that wait for it, some in each frame.
+fn go_on_in_the_next_frame(rows: StoredValue<Option<Rows>, LocalStorage>) {
+    request_animation_frame(move || {
+        // The table may have been left meanwhile.
+        let has_more = rows.try_update_value(|rows| rows.as_mut().is_some_and(Rows::go_on));
+        if has_more == Some(true) {
+            go_on_in_the_next_frame(rows);
+        }
+    });
 }
 
 fn shown_columns(look: &Look) -> impl Iterator<Item = Column> {
@@ -448,7 +468,7 @@ fn ask_for_what_is_in_sight(live: Live, nav: Nav, in_sight: Memo<Option<(u64, u6
         }
         let (first, end) = in_sight.get().unwrap_or_default();
         let rows = u32::try_from(end - first).unwrap_or(u32::MAX);
-        live.look(Sight { question, first, rows, flying: pace == Pace::Flying });
+        live.look(Sight { question, first, rows });
     });
 }
 
@@ -458,10 +478,13 @@ mod tests {
 
     #[test]
     fn the_pace_is_told_from_how_far_it_goes_between_two_frames() {
-        let pace = |moved| Pace::of(moved, 58.0, 560.0);
-        assert_eq!([0.0, 57.0].map(pace), [Some(Pace::Reading); 2]);
-        assert_eq!([58.0, 560.0].map(pace), [None; 2], "a wheel reads on if it read, and flies on if it flew");
-        assert_eq!([561.0, 2_240.0].map(pace), [Some(Pace::Flying); 2]);
-        assert_eq!(pace(2_241.0), Some(Pace::Hurtling));
+        let after = |pace: Pace, moved| pace.after(moved, 58.0, 560.0);
+        for pace in [Pace::Reading, Pace::Landing, Pace::Hurtling] {
+            assert_eq!(after(pace, 281.0), Pace::Hurtling);
+            assert_eq!(after(pace, 57.0), Pace::Reading);
+        }
+        assert_eq!(after(Pace::Hurtling, 280.0), Pace::Landing, "somebody slows down");
+        assert_eq!(after(Pace::Landing, 58.0), Pace::Landing);
+        assert_eq!(after(Pace::Reading, 280.0), Pace::Reading, "a wheel");
     }
 }

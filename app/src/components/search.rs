@@ -1,10 +1,7 @@
 //! The search box: what is typed, what it could become, and what was understood.
 
-use std::time::Duration;
-
 use leptos::ev::KeyboardEvent;
 use leptos::html;
-use leptos::leptos_dom::helpers::TimeoutHandle;
 use leptos::prelude::*;
 use lockkeeper_model::MAX_TEXT_BYTES;
 use lockkeeper_model::search::Search as Understood;
@@ -17,10 +14,6 @@ use crate::live::route::cut;
 use crate::nav::Nav;
 use crate::ui::{Glyph, Icon, Listbox, flag, maybe, move_by_key, option_id, text};
 
-/// Letters that come faster than this are one question: those that are pasted or repeated by a key that is held. Of what is
-/// typed slower the latest is asked as soon as the question before it is answered.
-const TYPING_REST: Duration = Duration::from_millis(20);
-
 const OFFERS: &str = "search-offers";
 const UNDERSTOOD: &str = "search-understood";
 
@@ -30,7 +23,6 @@ pub(crate) fn Search(field: NodeRef<html::Input>) -> impl IntoView {
     let nav = expect_context::<Nav>();
     let live = expect_context::<Live>();
     let asked = Memo::new(move |_| nav.route.with(|route| route.question.q.clone()));
-    let resting = StoredValue::new(None::<TimeoutHandle>);
     let typed = expect_context::<Typed>();
     let at = RwSignal::new(None::<usize>);
     let is_open = RwSignal::new(false);
@@ -45,18 +37,13 @@ pub(crate) fn Search(field: NodeRef<html::Input>) -> impl IntoView {
             typed.0.set(asked);
         }
     });
+    // With each letter, however fast they come: one question is on its way at most, and then the latest.
     let ask = move |text: String| {
-        typed.0.set(text.clone());
-        if let Some(timer) = resting.get_value() {
-            timer.clear();
+        // What is not understood is not asked: the rows of the question before stay.
+        if typed.error(&text).is_none() {
+            nav.ask_in_place(|question| question.q = cut(&text));
         }
-        let later = move || {
-            // What is not understood is not asked: the rows of the question before stay.
-            if typed.error(&text).is_none() {
-                nav.ask_in_place(|question| question.q = cut(&text));
-            }
-        };
-        resting.set_value(set_timeout_with_handle(later, TYPING_REST).ok());
+        typed.0.set(text);
     };
     let offered = Memo::new(move |_| {
         if !is_open.get() {

@@ -37,8 +37,6 @@ pub(crate) struct Sight {
     pub(crate) first: u64,
     /// How many there are.
     pub(crate) rows: u32,
-    /// They fly past: what is around them will not be looked at.
-    pub(crate) flying: bool,
 }
 
 impl Want {
@@ -47,17 +45,16 @@ impl Want {
     pub(crate) fn in_sight(sight: Sight, current: Option<&Want>) -> Want {
         let rows = sight.rows.clamp(1, MAX_LIMIT / 3);
         let (first, end) = (sight.first, sight.first + u64::from(rows));
-        let around = if sight.flying { 0 } else { rows };
         if let Some(current) = current.filter(|current| current.question == sight.question) {
-            let reserve = u64::from(around / 2);
+            let reserve = u64::from(rows / 2);
             let above = first >= current.offset && (current.offset == 0 || first - current.offset >= reserve);
             let below = end + reserve <= current.offset + u64::from(current.limit);
             if above && below && current.limit <= rows * 4 {
                 return current.clone();
             }
         }
-        let offset = first.saturating_sub(u64::from(around));
-        Want { question: sight.question, offset, limit: rows + 2 * around }
+        let offset = first.saturating_sub(u64::from(rows));
+        Want { question: sight.question, offset, limit: rows * 3 }
     }
 }
 
@@ -145,7 +142,7 @@ mod tests {
     use super::*;
 
     fn sight(q: &str, first: u64) -> Sight {
-        Sight { question: Question { q: q.to_owned(), ..Question::default() }, first, rows: 20, flying: false }
+        Sight { question: Question { q: q.to_owned(), ..Question::default() }, first, rows: 20 }
     }
 
     fn offset(frame: Option<ClientFrame>) -> Option<u64> {
@@ -199,15 +196,6 @@ mod tests {
         assert_eq!(part(0, 100_000, None).limit, 999);
         let other = Want::in_sight(sight("other", 25), Some(&top));
         assert_eq!((other.question.q.as_str(), other.offset), ("other", 5));
-    }
-
-    #[test]
-    fn what_flies_past_is_asked_for_alone_and_gets_its_reserve_when_it_rests() {
-        let flying = Want::in_sight(Sight { flying: true, ..sight("", 700) }, None);
-        assert_eq!((flying.offset, flying.limit), (700, 20));
-        let resting = Want::in_sight(sight("", 700), Some(&flying));
-        assert_eq!((resting.offset, resting.limit), (680, 60));
-        assert_eq!(Want::in_sight(Sight { flying: true, ..sight("", 710) }, Some(&resting)), resting);
     }
 
     #[test]

@@ -123,8 +123,8 @@ pub(super) struct Around {
     pub(super) at: i64,
     /// That moment, where it stands still.
     pub(super) stopped_at: Option<i64>,
-    /// It flies past: each thing that moves by itself is a layer for the browser to put together.
-    pub(super) flying: bool,
+    /// What moves by itself does: each such thing is a layer for the browser to put together.
+    pub(super) moves: bool,
     /// The time of now, whatever the row speaks of.
     pub(super) running: i64,
     /// It is not kept up to date, though nobody said that it ended.
@@ -250,7 +250,7 @@ impl Face {
         let row = &view.row;
         self.beat =
             row.renewed_at.zip(row.period_ms).map(|(at, period_ms)| Beat { at, period_ms, renewals: row.renewals });
-        self.beat = self.beat.filter(|_| view.condition == Condition::Live && !around.flying);
+        self.beat = self.beat.filter(|_| view.condition == Condition::Live && around.moves);
     }
 
     fn say_held(&mut self, view: &RowView, around: &Around) {
@@ -283,7 +283,7 @@ impl Face {
             .expires_at
             .zip(row.lease_ms.filter(|length| *length > 0))
             .map(|(ends_at, length_ms)| Drain { ends_at, length_ms });
-        let stopped_at = around.stopped_at.or(around.flying.then_some(around.at));
+        let stopped_at = around.stopped_at.or((!around.moves).then_some(around.at));
         self.drain = drain.map(|drain| Draining { drain, stopped_at });
         let short = drain.is_some_and(|drain| drain.share_left(around.at) < SHORT);
         let looks = [(true, "lease"), (row.expires_at.is_none(), "endless"), (short, "short")];
@@ -381,10 +381,10 @@ mod tests {
     #[test]
     fn nothing_moves_in_a_row_that_flies_past() {
         let beating = || Row { renewed_at: Some(500), period_ms: Some(10_000), renewals: 3, ..row(1) };
-        let moving = face(beating(), Condition::Live, Around { at: 700, ..Around::default() });
+        let moving = face(beating(), Condition::Live, Around { at: 700, moves: true, ..Around::default() });
         assert_eq!(moving.beat, Some(Beat { at: 500, period_ms: 10_000, renewals: 3 }));
         assert_eq!(moving.drain.map(|draining| draining.stopped_at), Some(None));
-        let flying = face(beating(), Condition::Live, Around { at: 700, flying: true, ..Around::default() });
+        let flying = face(beating(), Condition::Live, Around { at: 700, ..Around::default() });
         assert_eq!((flying.beat, flying.drain.map(|draining| draining.stopped_at)), (None, Some(Some(700))));
         assert_eq!(flying.said(Place::Looks), Some(""), "it is not old");
     }

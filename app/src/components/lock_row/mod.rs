@@ -5,7 +5,8 @@
 mod face;
 mod paint;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use leptos::ev::MouseEvent;
 use leptos::prelude::*;
@@ -15,13 +16,20 @@ use web_sys::{Element, Event, HtmlInputElement, Node};
 
 use self::face::{Around, Face, Picking};
 use self::paint::Painter;
-use super::lock_table::{Pace, TableKeys};
+use super::lock_table::TableKeys;
 use super::selection::{Selecting, can_be_chosen};
 use crate::live::board::{Condition, RowView};
 use crate::live::slots::Slots;
 use crate::live::{LinkState, Live};
 use crate::nav::Nav;
 use crate::ui::button_of;
+
+/// Rows that are written within one frame: about as many as a machine whose processor has other things to do writes, lays out and
+/// draws before the next. A screenful at once is some frames that nobody sees.
+const ROWS_PER_FRAME: usize = 4;
+
+/// Marks a row that does not say yet what it is to show: the lines of the paper stand in its place.
+const COVERED: &str = "data-covered";
 
 /// What the id of a row's element begins with; the number of its lock follows.
 const ID: &str = "row-";
@@ -45,8 +53,6 @@ pub(crate) struct Reads {
     pub(crate) nav: Nav,
     pub(crate) keys: TableKeys,
     pub(crate) selecting: Selecting,
-    /// How fast the rows go by.
-    pub(crate) pace: ReadSignal<Pace>,
 }
 
 /// The rows that are drawn.
@@ -60,15 +66,28 @@ pub(crate) struct Rows {
     drawn: HashMap<u32, Drawn>,
     /// Elements that were needed and may be again, beside the page.
     spare: Vec<Drawn>,
+    /// Elements that are to show something else, in the order in which they come to it.
+    waiting: VecDeque<(u32, Shows)>,
+    /// A frame was asked for in which some of them do.
+    frame_asked: bool,
     /// What is drawn may be old.
     unseen: bool,
 }
 
-/// One element, and the lock that it shows.
+/// What an element shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Shows {
+    /// The number of the row.
+    id: u64,
+    /// What moves by itself does.
+    moves: bool,
+}
+
+/// One element, and what it shows.
 struct Drawn {
     element: Element,
     /// `None` while it waits to be needed.
-    id: ArcRwSignal<Option<u64>>,
+    shows: ArcRwSignal<Option<Shows>>,
     _paints: RenderEffect<()>,
 }
 
@@ -84,40 +103,48 @@ impl Rows {
             slots: Slots::default(),
             drawn: HashMap::new(),
             spare: Vec::new(),
+            waiting: VecDeque::new(),
+            frame_asked: false,
             unseen: false,
         })
     }
 
-    /// Shows these rows, in this order.
-    pub(crate) fn show(&mut self, ids: &[u64]) {
+    /// Shows these rows, in this order; those that are `seen` come first. Nothing in them moves by itself unless it `moves`. Says
+    /// whether [`Rows::go_on`] is to be called in the next frame.
+    pub(crate) fn show(&mut self, ids: &[u64], seen: Range<usize>, moves: bool) -> bool {
         let afresh = std::mem::take(&mut self.unseen);
-        let moves = self.slots.show(ids);
+        let slots = self.slots.show(ids);
         let focused = document().active_element();
         let has_focus = |drawn: &Drawn| drawn.element.contains(focused.as_deref());
         let mut lost = false;
-        for element in &moves.dropped {
+        for element in &slots.dropped {
             if let Some(drawn) = self.drawn.remove(element) {
                 lost |= has_focus(&drawn);
                 drawn.element.remove();
-                drawn.id.set(None);
+                drawn.shows.set(None);
                 self.spare.push(drawn);
             }
         }
+        let (mut first, mut later) = (VecDeque::new(), VecDeque::new());
         let mut next: Option<Node> = None;
-        for slot in moves.shown.iter().rev() {
-            let id = Some(slot.id);
+        for (at, slot) in slots.shown.iter().enumerate().rev() {
             if !self.drawn.contains_key(&slot.element) {
                 let Some(drawn) = self.spare.pop().or_else(|| self.draw()) else { continue };
                 self.drawn.insert(slot.element, drawn);
             }
             let Some(drawn) = self.drawn.get(&slot.element) else { continue };
-            let is_other = drawn.id.get_untracked() != id;
+            let (shown, to_show) = (drawn.shows.get_untracked(), Shows { id: slot.id, moves });
+            let is_other = shown.is_none_or(|shown| shown.id != slot.id);
             if is_other || afresh {
                 // A key that is pressed now was meant for the lock that stood here before.
                 lost |= is_other && has_focus(drawn);
-                drawn.id.set(id);
+                let _ = drawn.element.set_attribute(COVERED, "");
             }
-            if !moves.still.contains(&slot.element) {
+            if shown != Some(to_show) || afresh {
+                let waiting = if seen.contains(&at) { &mut first } else { &mut later };
+                waiting.push_front((slot.element, to_show));
+            }
+            if !slots.still.contains(&slot.element) {
                 let _ = self.body.insert_before(&drawn.element, next.as_ref());
             }
             next = Some(drawn.element.clone().into());
@@ -125,24 +152,49 @@ impl Rows {
         if lost {
             self.reads.keys.focus();
         }
+        first.append(&mut later);
+        self.waiting = first;
+        // Few are written at once: whoever turns a wheel sees no gap.
+        if self.waiting.len() <= ROWS_PER_FRAME {
+            self.write_some();
+        }
+        !self.waiting.is_empty() && !std::mem::replace(&mut self.frame_asked, true)
+    }
+
+    /// Goes on with what is to be shown. Says whether to call it again in the next frame.
+    pub(crate) fn go_on(&mut self) -> bool {
+        self.write_some();
+        self.frame_asked = !self.waiting.is_empty();
+        self.frame_asked
+    }
+
+    fn write_some(&mut self) {
+        for (element, shows) in self.waiting.drain(..self.waiting.len().min(ROWS_PER_FRAME)) {
+            if let Some(drawn) = self.drawn.get(&element) {
+                drawn.shows.set(Some(shows));
+            }
+        }
     }
 
     /// Nothing of what is drawn is in sight, or kept up to date.
     pub(crate) fn lose_sight(&mut self) {
         self.unseen = true;
+        self.waiting.clear();
     }
 
     fn draw(&self) -> Option<Drawn> {
         let (element, mut painter) = Painter::new(&self.markup)?;
-        let (reads, id) = (self.reads, ArcRwSignal::new(None));
-        let shown = id.clone();
+        let (reads, shows) = (self.reads, ArcRwSignal::new(None::<Shows>));
+        let (shown, row) = (shows.clone(), element.clone());
         let paints = self.owner.with(|| {
             RenderEffect::new(move |_| {
-                let Some(view) = shown.get().and_then(|id| reads.live.row(id)) else { return };
-                view.with(|view| painter.paint(Face::of(view, &reads.around(view)), reads.live.exact_now()));
+                let Some(shows) = shown.get() else { return };
+                let Some(view) = reads.live.row(shows.id) else { return };
+                view.with(|view| painter.paint(Face::of(view, &reads.around(view, shows)), reads.live.exact_now()));
+                let _ = row.remove_attribute(COVERED);
             })
         });
-        Some(Drawn { element, id, _paints: paints })
+        Some(Drawn { element, shows, _paints: paints })
     }
 }
 
@@ -171,7 +223,7 @@ impl Reads {
         self.nav.open(Some(view.with_untracked(|view| (view.row.source.clone(), view.row.id.clone()))));
     }
 
-    fn around(self, view: &RowView) -> Around {
+    fn around(self, view: &RowView, shows: Shows) -> Around {
         let (live, row) = (self.live, &view.row);
         let link = live.link.get();
         let stopped_at = match view.condition {
@@ -184,7 +236,7 @@ impl Reads {
         Around {
             at,
             stopped_at,
-            flying: self.pace.get() != Pace::Reading,
+            moves: shows.moves,
             running: if old { live.running_now.get() } else { at },
             old,
             place: live.shown.with(|shown| shown.place_of(row.row)),

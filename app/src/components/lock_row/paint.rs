@@ -6,7 +6,7 @@ use super::face::{Beat, Face, Ink, Place};
 use crate::ui::Bar;
 
 /// A row, with nothing said yet. Roles are written out, because boxes other than table boxes lose them.
-const MARKUP: &str = "<tr role=row>\
+const MARKUP: &str = "<tr role=row data-covered>\
     <td role=gridcell class=c-select><label class=pick><input type=checkbox></label></td>\
     <td role=gridcell class=c-lock><a class=name tabindex=-1></a><button type=button class=copy tabindex=-1></button>\
     <small class=from><span></span><i class=tag></i><i class=tag></i></small></td>\
