@@ -263,21 +263,22 @@ pub(crate) fn LockTable() -> impl IntoView {
     let begun = StoredValue::new(false);
     let reads = Reads { live, nav, keys, selecting };
     let owner = Owner::current().unwrap_or_default();
-    Effect::new(move |_| {
-        let Some(body) = body.get() else { return };
-        let (drawn, moves) = (drawn.get(), pace.get() == Pace::Reading);
+    Effect::new(move |before: Option<_>| {
+        let (drawn, sight, moves) = (drawn.get(), in_sight.get(), pace.get() == Pace::Reading);
+        let looks = Some((sight, moves));
+        let Some(body) = body.get() else { return None };
         if !drawn.in_sight {
-            return rows.update_value(|rows| rows.iter_mut().for_each(Rows::lose_sight));
+            rows.update_value(|rows| rows.iter_mut().for_each(Rows::lose_sight));
+            return looks;
         }
-        let seen = in_sight.with_untracked(|sight| {
-            let (first, end) = sight.unwrap_or_default();
-            [first, end].map(|place| place.saturating_sub(drawn.stretch.offset) as usize)
-        });
+        let (first, end) = sight.unwrap_or_default();
+        let [first, end] = [first, end].map(|place| place.saturating_sub(drawn.stretch.offset) as usize);
+        let stays = before == Some(looks);
         let has_more = rows.try_update_value(|rows| {
             if rows.is_none() {
                 *rows = Rows::new(reads, body.into(), owner.clone());
             }
-            rows.as_mut().is_some_and(|rows| rows.show(&drawn.stretch.ids, seen[0]..seen[1], moves))
+            rows.as_mut().is_some_and(|rows| rows.show(&drawn.stretch.ids, first..end, stays, moves))
         });
         if has_more == Some(true) {
             go_on_in_the_next_frame(rows);
@@ -286,6 +287,7 @@ pub(crate) fn LockTable() -> impl IntoView {
             begun.set_value(true);
             set_timeout(move || go_at(Pace::Reading), SCROLL_REST);
         }
+        looks
     });
     let press = move |event: MouseEvent| {
         let Some(id) = row_at(&event) else { return };

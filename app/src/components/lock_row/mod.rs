@@ -109,9 +109,10 @@ impl Rows {
         })
     }
 
-    /// Shows these rows, in this order; those that are `seen` come first. Nothing in them moves by itself unless it `moves`. Says
-    /// whether [`Rows::go_on`] is to be called in the next frame.
-    pub(crate) fn show(&mut self, ids: &[u64], seen: Range<usize>, moves: bool) -> bool {
+    /// Shows these rows, in this order. While somebody scrolls, few are written in one frame, those that are `seen` first; what
+    /// changes where somebody `stays` is written at once. Nothing in them moves by itself unless it `moves`. Says whether
+    /// [`Rows::go_on`] is to be called in the next frame.
+    pub(crate) fn show(&mut self, ids: &[u64], seen: Range<usize>, stays: bool, moves: bool) -> bool {
         let afresh = std::mem::take(&mut self.unseen);
         let slots = self.slots.show(ids);
         let focused = document().active_element();
@@ -141,8 +142,12 @@ impl Rows {
                 let _ = drawn.element.set_attribute(COVERED, "");
             }
             if shown != Some(to_show) || afresh {
-                let waiting = if seen.contains(&at) { &mut first } else { &mut later };
-                waiting.push_front((slot.element, to_show));
+                let waits = !stays || afresh || self.waiting.iter().any(|(element, _)| *element == slot.element);
+                match (waits, seen.contains(&at)) {
+                    (false, _) => drawn.shows.set(Some(to_show)),
+                    (true, true) => first.push_front((slot.element, to_show)),
+                    (true, false) => later.push_front((slot.element, to_show)),
+                }
             }
             if !slots.still.contains(&slot.element) {
                 let _ = self.body.insert_before(&drawn.element, next.as_ref());
