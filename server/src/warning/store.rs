@@ -1,6 +1,5 @@
 //! What of warnings survives a restart: what is open, who looks into it, what is muted, and what was resolved lately.
 
-use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavio
 use serde::{Deserialize, Serialize};
 
 use super::watch::{KEEP_RESOLVED_MS, MAX_MUTES, MAX_OPEN};
-use crate::recorder::folder::{create_private, lock, make_private};
+use crate::recorder::folder::{Locked, create_private, lock, make_private};
 
 /// The file within the data folder.
 pub const FILE: &str = "warnings.db";
@@ -72,7 +71,7 @@ pub struct Remembered {
 pub struct Store {
     connection: Connection,
     /// Locked as long as this lives.
-    _lock: File,
+    _lock: Locked,
 }
 
 impl Store {

@@ -23,7 +23,6 @@ mod verify;
 mod webhook;
 mod writer;
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +42,7 @@ pub use webhook::Webhook;
 use writer::{Ask, Counts, Urgency};
 
 use super::db::{Target, aside};
-use super::folder::{create_private, lock, make_private};
+use super::folder::{Locked, create_private, lock, make_private};
 
 /// Locked by the server that writes the audit: of two, each would take the other's attempts for interrupted ones.
 const LOCK_FILE: &str = "audit.lock";
@@ -81,7 +80,7 @@ struct Kept {
     /// Whether other servers write it, too.
     is_shared: bool,
     /// Locked as long as this lives.
-    _lock: Option<File>,
+    _lock: Option<Locked>,
 }
 
 /// Something that was decided or looked at, as against tried.

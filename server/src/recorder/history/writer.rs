@@ -1,7 +1,6 @@
 //! The thread that owns the file, or the connection: gathers what happened, writes it down, and goes on when that fails. Where
 //! another server writes, it follows.
 
-use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +14,7 @@ use super::store::{Line, Store};
 use super::tape::Missed;
 use super::written::Expected;
 use crate::clock;
+use crate::recorder::folder::Locked;
 use crate::registry::LoggedEvent;
 use crate::registry::waits::Waits;
 
@@ -60,7 +60,7 @@ pub(super) enum Note {
 /// What the thread has to write to.
 pub(super) enum Role {
     /// A file that is locked as long as the thread runs.
-    Alone { store: Box<Store>, _lock: File },
+    Alone { store: Box<Store>, _lock: Locked },
     /// PostgreSQL, if it is for this server to write; else there is no store.
     Shared { store: Option<Box<Store>>, follower: Box<Follower> },
 }
