@@ -266,7 +266,7 @@ pub(crate) fn LockTable() -> impl IntoView {
     Effect::new(move |before: Option<_>| {
         let (drawn, sight, moves) = (drawn.get(), in_sight.get(), pace.get() == Pace::Reading);
         let looks = Some((sight, moves));
-        let Some(body) = body.get() else { return None };
+        let body = body.get()?;
         if !drawn.in_sight {
             rows.update_value(|rows| rows.iter_mut().for_each(Rows::lose_sight));
             return looks;

@@ -86,7 +86,7 @@ struct Shows {
 /// One element, and what it shows.
 struct Drawn {
     element: Element,
-    /// `None` while it waits to be needed.
+    /// `None` while it is not needed, or waits for what it is to show.
     shows: ArcRwSignal<Option<Shows>>,
     _paints: RenderEffect<()>,
 }
@@ -140,6 +140,8 @@ impl Rows {
                 // A key that is pressed now was meant for the lock that stood here before.
                 lost |= is_other && has_focus(drawn);
                 let _ = drawn.element.set_attribute(COVERED, "");
+                // Nothing that becomes of the lock that stood here may uncover it.
+                drawn.shows.set(None);
             }
             if shown != Some(to_show) || afresh {
                 let waits = !stays || afresh || self.waiting.iter().any(|(element, _)| *element == slot.element);
