@@ -29,7 +29,9 @@ const CATCH: &str = r"
         const before = WebAssembly[name];
         WebAssembly[name] = async (...given) => {
             const made = await before.apply(WebAssembly, given);
-            window.wasmMemory = (made.instance || made).exports.memory;
+            // Parts that come later work in the memory of the first.
+            const { memory } = (made.instance || made).exports;
+            if (memory) window.wasmMemory = memory;
             return made;
         };
     }
