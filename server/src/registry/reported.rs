@@ -259,7 +259,8 @@ impl Registry {
                 out.dirty.push(slot);
             }
         }
-        out.repaint |= !before.holding.is_empty();
+        // Whose they are is not known any more: they may be other answers to who asks by holder.
+        out.dirty.extend(before.holding.keys().filter_map(|key| self.find(source, key)));
     }
 
     /// Notes at a lock that has appeared what was said of it before.

@@ -273,6 +273,8 @@ impl Answer {
         let slots: Vec<Slot> = self.incoming.drain().collect();
         self.incoming.shrink_to_fit();
         self.ordered.merge(sort_all(registry, keys, sort, order, slots), cmp);
+        // Windows that were told before are other ones now.
+        self.epoch += 1;
     }
 
     /// Whether [`Answer::settle`] left something for later.

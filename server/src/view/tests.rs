@@ -445,6 +445,30 @@ fn how_far_a_first_answer_is_is_told_some_times_a_second_and_its_end_at_once() {
 }
 
 #[test]
+fn what_is_put_in_order_after_all_was_looked_at_is_told_when_it_is() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    for n in 0..3 * EXAMINED_PER_STEP {
+        world.take(&format!("lock:{n:06}"), "w1", None);
+    }
+    world.scan();
+    note(&mut world, &mut views);
+    let (tx, mut frames) = mpsc::channel(64);
+    views.connect(1, Reach::ALL, tx);
+    // The first of them are those that are looked at last.
+    let question = Question { sort: SortKey::Name, order: Some(Order::Desc), ..Question::default() };
+    let asked_at = Time(world.now);
+    views.ask(&world.registry, 1, 1, &question, 0, 3, asked_at);
+    let mut screen = Screen::default();
+    for after_ms in [0, 40, 80, 120, 2_000] {
+        views.flush(&world.registry, asked_at.plus(after_ms), &|_| Surroundings::default());
+        screen.read(&mut frames);
+        views.examine(&world.registry);
+    }
+    let names: Vec<&str> = screen.rows.iter().map(|row| row.name.as_str()).collect();
+    assert_eq!(names, ["lock:014999", "lock:014998", "lock:014997"]);
+}
+
+#[test]
 fn whoever_types_on_has_only_those_looked_at_that_were_found_before() {
     let (mut world, mut views) = (World::new(), Views::default());
     let locks = 3 * EXAMINED_PER_STEP;
