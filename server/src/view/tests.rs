@@ -465,7 +465,7 @@ fn what_is_put_in_order_after_all_was_looked_at_is_told_when_it_is() {
         views.examine(&world.registry);
     }
     let names: Vec<&str> = screen.rows.iter().map(|row| row.name.as_str()).collect();
-    assert_eq!(names, ["lock:014999", "lock:014998", "lock:014997"]);
+    assert_eq!(names, ["014999", "014998", "014997"]);
 }
 
 #[test]

@@ -174,7 +174,8 @@ const ROWS: &[Row] = &[
 fn hidden_from(who: &str) -> Vec<&'static str> {
     let of_orders = [HIDDEN, "payroll", "secret-of-hr", "4 attempts at payroll"];
     let of_vault = ["vault", ELSEWHERE, "ledger", "secret-of-finance"];
-    let of_all = ["orders", SEEN, "4711", "secret-of-alice"];
+    // With its colon: any four digits stand in some hash or other.
+    let of_all = ["orders", SEEN, ":4711", "secret-of-alice"];
     match who {
         "part" | "operator" => [of_orders, of_vault].concat(),
         "tracer" => of_vault.to_vec(),
