@@ -11,6 +11,9 @@ use serde_json::json;
 
 use crate::Browser;
 
+/// Says beside the pictures which browser drew them.
+const BROWSER_FILE: &str = "browser.txt";
+
 /// Flags that have every machine draw letters and colours in the same way.
 pub const SAME_EVERYWHERE: [&str; 5] = [
     "--font-render-hinting=none",
@@ -20,8 +23,10 @@ pub const SAME_EVERYWHERE: [&str; 5] = [
     "--hide-scrollbars",
 ];
 
-/// The variable that has pictures written in place of being compared, if it is `renew`.
+/// The variable that says what to do with pictures: [`RENEW`] or [`COMPARE`]; without it, nothing.
 const MODE: &str = "LOCKKEEPER_PICTURES";
+const RENEW: &str = "renew";
+const COMPARE: &str = "compare";
 
 /// A channel of a pixel's difference, of 255, from which on it counts: structure that has little in common any more. The edges of
 /// letters of another version of the browser stay far below.
@@ -59,10 +64,14 @@ const words = [
   [/\b\d{4}-\d\d-\d\d(T[\d:.]+Z?)?/g, '2026-01-01'],
   [/\b\d\d:\d\d(:\d\d(\.\d+)?)?\b/g, '02:51:03'],
   [/\bthread \d+/g, 'thread 36'],
+  [/\b\d+ transitions; the most, \d+/g, '9 transitions; the most, 9'],
+  [/\bin \d+ of the \d+ minutes? that (is|are) known/g, 'in 2 of the 3 minutes that are known'],
   [/127\.0\.0\.1:\d+/g, '127.0.0.1:6379'],
-  [/\b\d+\.\d+\.\d+\b(?!\.)/g, '1.0.0'],
+  [/(?<![\d.])\d+\.\d+\.\d+\b(?!\.)/g, '1.0.0'],
   [/\b\d[\d,.]*\s(?:ms|s|m|h|d)\b(?:\s\d+\s(?:ms|s|m|h)\b)*/g, '12 s'],
   [/\b\d[\d,.]* (cmd\/s|commands a second)/g, '9 $1'],
+  [/\beverybody else [\d,.]+/g, 'everybody else 9'],
+  [/\b[\d,.]+ changed keys? to read/g, '9 changed keys to read'],
   [/\b\d[\d,.]* (?:B|kB|KB|MB|KiB|MiB|bytes)\b/g, '9 kB'],
 ];
 const own = arguments[1];
@@ -74,6 +83,10 @@ for (let walk = document.createTreeWalker(page, NodeFilter.SHOW_TEXT), node; nod
 }
 for (const field of page.querySelectorAll('input')) {
   field.value = field.type === 'range' ? (Number(field.min) + Number(field.max)) / 2 : still(field.value);
+}
+for (const minute of page.querySelectorAll('tr:has(> [class*="heat-"]) > td:nth-child(n+3)')) {
+  minute.className = 'heat-1';
+  (minute.querySelector('span') ?? minute).textContent = '12 s';
 }
 for (const fill of page.querySelectorAll('.drain i')) fill.style.transform = 'scaleX(0.5)';
 document.replaceChild(page, document.documentElement);
@@ -141,15 +154,30 @@ pub enum Compared {
 pub struct Album {
     kept: PathBuf,
     differences: PathBuf,
-    renewing: bool,
+    mode: String,
 }
 
 impl Album {
-    /// The pictures in `kept`, which is renewed if the environment says so.
+    /// The pictures in `kept`, which are renewed, or compared, if the environment says so.
     #[must_use]
     pub fn open(kept: &Path, differences: &Path) -> Album {
-        let renewing = std::env::var_os(MODE).is_some_and(|mode| mode == "renew");
-        Album { kept: kept.to_owned(), differences: differences.to_owned(), renewing }
+        let mode = std::env::var(MODE).unwrap_or_default();
+        Album { kept: kept.to_owned(), differences: differences.to_owned(), mode }
+    }
+
+    /// Whether they were drawn by this version of the browser: another one draws other fields and letters. Those that are renewed are
+    /// from now on.
+    ///
+    /// # Panics
+    /// When the file that says so cannot be written.
+    #[must_use]
+    pub fn is_drawn_by(&self, browser: &str) -> bool {
+        let path = self.kept.join(BROWSER_FILE);
+        if self.is_renewing() {
+            fs::create_dir_all(&self.kept).unwrap();
+            fs::write(&path, format!("{browser}\n")).unwrap();
+        }
+        fs::read_to_string(&path).is_ok_and(|known| known.trim_end() == browser)
     }
 
     /// Compares a PNG with the picture that is kept under this name.
@@ -169,7 +197,7 @@ impl Album {
         let (expected, actual) = (kept.map(|kept| read(&kept)), reduced.picture());
         let found = difference(expected.as_ref(), &actual);
         let Some(Difference { said, map }) = found else { return Compared::Same };
-        if self.renewing {
+        if self.is_renewing() {
             fs::create_dir_all(&self.kept).unwrap();
             fs::write(&path, bytes).unwrap();
             return Compared::Renewed;
@@ -195,13 +223,13 @@ impl Album {
     /// Whether pictures are written in place of being compared.
     #[must_use]
     pub fn is_renewing(&self) -> bool {
-        self.renewing
+        self.mode == RENEW
     }
 
-    /// Whether there is nothing to compare with, and nothing to be written.
+    /// Whether nobody asked for pictures.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        !self.renewing && !self.kept.is_dir()
+        !self.is_renewing() && self.mode != COMPARE
     }
 }
 
@@ -322,11 +350,12 @@ mod tests {
     #[test]
     fn a_kept_picture_is_read_again_as_it_was_and_what_differs_is_put_beside_it() {
         let (kept, found) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        let mut album = Album { kept: kept.path().to_owned(), differences: found.path().to_owned(), renewing: true };
+        let mut album =
+            Album { kept: kept.path().to_owned(), differences: found.path().to_owned(), mode: RENEW.to_owned() };
         let png = Reduced::of(&page(40, BLUE)).encoded();
         assert_eq!(album.compare("a", &png), Compared::Renewed);
         assert_eq!(album.compare("a", &png), Compared::Same);
-        album.renewing = false;
+        album.mode = COMPARE.to_owned();
         assert_eq!(album.compare("a", &png), Compared::Same);
         assert!(matches!(album.compare("a", &Reduced::of(&page(90, BLUE)).encoded()), Compared::Differs(_)));
         assert!(matches!(album.compare("b", &png), Compared::Differs(said) if said == "b: no picture is kept"));

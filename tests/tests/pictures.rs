@@ -1,5 +1,5 @@
 //! The main pages look as they did: pictures of them, by day and by night, on three screens, are compared with those in
-//! `docs/pictures`. A change that is meant is taken up with `cargo xtask pictures`.
+//! `docs/pictures` by `cargo xtask pictures --check`. A change that is meant is taken up with `cargo xtask pictures`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -27,7 +27,7 @@ const PAGES: [(&str, &str, &str); 11] = [
     ("holders", "/holders", "Longest held"),
     ("history", "/history?at=AT", "stock:4711"),
     ("incidents", "/incidents", "frozen by"),
-    ("audit", "/audit", "a worker hung"),
+    ("audit", "/audit", "Nobody has taken it"),
     ("sources", "/sources", "Bytes"),
     ("settings", "/settings", "Listens on"),
 ];
@@ -116,11 +116,17 @@ async fn look_at_every_page(theme: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures");
     let album = Album::open(&folder, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures"));
     if album.is_idle() {
-        println!("skipped: there is no `docs/pictures`; `cargo xtask pictures` takes them");
+        println!("skipped: `cargo xtask pictures --check` compares them, `cargo xtask pictures` takes them anew");
         return;
     }
-    let scene = Scene::set().await;
     let browser = Browser::with(&SAME_EVERYWHERE).await;
+    let version = browser.run("return navigator.userAgent.match(/Chrome\\/\\d+/)[0]").await;
+    let version = version.as_str().unwrap();
+    assert!(
+        album.is_drawn_by(version),
+        "`docs/pictures` were drawn by another browser than {version}, or are not there: `cargo xtask pictures` has it draw them"
+    );
+    let scene = Scene::set().await;
     let mut differ = Vec::new();
     for screen in Screen::ALL.into_iter().filter(|screen| screen.theme == theme) {
         screen.put_on(&browser).await;

@@ -13,13 +13,22 @@ pub(crate) enum Chore {
         args: Vec<String>,
     },
     Test,
-    /// Takes the pictures of the pages anew.
-    Pictures,
+    /// Takes pictures of the pages.
+    Pictures(Pictures),
     Bench {
         /// Passed to the benchmarks.
         args: Vec<String>,
     },
     Races(Races),
+}
+
+/// What is done with pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pictures {
+    /// They are taken anew, after a change that is meant.
+    Take,
+    /// The pages are compared with them.
+    Check,
 }
 
 /// How many races are run.
@@ -53,7 +62,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Chore, Str
         "setup" => Chore::Setup,
         "build" => Chore::Build,
         "test" => Chore::Test,
-        "pictures" => Chore::Pictures,
+        "pictures" => match rest.as_slice() {
+            [] => Chore::Pictures(Pictures::Take),
+            [flag] if flag == "--check" => return Ok(Chore::Pictures(Pictures::Check)),
+            [other, ..] => return Err(format!("`cargo xtask pictures` takes no `{other}`, but `--check`")),
+        },
         "bench" => return Ok(Chore::Bench { args: rest }),
         "races" => return races(&rest).map(Chore::Races),
         "run" => {
@@ -127,6 +140,13 @@ mod tests {
         let args = ["listing", "--keys", "20000"].map(str::to_owned).to_vec();
         assert_eq!(parsed("bench -- listing --keys 20000"), Ok(Chore::Bench { args }));
         assert_eq!(parsed("bench"), Ok(Chore::Bench { args: Vec::new() }));
+    }
+
+    #[test]
+    fn pictures_are_taken_unless_they_are_to_be_compared() {
+        assert_eq!(parsed("pictures"), Ok(Chore::Pictures(Pictures::Take)));
+        assert_eq!(parsed("pictures --check"), Ok(Chore::Pictures(Pictures::Check)));
+        assert!(parsed("pictures --chek").unwrap_err().ends_with("takes no `--chek`, but `--check`"));
     }
 
     #[test]

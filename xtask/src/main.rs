@@ -33,7 +33,8 @@ The chores of Lockkeeper
   cargo xtask run [--redis URL] [FLAG]…   build everything and serve: the demo, or `lockkeeper serve` with these flags
   cargo xtask build                       leave one self-contained binary at target/release/lockkeeper
   cargo xtask test                        format, lints, unit, integration, app and browser tests
-  cargo xtask pictures                    take the pictures in docs/pictures anew, after a change of the pages that is meant
+  cargo xtask pictures [--check]          take the pictures in docs/pictures anew, after a change of the pages that is meant;
+                                          or compare the pages with them
   cargo xtask bench [-- NAME… FLAG…]      measure what is promised; `cargo xtask bench -- --help` lists it
   cargo xtask races [--races N] [--failovers N] [--arenas N] [--seed N]
                                           release locks of every form against their clients, 100,000 times
@@ -56,7 +57,7 @@ fn main() -> ExitCode {
         Chore::Build => build::release_binary(&workspace).map(|_| ()),
         Chore::Run { demo, args } => run::serve(&workspace, demo, &args),
         Chore::Test => test::everything(&workspace),
-        Chore::Pictures => test::pictures(&workspace),
+        Chore::Pictures(mode) => test::pictures(&workspace, mode),
         Chore::Bench { args } => bench::measure(&workspace, &args),
         Chore::Races(races) => races::run_all(&workspace, &races),
     });

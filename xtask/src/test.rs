@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::args::Pictures;
 use crate::step::{cargo, run, step};
 use crate::workspace::Workspace;
 use crate::{app, dependencies, install, tools};
@@ -52,13 +53,18 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
     })
 }
 
-/// Takes the pictures in `docs/pictures` anew; those that would differ by less than a test tolerates stay as they are.
-pub(crate) fn pictures(workspace: &Workspace) -> Result<()> {
+/// Takes the pictures in `docs/pictures` anew, or compares the pages with them. Those that would differ by less than is tolerated
+/// stay as they are.
+pub(crate) fn pictures(workspace: &Workspace, mode: Pictures) -> Result<()> {
     install::for_tests(workspace)?;
     app::build(workspace)?;
     build_tests(workspace)?;
-    step("take the pictures", "about 3 minutes", || {
-        run(tests(workspace).args(["--test", "end_to_end", "--", "pictures::"]).env("LOCKKEEPER_PICTURES", "renew"))
+    let (title, word) = match mode {
+        Pictures::Take => ("take the pictures", "renew"),
+        Pictures::Check => ("compare the pictures", "compare"),
+    };
+    step(title, "about 3 minutes", || {
+        run(tests(workspace).args(["--test", "end_to_end", "--", "pictures::"]).env("LOCKKEEPER_PICTURES", word))
     })
 }
 
