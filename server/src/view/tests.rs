@@ -69,6 +69,17 @@ fn note(world: &mut World, views: &mut Views) {
     }
 }
 
+/// A board of so many locks, all held by one.
+fn many(locks: usize) -> (World, Views) {
+    let (mut world, mut views) = (World::new(), Views::default());
+    for n in 0..locks {
+        world.take(&format!("lock:{n:06}"), "w1", None);
+    }
+    world.scan();
+    note(&mut world, &mut views);
+    (world, views)
+}
+
 fn question() -> impl Strategy<Value = Question> {
     (
         proptest::sample::select(
@@ -354,12 +365,7 @@ fn what_is_hidden_moves_nothing_and_those_who_see_the_same_share() {
 
 #[test]
 fn what_somebody_waits_for_is_made_however_many_others_are() {
-    let (mut world, mut views) = (World::new(), Views::default());
-    for n in 0..=EXAMINED_PER_STEP {
-        world.take(&format!("lock:{n}"), "w1", None);
-    }
-    world.scan();
-    note(&mut world, &mut views);
+    let (world, mut views) = many(EXAMINED_PER_STEP + 1);
     let asked = |n: usize| {
         // Of the same length: none is a part of another.
         let question = Question { q: format!("lock:{n:02}"), ..Question::default() };
@@ -380,12 +386,7 @@ fn what_somebody_waits_for_is_made_however_many_others_are() {
 
 #[test]
 fn a_question_that_was_typed_over_holds_nobody_up() {
-    let (mut world, mut views) = (World::new(), Views::default());
-    for n in 0..=3 * EXAMINED_PER_STEP {
-        world.take(&format!("lock:{n}"), "w1", None);
-    }
-    world.scan();
-    note(&mut world, &mut views);
+    let (world, mut views) = many(3 * EXAMINED_PER_STEP + 1);
     let now = Time(world.now);
     let question = |q: &str| Question { q: q.to_owned(), ..Question::default() };
     let (tx, mut frames) = mpsc::channel(64);
@@ -415,12 +416,7 @@ fn a_question_that_was_typed_over_holds_nobody_up() {
 
 #[test]
 fn how_far_a_first_answer_is_is_told_some_times_a_second_and_its_end_at_once() {
-    let (mut world, mut views) = (World::new(), Views::default());
-    for n in 0..4 * EXAMINED_PER_STEP {
-        world.take(&format!("lock:{n}"), "w1", None);
-    }
-    world.scan();
-    note(&mut world, &mut views);
+    let (world, mut views) = many(4 * EXAMINED_PER_STEP);
     let (tx, mut frames) = mpsc::channel(64);
     views.connect(1, Reach::ALL, tx);
     let question = Question { q: "w1".to_owned(), ..Question::default() };
@@ -446,12 +442,7 @@ fn how_far_a_first_answer_is_is_told_some_times_a_second_and_its_end_at_once() {
 
 #[test]
 fn what_is_put_in_order_after_all_was_looked_at_is_told_when_it_is() {
-    let (mut world, mut views) = (World::new(), Views::default());
-    for n in 0..3 * EXAMINED_PER_STEP {
-        world.take(&format!("lock:{n:06}"), "w1", None);
-    }
-    world.scan();
-    note(&mut world, &mut views);
+    let (world, mut views) = many(3 * EXAMINED_PER_STEP);
     let (tx, mut frames) = mpsc::channel(64);
     views.connect(1, Reach::ALL, tx);
     // The first of them are those that are looked at last.
@@ -470,26 +461,21 @@ fn what_is_put_in_order_after_all_was_looked_at_is_told_when_it_is() {
 
 #[test]
 fn whoever_types_on_has_only_those_looked_at_that_were_found_before() {
-    let (mut world, mut views) = (World::new(), Views::default());
     let locks = 3 * EXAMINED_PER_STEP;
-    for n in 0..locks {
-        world.take(&format!("lock:{n}"), "w1", None);
-    }
-    world.scan();
-    note(&mut world, &mut views);
+    let (mut world, mut views) = many(locks);
     let now = Time(world.now);
     let asked = |q: &str| Asked { question: Question { q: q.to_owned(), ..Question::default() }, reach: Reach::ALL };
-    assert!(!views.is_ready(&world.registry, &asked("lock:77"), now));
-    while !views.is_ready(&world.registry, &asked("lock:77"), now) {
+    assert!(!views.is_ready(&world.registry, &asked("lock:007"), now));
+    while !views.is_ready(&world.registry, &asked("lock:007"), now) {
         views.examine(&world.registry);
     }
-    assert!(views.is_ready(&world.registry, &asked("lock:771"), now), "found among those");
-    assert!(views.is_ready(&world.registry, &asked("lock:771 w1"), now), "and among those");
+    assert!(views.is_ready(&world.registry, &asked("lock:0077"), now), "found among those");
+    assert!(views.is_ready(&world.registry, &asked("lock:0077 w1"), now), "and among those");
 
     // What comes while a wider answer is half made is found as well.
     assert!(!views.is_ready(&world.registry, &asked("w1"), now));
     assert!(!views.is_ready(&world.registry, &asked("w1 lock"), now));
-    for (key, holder) in [("lock:0", "w9"), (&format!("lock:{}", locks - 1), "w9"), ("lock:late", "w1")] {
+    for (key, holder) in [("lock:000000", "w9"), (&format!("lock:{:06}", locks - 1), "w9"), ("lock:late", "w1")] {
         world.take(key, holder, None);
     }
     world.scan();
