@@ -58,6 +58,7 @@ const STILL_STYLE: &str = ":root { --sans: 'DejaVu Sans'; --mono: 'DejaVu Sans M
 /// what differs from run to run.
 const STILL: &str = r#"
 const words = [
+  [/(?<=-[0-9a-f]{12}):\d+\b/g, ':36'],
   [/\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b/g, '0f8e2c41-5d3b-4a79-9e60-c1d2e3f4a5b6'],
   [/\b(?=[0-9a-f]*\d)[0-9a-f]{12,64}\b/g, '0f8e2c415d3b4a799e60c1d2e3f4a5b6'],
   [/[0-9A-Za-z+\/=:-]{4,10}…[0-9A-Za-z+\/=:-]{2,10}/g, '0f8e2c…a5b6'],
