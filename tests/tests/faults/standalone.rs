@@ -162,6 +162,34 @@ async fn a_network_that_goes_silent_is_not_taken_for_a_quiet_store() {
     is_right_again(&api, &next).await;
 }
 
+/// What comes back on the connection for changes is as old as the store was when it was asked, and what a person waits for
+/// is asked on another.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_late_does_not_bring_a_former_holder_back() {
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::to(redis.port()).await;
+    let first = Family::RedisPy.client(&redis.client().await, "late", Some(LEASE));
+    let url = format!("redis://127.0.0.1:{}", proxy.port());
+    let server = Server::serve().redis(&url).arg("--allow-release").start().await;
+    server.ready().await;
+    let api = server.api();
+    assert!(first.take().await);
+    let lock = api.until_lock("the lock", &first.key, |_| true).await;
+
+    proxy.answer_late(first.key.as_bytes(), Duration::from_millis(500));
+    assert!(first.renew().await);
+    until("the renewal to be read", async || proxy.is_answering_late(), |is_read| *is_read).await;
+    let second = first.fresh();
+    assert!(first.release().await && second.take().await);
+    assert_eq!(api.try_preview(&[&lock]).await.status, 409, "another has it");
+    assert!(second.renew().await);
+    api.until_lock("the next renewal", &first.key, |lock| {
+        lock.holders[0].token.as_ref() == Some(&second.token) && lock.holders[0].renewals.count == 1
+    })
+    .await;
+    assert_eq!(api.story(&first.key).await, ["acquired", "renewed", "handed_over", "renewed"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frozen_store_is_shown_as_such_within_seconds_and_thaws() {
     let redis = RedisServer::start().await;

@@ -10,7 +10,7 @@ use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface};
 use fred::types::{ClusterHash, CustomCommand};
 use lockkeeper_model::{FeedKind, SourceState};
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tokio::task::JoinSet;
 
 use super::assemble::{Reader, Wanted};
@@ -108,11 +108,16 @@ struct Session {
     /// The connection for what a person waits for.
     act: Client,
     dirty: Arc<Dirty>,
+    turns: Turns,
     proven: Arc<std::sync::atomic::AtomicBool>,
     /// They end with the session.
     _connections: Vec<connect::Connection>,
     _thread: OwnThread,
 }
+
+/// Who may read and report. Changes are read alone, looks beside each other: on two connections at once an older reading
+/// could be reported after a newer one, and the lock would seem to go back to a holder who has let go.
+type Turns = Arc<RwLock<()>>;
 
 /// Why there is no session.
 enum Unopened {
@@ -196,6 +201,7 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
         company: Arc::default(),
     };
     let progress = Arc::new(Progress::default());
+    let turns = Turns::default();
     let proven = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut tasks = JoinSet::new();
     {
@@ -205,7 +211,8 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     }
     {
         let (shared, client, reader, dirty) = (shared.clone(), changes.clone(), reader.clone(), dirty.clone());
-        tasks.spawn(async move { read_changes(&shared, &client, &reader, &dirty, &progress).await });
+        let turns = Arc::clone(&turns);
+        tasks.spawn(async move { read_changes(&shared, &client, &reader, &dirty, &turns, &progress).await });
     }
     {
         let (shared, reader, proven) = (shared.clone(), reader.clone(), proven.clone());
@@ -253,7 +260,7 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
     for connection in &connections {
         tasks.spawn(end_of(connection.client()));
     }
-    Ok(Session { tasks, reader, act, dirty, proven, _connections: connections, _thread: thread })
+    Ok(Session { tasks, reader, act, dirty, turns, proven, _connections: connections, _thread: thread })
 }
 
 impl Session {
@@ -268,8 +275,9 @@ impl Session {
             }
             Command::Look { keys, done: Some(done) } => {
                 let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
+                let turns = Arc::clone(&self.turns);
                 tokio::spawn(async move {
-                    if look(&shared, &reader, &client, keys).await {
+                    if look(&shared, &reader, &client, &turns, keys).await {
                         // Whoever asked may have given up.
                         let _ = done.send(());
                     }
@@ -289,10 +297,11 @@ impl Session {
             Command::Trace { order, done } => trace::begin(shared, order, done),
             Command::Release { order, done } => {
                 let (shared, reader, client) = (shared.clone(), self.reader.clone(), self.act.clone());
+                let turns = Arc::clone(&self.turns);
                 tokio::spawn(async move {
                     let reply = release::run_on_owner(&shared, &client, &order).await;
                     // So that the board knows even without a feed; if it fails, the next scan tells.
-                    let _ = look(&shared, &reader, &client, vec![order.key]).await;
+                    let _ = look(&shared, &reader, &client, &turns, vec![order.key]).await;
                     // The attempt was made whether or not anybody still listens; it is in the log.
                     let _ = done.send(reply);
                 });
@@ -302,12 +311,13 @@ impl Session {
 }
 
 /// Reads keys now and waits until the board knows. Says whether it does; a failure ends the session elsewhere.
-async fn look(shared: &Shared, reader: &Reader, client: &Client, keys: Vec<bytes::Bytes>) -> bool {
+async fn look(shared: &Shared, reader: &Reader, client: &Client, turns: &Turns, keys: Vec<bytes::Bytes>) -> bool {
     // A key that no pattern names is no lock, whatever it holds.
     if keys.iter().any(|key| !shared.scope.has(&shared.memory.root_of(key))) {
         return false;
     }
     let wanted = keys.iter().cloned().map(Wanted::of).collect();
+    let _turn = turns.read().await;
     match reader.read(client, wanted, Purpose::Change).await {
         // A key that may not be read is missing among the sights.
         Ok(sights) if keys.iter().all(|key| sights.iter().any(|sight| sight.key == *key)) => {
@@ -408,7 +418,14 @@ pub(super) fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Reads what changed, batch by batch.
-async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: &Dirty, progress: &Progress) -> Broken {
+async fn read_changes(
+    shared: &Shared,
+    client: &Client,
+    reader: &Reader,
+    dirty: &Dirty,
+    turns: &Turns,
+    progress: &Progress,
+) -> Broken {
     loop {
         if dirty.len() == 0 {
             dirty.more().await;
@@ -423,6 +440,7 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
             continue;
         }
         let unread_before = reader.keys.unread();
+        let turn = turns.write().await;
         let sights = match reader.read(client, wanted, Purpose::Change).await {
             Ok(sights) => sights,
             Err(error) => return Broken::Error(error),
@@ -430,6 +448,7 @@ async fn read_changes(shared: &Shared, client: &Client, reader: &Reader, dirty: 
         if shared.report(Report::Sights { sights, scan: false }).await.is_err() {
             return Broken::BoardGone;
         }
+        drop(turn);
         if reader.keys.unread() > unread_before {
             // They are in the queue again, and nothing is confirmed before they have been read.
             tokio::time::sleep(READ_AGAIN).await;
