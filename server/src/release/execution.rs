@@ -414,9 +414,12 @@ impl ReleaseDesk {
         Ok(Some(After { state, holder, watched_ms }))
     }
 
+    /// The lock as it is after the attempt. `None` as well where it could not be read: what was known before is not so any
+    /// more.
     async fn lock_now(&self, source: &SourceHandle, key: &Bytes) -> Result<Option<Lock>, BoardClosed> {
-        // The board learns by itself as well; looking makes the answer say who it is.
-        let _ = self.look(source, vec![key.clone()]).await;
+        if self.look(source, vec![key.clone()]).await.is_err() {
+            return Ok(None);
+        }
         Ok(self.board.lock(source.id, key.clone()).await?.held.map(|held| held.lock))
     }
 }
