@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::forced::Forced;
 use super::history::{Cause, Entry, LoggedEvent, Stood};
-use super::hold::{Since, adopt, new_hold, stamp, update};
+use super::hold::{Since, adopt, is_late_news, new_hold, stamp, update};
 use super::record::{Hold, NEVER, Record, Slot, UNCOUNTED, UNKNOWN_MS, width};
 use super::{Changes, Registry};
 use crate::source::{self, Form, Hint, Seen, Sight, SourceId};
@@ -282,7 +282,7 @@ impl Registry {
         };
         // A token that stood on a minority and comes to own the lock takes it now.
         let taken_anew = |old: &Hold, seen: &source::Hold| {
-            sight.hint == Hint::New
+            (sight.hint == Hint::New && !is_late_news(old, seen, sight, looked_before))
                 || forced(old)
                 || stamp(&old.extra) != stamp(&seen.extra)
                 || (has_owner && !had_owner)

@@ -85,23 +85,17 @@ pub(super) fn adopt(kept: &mut Hold, seen: &source::Hold, sight: &Sight) {
     kept.expires_before_ms = if max == NEVER { 0 } else { width(max - min) };
 }
 
-/// The same token at a later look: what happened, if anything.
-pub(super) fn update(
-    kept: &mut Hold,
+/// What a later look at the same token says of the lease, if it is another one.
+fn lease_change(
+    known: &Hold,
     seen: &source::Hold,
     sight: &Sight,
-    at: Time,
     looked_before: Time,
 ) -> Option<(TransitionKind, Cause)> {
     let (min, max) = lease_bounds(seen, sight);
     let drift = CLOCK_JITTER_MS + sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR;
-    let re_entered = kept.count != seen.count;
-    kept.count = seen.count;
-    if kept.extra != seen.extra {
-        kept.extra.clone_from(&seen.extra);
-    }
-    let (known_min, known_max) = (kept.expires_min(), kept.expires);
-    let lease = if min == NEVER && known_max == NEVER {
+    let (known_min, known_max) = (known.expires_min(), known.expires);
+    if min == NEVER && known_max == NEVER {
         None
     } else if min == NEVER {
         Some((TransitionKind::LeaseChanged, Cause::ExpiryRemoved))
@@ -113,7 +107,35 @@ pub(super) fn update(
         Some((TransitionKind::LeaseChanged, Cause::ExpiryCut))
     } else {
         None
-    };
+    }
+}
+
+/// Whether the store's word that the key is new is of the acquire that was seen already. Notices and readings come on
+/// different connections, so that a notice may arrive after a reading that has seen what it is about: the lease is still the
+/// same then. Where there is none, a notice from before the hold was first seen is of no later one.
+pub(super) fn is_late_news(known: &Hold, seen: &source::Hold, sight: &Sight, looked_before: Time) -> bool {
+    match (known.expires, seen.ttl_ms) {
+        (NEVER, None) => sight.noticed_at.is_some_and(|at| at.0 <= known.since),
+        _ => lease_change(known, seen, sight, looked_before).is_none(),
+    }
+}
+
+/// The same token at a later look: what happened, if anything.
+pub(super) fn update(
+    kept: &mut Hold,
+    seen: &source::Hold,
+    sight: &Sight,
+    at: Time,
+    looked_before: Time,
+) -> Option<(TransitionKind, Cause)> {
+    let re_entered = kept.count != seen.count;
+    kept.count = seen.count;
+    if kept.extra != seen.extra {
+        kept.extra.clone_from(&seen.extra);
+    }
+    let (min, max) = lease_bounds(seen, sight);
+    let (known_min, known_max) = (kept.expires_min(), kept.expires);
+    let lease = lease_change(kept, seen, sight, looked_before);
     let shares_lease = seen.extra.as_ref().is_some_and(|extra| extra.shares_lease);
     let lease = lease.filter(|(kind, _)| !(shares_lease && *kind == TransitionKind::Renewed));
     // Nothing new: two readings of one deadline that meet narrow it down.

@@ -267,6 +267,22 @@ fn the_same_token_under_a_new_key_is_another_hold() {
 }
 
 #[test]
+fn late_news_of_an_acquire_that_was_seen_is_no_other_acquire() {
+    check(
+        "scan; take a w1 9000; notice a new; wait 50; take a w2 9000; notice a deleted; wait 40; notice a new",
+        &["acquired a w1 (seen)", "handed_over a w2 after w1 (between_looks)"],
+    );
+    check(
+        "scan; take a w1 9000; notice a new; take a w2 ever; notice a deleted; notice a new",
+        &["acquired a w1 (seen)", "handed_over a w2 after w1 (between_looks)"],
+    );
+    check(
+        "scan; take a w1 ever; notice a new; wait 50; take a w1 ever; notice a new",
+        &["acquired a w1 (seen)", "released a w1 (taken_anew)", "acquired a w1 after w1 (between_looks)"],
+    );
+}
+
+#[test]
 fn re_entry_and_lost_expiry_are_told() {
     check(
         "scan; take a w1 9000; notice a; enter a; notice a; renew a ever; notice a",
