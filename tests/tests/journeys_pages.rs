@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lockkeeper_client::report::{Identity, Kind, Report};
 use lockkeeper_model::{Lock, Standing};
-use lockkeeper_tests::{Browser, Family, Masters, RedisServer, Server, store};
+use lockkeeper_tests::{Browser, Family, Masters, RedisServer, Server, store, until_some};
 use serde_json::json;
 
 const LEASE: Duration = Duration::from_secs(300);
@@ -90,9 +90,12 @@ async fn a_lock_has_a_page_of_its_own_with_links_and_notes() {
     let address = browser.run("return location.href").await;
     browser.open(address.as_str().unwrap()).await;
     browser.until_text(&next.token).await;
-    // At its end the page has nothing under its footer.
-    browser.run("document.querySelector('main').scrollTo(0, 100000)").await;
-    browser.click("link", "Who released it from here").await;
+    // At its end the page has nothing under its footer, and that moves while its parts come.
+    until_some("the link at the end", async || {
+        browser.run("document.querySelector('main').scrollTo(0, 100000)").await;
+        browser.try_by_role("link", "Who released it from here").await?.click().await.ok()
+    })
+    .await;
     browser.until_text("noted").await;
 }
 

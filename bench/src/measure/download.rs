@@ -1,19 +1,13 @@
 //! What a phone must load before anything is to be seen.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use serde_json::json;
 
 use super::Bench;
 use crate::report::{Line, Verdict};
-
-/// WASM and JS with gzip: what was promised while there was one page.
-const MOST_GZIP: usize = 300_000;
 
 /// WASM, JS and CSS with brotli, which every browser of today is sent: what is promised for the first page, with which a lock is
 /// found, looked into and released.
@@ -31,7 +25,6 @@ const KINDS: [&str; 4] = ["wasm", "js", "css", "txt"];
 #[derive(Default)]
 struct Sum {
     plain: usize,
-    gzip: usize,
     brotli: usize,
 }
 
@@ -45,7 +38,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Line>> {
     let mut each = Vec::new();
     for file in &files {
         let bytes = fs::read(file).with_context(|| format!("read `{}`", file.display()))?;
-        let (gzip, brotli) = (gzipped(&bytes)?, brotlied(&bytes)?);
+        let brotli = brotlied(&bytes)?;
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let kind = file.extension().and_then(|kind| kind.to_str()).unwrap_or_default();
         let sum = match kind {
@@ -56,9 +49,6 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Line>> {
         };
         sum.plain += bytes.len();
         sum.brotli += brotli;
-        if kind != "css" {
-            sum.gzip += gzip;
-        }
         each.push((name, brotli));
     }
     if first.plain == 0 {
@@ -83,13 +73,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Line>> {
         numbers: json!({}),
     };
     let numbers = json!({
-        "first": { "plain_bytes": first.plain, "gzip_bytes": first.gzip, "brotli_bytes": first.brotli },
-        "later": { "plain_bytes": later.plain, "gzip_bytes": later.gzip, "brotli_bytes": later.brotli },
-        "words": { "plain_bytes": words.plain, "gzip_bytes": words.gzip, "brotli_bytes": words.brotli },
+        "first": { "plain_bytes": first.plain, "brotli_bytes": first.brotli },
+        "later": { "plain_bytes": later.plain, "brotli_bytes": later.brotli },
+        "words": { "plain_bytes": words.plain, "brotli_bytes": words.brotli },
         "files": each,
     });
     Ok(vec![
-        line("first page of the app, WASM + JS, gzip", first.gzip, MOST_GZIP, Vec::new()),
         line("first page of the app, WASM + JS + CSS, brotli", first.brotli, MOST_BROTLI, details(&first)),
         Line { numbers, ..line("all of the app and another language, brotli", all, MOST_IN_ALL, of_all) },
     ])
@@ -110,12 +99,6 @@ fn collect(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn gzipped(bytes: &[u8]) -> Result<usize> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(bytes).context("compress with gzip")?;
-    Ok(encoder.finish().context("compress with gzip")?.len())
 }
 
 fn brotlied(mut bytes: &[u8]) -> Result<usize> {
