@@ -70,6 +70,7 @@ const words = [
   [/127\.0\.0\.1:\d+/g, '127.0.0.1:6379'],
   [/(?<![\d.])\d+\.\d+\.\d+\b(?!\.)/g, '1.0.0'],
   [/\b\d[\d,.]*\s(?:ms|s|m|h|d)\b(?:\s\d+\s(?:ms|s|m|h)\b)*/g, '12 s'],
+  [/\bless than a minute\b/g, '12 s'],
   [/\b\d[\d,.]* (cmd\/s|commands a second)/g, '9 $1'],
   [/\beverybody else [\d,.]+/g, 'everybody else 9'],
   [/\b[\d,.]+ changed keys? to read/g, '9 changed keys to read'],
