@@ -1,5 +1,5 @@
 //! The main pages look as they did: pictures of them, by day and by night, on three screens, are compared with those in
-//! `docs/pictures` by `cargo xtask pictures --check`. A change that is meant is taken up with `cargo xtask pictures`.
+//! `docs/pictures` at the end of `cargo xtask test`. A change that is meant is taken up with `cargo xtask pictures`.
 
 use std::path::Path;
 use std::time::Duration;
@@ -116,7 +116,7 @@ async fn look_at_every_page(theme: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures");
     let album = Album::open(&folder, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("pictures"));
     if album.is_idle() {
-        println!("skipped: `cargo xtask pictures --check` compares them, `cargo xtask pictures` takes them anew");
+        println!("skipped: `cargo xtask test` compares them by themselves, `cargo xtask pictures` takes them anew");
         return;
     }
     let browser = Browser::with(&SAME_EVERYWHERE).await;

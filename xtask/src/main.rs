@@ -32,7 +32,7 @@ The chores of Lockkeeper
 
   cargo xtask run [--redis URL] [FLAG]…   build everything and serve: the demo, or `lockkeeper serve` with these flags
   cargo xtask build                       leave one self-contained binary at target/release/lockkeeper
-  cargo xtask test                        format, lints, unit, integration, app and browser tests
+  cargo xtask test                        format, lints, unit, integration, app and browser tests, pictures
   cargo xtask pictures [--check]          take the pictures in docs/pictures anew, after a change of the pages that is meant;
                                           or compare the pages with them
   cargo xtask bench [-- NAME… FLAG…]      measure what is promised; `cargo xtask bench -- --help` lists it
