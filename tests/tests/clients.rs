@@ -62,6 +62,7 @@ async fn every_family_tells_its_story(redis: &RedisServer, server: &Server, feed
         until("the lock to be free", async || api.lock(&first.key).await, Option::is_none).await;
 
         let last = family.client(&store, &name, Some(SHORT_LEASE));
+        let before = api.locks("").await.as_of;
         assert!(last.take().await);
         api.until_lock("the lock again", &first.key, |_| true).await;
         until("the lock to lapse", async || api.lock(&first.key).await, Option::is_none).await;
@@ -80,6 +81,7 @@ async fn every_family_tells_its_story(redis: &RedisServer, server: &Server, feed
         assert_eq!(lapsed.transition, TransitionKind::Expired);
         // It ended with its lease, however late it was first seen and its end was noticed.
         let lease = i64::try_from(SHORT_LEASE.as_millis()).unwrap();
+        assert!(lapsed.at.since(before) >= lease - 1, "taken after {before}: {lapsed:#?}");
         assert!(lapsed.held_ms.is_some_and(|held| (1..=lease + 1).contains(&held)), "{lapsed:#?}");
     }
 }

@@ -110,14 +110,18 @@ fn lease_change(
     }
 }
 
-/// Whether the store's word that the key is new is of the acquire that was seen already. Notices and readings come on
-/// different connections, so that a notice may arrive after a reading that has seen what it is about: the lease is still the
-/// same then. Where there is none, a notice from before the hold was first seen is of no later one.
+/// A notice may arrive so much later than a reading that has seen what it is about, in milliseconds: they come on different
+/// connections, and the machine may be busy.
+const LATE_MS: i64 = 1_000;
+
+/// Whether the store's word that the key is new is of the acquire by which this hold was first seen: it comes shortly after, and
+/// the lease is the same. In doubt it is of another one, which a ticket for this hold does not free.
 pub(super) fn is_late_news(known: &Hold, seen: &source::Hold, sight: &Sight, looked_before: Time) -> bool {
-    match (known.expires, seen.ttl_ms) {
-        (NEVER, None) => sight.noticed_at.is_some_and(|at| at.0 <= known.since),
-        _ => lease_change(known, seen, sight, looked_before).is_none(),
-    }
+    let noticed_at = sight.noticed_at.unwrap_or(sight.read_at);
+    seen.ttl_ms.is_some()
+        && known.renewals == 0
+        && noticed_at.since(Time(known.since)) <= LATE_MS
+        && lease_change(known, seen, sight, looked_before).is_none()
 }
 
 /// The same token at a later look: what happened, if anything.

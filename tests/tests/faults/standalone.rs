@@ -176,7 +176,7 @@ async fn an_answer_that_comes_late_does_not_bring_a_former_holder_back() {
     assert!(first.take().await);
     let lock = api.until_lock("the lock", &first.key, |_| true).await;
 
-    proxy.answer_late(first.key.as_bytes(), Duration::from_millis(500));
+    proxy.answer_late(first.key.as_bytes(), Duration::from_secs(1));
     assert!(first.renew().await);
     until("the renewal to be read", async || proxy.is_answering_late(), |is_read| *is_read).await;
     let second = first.fresh();

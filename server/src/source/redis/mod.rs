@@ -57,6 +57,7 @@ mod surroundings;
 mod topology;
 mod trace;
 mod trouble;
+mod turns;
 mod vital;
 mod waiting;
 mod whole;

@@ -10,7 +10,7 @@ use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface};
 use fred::types::{ClusterHash, CustomCommand};
 use lockkeeper_model::{FeedKind, SourceState};
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::assemble::{Reader, Wanted};
@@ -23,6 +23,7 @@ use super::pace::Purpose;
 use super::read::Keys;
 use super::scan::{self, Scanned};
 use super::trouble::{Trouble, is_of_connection, refused_command};
+use super::turns::Turns;
 use super::{BoardGone, Shared, Topology, connect, release, reported, surroundings, trace, vital, waiting};
 use crate::clock;
 use crate::source::{Command, Hint, ReleaseReply, Report};
@@ -57,6 +58,10 @@ const POLL_PAUSE_PER_SCAN: u32 = 2;
 
 /// The oldest Redis whose tracking and SCAN are what is relied on here.
 const OLDEST: (u32, u32) = (6, 2);
+
+/// How long the board may take to learn what came of a release before that is answered. Whoever asked waits for the answer, and
+/// gives up on one that comes late, though it is known.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
 
 /// How a session ended.
 pub(super) enum End {
@@ -108,16 +113,12 @@ struct Session {
     /// The connection for what a person waits for.
     act: Client,
     dirty: Arc<Dirty>,
-    turns: Turns,
+    turns: Arc<Turns>,
     proven: Arc<std::sync::atomic::AtomicBool>,
     /// They end with the session.
     _connections: Vec<connect::Connection>,
     _thread: OwnThread,
 }
-
-/// Who may read and report. Changes are read alone, looks beside each other: on two connections at once an older reading
-/// could be reported after a newer one, and the lock would seem to go back to a holder who has let go.
-type Turns = Arc<RwLock<()>>;
 
 /// Why there is no session.
 enum Unopened {
@@ -201,7 +202,7 @@ async fn open(shared: &Shared) -> Result<Session, Unopened> {
         company: Arc::default(),
     };
     let progress = Arc::new(Progress::default());
-    let turns = Turns::default();
+    let turns = Arc::new(Turns::default());
     let proven = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let mut tasks = JoinSet::new();
     {
@@ -301,7 +302,8 @@ impl Session {
                 tokio::spawn(async move {
                     let reply = release::run_on_owner(&shared, &client, &order).await;
                     // So that the board knows even without a feed; if it fails, the next scan tells.
-                    let _ = look(&shared, &reader, &client, &turns, vec![order.key]).await;
+                    let looked = look(&shared, &reader, &client, &turns, vec![order.key]);
+                    let _ = tokio::time::timeout(LOOK_AFTER, looked).await;
                     // The attempt was made whether or not anybody still listens; it is in the log.
                     let _ = done.send(reply);
                 });
@@ -311,13 +313,13 @@ impl Session {
 }
 
 /// Reads keys now and waits until the board knows. Says whether it does; a failure ends the session elsewhere.
-async fn look(shared: &Shared, reader: &Reader, client: &Client, turns: &Turns, keys: Vec<bytes::Bytes>) -> bool {
+async fn look(shared: &Shared, reader: &Reader, client: &Client, turns: &Arc<Turns>, keys: Vec<bytes::Bytes>) -> bool {
     // A key that no pattern names is no lock, whatever it holds.
     if keys.iter().any(|key| !shared.scope.has(&shared.memory.root_of(key))) {
         return false;
     }
     let wanted = keys.iter().cloned().map(Wanted::of).collect();
-    let _turn = turns.read().await;
+    let _turn = turns.take(keys.clone(), |key| shared.memory.root_of(key)).await;
     match reader.read(client, wanted, Purpose::Change).await {
         // A key that may not be read is missing among the sights.
         Ok(sights) if keys.iter().all(|key| sights.iter().any(|sight| sight.key == *key)) => {
@@ -423,7 +425,7 @@ async fn read_changes(
     client: &Client,
     reader: &Reader,
     dirty: &Dirty,
-    turns: &Turns,
+    turns: &Arc<Turns>,
     progress: &Progress,
 ) -> Broken {
     loop {
@@ -440,7 +442,8 @@ async fn read_changes(
             continue;
         }
         let unread_before = reader.keys.unread();
-        let turn = turns.write().await;
+        let keys = wanted.iter().map(|wanted| wanted.key.clone()).collect();
+        let turn = turns.take(keys, |key| shared.memory.root_of(key)).await;
         let sights = match reader.read(client, wanted, Purpose::Change).await {
             Ok(sights) => sights,
             Err(error) => return Broken::Error(error),
