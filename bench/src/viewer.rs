@@ -77,7 +77,7 @@ impl Viewer {
 
     fn answer(&mut self, question: &Question, offset: u64, limit: u32) -> Result<(Duration, Window)> {
         self.asked += 1;
-        let ask = ClientFrame::Ask { ask: self.asked, question: question.clone(), offset, limit };
+        let ask = ClientFrame::Ask { ask: self.asked, question: question.clone(), offset, limit, seen: None };
         let text = serde_json::to_string(&ask).context("write a question")?;
         let began = Instant::now();
         self.socket.send(Message::text(text)).context("ask a question")?;

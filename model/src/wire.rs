@@ -32,6 +32,10 @@ pub enum ClientFrame {
         offset: u64,
         /// Rows in the window.
         limit: u32,
+        /// The window of the same question that this viewer has: its number, and how many rows were before it when the viewer was
+        /// last told. `offset` is counted as of then; what has come and gone above that window since is counted in by the server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<(u32, u64)>,
     },
     /// Replaces the lock whose every detail this viewer follows; `None` follows none.
     Follow {
@@ -91,7 +95,7 @@ pub enum ServerFrame {
         all: u64,
         /// How many answers each filter would have.
         facets: Facets,
-        /// Rows before the window: as many as were asked for, or as many as there are by now before the rows that it began with.
+        /// Rows before the window: as many as were asked for, or as many as there are by now before the rows that were meant.
         offset: u64,
         /// The rows, in order.
         rows: Vec<Row>,

@@ -110,6 +110,6 @@ impl Viewer {
 
     /// Asks for the first `limit` locks that answer this question.
     pub async fn ask(&mut self, ask: u32, question: Question, limit: u32) {
-        self.say(&ClientFrame::Ask { ask, question, offset: 0, limit }).await;
+        self.say(&ClientFrame::Ask { ask, question, offset: 0, limit, seen: None }).await;
     }
 }

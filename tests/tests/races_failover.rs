@@ -39,6 +39,9 @@ const COPY_MS: &str = "5000";
 /// How long a server may take to answer that may be leaving.
 const AN_ANSWER: Duration = Duration::from_secs(3);
 
+/// How long an order to take over stands: what Redis gives it (`CLUSTER_MF_TIMEOUT`) and a second.
+const AN_ORDER: Duration = Duration::from_secs(6);
+
 /// Between two looks at a server that is no primary yet.
 const LOOK_EVERY: Duration = Duration::from_millis(15);
 
@@ -105,11 +108,7 @@ async fn a_promotion_in_a_cluster_lets_nothing_else_be_removed_than_what_was_pre
     let server = server_of(&cluster.url()).await;
     let groups = [0, 1, 2].map(|i| vec![&cluster.nodes[i], &cluster.nodes[i + 3]]);
     let promote = async |primaries: &[usize]| {
-        for (group, primary) in groups.iter().zip(primaries) {
-            let replica = group[1 - primary].client().await;
-            // Without waiting for what was not copied yet: it is to be lost.
-            let _: String = store(&replica, "CLUSTER", ["FAILOVER", "FORCE"]).await;
-        }
+        join_all(groups.iter().zip(primaries).map(|(group, primary)| force(group[1 - primary]))).await;
     };
     let owner = async |key: &str| cluster.owner(key.as_bytes()).await;
     // Of one key each: others are in one slot only if they are named so. The readers of DistributedLock stand beside a
@@ -119,6 +118,25 @@ async fn a_promotion_in_a_cluster_lets_nothing_else_be_removed_than_what_was_pre
         keys.len() == 1 && !keys[0].ends_with(".readers")
     };
     rounds(&server.api(), &groups, BY_VOTES, is_of_one_key, owner, promote).await;
+}
+
+/// Has a replica in a cluster take over without waiting for what was not copied yet: it is to be lost. Where the others were too
+/// busy to vote in time the order is given again.
+async fn force(replica: &RedisServer) {
+    let client = replica.client().await;
+    let is_promoted = async || {
+        if is_primary(&client).await {
+            return true;
+        }
+        let _: String = store(&client, "CLUSTER", ["FAILOVER", "FORCE"]).await;
+        let promoted = async {
+            while !is_primary(&client).await {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::time::timeout(AN_ORDER, promoted).await.is_ok()
+    };
+    until("a replica to be promoted", is_promoted, |is_promoted| *is_promoted).await;
 }
 
 async fn rounds(

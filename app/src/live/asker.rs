@@ -75,12 +75,11 @@ impl Asker {
     }
 
     /// The part that is on the screen, which is at `places` by now, lies so many rows further down. Says whether whoever looks at
-    /// it goes with it: not while they wait for rows elsewhere.
+    /// it goes with it: not while they wait for rows elsewhere, which go with their answer.
     pub(crate) fn carry(&mut self, by: i64, places: &Range<u64>) -> bool {
-        if self.waiting_since.is_some() {
-            // What is still to be answered is where it was asked for.
-            let overlaps = |sent: &Want| sent.offset < places.end && places.start < sent.offset + u64::from(sent.limit);
-            return self.sent.as_ref().is_some_and(overlaps);
+        let overlaps = |sent: &Want| sent.offset < places.end && places.start < sent.offset + u64::from(sent.limit);
+        if self.waiting_since.is_some() && !self.sent.as_ref().is_some_and(overlaps) {
+            return false;
         }
         for want in [&mut self.wanted, &mut self.sent].into_iter().flatten() {
             want.offset = want.offset.saturating_add_signed(by);
@@ -93,8 +92,9 @@ impl Asker {
         self.wanted.is_none()
     }
 
-    /// What to send at `at`, if anything.
-    pub(crate) fn next(&mut self, at: f64) -> Option<ClientFrame> {
+    /// What to send at `at`, if anything. `seen` is the number of the last answer and how many rows are before its window, by which
+    /// the places of its question are counted.
+    pub(crate) fn next(&mut self, at: f64, seen: Option<(u32, u64)>) -> Option<ClientFrame> {
         let waiting = self.waiting_since.is_some_and(|since| at - since < PATIENCE_MS);
         if waiting || self.wanted == self.sent {
             return None;
@@ -103,7 +103,17 @@ impl Asker {
         self.ask += 1;
         self.waiting_since = Some(at);
         self.sent = Some(want.clone());
-        Some(ClientFrame::Ask { ask: self.ask, question: want.question, offset: want.offset, limit: want.limit })
+        let Want { question, offset, limit } = want;
+        let seen = seen.filter(|_| self.answered.as_ref() == Some(&question));
+        Some(ClientFrame::Ask { ask: self.ask, question, offset, limit, seen })
+    }
+
+    /// By how many rows the window that answers the last question, and begins at `offset`, is elsewhere than it was asked for: so
+    /// much came or went above it before the question arrived. At the end of a list of `total` there is no such window.
+    pub(crate) fn slid(&self, offset: u64, total: u64) -> i64 {
+        let Some(sent) = &self.sent else { return 0 };
+        let is_cut = sent.offset.max(offset) + u64::from(sent.limit) > total;
+        if is_cut { 0 } else { offset.cast_signed() - sent.offset.cast_signed() }
     }
 
     /// Takes note of a window for `ask`.
@@ -145,6 +155,8 @@ mod tests {
         Sight { question: Question { q: q.to_owned(), ..Question::default() }, first, rows: 20 }
     }
 
+    const SEEN: Option<(u32, u64)> = Some((1, 0));
+
     fn offset(frame: Option<ClientFrame>) -> Option<u64> {
         match frame? {
             ClientFrame::Ask { offset, .. } => Some(offset),
@@ -156,31 +168,31 @@ mod tests {
     fn fast_scrolling_asks_once_and_then_only_for_the_latest() {
         let mut asker = Asker::default();
         asker.look(sight("", 0));
-        assert_eq!(offset(asker.next(0.0)), Some(0));
+        assert_eq!(offset(asker.next(0.0, SEEN)), Some(0));
         for step in 1..50 {
             asker.look(sight("", step * 100));
-            assert_eq!(asker.next(step as f64), None);
+            assert_eq!(asker.next(step as f64, SEEN), None);
         }
         assert_eq!(asker.answered(1), Answers::NewQuestion);
-        assert_eq!(offset(asker.next(60.0)), Some(4_880));
+        assert_eq!(offset(asker.next(60.0, SEEN)), Some(4_880));
         assert_eq!(asker.answered(1), Answers::Outdated);
         assert_eq!(asker.answered(2), Answers::SameQuestion);
-        assert_eq!(asker.next(70.0), None);
+        assert_eq!(asker.next(70.0, SEEN), None);
     }
 
     #[test]
     fn a_new_question_is_told_from_a_new_part_and_a_lost_answer_does_not_stop_the_page() {
         let mut asker = Asker::default();
         asker.look(sight("a", 0));
-        asker.next(0.0);
+        asker.next(0.0, SEEN);
         asker.look(sight("b", 0));
-        assert_eq!(asker.next(1_999.0), None);
-        assert!(asker.next(2_000.0).is_some());
+        assert_eq!(asker.next(1_999.0, SEEN), None);
+        assert!(asker.next(2_000.0, SEEN).is_some());
         assert!(asker.is_behind());
         assert_eq!(asker.answered(2), Answers::NewQuestion);
         assert!(!asker.is_behind());
         asker.forgotten();
-        assert!(asker.next(2_100.0).is_some());
+        assert!(asker.next(2_100.0, SEEN).is_some());
         assert_eq!(asker.answered(3), Answers::SameQuestion);
     }
 
@@ -199,16 +211,36 @@ mod tests {
     }
 
     #[test]
+    fn what_came_above_before_the_question_arrived_is_told_by_its_answer() {
+        let mut asker = Asker::default();
+        asker.look(sight("", 100));
+        let seen = |frame: Option<ClientFrame>| match frame {
+            Some(ClientFrame::Ask { seen, .. }) => seen,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(seen(asker.next(0.0, None)), None, "nothing was answered");
+        asker.answered(1);
+        asker.look(sight("", 200));
+        assert_eq!(seen(asker.next(10.0, Some((1, 80)))), Some((1, 80)));
+        asker.answered(2);
+        assert_eq!((asker.slid(180, 1_000), asker.slid(150, 1_000)), (0, -30));
+        assert_eq!(asker.slid(150, 210), 0, "the list has become shorter, and this is its end");
+        asker.look(sight("other", 0));
+        assert_eq!(seen(asker.next(20.0, Some((2, 180)))), None, "another question has other places");
+    }
+
+    #[test]
     fn what_is_on_the_screen_is_not_asked_for_again_because_others_came_above_it() {
         let mut asker = Asker::default();
         asker.look(sight("", 100));
-        asker.next(0.0);
+        asker.next(0.0, SEEN);
         assert!(!asker.carry(5, &(900..960)), "they wait for others than those");
         assert!(asker.carry(5, &(130..190)), "they still see some of those");
         asker.answered(1);
-        assert!(asker.carry(7, &(87..147)));
-        asker.look(sight("", 107));
-        assert_eq!(asker.next(10.0), None);
-        assert_eq!(asker.wanted.as_ref().map(|want| want.offset), Some(87), "not what came before the answer");
+        assert_eq!(asker.slid(85, 1_000), 0, "that was told before the answer");
+        assert!(asker.carry(7, &(92..152)));
+        asker.look(sight("", 112));
+        assert_eq!(asker.next(10.0, SEEN), None);
+        assert_eq!(asker.wanted.as_ref().map(|want| want.offset), Some(92));
     }
 }

@@ -92,6 +92,8 @@ pub(crate) struct Window {
     pub(crate) afresh: bool,
     /// It is the part that is on the screen, told as a whole once more.
     pub(crate) again: bool,
+    /// So many rows further down than where it was asked for, because they came above it meanwhile.
+    pub(crate) slid: i64,
 }
 
 /// What changed in a window, as a frame carries it.
@@ -151,6 +153,11 @@ impl Board {
         self.rows.get(&id)
     }
 
+    /// Rows before the window.
+    pub(crate) fn window_at(&self) -> u64 {
+        self.window.offset
+    }
+
     /// How many rows longer the list on the screen is than the list of answers.
     pub(crate) fn surplus(&self) -> u64 {
         self.ghosts.len() as u64
@@ -166,6 +173,8 @@ impl Board {
             self.shown = Stretch::default();
         } else if window.again {
             self.carry(window.offset);
+        } else {
+            self.go_with(window.slid);
         }
         self.window = Stretch { offset: window.offset, ids };
         let mut touched = Vec::new();
@@ -212,6 +221,11 @@ impl Board {
     fn carry(&mut self, offset: u64) {
         let by = offset.cast_signed() - self.window.offset.cast_signed();
         self.window.offset = offset;
+        self.go_with(by);
+    }
+
+    /// What is shown lies so many rows further down.
+    fn go_with(&mut self, by: i64) {
         self.shown.offset = self.shown.offset.saturating_add_signed(by);
         for ghost in &mut self.ghosts {
             ghost.place = ghost.place.saturating_add_signed(by);
@@ -344,7 +358,7 @@ mod tests {
 
     fn board(ids: impl IntoIterator<Item = u64>) -> Board {
         let mut board = Board::default();
-        board.window(0, Window { offset: 0, rows: rows(ids), afresh: true, again: false });
+        board.window(0, Window { offset: 0, rows: rows(ids), afresh: true, again: false, slid: 0 });
         board
     }
 
@@ -462,17 +476,17 @@ mod tests {
         board.freeze(true, 0);
         let mut moved = rows([5, 4, 6, 7]);
         moved.extend(rows(8..30));
-        board.window(10, Window { offset: 4, rows: moved, afresh: false, again: false });
+        board.window(10, Window { offset: 4, rows: moved, afresh: false, again: false, slid: 0 });
         assert_eq!(board.shown().offset, 4);
         assert_eq!(board.shown().ids, (4..30).collect::<Vec<_>>());
-        board.window(20, Window { offset: 500, rows: rows(500..510), afresh: false, again: false });
+        board.window(20, Window { offset: 500, rows: rows(500..510), afresh: false, again: false, slid: 0 });
         assert_eq!(board.shown().places(), 500..510);
     }
 
     #[test]
     fn what_comes_and_goes_above_moves_nothing_on_the_screen() {
         let mut board = Board::default();
-        board.window(0, Window { offset: 50, rows: rows(1..=4), afresh: true, again: false });
+        board.window(0, Window { offset: 50, rows: rows(1..=4), afresh: true, again: false, slid: 0 });
         board.delta(10, ends(&[1, 3, 4], 2, 10));
         let touched = board.delta(20, Delta { offset: Some(53), ..Delta::default() });
         assert_eq!(touched, Touched { rows: vec![], layout: true });
@@ -482,21 +496,23 @@ mod tests {
         board.delta(40, Delta { offset: Some(51), ..order(&[9, 1, 3, 4]) });
         assert_eq!((board.shown().offset, &board.shown().ids[..4]), (51, &[1, 2, 3, 4][..]));
         // Who did not keep up is told the whole part again, wherever it is by then.
-        let again = Window { offset: 60, rows: rows([9, 1, 3, 4]), afresh: false, again: true };
+        let again = Window { offset: 60, rows: rows([9, 1, 3, 4]), afresh: false, again: true, slid: 0 };
         board.window(50, again);
         assert_eq!((board.shown().offset, board.carried()), (60, 10));
         // Another part is somewhere else.
-        board.window(60, Window { offset: 500, rows: rows(1..=4), afresh: false, again: false });
+        board.window(60, Window { offset: 500, rows: rows(1..=4), afresh: false, again: false, slid: 0 });
         assert_eq!((board.shown().offset, board.carried()), (500, 10));
+        board.window(70, Window { offset: 520, rows: rows(1..=4), afresh: false, again: false, slid: -30 });
+        assert_eq!((board.shown().offset, board.carried()), (520, -20), "it was asked for at 550");
     }
 
     #[test]
     fn a_new_question_replaces_everything_even_while_held_still() {
         let mut board = board(1..=4);
         board.freeze(true, 0);
-        board.window(10, Window { offset: 0, rows: rows([7]), afresh: true, again: false });
+        board.window(10, Window { offset: 0, rows: rows([7]), afresh: true, again: false, slid: 0 });
         assert_eq!(board.shown().ids, [7]);
-        let touched = board.window(20, Window { offset: 0, rows: Vec::new(), afresh: true, again: false });
+        let touched = board.window(20, Window { offset: 0, rows: Vec::new(), afresh: true, again: false, slid: 0 });
         assert!(board.shown().ids.is_empty());
         assert!(touched.layout);
     }
@@ -504,7 +520,7 @@ mod tests {
     #[test]
     fn a_window_sent_again_without_a_row_does_not_leave_that_row_behind() {
         let mut board = board(1..=4);
-        board.window(10, Window { offset: 0, rows: rows([1, 2, 4]), afresh: false, again: false });
+        board.window(10, Window { offset: 0, rows: rows([1, 2, 4]), afresh: false, again: false, slid: 0 });
         assert_eq!(board.shown().ids, [1, 2, 4]);
         assert!(board.row(3).is_none());
     }

@@ -112,7 +112,7 @@ impl Rewind {
             Err(refusal) => {
                 self.shown.set_value(None);
                 live.counts.set(None);
-                live.show(at, Window { offset: 0, rows: Vec::new(), afresh: true, again: false });
+                live.show(at, Window { offset: 0, rows: Vec::new(), afresh: true, again: false, slid: 0 });
                 return self.told.set(Some(Err(refusal)));
             }
         };
@@ -127,7 +127,7 @@ impl Rewind {
         let offset = want.offset;
         self.shown.set_value(Some((at, want)));
         self.locks.set_value(locks);
-        live.show(at, Window { offset, rows, afresh, again: false });
+        live.show(at, Window { offset, rows, afresh, again: false, slid: 0 });
         self.told.set(Some(Ok(board)));
         if is_other_moment {
             // What is known of the open lock is of the moment before.

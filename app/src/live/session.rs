@@ -388,7 +388,8 @@ impl Live {
                 self.fold(|core| {
                     let again = core.answered_ask.replace(ask) == Some(ask);
                     let afresh = answers == Answers::NewQuestion || std::mem::take(&mut core.estranged);
-                    core.board.window(now, Window { offset, rows, afresh, again })
+                    let slid = if afresh || again { 0 } else { core.asker.slid(offset, total) };
+                    core.board.window(now, Window { offset, rows, afresh, again, slid })
                 });
                 // Only now is what is on the screen as new as the connection.
                 self.link.set(LinkState::Live);
@@ -464,7 +465,7 @@ impl Live {
         let behind = self.core.try_update_value(|core| {
             if core.socket.is_some()
                 && core.run.is_some()
-                && let Some(frame) = core.asker.next(at)
+                && let Some(frame) = core.asker.next(at, core.answered_ask.map(|ask| (ask, core.board.window_at())))
             {
                 core.send(&frame);
             }

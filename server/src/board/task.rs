@@ -21,7 +21,7 @@ use crate::clock;
 use crate::recorder::history::Tape;
 use crate::registry::{Cause, Changes, LOG_EVENTS, LoggedEvent, Record, Registry, Slot};
 use crate::source::{Batch, Command, SourceHandle, SourceId, Surroundings};
-use crate::view::{Asked, FRAME_MS, Views};
+use crate::view::{Asked, FRAME_MS, Part, Views};
 use crate::warning::{self, Remembered, Rules, Told, Watch};
 
 /// Asks that may wait. Each is answered in microseconds; more waiting than this means that the machine is overloaded,
@@ -579,12 +579,13 @@ impl Task {
 
     fn viewer_said(&mut self, viewer: u64, frame: ClientFrame, now: Time) {
         match frame {
-            ClientFrame::Ask { ask, question, offset, limit } => {
+            ClientFrame::Ask { ask, question, offset, limit, seen } => {
                 if let Err(error) = question.check() {
                     self.views.tell(viewer, &ServerFrame::Refused { detail: error.to_string() });
                     return;
                 }
-                self.views.ask(&self.registry, viewer, ask, &question, offset, limit.clamp(1, MAX_LIMIT), now);
+                let part = Part { offset, limit: limit.clamp(1, MAX_LIMIT), seen };
+                self.views.ask(&self.registry, viewer, ask, &question, part, now);
             }
             ClientFrame::Follow { lock: None } => self.views.follow(&self.registry, viewer, None),
             ClientFrame::Follow { lock: Some((source, id)) } => match (self.source_for(viewer, &source), id.key()) {

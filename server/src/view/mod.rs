@@ -37,7 +37,7 @@ use lockkeeper_model::{Question, Time};
 
 pub use census::{AGE_BOUNDS_S, Counted};
 pub use groups::Group;
-pub use viewers::{Around, FRAME_MS};
+pub use viewers::{Around, FRAME_MS, Part};
 
 use crate::access::Reach;
 use crate::registry::{Registry, Slot};

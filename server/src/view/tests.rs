@@ -7,11 +7,15 @@ use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::answer::EXAMINED_PER_STEP;
-use super::{Asked, Counted, KEEP_UNWATCHED_MS, MAX_UNWATCHED, Views, once};
+use super::{Asked, Counted, KEEP_UNWATCHED_MS, MAX_UNWATCHED, Part, Views, once};
 use crate::access::tests::{scope_of, somebody};
 use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::registry::tests::{Step, World, play, steps};
 use crate::source::{Hint, SourceId, Surroundings};
+
+fn part(offset: u64, limit: u32) -> Part {
+    Part { offset, limit, seen: None }
+}
 
 /// What a viewer's screen shows.
 #[derive(Debug, Default)]
@@ -129,7 +133,7 @@ proptest! {
         let (tx, mut frames) = mpsc::channel(2);
         let mut screen = Screen::default();
         views.connect(1, Reach::ALL, tx);
-        views.ask(&world.registry, 1, 5, &question, offset, limit, Time(world.now));
+        views.ask(&world.registry, 1, 5, &question, part(offset, limit), Time(world.now));
         for step in &steps {
             play(&mut world, step);
             note(&mut world, &mut views);
@@ -146,7 +150,7 @@ proptest! {
         let (tx, mut fresh_frames) = mpsc::channel(2);
         let mut fresh = Screen::default();
         views.connect(2, Reach::ALL, tx);
-        views.ask(&world.registry, 2, 9, &question, screen.offset, limit, Time(world.now));
+        views.ask(&world.registry, 2, 9, &question, part(screen.offset, limit), Time(world.now));
         views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
         fresh.read(&mut fresh_frames);
         prop_assert!(offset > 0 || screen.offset == 0, "the top of the list stays the top");
@@ -207,7 +211,7 @@ proptest! {
         let connect = |views: &mut Views, world: &World, viewer: u64, reach: &Reach, question: &Question| {
             let (tx, frames) = mpsc::channel(200);
             views.connect(viewer, reach.clone(), tx);
-            views.ask(&world.registry, viewer, 1, question, 0, 100, Time(world.now));
+            views.ask(&world.registry, viewer, 1, question, part(0, 100), Time(world.now));
             frames
         };
         let mut frames = connect(&mut views, &world, 1, scope.seen(), &question);
@@ -341,7 +345,7 @@ fn what_is_hidden_moves_nothing_and_those_who_see_the_same_share() {
         let twice = [&["lock:1*", "x"][..], &["x", "lock:1*", "x"]][viewer as usize % 2];
         let (tx, frames) = mpsc::channel(4);
         views.connect(viewer, reach_of(twice), tx);
-        views.ask(&world.registry, viewer, 1, &Question::default(), 0, 10, Time(world.now));
+        views.ask(&world.registry, viewer, 1, &Question::default(), part(0, 10), Time(world.now));
         views.follow(&world.registry, viewer, Some((SourceId(0), "lock:2".into())));
         all.push(frames);
     }
@@ -392,7 +396,7 @@ fn a_question_that_was_typed_over_holds_nobody_up() {
     let (tx, mut frames) = mpsc::channel(64);
     views.connect(1, Reach::ALL, tx);
     for (ask, q) in ["l", "lo", "loc"].into_iter().enumerate() {
-        views.ask(&world.registry, 1, u32::try_from(ask).unwrap(), &question(q), 0, 10, now);
+        views.ask(&world.registry, 1, u32::try_from(ask).unwrap(), &question(q), part(0, 10), now);
     }
     let examined = |views: &Views, q: &str| {
         let answer = views.answers.values().find(|answer| answer.asked.question.q == q).unwrap();
@@ -404,7 +408,7 @@ fn a_question_that_was_typed_over_holds_nobody_up() {
     assert_eq!(examined(&views, "loc"), None);
     assert_eq!(examined(&views, "l"), Some(2 * EXAMINED_PER_STEP as u64), "once when it was asked, and once more");
     // Asked again it goes on from where it was.
-    views.ask(&world.registry, 1, 9, &question("l"), 0, 10, now);
+    views.ask(&world.registry, 1, 9, &question("l"), part(0, 10), now);
     while views.has_unexamined() {
         views.examine(&world.registry);
     }
@@ -421,7 +425,7 @@ fn how_far_a_first_answer_is_is_told_some_times_a_second_and_its_end_at_once() {
     views.connect(1, Reach::ALL, tx);
     let question = Question { q: "w1".to_owned(), ..Question::default() };
     let asked_at = Time(world.now);
-    views.ask(&world.registry, 1, 1, &question, 0, 10, asked_at);
+    views.ask(&world.registry, 1, 1, &question, part(0, 10), asked_at);
     // One step of the answer, and what is told of it so long after the question.
     let mut told_after = |ms: i64, steps: u32| {
         (0..steps).for_each(|_| views.examine(&world.registry));
@@ -448,7 +452,7 @@ fn what_is_put_in_order_after_all_was_looked_at_is_told_when_it_is() {
     // The first of them are those that are looked at last.
     let question = Question { sort: SortKey::Name, order: Some(Order::Desc), ..Question::default() };
     let asked_at = Time(world.now);
-    views.ask(&world.registry, 1, 1, &question, 0, 3, asked_at);
+    views.ask(&world.registry, 1, 1, &question, part(0, 3), asked_at);
     let mut screen = Screen::default();
     for after_ms in [0, 40, 80, 120, 2_000] {
         views.flush(&world.registry, asked_at.plus(after_ms), &|_| Surroundings::default());
@@ -504,7 +508,7 @@ fn an_ended_row_is_told_with_how_it_ended() {
     note(&mut world, &mut views);
     let (tx, mut frames) = mpsc::channel(4);
     views.connect(1, Reach::ALL, tx);
-    views.ask(&world.registry, 1, 1, &Question::default(), 0, 10, Time(world.now));
+    views.ask(&world.registry, 1, 1, &Question::default(), part(0, 10), Time(world.now));
     views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
     frames.try_recv().unwrap();
     world.wait(840);
@@ -532,8 +536,8 @@ fn whoever_looks_further_down_keeps_their_rows_while_others_come_and_go_above() 
     let (tx_top, mut top_frames) = mpsc::channel(16);
     views.connect(1, Reach::ALL, tx);
     views.connect(2, Reach::ALL, tx_top);
-    views.ask(&world.registry, 1, 1, &question, 30, 9, Time(world.now));
-    views.ask(&world.registry, 2, 1, &question, 0, 3, Time(world.now));
+    views.ask(&world.registry, 1, 1, &question, part(30, 9), Time(world.now));
+    views.ask(&world.registry, 2, 1, &question, part(0, 3), Time(world.now));
     let (mut screen, mut top) = (Screen::default(), Screen::default());
     let mut look = |views: &mut Views, world: &mut World| {
         note(world, views);
@@ -559,4 +563,42 @@ fn whoever_looks_further_down_keeps_their_rows_while_others_come_and_go_above() 
     let (offset, after, _) = look(&mut views, &mut world);
     assert_eq!(offset, 50);
     assert_eq!(after, [130, 131, 132, 133, 134, 136, 137, 138, 139].map(lock));
+}
+
+#[test]
+fn whoever_asks_for_the_rows_beside_theirs_gets_them_though_others_came_above_unseen() {
+    let (mut world, mut views) = (World::new(), Views::default());
+    for n in 100..160 {
+        world.take(&format!("lock:{n}"), "w1", None);
+    }
+    world.scan();
+    note(&mut world, &mut views);
+    let question = Question { sort: SortKey::Name, ..Question::default() };
+    let (tx, mut frames) = mpsc::channel(16);
+    views.connect(1, Reach::ALL, tx);
+    let mut screen = Screen::default();
+    let mut ask = |views: &mut Views, world: &mut World, ask: u32, offset: u64, seen: Option<(u32, u64)>| {
+        let now = Time(world.now);
+        views.ask(&world.registry, 1, ask, &question, Part { offset, limit: 9, seen }, now);
+        views.flush_viewer(&world.registry, 1, now, &|_| Surroundings::default());
+        screen.read(&mut frames);
+        (screen.offset, screen.rows[0].id.to_string())
+    };
+    let come = |views: &mut Views, world: &mut World, more: &[u32]| {
+        for n in more {
+            world.take(&format!("lock:0{n}"), "w2", None);
+            world.notice(&format!("lock:0{n}"), Hint::None);
+        }
+        note(world, views);
+    };
+    assert_eq!(ask(&mut views, &mut world, 1, 30, None), (30, "lock:130".to_owned()));
+    come(&mut views, &mut world, &[1, 2, 3, 4, 5]);
+    assert_eq!(ask(&mut views, &mut world, 2, 39, Some((1, 30))), (44, "lock:139".to_owned()));
+    // What it was told meanwhile, it does not know yet.
+    come(&mut views, &mut world, &[6, 7]);
+    views.flush(&world.registry, Time(world.now), &|_| Surroundings::default());
+    come(&mut views, &mut world, &[8]);
+    assert_eq!(ask(&mut views, &mut world, 3, 35, Some((2, 44))), (38, "lock:130".to_owned()));
+    // Counted by a window that was answered before the last: where those rows are now nobody knows.
+    assert_eq!(ask(&mut views, &mut world, 4, 20, Some((2, 44))), (20, "lock:112".to_owned()));
 }

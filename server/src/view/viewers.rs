@@ -8,6 +8,8 @@ use lockkeeper_model::{LockId, Question, Time};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::answer::Answer;
+use super::keys::Keys;
 use super::{AnswerId, Asked, Views};
 use crate::access::Reach;
 use crate::registry::{Registry, Slot};
@@ -73,6 +75,18 @@ struct Followed {
     told: Option<Option<(Slot, u32)>>,
 }
 
+/// Which part of an answer a viewer asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// Rows before it.
+    pub offset: u64,
+    /// Rows in it.
+    pub limit: u32,
+    /// The viewer's window of the same question by its number, and where that begins as far as the viewer knows, who counts
+    /// `offset` accordingly.
+    pub seen: Option<(u32, u64)>,
+}
+
 /// What all viewers of one window were last told.
 #[derive(Debug, Default)]
 struct Window {
@@ -136,21 +150,13 @@ impl Views {
     }
 
     /// A viewer states its question. The question and the limit must have been checked.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one frame, as the viewer sent them")]
-    pub fn ask(
-        &mut self,
-        registry: &Registry,
-        viewer: u64,
-        ask: u32,
-        question: &Question,
-        offset: u64,
-        limit: u32,
-        now: Time,
-    ) {
+    pub fn ask(&mut self, registry: &Registry, viewer: u64, ask: u32, question: &Question, part: Part, now: Time) {
         let Some(who) = self.viewers.viewers.get(&viewer) else { return };
         let asked = Asked { question: question.clone(), reach: who.reach.clone() };
         let answer = self.answer_to(registry, &asked, now);
-        let place = Place { answer, offset, limit, alone: (offset > 0).then_some(viewer) };
+        let slid = part.seen.map_or(0, |seen| self.slid(registry, viewer, answer, seen, now));
+        let offset = part.offset.saturating_add_signed(slid);
+        let place = Place { answer, offset, limit: part.limit, alone: (offset > 0).then_some(viewer) };
         self.detach(viewer);
         if let Some(answer) = self.answers.get_mut(&answer) {
             answer.watched += 1;
@@ -165,6 +171,21 @@ impl Views {
             // Answered anew, because the question has another number.
             viewer.facets = None;
         }
+    }
+
+    /// By how many rows what this viewer looks at is further down than it knows: it may not have been told yet, or what it was told
+    /// is on its way.
+    fn slid(&mut self, registry: &Registry, viewer: u64, answer: AnswerId, (ask, at): (u32, u64), now: Time) -> i64 {
+        let viewer = self.viewers.viewers.get(&viewer).filter(|viewer| viewer.ask == ask);
+        let place = viewer.and_then(|viewer| viewer.place);
+        // Of another question nothing stays, and the top of the list stays the top.
+        let Some(place) = place.filter(|place| place.answer == answer && place.alone.is_some()) else { return 0 };
+        let (Some(window), Some(answer)) = (self.viewers.windows.get(&place), self.answers.get_mut(&answer)) else {
+            return 0;
+        };
+        answer.settle(registry, &self.keys, now, false);
+        let begins = kept_still(&window.rows, |shown| place_of_same(answer, registry, &self.keys, shown));
+        begins.unwrap_or(window.offset).cast_signed().saturating_sub(at.cast_signed())
     }
 
     /// A viewer names the lock that it follows.
@@ -319,13 +340,9 @@ impl Views {
         let mut delta = None;
         if window.told != Some(told) || unsettled {
             let version = |slot: Slot| self.keys.get(slot as usize).map_or(0, |keys| keys.version);
-            let kept = place.alone.and_then(|_| {
-                let still = |shown: &Shown| {
-                    let is_unchanged = shown.version == version(shown.slot);
-                    is_unchanged.then(|| answer.place_of(registry, &self.keys, shown.slot)).flatten()
-                };
-                kept_still(&window.rows, still)
-            });
+            let kept = place
+                .alone
+                .and_then(|_| kept_still(&window.rows, |shown| place_of_same(answer, registry, &self.keys, shown)));
             let mut offset = kept.unwrap_or(window.offset);
             if offset >= told.total {
                 // Beyond the end there is its end.
@@ -456,6 +473,12 @@ impl Views {
             answer.watched = answer.watched.saturating_sub(1);
         }
     }
+}
+
+/// How many rows are before this one; `None` if it changed since it was told.
+fn place_of_same(answer: &Answer, registry: &Registry, keys: &[Keys], shown: &Shown) -> Option<u64> {
+    let version = keys.get(shown.slot as usize).map_or(0, |keys| keys.version);
+    (shown.version == version).then(|| answer.place_of(registry, keys, shown.slot)).flatten()
 }
 
 /// Where a window begins now if what was in sight is to stay where it was; `None` if nothing of it is where it can be told.
