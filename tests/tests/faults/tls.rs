@@ -190,7 +190,10 @@ async fn masters_of_a_quorum_may_speak_tls_or_not() {
 
     let stranger = Authority::new();
     let server = Masters::watched(&urls, &stranger.config()).await;
-    let source = down_because(&server.api(), "only 1 of 5 masters answer").await;
-    let problem = source.problem.unwrap();
+    let api = server.api();
+    down_because(&api, "only 1 of 5 masters answer").await;
+    let has_tried_all =
+        |source: &SourceStatus| source.problem.as_ref().is_some_and(|problem| !problem.contains("not connected yet"));
+    let problem = api.until_source("each master to be tried", has_tried_all).await.problem.unwrap();
     assert!(problem.contains(&urls[1]["rediss://".len()..]) && problem.contains("not signed by"), "{problem}");
 }

@@ -11,6 +11,7 @@ use super::writer::Note;
 use super::{Filter, History, Limits, Page, schema};
 use crate::access::{Grant, Person, Policy, Reach, Right, Role, Via};
 use crate::clock;
+use crate::recorder::db::aside;
 use crate::recorder::db::testing::PostgresServer;
 use crate::registry::past::{HeldThen, Piece};
 use crate::registry::waits::{Followed, LockWaited, Waited, Waits};
@@ -177,6 +178,16 @@ impl Scene {
     fn again(self, run: &str) -> Scene {
         let Scene { place, history, tape } = self;
         drop((history, tape));
+        // The thread of the one before may still give a sign of life: then there was no time in which nobody watched.
+        if let Place::Shared(server) = &place {
+            aside(|| {
+                let connection = server.target().connect("").unwrap();
+                let locks = || connection.number("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'", &[]);
+                while locks().unwrap() != Some(0) {
+                    std::thread::yield_now();
+                }
+            });
+        }
         Scene::of(place, run)
     }
 
