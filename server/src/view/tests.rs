@@ -523,15 +523,20 @@ fn an_ended_row_is_told_with_how_it_ended() {
     assert_eq!(ended[0].transition.word(), "released");
 }
 
-#[test]
-fn whoever_looks_further_down_keeps_their_rows_while_others_come_and_go_above() {
+/// `lock:100` to `lock:159`, and the question for them by name.
+fn sixty_by_name() -> (World, Views, Question) {
     let (mut world, mut views) = (World::new(), Views::default());
     for n in 100..160 {
         world.take(&format!("lock:{n}"), "w1", None);
     }
     world.scan();
     note(&mut world, &mut views);
-    let question = Question { sort: SortKey::Name, ..Question::default() };
+    (world, views, Question { sort: SortKey::Name, ..Question::default() })
+}
+
+#[test]
+fn whoever_looks_further_down_keeps_their_rows_while_others_come_and_go_above() {
+    let (mut world, mut views, question) = sixty_by_name();
     let (tx, mut frames) = mpsc::channel(16);
     let (tx_top, mut top_frames) = mpsc::channel(16);
     views.connect(1, Reach::ALL, tx);
@@ -567,13 +572,7 @@ fn whoever_looks_further_down_keeps_their_rows_while_others_come_and_go_above() 
 
 #[test]
 fn whoever_asks_for_the_rows_beside_theirs_gets_them_though_others_came_above_unseen() {
-    let (mut world, mut views) = (World::new(), Views::default());
-    for n in 100..160 {
-        world.take(&format!("lock:{n}"), "w1", None);
-    }
-    world.scan();
-    note(&mut world, &mut views);
-    let question = Question { sort: SortKey::Name, ..Question::default() };
+    let (mut world, mut views, question) = sixty_by_name();
     let (tx, mut frames) = mpsc::channel(16);
     views.connect(1, Reach::ALL, tx);
     let mut screen = Screen::default();
