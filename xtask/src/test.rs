@@ -66,16 +66,11 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<()> {
 fn other_browser(workspace: &Workspace) -> Option<String> {
     let kept = std::fs::read_to_string(workspace.root.join("docs/pictures/browser.txt")).unwrap_or_default();
     let here = output("chromium", &["--version"]).unwrap_or_default();
-    let (drew, draws) = (major_version(&kept), major_version(&here));
+    let (drew, draws) = (tools::major_version(&kept), tools::major_version(&here));
     (drew.is_none() || drew != draws).then(|| {
         let version = |number: Option<u32>| number.map_or("an unknown version".to_owned(), |number| number.to_string());
         format!("Chromium {} drew them, and here is {}", version(drew), version(draws))
     })
-}
-
-/// The first number in `Chrome/156` or `Chromium 156.0.1.2`.
-fn major_version(words: &str) -> Option<u32> {
-    words.split(|letter: char| !letter.is_ascii_digit()).find(|part| !part.is_empty())?.parse().ok()
 }
 
 /// Takes the pictures in `docs/pictures` anew, or compares the pages with them. Those that would differ by less than is tolerated
@@ -113,16 +108,4 @@ fn tests(workspace: &Workspace) -> Command {
         .current_dir(&workspace.root)
         .env("LOCKKEEPER_BIN", workspace.target.join("debug").join("lockkeeper"));
     command
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_of_a_browser_are_read_however_they_are_said() {
-        assert_eq!(major_version("Chrome/156\n"), Some(156));
-        assert_eq!(major_version("Chromium 156.0.8078.79 built on Debian GNU/Linux 12"), Some(156));
-        assert_eq!(major_version(""), None);
-    }
 }

@@ -108,28 +108,23 @@ pub(crate) fn oidc_provider(tools: &Path) -> Option<PathBuf> {
 /// The folder of what makes and checks a client, if it and what runs it are there.
 pub(crate) fn client_generator(tools: &Path) -> Option<PathBuf> {
     let folder = npm_folder(tools, CLIENT_GENERATOR, CLIENT_GENERATOR_VERSION);
-    let runs = output("node", &["--version"]).and_then(|said| node_version(&said)).is_some_and(|v| v >= OLDEST_NODE);
+    let runs = output("node", &["--version"]).and_then(|said| major_version(&said)).is_some_and(|v| v >= OLDEST_NODE);
     let parts = [CLIENT_GENERATOR, "typescript", "@types/node"];
     let is_there = |part: &&str| folder.join("node_modules").join(part).join("package.json").is_file();
     (runs && parts.iter().all(is_there)).then_some(folder)
-}
-
-/// `v20.20.2` → 20.
-fn node_version(said: &str) -> Option<u32> {
-    said.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
 /// A `wasm-opt` that is new enough, if there is one: ours, or one on the `PATH`.
 pub(crate) fn wasm_opt(tools: &Path) -> Option<PathBuf> {
     let own = npm_folder(tools, "binaryen", BINARYEN_VERSION).join("node_modules/.bin/wasm-opt");
     [Some(own), find_program("wasm-opt")].into_iter().flatten().find(|program| {
-        output(program, &["--version"]).and_then(|said| wasm_opt_version(&said)).is_some_and(|v| v >= OLDEST_WASM_OPT)
+        output(program, &["--version"]).and_then(|said| major_version(&said)).is_some_and(|v| v >= OLDEST_WASM_OPT)
     })
 }
 
-/// `wasm-opt version 132 (version_132)` → 132.
-fn wasm_opt_version(said: &str) -> Option<u32> {
-    said.split_whitespace().nth(2)?.parse().ok()
+/// The first number in what a program says of its version: 20 of `v20.20.2`, 132 of `wasm-opt version 132 (version_132)`.
+pub(crate) fn major_version(said: &str) -> Option<u32> {
+    said.split(|letter: char| !letter.is_ascii_digit()).find(|part| !part.is_empty())?.parse().ok()
 }
 
 /// `trunk 0.21.14` → `0.21.14`.
@@ -143,11 +138,12 @@ mod tests {
 
     #[test]
     fn versions_are_read_from_what_the_tools_say() {
-        assert_eq!(wasm_opt_version("wasm-opt version 132 (version_132)"), Some(132));
-        assert_eq!(wasm_opt_version("wasm-opt version 108"), Some(108));
-        assert_eq!(wasm_opt_version("what?"), None);
-        assert_eq!(node_version("v20.20.2\n"), Some(20));
-        assert_eq!(node_version("what?"), None);
+        assert_eq!(major_version("wasm-opt version 132 (version_132)"), Some(132));
+        assert_eq!(major_version("wasm-opt version 108"), Some(108));
+        assert_eq!(major_version("what?"), None);
+        assert_eq!(major_version("v20.20.2\n"), Some(20));
+        assert_eq!(major_version("Chrome/156\n"), Some(156));
+        assert_eq!(major_version("Chromium 156.0.8078.79 built on Debian GNU/Linux 12"), Some(156));
         assert_eq!(last_word("trunk 0.21.14\n"), "0.21.14");
     }
 
