@@ -97,6 +97,9 @@ pub enum ServerFrame {
         facets: Facets,
         /// Rows before the window: as many as were asked for, or as many as there are by now before the rows that were meant.
         offset: u64,
+        /// There are no rows any more where it was asked for, and this is the end of the list.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
         /// The rows, in order.
         rows: Vec<Row>,
         /// The question is still being answered for the first time: this many of `all` were looked at.

@@ -251,6 +251,12 @@ const IN_THE_MIDDLE: &str = "const box = document.querySelector('.scroller').get
     const row = document.elementFromPoint(box.left + 40, box.top + box.height / 2)?.closest('tbody [role=row]'); \
     return row && { lock: row.querySelector('a').textContent, place: Number(row.ariaRowIndex), top: row.getBoundingClientRect().top }";
 
+/// The lock of the first row that is drawn below the head of the table.
+const AT_THE_TOP: &str = "const box = document.querySelector('.scroller').getBoundingClientRect(); \
+    const head = document.querySelector('[role=grid] thead').getBoundingClientRect(); \
+    const row = document.elementFromPoint(box.left + 40, head.bottom + 20)?.closest('tbody [role=row]'); \
+    return row && row.querySelector('a').textContent";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_read_in_the_middle_of_the_list_stays_while_others_come_and_go_above() {
     const ABOVE: u64 = 30;
@@ -283,4 +289,42 @@ async fn what_is_read_in_the_middle_of_the_list_stays_while_others_come_and_go_a
     assert_eq!((&back["lock"], &back["top"]), (&further["lock"], &further["top"]));
     browser.run("const s = document.querySelector('.scroller'); s.scrollTop = s.scrollHeight").await;
     browser.until_text("lock:job:1599").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_goes_to_the_top_of_a_list_that_grows_there_gets_to_its_top() {
+    /// As fast as locks come while a queue is worked off.
+    const EVERY: Duration = Duration::from_millis(1);
+    let redis = RedisServer::start().await;
+    let server = Server::watching(&redis).await;
+    let client = redis.client().await;
+    let many: Vec<(String, String)> = (1_000..1_600).map(|n| (format!("lock:job:{n}"), format!("{n:032x}"))).collect();
+    let _: () = client.mset(many).await.unwrap();
+    let browser = Browser::start().await;
+    browser.open(&format!("{}?sort=name", server.url())).await;
+    browser.until_text("600 locks").await;
+    let (leave, mut left) = tokio::sync::oneshot::channel::<()>();
+    let growing = tokio::spawn(async move {
+        let mut beat = tokio::time::interval(EVERY);
+        let mut first = 1_000_000_u32;
+        while left.try_recv().is_err() {
+            beat.tick().await;
+            first -= 1;
+            let _: () =
+                client.set(format!("lock:a:{first}"), format!("{first:032x}"), None, None, false).await.unwrap();
+        }
+        first
+    });
+    for _ in 0..5 {
+        browser.run("const s = document.querySelector('.scroller'); s.scrollTop = s.scrollHeight / 2").await;
+        let is_far_down = |row: &serde_json::Value| row["place"].as_u64().is_some_and(|place| place > 100);
+        until("a row in the middle", async || browser.run(IN_THE_MIDDLE).await, is_far_down).await;
+        browser.run("document.querySelector('.scroller').scrollTop = 0").await;
+        let place = "return document.querySelector('[role=grid] tbody [role=row]:not([data-covered])')?.ariaRowIndex";
+        until("the first row", async || browser.run(place).await, |place| *place == "2").await;
+    }
+    leave.send(()).unwrap();
+    let first = growing.await.unwrap();
+    let is_first = |lock: &serde_json::Value| *lock == format!("lock:a:{first}");
+    until("the last that came, at the top", async || browser.run(AT_THE_TOP).await, is_first).await;
 }

@@ -154,7 +154,7 @@ pub(crate) fn LockTable() -> impl IntoView {
     });
     let at = Memo::new(move |_| {
         let (mut at, carried) = runway.get();
-        at.carry((live.carried.get() - carried) as f64 * row_px());
+        at.carry((live.carried.get() - carried) as f64 * row_px(), row_px());
         at.resize(length.get() as f64 * row_px(), view_px());
         at
     });

@@ -65,20 +65,23 @@ pub(crate) struct Asker {
     wanted: Option<Want>,
     sent: Option<Want>,
     answered: Option<Question>,
+    /// The first row is in sight. Whatever comes, that is the top of the list.
+    at_top: bool,
     waiting_since: Option<f64>,
 }
 
 impl Asker {
     /// Replaces what is wanted by what [`Want::in_sight`] makes of it.
     pub(crate) fn look(&mut self, sight: Sight) {
+        self.at_top = sight.first == 0;
         self.wanted = Some(Want::in_sight(sight, self.wanted.as_ref()));
     }
 
     /// The part that is on the screen, which is at `places` by now, lies so many rows further down. Says whether whoever looks at
-    /// it goes with it: not while they wait for rows elsewhere, which go with their answer.
+    /// it goes with it: not while they wait for rows elsewhere, which go with their answer, and not from the top of the list.
     pub(crate) fn carry(&mut self, by: i64, places: &Range<u64>) -> bool {
         let overlaps = |sent: &Want| sent.offset < places.end && places.start < sent.offset + u64::from(sent.limit);
-        if self.waiting_since.is_some() && !self.sent.as_ref().is_some_and(overlaps) {
+        if self.at_top || self.waiting_since.is_some() && !self.sent.as_ref().is_some_and(overlaps) {
             return false;
         }
         for want in [&mut self.wanted, &mut self.sent].into_iter().flatten() {
@@ -93,7 +96,7 @@ impl Asker {
     }
 
     /// What to send at `at`, if anything. `seen` is the number of the last answer and how many rows are before its window, by which
-    /// the places of its question are counted.
+    /// the places of its question are counted, but for its top.
     pub(crate) fn next(&mut self, at: f64, seen: Option<(u32, u64)>) -> Option<ClientFrame> {
         let waiting = self.waiting_since.is_some_and(|since| at - since < PATIENCE_MS);
         if waiting || self.wanted == self.sent {
@@ -104,16 +107,14 @@ impl Asker {
         self.waiting_since = Some(at);
         self.sent = Some(want.clone());
         let Want { question, offset, limit } = want;
-        let seen = seen.filter(|_| self.answered.as_ref() == Some(&question));
+        let seen = seen.filter(|_| !self.at_top && self.answered.as_ref() == Some(&question));
         Some(ClientFrame::Ask { ask: self.ask, question, offset, limit, seen })
     }
 
     /// By how many rows the window that answers the last question, and begins at `offset`, is elsewhere than it was asked for: so
-    /// much came or went above it before the question arrived. At the end of a list of `total` there is no such window.
-    pub(crate) fn slid(&self, offset: u64, total: u64) -> i64 {
-        let Some(sent) = &self.sent else { return 0 };
-        let is_cut = sent.offset.max(offset) + u64::from(sent.limit) > total;
-        if is_cut { 0 } else { offset.cast_signed() - sent.offset.cast_signed() }
+    /// much came or went above it before the question arrived.
+    pub(crate) fn slid(&self, offset: u64) -> i64 {
+        self.sent.as_ref().map_or(0, |sent| offset.cast_signed() - sent.offset.cast_signed())
     }
 
     /// Takes note of a window for `ask`.
@@ -223,10 +224,24 @@ mod tests {
         asker.look(sight("", 200));
         assert_eq!(seen(asker.next(10.0, Some((1, 80)))), Some((1, 80)));
         asker.answered(2);
-        assert_eq!((asker.slid(180, 1_000), asker.slid(150, 1_000)), (0, -30));
-        assert_eq!(asker.slid(150, 210), 0, "the list has become shorter, and this is its end");
-        asker.look(sight("other", 0));
+        assert_eq!((asker.slid(180), asker.slid(150)), (0, -30));
+        asker.look(sight("other", 100));
         assert_eq!(seen(asker.next(20.0, Some((2, 180)))), None, "another question has other places");
+    }
+
+    #[test]
+    fn whoever_goes_to_the_top_gets_there_whatever_comes() {
+        let mut asker = Asker::default();
+        asker.look(sight("", 100));
+        asker.next(0.0, None);
+        asker.answered(1);
+        asker.look(sight("", 200));
+        asker.next(10.0, Some((1, 80)));
+        asker.look(sight("", 0));
+        asker.answered(2);
+        assert_eq!(asker.slid(185), 5);
+        assert!(!asker.carry(5, &(185..245)), "the answer is of rows that nobody looks at any more");
+        let Some(ClientFrame::Ask { offset: 0, seen: None, .. }) = asker.next(20.0, Some((2, 185))) else { panic!() };
     }
 
     #[test]
@@ -237,7 +252,7 @@ mod tests {
         assert!(!asker.carry(5, &(900..960)), "they wait for others than those");
         assert!(asker.carry(5, &(130..190)), "they still see some of those");
         asker.answered(1);
-        assert_eq!(asker.slid(85, 1_000), 0, "that was told before the answer");
+        assert_eq!(asker.slid(85), 0, "that was told before the answer");
         assert!(asker.carry(7, &(92..152)));
         asker.look(sight("", 112));
         assert_eq!(asker.next(10.0, SEEN), None);

@@ -93,6 +93,8 @@ enum Frame {
         all: u64,
         facets: Facets,
         offset: u64,
+        #[serde(default)]
+        cut: bool,
         rows: Vec<Row>,
         #[serde(default)]
         examined: Option<u64>,
@@ -349,6 +351,7 @@ mod tests {
                 all: u64::MAX,
                 facets,
                 offset: 0,
+                cut: true,
                 rows: vec![row(1), row(2)],
                 examined: Some(9),
             },

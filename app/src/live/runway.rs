@@ -34,9 +34,12 @@ impl Runway {
         self.scrolled - self.position
     }
 
-    /// The list grew by so many pixels above what is seen, which stays where it is on the screen. [`Runway::resize`] follows.
-    pub(crate) fn carry(&mut self, by: f64) {
-        self.position += by;
+    /// The list grew by so many pixels above what is seen, which stays where it is on the screen. [`Runway::resize`] follows. Who
+    /// sees something of the first row, of this height, is at the top of the list and stays there.
+    pub(crate) fn carry(&mut self, by: f64, row: f64) {
+        if self.position >= row {
+            self.position += by;
+        }
     }
 
     /// The list has another height or is seen through another opening.
@@ -190,7 +193,7 @@ mod tests {
         for height in [58_000.0, MILLION] {
             let mut list = runway(height);
             let scrolled = list.go(20_000.0);
-            list.carry(580.0);
+            list.carry(580.0, 58.0);
             list.resize(height + 580.0, VIEW);
             assert_eq!((list.position(), list.scrolled), (20_580.0, scrolled));
             assert_eq!(list.scroll(scrolled + 120.0), None);
@@ -199,9 +202,12 @@ mod tests {
             // At its end a list that became shorter by what went above shows the same rows.
             list.go(height);
             let end = list.position();
-            list.carry(-580.0);
+            list.carry(-580.0, 58.0);
             list.resize(height, VIEW);
             assert_eq!(list.position(), end - 580.0);
+            list.go(57.0);
+            list.carry(580.0, 58.0);
+            assert_eq!(list.position(), 57.0, "what is seen is the top of the list");
         }
     }
 

@@ -379,7 +379,7 @@ impl Live {
                     self.link.set(LinkState::Live);
                 }
             }
-            ServerFrame::Window { ask, now, total, all, facets, offset, rows, examined } => {
+            ServerFrame::Window { ask, now, total, all, facets, offset, cut, rows, examined } => {
                 self.hear_time(now, at);
                 let answers = self.core.try_update_value(|core| core.asker.answered(ask));
                 let Some(answers @ (Answers::NewQuestion | Answers::SameQuestion)) = answers else { return };
@@ -388,7 +388,7 @@ impl Live {
                 self.fold(|core| {
                     let again = core.answered_ask.replace(ask) == Some(ask);
                     let afresh = answers == Answers::NewQuestion || std::mem::take(&mut core.estranged);
-                    let slid = if afresh || again { 0 } else { core.asker.slid(offset, total) };
+                    let slid = if afresh || again || cut { 0 } else { core.asker.slid(offset) };
                     core.board.window(now, Window { offset, rows, afresh, again, slid })
                 });
                 // Only now is what is on the screen as new as the connection.

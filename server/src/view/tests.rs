@@ -601,3 +601,26 @@ fn whoever_asks_for_the_rows_beside_theirs_gets_them_though_others_came_above_un
     // Counted by a window that was answered before the last: where those rows are now nobody knows.
     assert_eq!(ask(&mut views, &mut world, 4, 20, Some((2, 44))), (20, "lock:112".to_owned()));
 }
+
+#[test]
+fn the_end_of_a_list_is_told_from_rows_that_slid() {
+    let (world, mut views, question) = sixty_by_name();
+    let (tx, mut frames) = mpsc::channel(16);
+    views.connect(1, Reach::ALL, tx);
+    let mut told = |ask: u32, offset: u64| {
+        let now = Time(world.now);
+        views.ask(&world.registry, 1, ask, &question, part(offset, 9), now);
+        views.flush_viewer(&world.registry, 1, now, &|_| Surroundings::default());
+        std::iter::from_fn(|| frames.try_recv().ok())
+            .find_map(|frame| match serde_json::from_slice(&frame).unwrap() {
+                ServerFrame::Window { offset, cut, .. } => Some((offset, cut)),
+                _ => None,
+            })
+            .unwrap()
+    };
+    assert_eq!(told(1, 30), (30, false));
+    assert_eq!(told(2, 51), (51, false), "there are as many rows as were asked for");
+    assert_eq!(told(3, 55), (55, false), "there are some");
+    assert_eq!(told(4, 60), (51, true));
+    assert_eq!(told(5, 0), (0, false));
+}

@@ -93,6 +93,8 @@ struct Window {
     viewers: Vec<u64>,
     /// Rows before it. Somebody who reads in the middle of a list keeps what they read; how far down that is changes.
     offset: u64,
+    /// The list became shorter than that once, and this was its end.
+    cut: bool,
     rows: Vec<Shown>,
     told: Option<Told>,
 }
@@ -344,9 +346,10 @@ impl Views {
                 .alone
                 .and_then(|_| kept_still(&window.rows, |shown| place_of_same(answer, registry, &self.keys, shown)));
             let mut offset = kept.unwrap_or(window.offset);
-            if offset >= told.total {
+            if offset > 0 && offset >= told.total {
                 // Beyond the end there is its end.
                 offset = told.total.saturating_sub(u64::from(place.limit));
+                window.cut = true;
             }
             let moved = (offset != window.offset).then_some(offset);
             window.offset = offset;
@@ -396,6 +399,7 @@ impl Views {
                         all: told.all,
                         facets: told.facets,
                         offset: window.offset,
+                        cut: window.cut,
                         rows: window.rows.iter().filter_map(row).collect(),
                         examined: told.examined,
                     })
