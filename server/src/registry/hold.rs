@@ -114,14 +114,21 @@ fn lease_change(
 /// connections, and the machine may be busy.
 const LATE_MS: i64 = 1_000;
 
+/// Ends of a lease that are further apart than this, in milliseconds, are of two acquires: both readings round, and for clocks to
+/// run apart there is no time.
+const SAME_END_MS: i64 = 2;
+
 /// Whether the store's word that the key is new is of the acquire by which this hold was first seen: it comes shortly after, and
-/// the lease is the same. In doubt it is of another one, which a ticket for this hold does not free.
-pub(super) fn is_late_news(known: &Hold, seen: &source::Hold, sight: &Sight, looked_before: Time) -> bool {
+/// the lease ends at the same moment. In doubt it is of another one, which a ticket for this hold does not free.
+pub(super) fn is_late_news(known: &Hold, seen: &source::Hold, sight: &Sight) -> bool {
     let noticed_at = sight.noticed_at.unwrap_or(sight.read_at);
+    let (min, max) = lease_bounds(seen, sight);
     seen.ttl_ms.is_some()
+        && known.expires != NEVER
         && known.renewals == 0
         && noticed_at.since(Time(known.since)) <= LATE_MS
-        && lease_change(known, seen, sight, looked_before).is_none()
+        && min <= known.expires.saturating_add(SAME_END_MS)
+        && known.expires_min() <= max.saturating_add(SAME_END_MS)
 }
 
 /// The same token at a later look: what happened, if anything.

@@ -102,6 +102,12 @@ impl Memory {
         dialect::root_of(id).map_or_else(|| Bytes::copy_from_slice(id), Bytes::from)
     }
 
+    /// The key by which a lock is known whose part a key is.
+    pub(crate) fn lock_of(&self, key: &[u8]) -> Bytes {
+        let root = self.root_of(key);
+        self.span_of(&root).and_then(|span| span.keys.first().cloned()).unwrap_or(root)
+    }
+
     /// How many more locks are known than there are keys that carry them.
     pub(crate) fn sharing(&self) -> u64 {
         let inner = self.lock();

@@ -106,15 +106,10 @@ impl Pacer {
         self.answered.fetch_add(commands, Ordering::Relaxed);
     }
 
-    /// A script was sent that runs up to so many commands beyond those that were taken: the store counts each.
-    pub(crate) fn may_run(&self, commands: u64) {
-        self.sent.fetch_add(commands, Ordering::Relaxed);
-    }
-
-    /// That script is over. Of what it might have run, taken and beyond, it ran so many.
-    pub(crate) fn ran(&self, might: u64, did: u64) {
-        self.answered.fetch_add(did, Ordering::Relaxed);
-        self.sent.fetch_sub(might.saturating_sub(did), Ordering::Relaxed);
+    /// A script is about to be sent that runs the commands that were `taken` and up to `more`: the store counts each.
+    pub(crate) fn may_run(&self, taken: u64, more: u64) -> Running<'_> {
+        self.sent.fetch_add(more, Ordering::Relaxed);
+        Running { pacer: self, might: taken + more, did: 0 }
     }
 
     /// Replies arrived.
@@ -147,6 +142,29 @@ fn for_changes(budget: u64) -> u64 {
     (budget as f64 * (1.0 - SCAN_SHARE)) as u64
 }
 
+/// A script that is under way. Whoever gives up on it gives back what it might have run: if it ran after all, that counts as
+/// somebody else's for a moment, and the budget holds.
+#[derive(Debug)]
+pub(crate) struct Running<'a> {
+    pacer: &'a Pacer,
+    might: u64,
+    did: u64,
+}
+
+impl Running<'_> {
+    /// It is over, and ran so many commands.
+    pub(crate) fn ran(mut self, did: u64) {
+        self.did = did;
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.pacer.answered.fetch_add(self.did, Ordering::Relaxed);
+        self.pacer.sent.fetch_sub(self.might.saturating_sub(self.did), Ordering::Relaxed);
+    }
+}
+
 /// What was sent from here since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Own {
@@ -157,6 +175,22 @@ pub(crate) struct Own {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_gives_up_on_a_script_gives_back_what_it_might_have_run() {
+        let pacer = Pacer::new(1_000);
+        pacer.learn(Some(0.0));
+        for (did, sent) in [(Some(7), 7), (None, 7), (Some(3), 10)] {
+            pacer.take(2, Purpose::Change).await;
+            let running = pacer.may_run(2, 6);
+            assert_eq!(pacer.own().sent, pacer.own().answered + 8);
+            match did {
+                Some(did) => running.ran(did),
+                None => drop(running),
+            }
+            assert_eq!(pacer.own(), Own { sent, answered: sent });
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_budget_holds_while_others_use_the_store_and_only_then() {

@@ -85,9 +85,9 @@ impl Keys {
         // What is no string takes more commands, and the store counts them all: taken for somebody else's, they would make
         // it look busy.
         let more = keys.len() as u64 * MORE_AT_MOST;
-        self.pacer.may_run(more);
+        let running = self.pacer.may_run(commands, more);
         let read = self.read_all(client, keys).await;
-        self.pacer.ran(commands + more, read.as_ref().map_or(0, |(_, calls)| *calls));
+        running.ran(read.as_ref().map_or(0, |(_, calls)| *calls));
         let (raws, _) = read?;
         self.guess.learn(&raws);
         Ok(in_order_of(keys, raws))

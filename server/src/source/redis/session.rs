@@ -56,6 +56,10 @@ const VALUE_CONNECTIONS: usize = 2;
 const POLL_PAUSE: Duration = Duration::from_secs(1);
 const POLL_PAUSE_PER_SCAN: u32 = 2;
 
+/// Changes wait so long for a reading of one of their locks that hangs on another connection. Past that everything that changed
+/// would be shown late for the sake of one, whose reading is of no use then.
+const OF_OTHERS: Duration = Duration::from_secs(1);
+
 /// The oldest Redis whose tracking and SCAN are what is relied on here.
 const OLDEST: (u32, u32) = (6, 2);
 
@@ -319,10 +323,10 @@ async fn look(shared: &Shared, reader: &Reader, client: &Client, turns: &Arc<Tur
         return false;
     }
     let wanted = keys.iter().cloned().map(Wanted::of).collect();
-    let _turn = turns.take(keys.clone(), |key| shared.memory.root_of(key)).await;
+    let turn = turns.take(keys.clone(), |key| shared.memory.lock_of(key)).await;
     match reader.read(client, wanted, Purpose::Change).await {
         // A key that may not be read is missing among the sights.
-        Ok(sights) if keys.iter().all(|key| sights.iter().any(|sight| sight.key == *key)) => {
+        Ok(sights) if turn.stands() && keys.iter().all(|key| sights.iter().any(|sight| sight.key == *key)) => {
             shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
         }
         _ => false,
@@ -443,7 +447,7 @@ async fn read_changes(
         }
         let unread_before = reader.keys.unread();
         let keys = wanted.iter().map(|wanted| wanted.key.clone()).collect();
-        let turn = turns.take(keys, |key| shared.memory.root_of(key)).await;
+        let turn = turns.take_within(OF_OTHERS, keys, |key| shared.memory.lock_of(key)).await;
         let sights = match reader.read(client, wanted, Purpose::Change).await {
             Ok(sights) => sights,
             Err(error) => return Broken::Error(error),

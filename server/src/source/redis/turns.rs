@@ -4,6 +4,7 @@
 //! reported in the wrong order, and the lock would seem to go back to a holder who has let go.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -29,27 +30,48 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    /// Waits until no reading that came before is of the same lock as one of these keys. `root_of` is the key by which a
+    /// Waits until no reading that came before is of the same lock as one of these keys. `lock_of` is the key by which a
     /// lock is known whose part a key is. Giving up on the answer gives up the turn.
-    pub(super) async fn take(self: &Arc<Self>, keys: Vec<Bytes>, root_of: impl Fn(&[u8]) -> Bytes) -> Turn {
-        let (turn, before) = self.line_up(keys, root_of);
+    pub(super) async fn take(self: &Arc<Self>, keys: Vec<Bytes>, lock_of: impl Fn(&[u8]) -> Bytes) -> Turn {
+        let (turn, before) = self.line_up(keys, lock_of);
+        self.until_over(&before).await;
+        turn
+    }
+
+    /// The same, but after this long it is taken before those that came before and are still under way: what they read is not
+    /// to be reported any more.
+    pub(super) async fn take_within(
+        self: &Arc<Self>,
+        patience: Duration,
+        keys: Vec<Bytes>,
+        lock_of: impl Fn(&[u8]) -> Bytes,
+    ) -> Turn {
+        let (turn, before) = self.line_up(keys, lock_of);
+        if tokio::time::timeout(patience, self.until_over(&before)).await.is_err() {
+            self.line().readings.retain(|(number, _)| !before.contains(number));
+            self.over.notify_waiters();
+        }
+        turn
+    }
+
+    async fn until_over(&self, before: &[u64]) {
         loop {
             let over = self.over.notified();
             if !self.line().readings.iter().any(|(number, _)| before.contains(number)) {
-                return turn;
+                return;
             }
             over.await;
         }
     }
 
     /// A place in the line, and who has to be waited for.
-    fn line_up(self: &Arc<Self>, keys: Vec<Bytes>, root_of: impl Fn(&[u8]) -> Bytes) -> (Turn, Vec<u64>) {
+    fn line_up(self: &Arc<Self>, keys: Vec<Bytes>, lock_of: impl Fn(&[u8]) -> Bytes) -> (Turn, Vec<u64>) {
         let mut line = self.line();
         // Most of the time nobody is there, and no key is looked at.
         let mut before = Vec::new();
         if !line.readings.is_empty() {
-            let own: Vec<Bytes> = keys.iter().map(|key| root_of(key)).collect();
-            let meets = |keys: &Vec<Bytes>| keys.iter().any(|key| own.contains(&root_of(key)));
+            let own: Vec<Bytes> = keys.iter().map(|key| lock_of(key)).collect();
+            let meets = |keys: &Vec<Bytes>| keys.iter().any(|key| own.contains(&lock_of(key)));
             before.extend(line.readings.iter().filter(|(_, keys)| meets(keys)).map(|(number, _)| *number));
         }
         let number = line.next;
@@ -61,6 +83,13 @@ impl Turns {
     fn line(&self) -> MutexGuard<'_, Line> {
         // The sections under this lock only move memory and cannot panic half-way.
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// Whether what was read in it may be reported: nobody went before it meanwhile.
+    pub(super) fn stands(&self) -> bool {
+        self.turns.line().readings.iter().any(|(number, _)| *number == self.number)
     }
 }
 
@@ -111,6 +140,24 @@ mod tests {
         assert!(now(third.as_mut()).is_none());
         drop(second);
         assert!(now(third.as_mut()).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_waited_long_enough_goes_first_and_the_other_reports_nothing() {
+        let turns = Arc::new(Turns::default());
+        let hangs = now(turns.take(keys(&["a"]), root)).unwrap();
+        let other = now(turns.take(keys(&["b"]), root)).unwrap();
+        let patience = Duration::from_secs(1);
+        let mut second = Box::pin(turns.take_within(patience, keys(&["a"]), root));
+        let mut third = Box::pin(turns.take(keys(&["a"]), root));
+        assert!(now(second.as_mut()).is_none() && now(third.as_mut()).is_none());
+        let second = second.await;
+        assert!(!hangs.stands() && second.stands() && other.stands());
+        drop(hangs);
+        assert!(now(third.as_mut()).is_none());
+        drop(second);
+        assert!(now(third).is_some_and(|third| third.stands()));
+        assert!(turns.take_within(patience, keys(&["a"]), root).await.stands(), "nobody is in the way");
     }
 
     #[test]
