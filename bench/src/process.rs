@@ -134,7 +134,8 @@ impl Lockkeeper {
                 command.env_remove(name);
             }
         }
-        command.args(["serve", "--listen", &address.to_string()]).args(source);
+        // In the folder that it works in: what earlier runs left would be read, and whoever runs this has their own.
+        command.args(["serve", "--listen", &address.to_string(), "--data-dir", "data"]).args(source);
         let started = Instant::now();
         let process = Guarded::start(command.stdout(Stdio::null()).stderr(log))?;
         Ok(Lockkeeper { process, address, started })
