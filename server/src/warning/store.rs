@@ -7,7 +7,7 @@ use lockkeeper_model::{Acknowledgement, LockWarning, Mute, Severity, Time, Warni
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use serde::{Deserialize, Serialize};
 
-use super::watch::{KEEP_RESOLVED_MS, MAX_MUTES, MAX_OPEN};
+use super::watch::{KEEP_RESOLVED_MS, MAX_MUTES, MAX_OPEN, MAX_RESOLVED};
 use crate::recorder::folder::{Locked, create_private, lock, make_private};
 
 /// The file within the data folder.
@@ -25,14 +25,17 @@ const APPLICATION: i64 = 0x4c4b_7761;
 /// How long somebody who has locked the file is waited for.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(1);
 
-/// Warnings that are read at the start: those that can be open, and as many more that were resolved.
-const MAX_READ: usize = 2 * MAX_OPEN;
+/// Warnings that are read at the start: as many as there can be.
+const MAX_READ: usize = MAX_OPEN + MAX_RESOLVED;
 
 /// Both are JSON, the public forms and what is only known here, which only ever gain fields; what is looked for has a column.
 const SCHEMA: &str = "
 CREATE TABLE warnings (id TEXT PRIMARY KEY, resolved_at INTEGER, warning TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE mutes (id TEXT PRIMARY KEY, until INTEGER NOT NULL, mute TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
+
+/// Files of earlier servers are without it. Those to be forgotten are looked for each time that something is written.
+const INDEX: &str = "CREATE INDEX IF NOT EXISTS resolved ON warnings (resolved_at) WHERE resolved_at IS NOT NULL";
 
 /// Why warnings cannot be kept.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +97,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn remembered(&mut self, now: Time) -> Result<Remembered, StoreError> {
-        self.connection.execute("DELETE FROM warnings WHERE resolved_at < ?", (now.0 - KEEP_RESOLVED_MS,))?;
+        forget(&self.connection, now)?;
         self.connection.execute("DELETE FROM mutes WHERE until <= ?", (now.0,))?;
         let mut find = self.connection.prepare("SELECT warning FROM warnings ORDER BY resolved_at LIMIT ?")?;
         let warnings = find.query_map((MAX_READ as i64,), |row| row.get::<_, String>(0))?;
@@ -121,7 +124,7 @@ impl Store {
                 (&warning.id, resolved_at, text),
             )?;
         }
-        transaction.execute("DELETE FROM warnings WHERE resolved_at < ?", (now.0 - KEEP_RESOLVED_MS,))?;
+        forget(&transaction, now)?;
         transaction.commit()?;
         Ok(())
     }
@@ -162,6 +165,17 @@ impl Store {
     }
 }
 
+/// Deletes those that were resolved long ago, and all but the last of the others: as many as are listed.
+fn forget(connection: &Connection, now: Time) -> Result<(), StoreError> {
+    connection.execute("DELETE FROM warnings WHERE resolved_at < ?", (now.0 - KEEP_RESOLVED_MS,))?;
+    connection.execute(
+        "DELETE FROM warnings WHERE resolved_at <= (SELECT resolved_at FROM warnings WHERE resolved_at IS NOT NULL \
+         ORDER BY resolved_at DESC LIMIT 1 OFFSET ?)",
+        (MAX_RESOLVED as i64,),
+    )?;
+    Ok(())
+}
+
 fn open(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags)?;
@@ -186,5 +200,6 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
             )));
         }
     }
+    connection.execute_batch(INDEX)?;
     Ok(connection)
 }

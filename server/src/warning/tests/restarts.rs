@@ -5,6 +5,7 @@ use lockkeeper_model::{WarningRule, WarningState};
 use super::stories::{MINUTE, NOTHING, by, mute, one, open, shown};
 use super::*;
 use crate::recorder::history::{Durations, HoldTimes};
+use crate::warning::watch::{KEEP_RESOLVED_MS, MAX_RESOLVED};
 use crate::warning::{Kept, MIN_HOLDS, Store};
 
 #[test]
@@ -130,6 +131,38 @@ fn what_is_compared_with_earlier_runs_waits_for_what_they_know() {
     empty.wait(10_000);
     assert_eq!(empty.said(), ["resolved held-unusually a"]);
     assert_eq!(one(&empty).resolved.as_deref(), Some("How long its holds last is not known any more."));
+}
+
+#[test]
+fn of_very_many_that_were_resolved_the_last_are_kept_with_all_that_are_open() {
+    let mut story = Story::new(Vec::new());
+    story.take("lock:a", "t1", None);
+    story.take("lock:b", "t2", None);
+    story.wait(10 * MINUTE);
+    story.let_go("lock:a");
+    story.wait(6_000);
+    let (open, ended): (Vec<Kept>, Vec<Kept>) =
+        story.kept.values().cloned().partition(|kept| kept.warning.state == WarningState::Open);
+    assert_eq!((open.len(), ended.len()), (1, 1));
+    let resolved = |n: usize| {
+        let mut kept = ended[0].clone();
+        kept.warning.id = format!("{n:032x}");
+        kept.warning.resolved_at = Some(Time(story.now + n as i64));
+        kept
+    };
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    let now = Time(story.now + 10_000);
+    store.keep(&open, now).unwrap();
+    let all: Vec<Kept> = (0..MAX_RESOLVED + 500).map(resolved).collect();
+    for some in all.chunks(256) {
+        store.keep(some, now).unwrap();
+    }
+    let known = store.remembered(now).unwrap().warnings;
+    assert_eq!((known.len(), &known[..1]), (MAX_RESOLVED + 1, &open[..]));
+    assert_eq!(known[1..], all[500..], "the oldest first");
+    let later = Time(now.0 + KEEP_RESOLVED_MS);
+    assert_eq!(store.remembered(later).unwrap().warnings, open);
 }
 
 #[test]

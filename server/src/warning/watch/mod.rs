@@ -29,7 +29,7 @@ use crate::source::SourceId;
 pub(super) const MAX_OPEN: usize = 10_000;
 
 /// Warnings that were resolved and are still listed.
-const MAX_RESOLVED: usize = 2_000;
+pub(super) const MAX_RESOLVED: usize = 2_000;
 
 /// …for this long, in milliseconds: whoever comes to work sees what happened at night.
 pub(super) const KEEP_RESOLVED_MS: i64 = 86_400_000;
