@@ -245,10 +245,13 @@ pub(crate) fn LockTable() -> impl IntoView {
         let rest = move || {
             // The table may have been left meanwhile.
             let Some(mut next) = at.try_get_untracked() else { return };
+            let Some(element) = scroller.get_untracked() else { return };
+            // Somebody has scrolled since, which is told with the next frame, and then they rest again.
+            if (f64::from(element.scroll_top()) - next.scrolled()).abs() >= 1.0 {
+                return;
+            }
             go_at(Pace::Reading);
-            if let Some(to) = next.settle()
-                && let Some(element) = scroller.get_untracked()
-            {
+            if let Some(to) = next.settle() {
                 put(next);
                 element.set_scroll_top(to as i32);
             }

@@ -81,7 +81,14 @@ impl Asker {
     /// it goes with it: not while they wait for rows elsewhere, which go with their answer, and not from the top of the list.
     pub(crate) fn carry(&mut self, by: i64, places: &Range<u64>) -> bool {
         let overlaps = |sent: &Want| sent.offset < places.end && places.start < sent.offset + u64::from(sent.limit);
-        if self.at_top || self.waiting_since.is_some() && !self.sent.as_ref().is_some_and(overlaps) {
+        if self.at_top {
+            // What they have goes down with its rows, and they stay: the top is to be asked for again.
+            if let Some(sent) = self.sent.as_mut().filter(|_| self.waiting_since.is_none()) {
+                sent.offset = sent.offset.saturating_add_signed(by);
+            }
+            return false;
+        }
+        if self.waiting_since.is_some() && !self.sent.as_ref().is_some_and(overlaps) {
             return false;
         }
         for want in [&mut self.wanted, &mut self.sent].into_iter().flatten() {
@@ -242,6 +249,23 @@ mod tests {
         assert_eq!(asker.slid(185), 5);
         assert!(!asker.carry(5, &(185..245)), "the answer is of rows that nobody looks at any more");
         let Some(ClientFrame::Ask { offset: 0, seen: None, .. }) = asker.next(20.0, Some((2, 185))) else { panic!() };
+    }
+
+    #[test]
+    fn whoever_is_at_the_top_asks_for_it_again_when_what_they_have_goes_down() {
+        let mut asker = Asker::default();
+        asker.look(sight("", 30));
+        asker.next(0.0, None);
+        asker.answered(1);
+        // All that was above them went, and they are at the top now with rows that are kept for them alone.
+        assert!(asker.carry(-10, &(10..70)));
+        asker.look(sight("", 0));
+        assert_eq!(asker.next(10.0, Some((1, 0))), None);
+        assert!(!asker.carry(3, &(3..63)));
+        let Some(ClientFrame::Ask { offset: 0, seen: None, .. }) = asker.next(20.0, Some((1, 3))) else { panic!() };
+        assert!(!asker.carry(4, &(7..67)), "of rows that they had before");
+        asker.answered(2);
+        assert_eq!((asker.slid(0), asker.next(30.0, Some((2, 0)))), (0, None));
     }
 
     #[test]

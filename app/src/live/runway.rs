@@ -24,6 +24,11 @@ impl Runway {
         self.height.min(TALLEST_PX)
     }
 
+    /// How far the element is scrolled, as far as that was told.
+    pub(crate) fn scrolled(&self) -> f64 {
+        self.scrolled
+    }
+
     /// The position within the list of the first visible pixel.
     pub(crate) fn position(&self) -> f64 {
         self.position
