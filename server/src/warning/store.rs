@@ -169,8 +169,8 @@ impl Store {
 fn forget(connection: &Connection, now: Time) -> Result<(), StoreError> {
     connection.execute("DELETE FROM warnings WHERE resolved_at < ?", (now.0 - KEEP_RESOLVED_MS,))?;
     connection.execute(
-        "DELETE FROM warnings WHERE resolved_at <= (SELECT resolved_at FROM warnings WHERE resolved_at IS NOT NULL \
-         ORDER BY resolved_at DESC LIMIT 1 OFFSET ?)",
+        "DELETE FROM warnings WHERE id IN (SELECT id FROM warnings WHERE resolved_at IS NOT NULL \
+         ORDER BY resolved_at DESC LIMIT -1 OFFSET ?)",
         (MAX_RESOLVED as i64,),
     )?;
     Ok(())
