@@ -282,7 +282,7 @@ impl Registry {
         };
         // A token that stood on a minority and comes to own the lock takes it now.
         let taken_anew = |old: &Hold, seen: &source::Hold| {
-            (sight.hint == Hint::New && (names_nobody || !is_late_news(old, seen, sight)))
+            (sight.hint == Hint::New && (names_nobody || !is_late_news(old, seen, sight, looked_before)))
                 || forced(old)
                 || stamp(&old.extra) != stamp(&seen.extra)
                 || (has_owner && !had_owner)

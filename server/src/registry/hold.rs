@@ -114,21 +114,27 @@ fn lease_change(
 /// connections, and the machine may be busy.
 const LATE_MS: i64 = 1_000;
 
-/// Ends of a lease that are further apart than this, in milliseconds, are of two acquires: both readings round, and for clocks to
-/// run apart there is no time.
+/// Ends of a lease that are further apart than this, in milliseconds, are of two acquires: both readings round.
 const SAME_END_MS: i64 = 2;
 
 /// Whether the store's word that the key is new is of the acquire by which this hold was first seen: it comes shortly after, and
 /// the lease ends at the same moment. In doubt it is of another one, which a ticket for this hold does not free.
-pub(super) fn is_late_news(known: &Hold, seen: &source::Hold, sight: &Sight) -> bool {
+pub(super) fn is_late_news(known: &Hold, seen: &source::Hold, sight: &Sight, looked_before: Time) -> bool {
     let noticed_at = sight.noticed_at.unwrap_or(sight.read_at);
     let (min, max) = lease_bounds(seen, sight);
+    // An end that is told early is known by that much less.
+    let early = [&known.extra, &seen.extra].into_iter().flatten().map(|extra| i64::from(extra.ends_early_ms)).max();
+    let drift = sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR;
+    let apart = SAME_END_MS.saturating_add(early.unwrap_or(0)).saturating_add(drift);
+    // Who enters once more, or comes to others, puts the end off.
+    let shares_lease = seen.extra.as_ref().is_some_and(|extra| extra.shares_lease);
+    let put_off = if shares_lease || seen.count > known.count { CLOCK_JITTER_MS } else { 0 };
     seen.ttl_ms.is_some()
         && known.expires != NEVER
         && known.renewals == 0
         && noticed_at.since(Time(known.since)) <= LATE_MS
-        && min <= known.expires.saturating_add(SAME_END_MS)
-        && known.expires_min() <= max.saturating_add(SAME_END_MS)
+        && min <= known.expires.saturating_add(apart + put_off)
+        && known.expires_min() <= max.saturating_add(apart)
 }
 
 /// The same token at a later look: what happened, if anything.

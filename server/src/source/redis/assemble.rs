@@ -255,6 +255,17 @@ impl Reader {
         wanted: Vec<Wanted>,
         purpose: Purpose,
     ) -> Result<Vec<Sight>, Error> {
+        self.read_while(client, wanted, purpose, || true).await
+    }
+
+    /// The same, and nothing of it is remembered or told once this does not hold any more.
+    pub(crate) async fn read_while(
+        &self,
+        client: &Client,
+        wanted: Vec<Wanted>,
+        purpose: Purpose,
+        holds: impl Fn() -> bool,
+    ) -> Result<Vec<Sight>, Error> {
         let parts: Vec<(Bytes, Bytes)> = wanted.iter().filter_map(|one| self.part(&one.key)).collect();
         let mut roots = self.roots(wanted);
         let names: Vec<Bytes> = roots.iter().map(|read| read.wanted.key.clone()).collect();
@@ -265,6 +276,9 @@ impl Reader {
         let beside = self.beside(client, &raws, &roots, purpose).await?;
         let all_read_at = if beside.is_empty() { read_at } else { clock::now() };
         let heard = self.listen(client, &raws, &beside).await?;
+        if !holds() {
+            return Ok(Vec::new());
+        }
 
         let mut unread = Vec::new();
         let mut raws = raws.into_iter().peekable();

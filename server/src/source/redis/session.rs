@@ -60,6 +60,9 @@ const POLL_PAUSE_PER_SCAN: u32 = 2;
 /// would be shown late for the sake of one, whose reading is of no use then.
 const OF_OTHERS: Duration = Duration::from_secs(1);
 
+/// A look before which changes went is made again, so many times at most: whoever asked waits for three seconds.
+const LOOKS: usize = 3;
+
 /// The oldest Redis whose tracking and SCAN are what is relied on here.
 const OLDEST: (u32, u32) = (6, 2);
 
@@ -322,15 +325,19 @@ async fn look(shared: &Shared, reader: &Reader, client: &Client, turns: &Arc<Tur
     if keys.iter().any(|key| !shared.scope.has(&shared.memory.root_of(key))) {
         return false;
     }
-    let wanted = keys.iter().cloned().map(Wanted::of).collect();
-    let turn = turns.take(keys.clone(), |key| shared.memory.lock_of(key)).await;
-    match reader.read(client, wanted, Purpose::Change).await {
-        // A key that may not be read is missing among the sights.
-        Ok(sights) if turn.stands() && keys.iter().all(|key| sights.iter().any(|sight| sight.key == *key)) => {
-            shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok()
+    for _ in 0..LOOKS {
+        let wanted = keys.iter().cloned().map(Wanted::of).collect();
+        let turn = turns.take(keys.clone(), |key| shared.memory.lock_of(key)).await;
+        let Ok(sights) = reader.read_while(client, wanted, Purpose::Change, || turn.stands()).await else {
+            return false;
+        };
+        if turn.stands() {
+            // A key that may not be read is missing among the sights.
+            return keys.iter().all(|key| sights.iter().any(|sight| sight.key == *key))
+                && shared.report_and_wait(Report::Sights { sights, scan: false }).await.is_ok();
         }
-        _ => false,
     }
+    false
 }
 
 async fn check_version(shared: &Shared, client: &Client) -> Result<(), Trouble> {
