@@ -124,6 +124,40 @@ pub struct ContentionStats {
     pub because: Option<String>,
 }
 
+/// How long was waited for which lock, step by step of a time, as far as it was written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WaitedSteps {
+    /// When the first step began, on a whole minute.
+    pub from: Time,
+    /// Up to this moment.
+    pub to: Time,
+    /// How long each step is, in milliseconds: whole minutes.
+    pub step_ms: i64,
+    /// The locks that were waited for longest, the longest first.
+    pub locks: Vec<WaitedLock>,
+    /// How many more were waited for.
+    pub more_locks: u64,
+}
+
+/// How long was waited for one lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WaitedLock {
+    /// Its source.
+    pub source: String,
+    /// The lock.
+    pub id: LockId,
+    /// What a person calls it.
+    pub name: String,
+    /// The time that all who waited for it have waited together, in milliseconds; at least, where not all of it is known.
+    pub waited_ms: u64,
+    /// The weakest way in which those who waited were known.
+    pub basis: WaitersBasis,
+    /// The same in each step. 0: nobody waited; null: it is not known whether anybody did.
+    pub steps: Vec<Option<u64>>,
+}
+
 /// When most waited for one lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

@@ -32,7 +32,7 @@ pub use audit::{Actor, AuditChain, AuditEntry, AuditKind, AuditPage};
 pub use graph::{ContendedLock, Cycle, Edge, EdgeKind, HeadBlocker, LinkBasis, Party, WaitGraph};
 pub use history::{
     Activity, ContentionStats, DurationStats, DurationStep, IncidentLock, IncidentRequest, LockStats, MostWaiters,
-    Recording, RecordingState,
+    Recording, RecordingState, WaitedLock, WaitedSteps,
 };
 pub use id::{LockId, LockIdError, encode_token};
 pub use lock::{

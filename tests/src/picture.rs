@@ -66,7 +66,7 @@ const words = [
   [/\b\d\d:\d\d(:\d\d(\.\d+)?)?\b/g, '02:51:03'],
   [/\bthread \d+/g, 'thread 36'],
   [/\b\d+ transitions; the most, \d+/g, '9 transitions; the most, 9'],
-  [/\bin \d+ of the \d+ minutes? that (is|are) known/g, 'in 2 of the 3 minutes that are known'],
+  [/\bin \d+ of the \d+ steps? of [\dms ]+ that (is|are) known/g, 'in 2 of the 3 steps that are known'],
   [/127\.0\.0\.1:\d+/g, '127.0.0.1:6379'],
   [/(?<![\d.])\d+\.\d+\.\d+\b(?!\.)/g, '1.0.0'],
   [/\b\d[\d,.]*\s(?:ms|s|m|h|d)\b(?:\s\d+\s(?:ms|s|m|h)\b)*/g, '12 s'],

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use lockkeeper_client::report::{Identity, Kind, Report};
 use lockkeeper_model::{Lock, Standing};
-use lockkeeper_tests::{Browser, Family, Masters, RedisServer, Server, store, until_some};
-use serde_json::json;
+use lockkeeper_tests::{Browser, Family, Masters, RedisServer, Server, store, until, until_some};
+use serde_json::{Value, json};
 
 const LEASE: Duration = Duration::from_secs(300);
 
@@ -141,6 +141,16 @@ async fn contention_is_told_as_a_tree_and_by_the_minute() {
     {
         assert!(page.contains(words), "{words} in {page}");
     }
+    // As it was written down: the page was not open all the time.
+    let written = async || server.api().get("/api/v1/waited").await.json::<Value>();
+    let waited = |told: &Value| told["locks"][0]["waited_ms"].as_u64().is_some_and(|ms| ms >= 2_000);
+    until("what was waited to be written down", written, waited).await;
+    browser.open(&format!("{}contention", server.url())).await;
+    let page = browser.until_text("of 1 m 00 s that").await;
+    assert!(page.contains("When was waited for what") && page.contains("Until now"), "{page}");
+    browser.by_role("combobox", "How much time is shown").await.select_by_value("1d").await.unwrap();
+    browser.until_text("of 24 m 00 s that").await;
+    assert_eq!(browser.run("return location.search").await, "?span=1d");
     browser.click("link", "holds stock:4711").await;
     browser.by_role("heading", "stock:4711").await;
 }

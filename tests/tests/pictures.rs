@@ -23,7 +23,7 @@ const PAGES: [(&str, &str, &str); 11] = [
     ("drawer", "/?lock=orders/lock:stock:4711", "Generation"),
     ("lock", "/lock?lock=orders/invoice:2026-01", "Nobody wrote anything"),
     ("warnings", "/warnings", "What to do: "),
-    ("contention", "/contention", "who cannot be told apart"),
+    ("contention", "/contention", "Until now"),
     ("holders", "/holders", "Longest held"),
     ("history", "/history?at=AT", "stock:4711"),
     ("incidents", "/incidents", "frozen by"),

@@ -59,7 +59,7 @@ pub(crate) use notes::Notes;
 pub(crate) use page_head::PageHead;
 pub(crate) use palette::ShortcutDialog;
 pub(crate) use release::ReleaseDialog;
-pub(crate) use scrubber::Scrubber;
+pub(crate) use scrubber::{Scrubber, SpanChoice};
 pub(crate) use search::Typed;
 pub(crate) use selection::{Selecting, SelectionBar};
 pub(crate) use sentence::whole;

@@ -25,7 +25,7 @@ pub(crate) fn Scrubber(
     clock: Live,
 ) -> impl IntoView {
     let nav = expect_context::<Nav>();
-    let span = Memo::new(move |_| nav.route.with(|route| route.span.unwrap_or(&SPANS[0])));
+    let span = Memo::new(move |_| nav.route.with(|route| route.span()));
     let window =
         Memo::new(move |before: Option<&(i64, i64)>| window_for(at.get(), span.get(), before.copied(), clock.time()));
     let activity = RwSignal::new(Activity::default());
@@ -71,21 +71,7 @@ pub(crate) fn Scrubber(
                 </label>
                 <button type="button" class="chip" on:click=move |_| turn(-1)>{t!(earlier)}</button>
                 <button type="button" class="chip" on:click=move |_| turn(1)>{t!(later)}</button>
-                <select class="chip" aria-label=t!(how_much_time_is_shown) on:change:target=move |event| {
-                    let word = event.target().value();
-                    nav.replace(|route| route.span = SPANS.iter().find(|span| span.word == word));
-                }>
-                    {SPANS
-                        .iter()
-                        .map(|known| {
-                            view! {
-                                <option value=known.word selected=flag(move || span.get() == known)>
-                                    {known.name.said()}
-                                </option>
-                            }
-                        })
-                        .collect_view()}
-                </select>
+                <SpanChoice />
             </div>
             <When holds=flag(move || unclear.with(|said| !said.is_empty()))>
                 <p class="say bad" role="alert">{unclear}</p>
@@ -106,6 +92,30 @@ pub(crate) fn Scrubber(
             />
             <ActivityStrip activity window=window.into() />
         </section>
+    }
+}
+
+/// How much time is shown, to be chosen; it stands in the address.
+#[component]
+pub(crate) fn SpanChoice() -> impl IntoView {
+    let nav = expect_context::<Nav>();
+    let span = Memo::new(move |_| nav.route.with(|route| route.span()));
+    view! {
+        <select class="chip" aria-label=t!(how_much_time_is_shown) on:change:target=move |event| {
+            let word = event.target().value();
+            nav.replace(|route| route.span = SPANS.iter().find(|span| span.word == word));
+        }>
+            {SPANS
+                .iter()
+                .map(|known| {
+                    view! {
+                        <option value=known.word selected=flag(move || span.get() == known)>
+                            {known.name.said()}
+                        </option>
+                    }
+                })
+                .collect_view()}
+        </select>
     }
 }
 

@@ -10,7 +10,7 @@ use crate::live::route::{Route, encode};
 use crate::ui::{When, copies_shown, each, flag, maybe, text};
 
 /// The hour of a cell that is drawn: a unit for each minute.
-const HOUR: &str = "0 0 60 1";
+const STEPS: &str = "0 0 61 1";
 
 /// A part of a page that consists of words: what a page says is decided in plain functions, and drawn here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,7 +246,7 @@ fn said_in(cell: Memo<Option<Cell>>) -> AnyView {
     };
     view! {
         <When holds=flag(move || steps() > 0)>
-            <svg class="heat" viewBox=HOUR preserveAspectRatio="none" aria-hidden="true">
+            <svg class="heat" viewBox=STEPS preserveAspectRatio="none" aria-hidden="true">
                 {each(steps, shapes)}
             </svg>
         </When>

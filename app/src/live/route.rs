@@ -148,6 +148,11 @@ pub(crate) const STATES: [(&str, Key<0>); 5] = [
 ];
 
 impl Route {
+    /// How much time is shown, also where nothing was chosen.
+    pub(crate) fn span(&self) -> &'static Span {
+        self.span.unwrap_or(&SPANS[0])
+    }
+
     /// Reads the path of an address, and its query with or without the `?`. What is not understood is left out: an old
     /// link must still open a page.
     pub(crate) fn parse(path: &str, query: &str) -> Route {

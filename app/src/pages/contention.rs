@@ -3,10 +3,12 @@ use lockkeeper_model::LockId;
 use lockkeeper_model::words::shown;
 
 use crate::components::sheet::{Block, Cell, List, Sheet, Table};
-use crate::components::{PageHead, WaitDrawing, whole as sentence};
+use crate::components::{PageHead, SpanChoice, WaitDrawing, whole as sentence};
 use crate::lang::{self, Key, count, duration, key, t, without_tenths};
-use crate::live::heat::{Heat, MINUTES as HOUR, STEP_COUNT, Waited, step};
+use crate::live::answers::Refusal;
+use crate::live::heat::{Heat, SHADE_COUNT, STEPS, Waited, shade};
 use crate::live::json::Value;
+use crate::live::moment::utc;
 use crate::live::poll;
 use crate::live::route::{Page, Route, encode};
 use crate::live::waits::Waits;
@@ -18,38 +20,44 @@ use crate::ui::{hms, maybe, text};
 const GRAPH_EVERY_S: i64 = 3;
 const MINUTES_EVERY_S: i64 = 10;
 
+/// …and what was written down, whose newest step is a minute or more.
+const WRITTEN_EVERY_S: i64 = 30;
+
 /// The headings of the last minutes, newest first.
 const MINUTES: [Key<0>; 5] =
     [key::this_minute, key::one_min_ago, key::two_min_ago, key::three_min_ago, key::four_min_ago];
 
-/// Locks that the last hour is drawn of: those that most time was lost to.
+/// Locks of which is drawn when they were waited for: those that were waited for longest.
 const MOST_DRAWN: usize = 12;
+
+const DAY_MS: u64 = 86_400_000;
 
 /// Who waits for whom, who is at the head of it all, and where time was lost.
 #[component]
 pub(crate) fn ContentionPage() -> impl IntoView {
     let nav = expect_context::<Nav>();
-    let path = move |what: &'static str| {
+    let path = move |what: &'static str, more: fn(&Route) -> String| {
         maybe(move || {
-            let source = nav.route.with(|route| route.question.source.clone());
-            let only = source.map(|source| format!("?source={}", encode(&source))).unwrap_or_default();
-            Some(format!("/api/v1/{what}{only}"))
+            nav.route.with(|route| {
+                let source = route.question.source.as_ref();
+                let only = source.map(|source| format!("&source={}", encode(source))).unwrap_or_default();
+                Some(format!("/api/v1/{what}?{}{only}", more(route)))
+            })
         })
     };
-    let graph = poll(path("graph"), GRAPH_EVERY_S);
-    let lost = poll(path("contention"), MINUTES_EVERY_S);
+    let graph = poll(path("graph", |_| String::new()), GRAPH_EVERY_S);
+    let lost = poll(path("contention", |_| String::new()), MINUTES_EVERY_S);
     let waits = Memo::new(move |_| graph.answer.with(|answer| answer.as_ref().map(Waits::read)));
     let told = Memo::new(move |_| waits.with(|waits| waits.as_ref().map(tell).unwrap_or_default()));
     let drawing = Memo::new(move |_| waits.with(|waits| waits.as_ref().map(Waits::drawing).unwrap_or_default()));
-    let heat = RwSignal::new(Heat::default());
-    Effect::new(move |_| {
-        lost.answer.with(|answer| match answer {
-            Some(answer) => heat.update(|heat| heat.hear(answer)),
-            // Another question: of that nothing is known yet.
-            None => heat.set(Heat::default()),
-        });
+    let written = poll(
+        path("waited", |route| format!("steps={STEPS}&limit={MOST_DRAWN}&over_s={}", route.span().ms / 1_000)),
+        WRITTEN_EVERY_S,
+    );
+    let heat = Memo::new(move |_| {
+        let refusal = written.refusal.get();
+        written.answer.with(|answer| heat(answer.as_ref(), refusal.as_ref()))
     });
-    let hour = Memo::new(move |_| heat.with(hour));
     let minutes = Memo::new(move |_| lost.answer.with(|answer| answer.as_ref().map(minutes).unwrap_or_default()));
     view! {
         <main class="page">
@@ -57,7 +65,11 @@ pub(crate) fn ContentionPage() -> impl IntoView {
             <Sheet blocks=told />
             <WaitDrawing drawing />
             <Sheet blocks=minutes />
-            <Sheet blocks=hour />
+            <section class="heat-head">
+                <h2>{t!(when_was_waited_for_what)}</h2>
+                <SpanChoice />
+            </section>
+            <Sheet blocks=heat />
         </main>
     }
 }
@@ -99,7 +111,8 @@ fn minutes(answer: &Value) -> Vec<Block> {
             Cell::of(whole(lock.number("blocked_ms").unwrap_or_default())).under(lang::basis_named(lock.text("basis"))),
         ];
         row.extend(
-            of_minutes(lock).map(|ms| Cell::of(if ms == 0 { "–".to_owned() } else { whole(ms) }).look(LOOKS[step(ms)])),
+            of_minutes(lock)
+                .map(|ms| Cell::of(if ms == 0 { "–".to_owned() } else { whole(ms) }).look(LOOKS[shade(ms)])),
         );
         row
     };
@@ -127,64 +140,67 @@ fn of_minutes(lock: &Value) -> impl Iterator<Item = u64> {
 }
 
 /// How each step looks; the words beside it say how much it is.
-const LOOKS: [&str; STEP_COUNT] = ["", "heat-1", "heat-2", "heat-3", "heat-4"];
+const LOOKS: [&str; SHADE_COUNT] = ["", "heat-1", "heat-2", "heat-3", "heat-4"];
 
-/// The last hour, minute by minute, of the locks that were waited for longest; nothing where none was.
-fn hour(heat: &Heat) -> Vec<Block> {
-    let locks = heat.locks();
-    if locks.is_empty() {
-        return Vec::new();
+/// When was waited for the locks that were waited for longest, as it was written down.
+fn heat(answer: Option<&Value>, refusal: Option<&Refusal>) -> Vec<Block> {
+    let Some(heat) = answer.map(Heat::read) else {
+        return refusal.map(|refusal| Block::Say("calm", shown(&refusal.detail))).into_iter().collect();
+    };
+    if heat.locks.is_empty() {
+        return vec![Block::Say("calm", t!(nobody_is_known_to_have_waited).to_owned())];
     }
     let row = |lock: &Waited| {
         let place = lock.id.clone().map(|id| (lock.source.clone(), id));
         let to = place.map(|lock| Route { page: Page::Lock, lock: Some(lock), ..Route::default() });
         vec![
             Cell::of(lock.name.as_str()).under(shown(&lock.source)).to(to).copied_as(t!(lock)),
-            Cell::of(hour_said(heat, lock)).drawn(drawn(heat, lock)),
+            Cell::of(heat_said(&heat, lock)).drawn(drawn(&heat, lock)),
         ]
     };
     let mut blocks = vec![
-        Block::Heading(t!(the_last_hour_by_minutes).to_owned()),
-        Block::Say("calm", t!(how_an_hour_is_drawn).to_owned()),
+        Block::Say("calm", t!(how_waiting_is_drawn).to_owned()),
         Block::Table(Table {
-            label: t!(the_last_hour_by_minutes).to_owned(),
-            heads: vec![t!(lock), t!(an_hour_ago_until_now)],
-            rows: locks.iter().take(MOST_DRAWN).map(row).collect(),
+            label: t!(when_was_waited_for_what).to_owned(),
+            heads: vec![t!(lock), t!(until_now)],
+            rows: heat.locks.iter().map(row).collect(),
         }),
     ];
-    if locks.len() > MOST_DRAWN {
-        blocks.push(Block::Say("warn", t!(more_locks_are_not_drawn, count((locks.len() - MOST_DRAWN) as u64))));
+    if heat.more > 0 {
+        blocks.push(Block::Say("warn", t!(more_locks_are_not_drawn, count(heat.more))));
     }
     blocks
 }
 
-/// What is drawn of a lock, in words: how much in how many of the minutes that are known, and when it was most.
-fn hour_said(heat: &Heat, lock: &Waited) -> String {
-    let known: Vec<(usize, u64)> = (0..HOUR).filter_map(|at| Some((at, heat.told(lock, at)?))).collect();
+/// What is drawn of a lock, in words: how much in how many of the steps that are known, and when it was most.
+fn heat_said(heat: &Heat, lock: &Waited) -> String {
+    let known: Vec<(usize, u64)> = lock.steps.iter().enumerate().filter_map(|(at, ms)| Some((at, (*ms)?))).collect();
     let waited = known.iter().filter(|(_, ms)| *ms > 0).count() as u64;
     // Of several with the most, the newest.
-    let most = known.iter().rev().max_by_key(|(_, ms)| *ms).copied().unwrap_or_default();
-    let began = hms(heat.began(most.0));
+    let most = known.iter().max_by_key(|(_, ms)| *ms).copied().unwrap_or_default();
+    let began = heat.began(most.0);
+    let began = if heat.step_ms * STEPS as u64 > 2 * DAY_MS { utc(began) } else { hms(began) };
     t!(
-        waited_in_minutes_of_known,
-        whole(lock.together()),
+        waited_in_steps_of_known,
+        whole(lock.together),
         count(waited),
         count(known.len() as u64),
+        duration(heat.step_ms as i64),
         whole(most.1),
         began
     )
 }
 
-/// The minutes of each step as shapes, the newest to the right. One that is not known has none, and the ground is seen.
+/// The steps of each shade as shapes, the newest to the right. One that is not known has none, and the ground is seen.
 fn drawn(heat: &Heat, lock: &Waited) -> Vec<String> {
-    let mut steps = vec![String::new(); STEP_COUNT];
-    for at in (0..HOUR).rev() {
-        if let Some(ms) = heat.told(lock, at) {
-            let left = HOUR - 1 - at;
-            steps[step(ms)].push_str(&format!("M{left} 0h1v1h-1z"));
+    let mut shades = vec![String::new(); SHADE_COUNT];
+    let room = STEPS.saturating_sub(lock.steps.len());
+    for (at, ms) in lock.steps.iter().enumerate() {
+        if let Some(ms) = ms {
+            shades[heat.shade(*ms)].push_str(&format!("M{} 0h1v1h-1z", room + at));
         }
     }
-    steps
+    shades
 }
 
 /// Whole seconds: it is added up once a second.
@@ -218,26 +234,28 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_is_drawn_as_far_as_it_is_known_and_told_in_words() {
-        let answer = |as_of: &str, minutes: &str| {
-            let text = format!(
-                r#"{{"as_of":"{as_of}","more_locks":0,"coverage":{{"sources":[{{"complete":true}}]}},"locks":[
-                {{"source":"s","id":"lock:a","name":"a","minutes":{minutes}}}]}}"#
-            );
-            parse(&text).unwrap()
+    fn a_time_is_drawn_as_far_as_it_is_known_and_told_in_words() {
+        let answer = parse(
+            r#"{"from":"1970-01-01T02:00:00.000Z","step_ms":60000,"more_locks":2,"locks":[{"source":"s","id":"lock:a",
+            "name":"a","waited_ms":417000,"steps":[12000,null,400000,0,5000]}]}"#,
+        );
+        let blocks = heat(answer.as_ref(), None);
+        let [Block::Say(..), Block::Table(table), Block::Say("warn", more)] = &blocks[..] else {
+            panic!("{blocks:#?}")
         };
-        let mut heat = Heat::default();
-        assert!(hour(&heat).is_empty());
-        heat.hear(&answer("1970-01-01T02:00:30.000Z", "[0,400000,0,12000,0]"));
-        heat.hear(&answer("1970-01-01T02:01:30.000Z", "[5000,0,400000,0,12000]"));
-        let blocks = hour(&heat);
-        let Some(Block::Table(table)) = blocks.last() else { panic!("{blocks:#?}") };
         assert_eq!(
             table.rows[0][1].says,
-            "6 m 57 s, in 3 of the 4 minutes that are known; most, 6 m 40 s, from 01:59:00 on"
+            "6 m 57 s, in 3 of the 4 steps of 1 m 00 s that are known; most, 6 m 40 s, from 02:02:00 on"
         );
-        let drawn = ["M58 0h1v1h-1z", "M59 0h1v1h-1z", "M55 0h1v1h-1z", "", "M57 0h1v1h-1z"];
-        assert_eq!(table.rows[0][1].drawn, drawn);
+        assert_eq!(table.rows[0][1].drawn, ["M59 0h1v1h-1z", "M60 0h1v1h-1z", "M56 0h1v1h-1z", "", "M58 0h1v1h-1z"]);
+        assert!(more.starts_with("2 more locks"), "{more}");
+        let nobody = heat(parse(r#"{"locks":[]}"#).as_ref(), None);
+        assert!(
+            matches!(&nobody[..], [Block::Say("calm", said)] if said.starts_with("Nobody is known")),
+            "{nobody:#?}"
+        );
+        let refusal = Refusal { detail: "nothing is written down".to_owned(), hint: None, ask_again: false };
+        assert_eq!(heat(None, Some(&refusal)), [Block::Say("calm", refusal.detail.clone())]);
     }
 
     #[test]

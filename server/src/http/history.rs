@@ -1,7 +1,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use lockkeeper_model::{Activity, Event, LockId, LockStats, MAX_TEXT_BYTES, Recording, Time, TransitionKind, words};
+use lockkeeper_model::{
+    Activity, Event, LockId, LockStats, MAX_TEXT_BYTES, Recording, Time, TransitionKind, WaitedSteps, words,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -16,10 +18,15 @@ const PARAMETERS: &[&str] = &["source", "lock", "pattern", "holder", "transition
 
 const STATS_PARAMETERS: &[&str] = &["source", "lock", "pattern", "from", "to"];
 
-const ACTIVITY_PARAMETERS: &[&str] = &["source", "from", "to", "steps"];
+const ACTIVITY_PARAMETERS: &[&str] = &["source", "from", "to", "over_s", "steps"];
+
+const WAITED_PARAMETERS: &[&str] = &["source", "from", "to", "over_s", "steps", "limit"];
 
 /// The time that is told of unless told otherwise, up to its end: an incident and what led to it.
 const DEFAULT_SPAN_MS: i64 = 60 * 60 * 1_000;
+
+/// The longest time that is asked for by its length, in seconds: ten years, longer than anything is kept.
+const MAX_OVER_S: u64 = 315_576_000;
 
 /// Steps unless told otherwise: a minute each in an hour.
 const DEFAULT_STEPS: u32 = 60;
@@ -32,6 +39,12 @@ const DEFAULT_LIMIT: usize = 100;
 
 /// Transitions on the largest page: about half a megabyte.
 const MAX_LIMIT: u64 = 1_000;
+
+/// Locks whose waiting is told step by step unless told otherwise: as many as are told apart in one picture.
+const DEFAULT_WAITED: usize = 20;
+
+/// The most of them: with the most steps about half a megabyte.
+const MAX_WAITED: u64 = 200;
 
 /// The longest token that is looked for, in bytes: longer than any that a library makes.
 const MAX_HOLDER_BYTES: usize = 1_024;
@@ -66,6 +79,16 @@ pub(super) struct ActivityAnswer {
     /// That.
     #[serde(flatten)]
     activity: Activity,
+    /// Whether what happens is written down, and since when.
+    recording: Recording,
+}
+
+/// How long was waited for which lock when.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct WaitedAnswer {
+    /// That.
+    #[serde(flatten)]
+    waited: WaitedSteps,
     /// Whether what happens is written down, and since when.
     recording: Recording,
 }
@@ -136,8 +159,7 @@ pub(super) async fn stats(
     state.board.tell_waits().await?;
     let stats = state.history.stats(filter).await?.ok_or_else(|| {
         let detail = "more locks did something in that time than are added up at once";
-        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "too-much", "Too much to add up", detail)
-            .hint("narrow it by `from` and `to`, or ask about one lock")
+        too_much(detail, "narrow it by `from` and `to`, or ask about one lock")
     })?;
     let recording = state.history.recording().await;
     Ok(Json(StatsAnswer { from, to, stats, recording }))
@@ -150,6 +172,7 @@ pub(super) async fn stats(
         ("source" = Option<String>, Query, description = "only of this source"),
         ("from" = Option<Time>, Query, description = "not from before this moment; default: an hour before `to`"),
         ("to" = Option<Time>, Query, description = "from before this moment; default: now"),
+        ("over_s" = Option<u64>, Query, description = "in place of `from`: so many seconds up to `to`"),
         ("steps" = Option<u32>, Query, description = "steps of that time at most, 1 to 500; default 60. A step is a minute or several"),
     ),
     responses(
@@ -163,26 +186,82 @@ pub(super) async fn activity(
     caller: Caller,
     mut query: Query,
 ) -> Result<Json<ActivityAnswer>, ApiError> {
+    let span = span(&caller, &mut query)?;
+    query.finish(ACTIVITY_PARAMETERS)?;
+    let activity = state.history.activity(span).await?;
+    let recording = state.history.recording().await;
+    Ok(Json(ActivityAnswer { activity, recording }))
+}
+
+/// How long was waited for which lock when, as far as those who wait can be seen.
+#[utoipa::path(
+    get, path = "/api/v1/waited", tag = "remembering", operation_id = "getWaited",
+    params(
+        ("source" = Option<String>, Query, description = "only of this source"),
+        ("from" = Option<Time>, Query, description = "not from before this moment; default: an hour before `to`"),
+        ("to" = Option<Time>, Query, description = "from before this moment; default: now"),
+        ("over_s" = Option<u64>, Query, description = "in place of `from`: so many seconds up to `to`"),
+        ("steps" = Option<u32>, Query, description = "steps of that time at most, 1 to 500; default 60. A step is a minute or several"),
+        ("limit" = Option<u32>, Query, description = "locks, 1 to 200; default 20"),
+    ),
+    responses(
+        (status = 200, body = WaitedAnswer),
+        (status = 422, description = "that is too much to add up at once", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = 503, description = "nothing is written down, or it cannot be read", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+        (status = "default", body = lockkeeper_model::Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn waited(
+    State(state): State<AppState>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<WaitedAnswer>, ApiError> {
+    let limit = query.take_number("limit", MAX_WAITED)?;
+    let span = span(&caller, &mut query)?;
+    query.finish(WAITED_PARAMETERS)?;
+    if limit == Some(0) {
+        let detail = format!("`limit` is `0`, expected a whole number from 1 to {MAX_WAITED}");
+        return Err(ApiError::bad_request("bad-parameter", detail));
+    }
+    state.board.tell_waits().await?;
+    let most = limit.map_or(DEFAULT_WAITED, |limit| limit as usize);
+    let waited = state.history.waited(span, most).await?.ok_or_else(|| {
+        let detail = "more was waited for in that time than is added up at once";
+        too_much(detail, "narrow it by `from` and `to`")
+    })?;
+    let recording = state.history.recording().await;
+    Ok(Json(WaitedAnswer { waited, recording }))
+}
+
+fn too_much(detail: &str, hint: &str) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "too-much", "Too much to add up", detail).hint(hint)
+}
+
+/// The time that is told of step by step, and of what.
+fn span(caller: &Caller, query: &mut Query) -> Result<Span, ApiError> {
     let reach = caller.seen()?.clone();
     let source = query.take("source");
     let (from, to) = (query.take_time("from")?, query.take_time("to")?);
+    let over = query.take_number("over_s", MAX_OVER_S)?;
     let steps = query.take_number("steps", MAX_STEPS)?;
-    query.finish(ACTIVITY_PARAMETERS)?;
+    if from.is_some() && over.is_some() {
+        let detail = "`from` says when the time begins and `over_s` how long it is: give one of the two";
+        return Err(ApiError::bad_request("bad-parameter", detail));
+    }
     if steps == Some(0) {
         let detail = format!("`steps` is `0`, expected a whole number from 1 to {MAX_STEPS}");
         return Err(ApiError::bad_request("bad-parameter", detail));
     }
     let now = clock::now();
     let to = to.map_or(now, |to| to.min(now));
-    let from = from.unwrap_or_else(|| to.plus(-DEFAULT_SPAN_MS));
+    let over_ms = over.map_or(DEFAULT_SPAN_MS, |over| over.cast_signed() * 1_000);
+    let from = from.unwrap_or_else(|| to.plus(-over_ms));
     if from >= to {
         let detail = format!("`from` is {from}, expected a moment before `to` and before now, {to}");
         return Err(ApiError::bad_request("bad-parameter", detail));
     }
     let steps = steps.and_then(|steps| u32::try_from(steps).ok()).unwrap_or(DEFAULT_STEPS);
-    let activity = state.history.activity(Span { reach, source, from, to, steps }).await?;
-    let recording = state.history.recording().await;
-    Ok(Json(ActivityAnswer { activity, recording }))
+    Ok(Span { reach, source, from, to, steps })
 }
 
 /// What both have in common. A source that is not watched any more may be asked about; one out of scope has no history,

@@ -47,6 +47,7 @@ pub(super) const PATH: &str = "/api/v1/openapi.json";
         history::list,
         history::stats,
         history::activity,
+        history::waited,
         incidents::list,
         incidents::freeze,
         incidents::show,

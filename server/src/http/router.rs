@@ -31,7 +31,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID_BYTES: usize = 64;
 
 /// Every path of the public contract.
-pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 38] {
+pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 39] {
     [
         // What is known
         ("/api/v1/sources", get(sources::list)),
@@ -50,6 +50,7 @@ pub(super) fn api() -> [(&'static str, MethodRouter<AppState>); 38] {
         ("/api/v1/history", get(history::list)),
         ("/api/v1/stats", get(history::stats)),
         ("/api/v1/activity", get(history::activity)),
+        ("/api/v1/waited", get(history::waited)),
         ("/api/v1/incidents", get(incidents::list).post(incidents::freeze)),
         ("/api/v1/incidents/{id}", get(incidents::show)),
         // What can be done about it

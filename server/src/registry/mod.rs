@@ -53,6 +53,7 @@ pub use history::{Cause, Entry, LOG_EVENTS, LoggedEvent, Stood};
 pub use others::Whose;
 use record::{Failover, Releasing, UNCOUNTED};
 pub use record::{Hold, Record, Slot};
+pub use show::name_of;
 pub(crate) use story::{RELEASE_LOST_CAUSE, event};
 pub use trouble::Unserved;
 

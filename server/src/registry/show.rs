@@ -398,9 +398,15 @@ pub(super) fn name(record: &Record) -> String {
     if let Some(name) = record.extra.as_ref().and_then(|extra| extra.name.as_ref()) {
         return name.to_string();
     }
-    let id = LockId::of_key(&record.key);
+    name_of(&record.key, record.recognition.traits.strip_prefix)
+}
+
+/// The same of a lock of which no more is known than its key and the library's addition to it.
+#[must_use]
+pub fn name_of(key: &[u8], strip_prefix: &str) -> String {
+    let id = LockId::of_key(key);
     let text = id.as_str();
-    match text.strip_prefix(record.recognition.traits.strip_prefix) {
+    match text.strip_prefix(strip_prefix) {
         Some(rest) if !rest.is_empty() => rest.to_owned(),
         _ => text.to_owned(),
     }

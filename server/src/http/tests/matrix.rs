@@ -110,6 +110,7 @@ const ROWS: &[Row] = &[
     ("GET", "/api/v1/history", "/api/v1/history?holder=secret-of-alice", "", WATCHING),
     ("GET", "/api/v1/stats", "/api/v1/stats", "", WATCHING),
     ("GET", "/api/v1/activity", "/api/v1/activity", "", WATCHING),
+    ("GET", "/api/v1/waited", "/api/v1/waited", "", WATCHING),
     ("GET", "/api/v1/stats", "/api/v1/stats?lock=lock:payroll:run", "", WATCHING),
     ("POST", "/api/v1/incidents", "/api/v1/incidents", "seen", [401, 403, 403, 403, 403, 403, 403, 403, 403, 201]),
     ("GET", "/api/v1/incidents", "/api/v1/incidents", "", WATCHING),
@@ -480,8 +481,14 @@ fn incident(locks: &[(&str, &str)], title: &str) -> String {
 
 /// Whether the answer is about what was written down.
 fn is_remembered(route: &str, path: &str) -> bool {
-    let routes =
-        ["/api/v1/history", "/api/v1/stats", "/api/v1/activity", "/api/v1/incidents", "/api/v1/incidents/{id}"];
+    let routes = [
+        "/api/v1/history",
+        "/api/v1/stats",
+        "/api/v1/activity",
+        "/api/v1/waited",
+        "/api/v1/incidents",
+        "/api/v1/incidents/{id}",
+    ];
     routes.contains(&route) || path.contains("?at=") || path.contains("?from=")
 }
 

@@ -41,14 +41,14 @@ impl History {
 }
 
 /// Steps of whole minutes.
-struct Steps {
+pub(super) struct Steps {
     first_minute: i64,
     minutes: i64,
     counts: Vec<Option<u64>>,
 }
 
 impl Steps {
-    fn of(span: &Span) -> Steps {
+    pub(super) fn of(span: &Span) -> Steps {
         let first_minute = span.from.0.div_euclid(MINUTE_MS);
         let after = span.to.0.saturating_add(MINUTE_MS - 1).div_euclid(MINUTE_MS).max(first_minute.saturating_add(1));
         let all = after - first_minute;
@@ -60,8 +60,7 @@ impl Steps {
 
     /// That many transitions in a minute; `None`: nobody knows how many.
     fn add(&mut self, minute: i64, count: Option<u64>) {
-        let step = (minute - self.first_minute).div_euclid(self.minutes);
-        if let Some(known) = usize::try_from(step).ok().and_then(|step| self.counts.get_mut(step)) {
+        if let Some(known) = self.place(minute).and_then(|step| self.counts.get_mut(step)) {
             *known = known.zip(count).map(|(known, count)| known.saturating_add(count));
         }
     }
@@ -73,9 +72,27 @@ impl Steps {
         self.counts[..before].fill(None);
     }
 
-    fn time(&self) -> Range<i64> {
+    /// In which of them a minute is.
+    pub(super) fn place(&self, minute: i64) -> Option<usize> {
+        let step = usize::try_from((minute - self.first_minute).div_euclid(self.minutes)).ok()?;
+        (step < self.counts.len()).then_some(step)
+    }
+
+    /// How long each of them is, in milliseconds.
+    pub(super) fn step_ms(&self) -> i64 {
+        self.minutes * MINUTE_MS
+    }
+
+    /// The time of each of them.
+    pub(super) fn each(&self) -> impl Iterator<Item = Range<i64>> + '_ {
         let first = self.first_minute * MINUTE_MS;
-        first..first + self.minutes * MINUTE_MS * i64::try_from(self.counts.len()).unwrap_or(1)
+        (0..self.counts.len() as i64).map(move |at| first + at * self.step_ms()..first + (at + 1) * self.step_ms())
+    }
+
+    /// All of it.
+    pub(super) fn time(&self) -> Range<i64> {
+        let first = self.first_minute * MINUTE_MS;
+        first..first + self.step_ms() * i64::try_from(self.counts.len()).unwrap_or(1)
     }
 }
 
@@ -109,8 +126,7 @@ impl Reader {
             None => steps.counts.fill(None),
         }
         gaps.reverse();
-        let Steps { minutes, counts, .. } = steps;
-        let step_ms = minutes * MINUTE_MS;
+        let (step_ms, counts) = (steps.step_ms(), steps.counts);
         Ok(Activity { from: Time(time.start), to: span.to, step_ms, counts, gaps, more_gaps })
     }
 

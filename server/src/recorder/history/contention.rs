@@ -68,8 +68,24 @@ impl Seen {
     }
 }
 
+/// When those who wait were followed in a source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    source: i64,
+    began: i64,
+    ended: i64,
+    /// Those who can only be counted, too.
+    counted: bool,
+}
+
+/// The part of these stretches in a time in which those who wait in a source were seen, who can be seen so; in order, and apart.
+pub(super) fn own(stretches: &[Stretch], source: i64, sight: Sight, time: &Range<i64>) -> Vec<Range<i64>> {
+    let own = stretches.iter().filter(|one| one.source == source && (sight == Sight::Listed || one.counted));
+    own.map(|one| time.start.max(one.began)..time.end.min(one.ended)).collect()
+}
+
 /// How long a time is, in milliseconds.
-fn length(time: &[Range<i64>]) -> i64 {
+pub(super) fn length(time: &[Range<i64>]) -> i64 {
     time.iter().map(|range| range.end - range.start).sum()
 }
 
@@ -156,7 +172,11 @@ impl Reader {
     }
 
     /// Everyone who waited in these minutes. Says whether that was all, or too much.
-    fn each_wait(&self, minutes: &Range<i64>, mut look: impl FnMut(i64, Waited)) -> Result<bool, HistoryError> {
+    pub(super) fn each_wait(
+        &self,
+        minutes: &Range<i64>,
+        mut look: impl FnMut(i64, Waited),
+    ) -> Result<bool, HistoryError> {
         let sql = "SELECT minute, sums FROM waits WHERE minute >= $1 AND minute < $2 ORDER BY minute, part";
         let mut looked_at = 0;
         self.connection().each(sql, &waits::between(minutes), |row| {
@@ -185,21 +205,26 @@ impl Reader {
             let sight = wanted.entry(lock.source).or_insert(lock.sight);
             *sight = lock.sight.max(*sight);
         }
-        let sql = "SELECT source, began, ended, counted FROM followed WHERE ended > $1 AND began < $2 ORDER BY began";
-        let bounds = [time.start.into(), time.end.into()];
-        let rows: Vec<[i64; 4]> = self
-            .connection()
-            .all(sql, &bounds, |row| Ok::<_, DbError>([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+        let stretches = self.stretches_followed(time)?;
         let mut all: Option<Vec<Range<i64>>> = None;
-        for (wanted, sight) in wanted {
-            let own = rows
-                .iter()
-                .filter(|[source, .., counted]| *source == wanted && (sight == Sight::Listed || *counted == 1));
-            let own: Vec<Range<i64>> =
-                own.map(|[_, began, ended, _]| time.start.max(*began)..time.end.min(*ended)).collect();
+        for (source, sight) in wanted {
+            let own = own(&stretches, source, sight, time);
             all = Some(all.map_or_else(|| own.clone(), |all| common(&all, &own)));
         }
         Ok(all.unwrap_or_default())
+    }
+
+    /// When in a time those who wait were followed, of all sources in order.
+    pub(super) fn stretches_followed(&self, time: &Range<i64>) -> Result<Vec<Stretch>, DbError> {
+        let sql = "SELECT source, began, ended, counted FROM followed WHERE ended > $1 AND began < $2 ORDER BY began";
+        self.connection().all(sql, &[time.start.into(), time.end.into()], |row| {
+            Ok(Stretch {
+                source: row.get(0)?,
+                began: row.get(1)?,
+                ended: row.get(2)?,
+                counted: row.get::<i64>(3)? == 1,
+            })
+        })
     }
 
     fn contention_told(

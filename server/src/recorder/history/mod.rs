@@ -36,6 +36,7 @@ mod tape;
 mod tests;
 #[cfg(test)]
 mod two_servers;
+mod waited;
 mod waits;
 mod writer;
 mod written;

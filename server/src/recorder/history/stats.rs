@@ -148,7 +148,7 @@ impl Reader {
     }
 
     /// How those who wait can be seen, by the form of a lock.
-    fn forms_seen(&self) -> Result<HashMap<i64, Sight>, DbError> {
+    pub(super) fn forms_seen(&self) -> Result<HashMap<i64, Sight>, DbError> {
         let form = |row: &Row<'_>| Ok::<_, DbError>((row.get(0)?, Sight::written(row.get(1)?)));
         Ok(self.connection().all("SELECT form, how FROM seen", &[], form)?.into_iter().collect())
     }

@@ -1,7 +1,8 @@
 //! The whole of the recorder without a board: what is left on the tape is what is read back.
 
 use lockkeeper_model::{
-    Certainty, ContentionStats, LockState, Mode, Question, RecordingState, Time, TransitionKind, WaitersBasis,
+    Certainty, ContentionStats, LockState, Mode, Question, RecordingState, Time, TransitionKind, WaitedLock,
+    WaitersBasis,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -91,6 +92,7 @@ in_both! {
     how_much_happened_is_the_same_when_it_is_counted_and_when_it_was_summed_up,
     a_moment_is_rebuilt_and_added_up,
     who_waited_is_added_up_over_whole_minutes_and_what_nobody_knows_is_not_0,
+    how_long_was_waited_is_told_step_by_step_with_what_nobody_knows,
     a_time_that_was_told_of_is_not_told_of_again,
 }
 
@@ -610,6 +612,54 @@ async fn who_waited_is_added_up_over_whole_minutes_and_what_nobody_knows_is_not_
         let person = Person { via: Via::Oidc, roles: vec!["some".into()], ..Person::loopback() };
         let seen = contention(&scene, Filter::of(policy.scope(&person).seen().clone()), 10..13).await;
         assert_eq!((seen.waited_ms, seen.contended_ms, seen.unseen_locks), (Some(50_000), Some(10_000), 0));
+        scene = scene.again(run);
+    }
+}
+
+async fn how_long_was_waited_is_told_step_by_step_with_what_nobody_knows(mut scene: Scene) {
+    let first = vec![
+        waited("lock:a", &LISTED, 10, 2, 30),
+        waited("lock:b", &LISTED, 10, 5, 10),
+        waited("lock:a", &LISTED, 11, 3, 20),
+        waited("c", &COUNTED, 11, 1, 1),
+    ];
+    scene.tape.leave_waits(waits(first, 10..12, false));
+    // It goes on, a part of a minute comes later, and then nobody watched for a minute.
+    scene.tape.leave_waits(waits(vec![waited("lock:a", &LISTED, 11, 1, 5)], 12..13, true));
+    scene.tape.leave_waits(waits(vec![waited("lock:a", &LISTED, 14, 1, 6)], 14..15, true));
+    let span = |minutes: std::ops::Range<i64>, steps: u32| super::Span {
+        reach: Reach::ALL,
+        source: None,
+        from: Time(minutes.start * MINUTE),
+        to: Time(minutes.end * MINUTE),
+        steps,
+    };
+    let told = async |scene: &Scene, span: super::Span, most: usize| {
+        let told = scene.history.waited(span, most).await.unwrap().unwrap();
+        let lock = |lock: &WaitedLock| (lock.name.clone(), lock.waited_ms, lock.steps.clone());
+        (told.step_ms, told.locks.iter().map(lock).collect::<Vec<_>>(), told.more_locks)
+    };
+    for run in ["bbbb", "cccc"] {
+        let (step, locks, more) = told(&scene, span(9..15, 60), 2).await;
+        assert_eq!((step, more), (MINUTE, 1));
+        let a = vec![None, Some(60_000), Some(65_000), Some(0), None, Some(6_000)];
+        assert_eq!(locks[0], ("lock:a".to_owned(), 131_000, a));
+        assert_eq!(locks[1].2, [None, Some(50_000), Some(0), Some(0), None, Some(0)]);
+        // In steps of three minutes: what is known of a part is the least that it was.
+        let (step, locks, _) = told(&scene, span(9..15, 2), 20).await;
+        assert_eq!((step, locks[0].2.clone()), (3 * MINUTE, vec![Some(125_000), Some(6_000)]));
+        assert_eq!((locks[1].2.clone(), locks[2].2.clone()), (vec![Some(50_000), None], vec![Some(1_000), None]));
+        // Nobody counted before.
+        let (_, locks, _) = told(&scene, span(10..13, 60), 20).await;
+        assert_eq!(locks[2].2, [None, Some(1_000), Some(0)]);
+        let elsewhere = super::Span { source: Some("elsewhere".to_owned()), ..span(9..15, 60) };
+        assert!(told(&scene, elsewhere, 20).await.1.is_empty());
+        let grant = Grant::new([Right::View], &["orders".to_owned()], &["lock:b".to_owned()]);
+        let policy = Policy::new(vec![Role { name: "some".into(), groups: Vec::new(), grant }]);
+        let person = Person { via: Via::Oidc, roles: vec!["some".into()], ..Person::loopback() };
+        let seen = super::Span { reach: policy.scope(&person).seen().clone(), ..span(9..15, 60) };
+        let (_, locks, more) = told(&scene, seen, 1).await;
+        assert_eq!((locks.len(), locks[0].1, more), (1, 50_000, 0), "who may not see a lock learns nothing of it");
         scene = scene.again(run);
     }
 }
