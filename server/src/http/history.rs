@@ -223,7 +223,7 @@ pub(super) async fn waited(
         let detail = format!("`limit` is `0`, expected a whole number from 1 to {MAX_WAITED}");
         return Err(ApiError::bad_request("bad-parameter", detail));
     }
-    state.board.tell_waits().await?;
+    // What is of the minute that is not over is not asked for: each time it is, it is written in one more part.
     let most = limit.map_or(DEFAULT_WAITED, |limit| limit as usize);
     let waited = state.history.waited(span, most).await?.ok_or_else(|| {
         let detail = "more was waited for in that time than is added up at once";

@@ -649,6 +649,10 @@ async fn how_long_was_waited_is_told_step_by_step_with_what_nobody_knows(mut sce
         let (step, locks, _) = told(&scene, span(9..15, 2), 20).await;
         assert_eq!((step, locks[0].2.clone()), (3 * MINUTE, vec![Some(125_000), Some(6_000)]));
         assert_eq!((locks[1].2.clone(), locks[2].2.clone()), (vec![Some(50_000), None], vec![Some(1_000), None]));
+        // Up to a moment, whatever is left of the step.
+        let (step, locks, _) = told(&scene, span(10..13, 2), 20).await;
+        assert_eq!((step, locks[0].1, locks[0].2.clone()), (2 * MINUTE, 125_000, vec![Some(125_000), Some(0)]));
+        assert_eq!(told(&scene, span(10..11, 60), 20).await.1.len(), 2, "nobody waited for the third then");
         // Nobody counted before.
         let (_, locks, _) = told(&scene, span(10..13, 60), 20).await;
         assert_eq!(locks[2].2, [None, Some(1_000), Some(0)]);
