@@ -142,7 +142,11 @@ async fn contention_is_told_as_a_tree_and_by_the_minute() {
         assert!(page.contains(words), "{words} in {page}");
     }
     // As it was written down: the page was not open all the time.
-    let written = async || server.api().get("/api/v1/waited").await.json::<Value>();
+    let written = async || {
+        // Who asks for this has what was waited up to now written down.
+        assert_eq!(server.api().get("/api/v1/stats").await.status, 200);
+        server.api().get("/api/v1/waited").await.json::<Value>()
+    };
     let waited = |told: &Value| told["locks"][0]["waited_ms"].as_u64().is_some_and(|ms| ms >= 2_000);
     until("what was waited to be written down", written, waited).await;
     browser.open(&format!("{}contention", server.url())).await;

@@ -9,7 +9,7 @@ use fred::interfaces::PubsubInterface as _;
 use lockkeeper_tests::{
     Album, Browser, Compared, Family, LockClient, RedisServer, SAME_EVERYWHERE, Screen, Server, still, until_some,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const LEASE: Duration = Duration::from_secs(3_000);
@@ -86,6 +86,12 @@ impl Scene {
             api.until_lock("the lock and who waits", &holder.key, |lock| seen(lock.waiters.count)).await;
         }
         released(&server, &Family::RedisPy.client(&client, "cache:warm", Some(LEASE))).await;
+        until_some("who waited to be written down", async || {
+            assert_eq!(api.get("/api/v1/stats").await.status, 200);
+            let waited: Value = api.get("/api/v1/waited").await.json();
+            (waited["locks"].as_array()?.len() == 2).then_some(())
+        })
+        .await;
         let held_at = api.locks("").await.as_of.to_string();
         let locks = json!([{ "source": "orders", "id": "lock:stock:4711" }]);
         let frozen =

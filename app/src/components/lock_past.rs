@@ -7,6 +7,7 @@ use super::facts::Facts;
 use super::facts_list::FactsList;
 use super::freeze::Freeze;
 use super::history::Lines;
+use super::scrubber::spans;
 use crate::lang::{count, duration, t};
 use crate::live::answers::Refusal;
 use crate::live::past::{Stats, Timeline};
@@ -84,23 +85,7 @@ pub(crate) fn LockPast(
             <When holds=is_open>
                 <label>
                     {t!(over_the_last)}
-                    <select class="chip" on:change:target=move |event| {
-                        let word = event.target().value();
-                        if let Some(chosen) = SPANS.iter().find(|span| span.word == word) {
-                            span.set(chosen);
-                        }
-                    }>
-                        {SPANS
-                            .iter()
-                            .map(|known| {
-                                view! {
-                                    <option value=known.word selected=flag(move || span.get() == known)>
-                                        {known.name.said()}
-                                    </option>
-                                }
-                            })
-                            .collect_view()}
-                    </select>
+                    {spans(None, span.into(), move |chosen| span.set(chosen))}
                 </label>
                 <When holds=flag(move || refused.with(Option::is_some))>
                     <p class="say warn" role="status">{refused}</p>

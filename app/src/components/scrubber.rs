@@ -100,10 +100,22 @@ pub(crate) fn Scrubber(
 pub(crate) fn SpanChoice() -> impl IntoView {
     let nav = expect_context::<Nav>();
     let span = Memo::new(move |_| nav.route.with(|route| route.span()));
+    let choose = move |span| nav.replace(|route| route.span = Some(span));
+    spans(Some(t!(how_much_time_is_shown)), span.into(), choose)
+}
+
+/// The stretches of time, to be chosen from; named where no words beside them say what for.
+pub(super) fn spans(
+    name: Option<&'static str>,
+    span: Signal<&'static Span>,
+    choose: impl Fn(&'static Span) + 'static,
+) -> impl IntoView {
     view! {
-        <select class="chip" aria-label=t!(how_much_time_is_shown) on:change:target=move |event| {
+        <select class="chip" aria-label=name on:change:target=move |event| {
             let word = event.target().value();
-            nav.replace(|route| route.span = SPANS.iter().find(|span| span.word == word));
+            if let Some(chosen) = SPANS.iter().find(|span| span.word == word) {
+                choose(chosen);
+            }
         }>
             {SPANS
                 .iter()

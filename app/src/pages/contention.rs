@@ -8,12 +8,11 @@ use crate::lang::{self, Key, count, duration, key, t, without_tenths};
 use crate::live::answers::Refusal;
 use crate::live::heat::{Heat, SHADE_COUNT, STEPS, Waited, shade};
 use crate::live::json::Value;
-use crate::live::moment::utc;
 use crate::live::poll;
 use crate::live::route::{Page, Route, encode};
 use crate::live::waits::Waits;
 use crate::nav::Nav;
-use crate::ui::{hms, maybe, text};
+use crate::ui::{day, hms, maybe, text};
 
 /// How often it is asked who waits for whom, and where time is lost, in seconds: queues grow within seconds, and the
 /// answer is put together anew each time.
@@ -144,9 +143,10 @@ const LOOKS: [&str; SHADE_COUNT] = ["", "heat-1", "heat-2", "heat-3", "heat-4"];
 
 /// When was waited for the locks that were waited for longest, as it was written down.
 fn heat(answer: Option<&Value>, refusal: Option<&Refusal>) -> Vec<Block> {
-    let Some(heat) = answer.map(Heat::read) else {
-        return refusal.map(|refusal| Block::Say("calm", shown(&refusal.detail))).into_iter().collect();
-    };
+    let mut blocks: Vec<Block> =
+        refusal.map(|refusal| Block::Say("warn", shown(&refusal.detail))).into_iter().collect();
+    // What was true before a refusal may not be so any more.
+    let Some(heat) = answer.filter(|_| blocks.is_empty()).map(Heat::read) else { return blocks };
     if heat.locks.is_empty() {
         return vec![Block::Say("calm", t!(nobody_is_known_to_have_waited).to_owned())];
     }
@@ -158,14 +158,12 @@ fn heat(answer: Option<&Value>, refusal: Option<&Refusal>) -> Vec<Block> {
             Cell::of(heat_said(&heat, lock)).drawn(drawn(&heat, lock)),
         ]
     };
-    let mut blocks = vec![
-        Block::Say("calm", t!(how_waiting_is_drawn).to_owned()),
-        Block::Table(Table {
-            label: t!(when_was_waited_for_what).to_owned(),
-            heads: vec![t!(lock), t!(until_now)],
-            rows: heat.locks.iter().map(row).collect(),
-        }),
-    ];
+    blocks.push(Block::Say("calm", t!(how_waiting_is_drawn).to_owned()));
+    blocks.push(Block::Table(Table {
+        label: t!(when_was_waited_for_what).to_owned(),
+        heads: vec![t!(lock), t!(until_now)],
+        rows: heat.locks.iter().map(row).collect(),
+    }));
     if heat.more > 0 {
         blocks.push(Block::Say("warn", t!(more_locks_are_not_drawn, count(heat.more))));
     }
@@ -179,7 +177,8 @@ fn heat_said(heat: &Heat, lock: &Waited) -> String {
     // Of several with the most, the newest.
     let most = known.iter().max_by_key(|(_, ms)| *ms).copied().unwrap_or_default();
     let began = heat.began(most.0);
-    let began = if heat.step_ms * STEPS as u64 > 2 * DAY_MS { utc(began) } else { hms(began) };
+    let is_long = heat.step_ms * STEPS as u64 > 2 * DAY_MS;
+    let began = if is_long { format!("{} {}", day(began), hms(began)) } else { hms(began) };
     t!(
         waited_in_steps_of_known,
         whole(lock.together),
@@ -255,7 +254,7 @@ mod tests {
             "{nobody:#?}"
         );
         let refusal = Refusal { detail: "nothing is written down".to_owned(), hint: None, ask_again: false };
-        assert_eq!(heat(None, Some(&refusal)), [Block::Say("calm", refusal.detail.clone())]);
+        assert_eq!(heat(answer.as_ref(), Some(&refusal)), [Block::Say("warn", refusal.detail.clone())]);
     }
 
     #[test]
