@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as _};
 use lockkeeper_model::{
-    Action, AuditKind, AuditPage, Flag, Lock, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, ReleaseResult,
+    Action, AuditKind, AuditPage, Flag, Lock, LockId, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget,
+    ReleaseResult,
 };
 use lockkeeper_tests::{Answer, Api, Family, LockClient, RedisServer, Server, store, until};
 
@@ -35,9 +36,16 @@ impl Scene {
         (holder, lock)
     }
 
+    /// A lock of two keys, set one after the other by one script that was held up between them.
+    async fn two_keys(&self) -> Lock {
+        let token = "0f8e41d2a2c941ef8b0a0242ac120003";
+        let set = "redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000) redis.call('SET', KEYS[2], ARGV[1], 'PX', 60040)";
+        let _: fred::types::Value = store(&self.store, "EVAL", [set, "2", "lock:a", "lock:b", token]).await;
+        self.api.until_lock("both keys", "lock:a", |lock| lock.keys.len() == 2).await
+    }
+
     /// The lock, as soon as an operator is seen to hold it.
     async fn kept(&self, key: &str) -> Lock {
-        let is_kept = |lock: &Lock| lock.holders.first().is_some_and(|holder| holder.identity.operator.is_some());
         self.api.until_lock("an operator's hold", key, is_kept).await
     }
 
@@ -64,6 +72,10 @@ impl Scene {
         let (status, mut answer) = self.api.release(&preview).await;
         (status, answer.results.remove(0))
     }
+}
+
+fn is_kept(lock: &Lock) -> bool {
+    lock.holders.first().is_some_and(|holder| holder.identity.operator.is_some())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,19 +147,30 @@ async fn a_hold_is_extended_by_whoever_sees_it_and_lapses_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_keys_of_one_lock_are_held_together() {
     let scene = Scene::set().await;
-    let token = "0f8e41d2a2c941ef8b0a0242ac120003";
-    let set = "redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000) redis.call('SET', KEYS[2], ARGV[1], 'PX', 60000)";
-    let _: fred::types::Value = store(&scene.store, "EVAL", [set, "2", "lock:a", "lock:b", token]).await;
-    let both = scene.api.until_lock("both keys", "lock:a", |lock| lock.keys.len() == 2).await;
+    let both = scene.two_keys().await;
     let (status, result) = scene.does(&both, Action::ReleaseAndHold, None).await;
     assert_eq!((status, result.outcome), (200, Outcome::Held), "{result:#?}");
     let values: Vec<String> = store(&scene.store, "MGET", ["lock:a", "lock:b"]).await;
     assert!(values[0].starts_with("lockkeeper-hold:node-redlock:") && values[0] == values[1], "{values:?}");
-    let is_both = |lock: &Lock| lock.keys.len() == 2 && lock.holders[0].identity.operator.is_some();
+    let is_both = |lock: &Lock| lock.keys.len() == 2 && is_kept(lock);
     let kept = scene.api.until_lock("both keys, held", "lock:a", is_both).await;
     let (_, opened) = scene.does(&kept, Action::Release, None).await;
     assert_eq!(opened.outcome, Outcome::Released, "{opened:#?}");
     assert_eq!(store::<i64>(&scene.store, "EXISTS", ["lock:a", "lock:b"]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_which_one_does_not_end_any_more_are_freed_one_by_one() {
+    let scene = Scene::set().await;
+    scene.two_keys().await;
+    let _: i64 = store(&scene.store, "PERSIST", ["lock:b"]).await;
+    for (key, left) in [("lock:a", 1), ("lock:b", 0)] {
+        let alone =
+            scene.api.until_lock("the key alone", key, |lock| lock.keys == [LockId::of_key(key.as_bytes())]).await;
+        let (_, result) = scene.does(&alone, Action::Release, None).await;
+        assert_eq!(result.outcome, Outcome::Released, "{result:#?}");
+        assert_eq!(store::<i64>(&scene.store, "EXISTS", ["lock:a", "lock:b"]).await, left);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -183,7 +183,8 @@ pub struct HoldExtra {
     pub stamp: Option<Bytes>,
     /// The store keeps one expiry for all holders: a later end does not say that this one renewed.
     pub shares_lease: bool,
-    /// The lease may end so many milliseconds earlier than `ttl_ms` says: it is known from several masters that differ.
+    /// The lease may end so many milliseconds earlier than `ttl_ms` says: it is known from several masters or several
+    /// keys that differ.
     pub ends_early_ms: u32,
     /// Who that is, where more than its token says it.
     pub identity: Option<Identity>,

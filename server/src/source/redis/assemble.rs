@@ -22,7 +22,7 @@ use super::read::Keys;
 use super::scope::Scope;
 use super::trouble::refused_command;
 use crate::clock;
-use crate::source::{Form, Hint, Seen, Sight};
+use crate::source::{Form, Hint, HoldExtra, Seen, Sight};
 
 /// Stands between a key and a field of it in the id of a lock that is one field of a hash.
 const PART: u8 = b'#';
@@ -552,9 +552,12 @@ impl Reader {
             let (id, keys) = (&span.keys[0], &span.keys);
             let is_there = |read: &&Read| !read.found.is_empty();
             let is_its = |read: &Read| hold(read).is_some_and(|(token, _)| token == span.token);
+            let lives = || reads.iter().filter(is_there).filter_map(|read| Some(hold(read)?.1));
+            let (first_end, last_end) = (lives().flatten().min(), lives().flatten().max());
             let held = reads.iter().any(|read| is_there(&read));
-            if !held || !reads.iter().filter(is_there).all(is_its) || reads.len() < keys.len() {
-                // Over, or each is another's now, or not all of them could be read.
+            let is_one_lease = last_end.is_none() || lives().all(|life| life.is_some());
+            if !held || !is_one_lease || !reads.iter().filter(is_there).all(is_its) || reads.len() < keys.len() {
+                // Over, or each is another's now, or some end and some do not, or not all of them could be read.
                 self.memory.apart(&span);
                 rest.extend(reads);
                 continue;
@@ -567,16 +570,16 @@ impl Reader {
             let Some(place) = reads.iter().position(|read| !read.found.is_empty()) else { continue };
             let first = reads.swap_remove(place);
             let new = first.wanted.new;
-            let shortest = reads
-                .iter()
-                .chain([&first])
-                .filter_map(|read| Some(read.found.first()?.form.holds.first()?.ttl_ms))
-                .min_by_key(|ttl| ttl.unwrap_or(i64::MAX))
-                .flatten();
             let Some(found) = first.found.into_iter().next() else { continue };
             let mut form = found.form;
             if let Some(hold) = form.holds.first_mut() {
-                hold.ttl_ms = shortest;
+                // Keys that one script sets may end some milliseconds apart. A release compares each with the last end.
+                hold.ttl_ms = last_end;
+                let apart = last_end.zip(first_end).map_or(0, |(last, first)| last - first);
+                if apart > 0 {
+                    let extra = hold.extra.get_or_insert_with(Box::<HoldExtra>::default);
+                    extra.ends_early_ms = u32::try_from(apart).unwrap_or(u32::MAX);
+                }
             }
             let extra = form.extra_mut();
             extra.keys = there;
