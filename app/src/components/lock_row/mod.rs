@@ -28,6 +28,10 @@ use crate::ui::button_of;
 /// draws before the next. A screenful at once is some frames that nobody sees.
 const ROWS_PER_FRAME: usize = 4;
 
+/// Frames that pass until some more are written of what nobody misses: rows out of sight, and that in those in sight something
+/// begins to move. What the ones before are drawn with is over by then.
+const FRAMES_APART: u32 = 3;
+
 /// Marks a row that does not say yet what it is to show: the lines of the paper stand in its place.
 const COVERED: &str = "data-covered";
 
@@ -67,9 +71,11 @@ pub(crate) struct Rows {
     /// Elements that were needed and may be again, beside the page.
     spare: Vec<Drawn>,
     /// Elements that are to show something else, in the order in which they come to it.
-    waiting: VecDeque<(u32, Shows)>,
-    /// A frame was asked for in which some of them do.
+    waiting: VecDeque<Waiting>,
+    /// A frame was asked for in which some of them may.
     frame_asked: bool,
+    /// Frames since some of them did.
+    frames_passed: u32,
     /// What is drawn may be old.
     unseen: bool,
 }
@@ -81,6 +87,14 @@ struct Shows {
     id: u64,
     /// What moves by itself does.
     moves: bool,
+}
+
+/// An element that is to show something else.
+struct Waiting {
+    element: u32,
+    shows: Shows,
+    /// It is in sight, and what it is to show is seen nowhere yet.
+    is_missed: bool,
 }
 
 /// One element, and what it shows.
@@ -105,6 +119,7 @@ impl Rows {
             spare: Vec::new(),
             waiting: VecDeque::new(),
             frame_asked: false,
+            frames_passed: 0,
             unseen: false,
         })
     }
@@ -144,11 +159,14 @@ impl Rows {
                 drawn.shows.set(None);
             }
             if shown != Some(to_show) || afresh {
-                let waits = !stays || afresh || self.waiting.iter().any(|(element, _)| *element == slot.element);
-                match (waits, seen.contains(&at)) {
+                let waits = !stays || afresh || self.waiting.iter().any(|waiting| waiting.element == slot.element);
+                let is_shown = !afresh && shown.is_some_and(|shown| shown.id == slot.id);
+                let is_missed = seen.contains(&at) && !is_shown;
+                let waiting = Waiting { element: slot.element, shows: to_show, is_missed };
+                match (waits, is_missed) {
                     (false, _) => drawn.shows.set(Some(to_show)),
-                    (true, true) => first.push_front((slot.element, to_show)),
-                    (true, false) => later.push_front((slot.element, to_show)),
+                    (true, true) => first.push_front(waiting),
+                    (true, false) => later.push_front(waiting),
                 }
             }
             if !slots.still.contains(&slot.element) {
@@ -170,13 +188,18 @@ impl Rows {
 
     /// Goes on with what is to be shown. Says whether to call it again in the next frame.
     pub(crate) fn go_on(&mut self) -> bool {
-        self.write_some();
+        self.frames_passed += 1;
+        let is_missed = self.waiting.front().is_some_and(|waiting| waiting.is_missed);
+        if is_missed || self.frames_passed >= FRAMES_APART {
+            self.write_some();
+        }
         self.frame_asked = !self.waiting.is_empty();
         self.frame_asked
     }
 
     fn write_some(&mut self) {
-        for (element, shows) in self.waiting.drain(..self.waiting.len().min(ROWS_PER_FRAME)) {
+        self.frames_passed = 0;
+        for Waiting { element, shows, .. } in self.waiting.drain(..self.waiting.len().min(ROWS_PER_FRAME)) {
             if let Some(drawn) = self.drawn.get(&element) {
                 drawn.shows.set(Some(shows));
             }
