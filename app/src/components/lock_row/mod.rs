@@ -177,10 +177,11 @@ impl Rows {
         if lost {
             self.reads.keys.focus();
         }
+        let missed = first.len();
         first.append(&mut later);
         self.waiting = first;
         // Few are written at once: whoever turns a wheel sees no gap.
-        if self.waiting.len() <= ROWS_PER_FRAME {
+        if self.waiting.len() <= ROWS_PER_FRAME || (1..=ROWS_PER_FRAME).contains(&missed) {
             self.write_some();
         }
         !self.waiting.is_empty() && !std::mem::replace(&mut self.frame_asked, true)
