@@ -6,7 +6,7 @@ use fred::types::Value;
 use crate::{Authority, Family, LockClient, RedisServer, free_port, store, until};
 
 /// How long a node must be silent before it counts as gone, in milliseconds.
-const NODE_TIMEOUT_MS: &str = "1500";
+const NODE_TIMEOUT_MS: &str = "4000";
 
 /// Slots of every cluster.
 const SLOTS: u16 = 16_384;

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::{Authority, RedisServer, free_port, until, until_some};
 
 /// How long a primary must be silent before it counts as gone, in milliseconds.
-const DOWN_AFTER_MS: u32 = 1_000;
+const DOWN_AFTER_MS: u32 = 3_000;
 
 /// How the sentinels call the primary.
 pub const PRIMARY: &str = "main";

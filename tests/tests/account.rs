@@ -119,14 +119,15 @@ async fn a_second_factor_is_switched_on_with_a_code_and_off_with_another() {
     browser.until_text("The code does not fit the secret").await;
     browser.until_text(&secret).await;
     assert_eq!(status(&elsewhere).await, 200, "nothing has changed");
-    confirm(PASSWORD, &code(&secret, 0), "Switch it on").await;
+    let used = code(&secret, 0);
+    confirm(PASSWORD, &used, "Switch it on").await;
     browser.until_text("The second factor is on.").await;
     assert_eq!(status(&elsewhere).await, 401);
     let without = api.post("/api/v1/session", &json!({ "name": "ada", "password": PASSWORD })).await;
     assert_eq!(without.status, 401, "{without:#?}");
 
     // The code that switched it on is used.
-    confirm(PASSWORD, &code(&secret, 0), "Switch it off").await;
+    confirm(PASSWORD, &used, "Switch it off").await;
     browser.until_text("or a code was needed and is wrong, missing or used already").await;
     confirm(PASSWORD, &code(&secret, 30), "Switch it off").await;
     browser.until_text("The second factor is off.").await;

@@ -8,7 +8,7 @@ use fred::interfaces::{ClientLike as _, EventInterface as _, PubsubInterface as 
 use fred::types::{Message, Value};
 use lockkeeper_model::{
     Action, Certainty, Flag, Lock, LockState, Mode, Outcome, PreviewAnswer, PreviewRequest, PreviewTarget, Verdict,
-    WaitersBasis,
+    Waiter, WaitersBasis,
 };
 use lockkeeper_tests::{Answer, Api, DEADLINE, RedisServer, Server, store, until};
 use tokio::sync::broadcast::Receiver;
@@ -127,7 +127,8 @@ async fn a_fair_lock_shows_its_queue_and_a_release_wakes_the_head_alone() {
     let lock = scene
         .api
         .until_lock("the queue and who is in it", "orders", |lock| {
-            lock.waiters.count == Some(2) && lock.waiters.list[0].abandoned == Some(false)
+            let is_there = |head: &Waiter| head.abandoned == Some(false) && head.expires_at.is_some();
+            lock.waiters.count == Some(2) && lock.waiters.list.first().is_some_and(is_there)
         })
         .await;
     assert_eq!((lock.dialect.name.as_str(), lock.dialect.certainty), ("redisson-fair", Certainty::Certain));

@@ -249,7 +249,7 @@ async fn a_dead_waiter_that_keeps_everybody_out_is_found_and_taken_out_of_the_qu
 }
 
 /// Samples, and again if need be: a machine under load may end one early, which it then says.
-async fn sample_until(browser: &Browser, words: &[&str]) {
+pub(crate) async fn sample_until(browser: &Browser, words: &[&str]) {
     let has_all = |text: &String| words.iter().all(|word| text.contains(word));
     let sampled = async || {
         let text = browser.text().await;

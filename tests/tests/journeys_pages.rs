@@ -149,12 +149,14 @@ async fn contention_is_told_as_a_tree_and_by_the_minute() {
     };
     let waited = |told: &Value| told["locks"][0]["waited_ms"].as_u64().is_some_and(|ms| ms >= 2_000);
     until("what was waited to be written down", written, waited).await;
+    say_waiting(&redis, &held.key, "attempt-a", 7).await;
     browser.open(&format!("{}contention", server.url())).await;
     let page = browser.until_text("of 1 m 00 s that").await;
     assert!(page.contains("When was waited for what") && page.contains("Until now"), "{page}");
     browser.by_role("combobox", "How much time is shown").await.select_by_value("1d").await.unwrap();
     browser.until_text("of 24 m 00 s that").await;
     assert_eq!(browser.run("return location.search").await, "?span=1d");
+    say_waiting(&redis, &held.key, "attempt-a", 7).await;
     browser.click("link", "holds stock:4711").await;
     browser.by_role("heading", "stock:4711").await;
 }
@@ -173,10 +175,10 @@ async fn a_holder_is_looked_at_with_all_that_it_has_and_what_would_go_free() {
     browser.open(&format!("{}holders", server.url())).await;
     browser.until_text("its tokens name one client and thread").await;
     browser.click("link", "thread").await;
-    let page = browser.until_text("All holders").await;
-    assert!(page.contains("stock:1") && page.contains("stock:2"), "{page}");
     let page = browser.until_text("would never go free by themselves").await;
-    assert!(page.contains("free at ") && page.contains("never by itself: no expiry"), "{page}");
+    for words in ["All holders", "stock:1", "stock:2", "free at ", "never by itself: no expiry"] {
+        assert!(page.contains(words), "{words} in {page}");
+    }
     browser.click("link", "stock:2").await;
     browser.until_text("Why this dialect").await;
 }
@@ -235,6 +237,8 @@ async fn on_a_phone_no_page_is_wider_than_the_screen() {
         ("sources".to_owned(), "Bytes"),
         ("settings".to_owned(), "Listens on"),
     ] {
+        // Whoever waits says so again and again.
+        say_waiting(&redis, &held.key, "attempt-a", 7).await;
         browser.open(&format!("{}{path}", server.url())).await;
         browser.until_text(words).await;
         let over = browser

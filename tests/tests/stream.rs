@@ -147,11 +147,12 @@ async fn a_viewer_that_stops_reading_hurts_nobody_and_catches_up_with_a_whole_wi
     let mut awake = Viewer::connect(&server).await;
     awake.ask(1, Question { q: "busy:0000".to_owned(), ..Question::default() }, 10).await;
     for _ in 0..12 {
-        for lock in &mut locks {
+        let taken_anew = locks.iter_mut().map(async |lock| {
             assert!(lock.release().await);
             *lock = lock.fresh();
             assert!(lock.take().await);
-        }
+        });
+        futures_util::future::join_all(taken_anew).await;
     }
     // Somebody else still hears of everything at once…
     let last = locks[0].token.clone();

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use lockkeeper_model::{Flag, SourceState, TransitionKind};
-use lockkeeper_tests::{Api, Family, Impostor, LOADS_SLOWLY, Locks, Proxy, RedisServer, Server, free_port, until};
+use lockkeeper_tests::{
+    Api, Family, Impostor, LOADS_SLOWLY, Locks, Proxy, RedisServer, Server, free_port, store, until,
+};
 
 use super::{LEASE, OLD, down_because, server_for};
 
@@ -168,7 +170,8 @@ async fn a_network_that_goes_silent_is_not_taken_for_a_quiet_store() {
 async fn an_answer_that_comes_late_does_not_bring_a_former_holder_back() {
     let redis = RedisServer::start().await;
     let proxy = Proxy::to(redis.port()).await;
-    let first = Family::RedisPy.client(&redis.client().await, "late", Some(LEASE));
+    let client = redis.client().await;
+    let first = Family::RedisPy.client(&client, "late", Some(LEASE));
     let url = format!("redis://127.0.0.1:{}", proxy.port());
     let server = Server::serve().redis(&url).arg("--allow-release").start().await;
     server.ready().await;
@@ -177,12 +180,13 @@ async fn an_answer_that_comes_late_does_not_bring_a_former_holder_back() {
     let lock = api.until_lock("the lock", &first.key, |_| true).await;
 
     proxy.answer_late(first.key.as_bytes(), Duration::from_secs(1));
-    assert!(first.renew().await);
+    let longer = (2 * LEASE).as_millis().to_string();
+    let _: i64 = store(&client, "PEXPIRE", [first.key.as_str(), longer.as_str()]).await;
     until("the renewal to be read", async || proxy.is_answering_late(), |is_read| *is_read).await;
     let second = first.fresh();
     assert!(first.release().await && second.take().await);
     assert_eq!(api.try_preview(&[&lock]).await.status, 409, "another has it");
-    assert!(second.renew().await);
+    let _: i64 = store(&client, "PEXPIRE", [first.key.as_str(), longer.as_str()]).await;
     api.until_lock("the next renewal", &first.key, |lock| {
         lock.holders[0].token.as_ref() == Some(&second.token) && lock.holders[0].renewals.count == 1
     })
