@@ -39,7 +39,8 @@ impl Scene {
     /// A lock of two keys, set one after the other by one script that was held up between them.
     async fn two_keys(&self) -> Lock {
         let token = "0f8e41d2a2c941ef8b0a0242ac120003";
-        let set = "redis.call('SET', KEYS[1], ARGV[1], 'PX', 60000) redis.call('SET', KEYS[2], ARGV[1], 'PX', 60040)";
+        let set = "local t = redis.call('TIME') local ends = t[1] * 1000 + math.floor(t[2] / 1000) + 60000 \
+                   redis.call('SET', KEYS[1], ARGV[1], 'PXAT', ends) redis.call('SET', KEYS[2], ARGV[1], 'PXAT', ends + 40)";
         let _: fred::types::Value = store(&self.store, "EVAL", [set, "2", "lock:a", "lock:b", token]).await;
         self.api.until_lock("both keys", "lock:a", |lock| lock.keys.len() == 2).await
     }
@@ -160,13 +161,30 @@ async fn all_keys_of_one_lock_are_held_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_found_to_be_of_a_lock_later_is_freed_with_it() {
+    let scene = Scene::set().await;
+    let token = "0f8e41d2a2c941ef8b0a0242ac120003";
+    let _: String = store(&scene.store, "SET", ["lock:a", token, "PX", "60000"]).await;
+    scene.api.until_lock("the first key", "lock:a", |lock| lock.keys.len() == 1).await;
+    let set = "redis.call('SET', KEYS[2], ARGV[1], 'PX', redis.call('PTTL', KEYS[1]) + 60)";
+    let _: fred::types::Value = store(&scene.store, "EVAL", [set, "2", "lock:a", "lock:b", token]).await;
+    let both = scene.api.until_lock("both keys", "lock:a", |lock| lock.keys.len() == 2).await;
+    let (_, result) = scene.does(&both, Action::Release, None).await;
+    assert_eq!(result.outcome, Outcome::Released, "{result:#?}");
+    assert_eq!(store::<i64>(&scene.store, "EXISTS", ["lock:a", "lock:b"]).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_of_which_one_does_not_end_any_more_are_freed_one_by_one() {
     let scene = Scene::set().await;
     scene.two_keys().await;
+    let taken = |story: &[&str]| story.iter().filter(|word| **word == "acquired").count();
+    let before = taken(&scene.api.story("lock:b").await);
     let _: i64 = store(&scene.store, "PERSIST", ["lock:b"]).await;
     for (key, left) in [("lock:a", 1), ("lock:b", 0)] {
         let alone =
             scene.api.until_lock("the key alone", key, |lock| lock.keys == [LockId::of_key(key.as_bytes())]).await;
+        assert_eq!(taken(&scene.api.story("lock:b").await), before, "nobody took it anew");
         let (_, result) = scene.does(&alone, Action::Release, None).await;
         assert_eq!(result.outcome, Outcome::Released, "{result:#?}");
         assert_eq!(store::<i64>(&scene.store, "EXISTS", ["lock:a", "lock:b"]).await, left);

@@ -45,8 +45,9 @@ async fn a_lock_on_every_master_is_owned_and_its_guaranteed_time_is_the_recipes(
     }
 
     let renewed_before = lock.holders[0].renewals.count;
+    let ends = (now() + 120_000).to_string();
     for client in &masters.clients {
-        let _: i64 = store(client, "PEXPIRE", [holder.key.as_str(), "120000"]).await;
+        let _: i64 = store(client, "PEXPIREAT", [holder.key.as_str(), ends.as_str()]).await;
     }
     let renewed = |lock: &Lock| lock.holders[0].renewals.count > renewed_before;
     let lock = masters.api.until_lock("the renewal", &holder.key, renewed).await;
@@ -306,7 +307,7 @@ async fn a_lease_that_runs_out_ends_once_everywhere() {
     let masters = Masters::with(&["--notify-keyspace-events", "KEAn"]).await;
     let holder = masters.holder("short");
     for i in 0..5 {
-        masters.set(i, &holder.key, &holder.token, Duration::from_secs(2)).await;
+        masters.set(i, &holder.key, &holder.token, Duration::from_secs(6)).await;
     }
     masters.until_votes(&holder.key, Standing::Owned, 5).await;
     until("the lock to be free", async || masters.api.lock(&holder.key).await, Option::is_none).await;

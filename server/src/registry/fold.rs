@@ -83,6 +83,7 @@ impl Registry {
         let complete = known.complete;
         let at = sight.noticed_at.unwrap_or(sight.read_at);
         let was_absent_at = match (scan, known.complete, ended) {
+            _ if sight.hint == Hint::WasPart => None,
             // It ended in front of our eyes and is back.
             (_, true, Some(slot)) => {
                 let end = self.records[slot as usize].end().map(|end| end.at);

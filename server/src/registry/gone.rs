@@ -46,12 +46,12 @@ impl Registry {
                 Hint::Evicted => (TransitionKind::Evicted, Cause::Announced),
                 Hint::Expired => (TransitionKind::Expired, Cause::Announced),
                 Hint::Deleted => (TransitionKind::Released, Cause::Announced),
-                Hint::None | Hint::New if overdue => (TransitionKind::Expired, Cause::Deadline),
-                Hint::None | Hint::New if !watched && failed_over => (TransitionKind::Lost, Cause::MaybeNotCopied),
-                Hint::None | Hint::New if !watched => (TransitionKind::Lost, Cause::Unwatched),
-                Hint::None | Hint::New if scan => (TransitionKind::Released, Cause::FoundByScan),
-                Hint::None | Hint::New if hold.expires == NEVER => (TransitionKind::Released, Cause::NoDeadline),
-                Hint::None | Hint::New => (TransitionKind::Released, Cause::BeforeDeadline),
+                _ if overdue => (TransitionKind::Expired, Cause::Deadline),
+                _ if !watched && failed_over => (TransitionKind::Lost, Cause::MaybeNotCopied),
+                _ if !watched => (TransitionKind::Lost, Cause::Unwatched),
+                _ if scan => (TransitionKind::Released, Cause::FoundByScan),
+                _ if hold.expires == NEVER => (TransitionKind::Released, Cause::NoDeadline),
+                Hint::None | Hint::New | Hint::WasPart => (TransitionKind::Released, Cause::BeforeDeadline),
             };
             // A lapse is announced late: it ended at its deadline, not when that was noticed.
             let ended_at = if transition == TransitionKind::Expired { at.0.min(hold.expires) } else { at.0 };

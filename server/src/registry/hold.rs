@@ -31,9 +31,14 @@ pub(super) struct Since {
     pub(super) max: i64,
 }
 
+/// How much earlier than it is told a lease may end, in milliseconds.
+fn early_ms(extra: &Option<Box<HoldExtra>>) -> i64 {
+    extra.as_ref().map_or(0, |extra| i64::from(extra.ends_early_ms))
+}
+
 /// The bounds of the lease's end: the store counted its TTL at some moment between asking and reading.
 fn lease_bounds(hold: &source::Hold, sight: &Sight) -> (i64, i64) {
-    let early = hold.extra.as_ref().map_or(0, |extra| i64::from(extra.ends_early_ms));
+    let early = early_ms(&hold.extra);
     match hold.ttl_ms {
         // PTTL rounds; one millisecond on the late side keeps the upper bound an upper bound.
         Some(ttl) => {
@@ -123,9 +128,9 @@ pub(super) fn is_late_news(known: &Hold, seen: &source::Hold, sight: &Sight, loo
     let noticed_at = sight.noticed_at.unwrap_or(sight.read_at);
     let (min, max) = lease_bounds(seen, sight);
     // An end that is told early is known by that much less.
-    let early = [&known.extra, &seen.extra].into_iter().flatten().map(|extra| i64::from(extra.ends_early_ms)).max();
+    let early = early_ms(&known.extra).max(early_ms(&seen.extra));
     let drift = sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR;
-    let apart = SAME_END_MS.saturating_add(early.unwrap_or(0)).saturating_add(drift);
+    let apart = SAME_END_MS.saturating_add(early).saturating_add(drift);
     // Who enters once more, or comes to others, puts the end off.
     let shares_lease = seen.extra.as_ref().is_some_and(|extra| extra.shares_lease);
     let put_off = if shares_lease || seen.count > known.count { CLOCK_JITTER_MS } else { 0 };
@@ -154,10 +159,12 @@ pub(super) fn update(
     let (known_min, known_max) = (kept.expires_min(), kept.expires);
     let lease = lease_change(kept, seen, sight, looked_before);
     let shares_lease = seen.extra.as_ref().is_some_and(|extra| extra.shares_lease);
-    let lease = lease.filter(|(kind, _)| !(shares_lease && *kind == TransitionKind::Renewed));
-    // Nothing new: two readings of one deadline that meet narrow it down.
+    let same_end = seen.extra.as_ref().is_some_and(|extra| extra.same_end);
+    let lease = lease.filter(|_| !same_end).filter(|(kind, _)| !(shares_lease && *kind == TransitionKind::Renewed));
+    // Nothing new: two readings of one deadline that meet narrow down when it is at the earliest. Not at the latest: a key
+    // that moves to another node, or one more that is known to be of the lock, ends some milliseconds later.
     let meet = min <= known_max && known_min <= max;
-    let (min, max) = if lease.is_none() && meet { (min.max(known_min), max.min(known_max)) } else { (min, max) };
+    let min = if lease.is_none() && meet { min.max(known_min) } else { min };
     kept.expires = max;
     kept.expires_before_ms = width(max.saturating_sub(min));
     if lease.is_some() {

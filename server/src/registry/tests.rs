@@ -645,6 +645,44 @@ fn the_timeline_of_a_lock_that_was_met_begins_with_that_whatever_comes_after() {
 }
 
 #[test]
+fn a_lock_that_ends_a_little_later_than_it_was_read_before_is_the_same_hold_with_the_later_end() {
+    let mut world = World::new();
+    world.take("a", "A", Some(60_000));
+    world.notice("a", Hint::New);
+    let end = |world: &World| {
+        let slot = world.registry.find(SOURCE, b"a").unwrap();
+        Registry::release_orders(world.registry.record(slot).unwrap())[0].expires_not_after.unwrap()
+    };
+    let before = end(&world);
+    // Its key moved to another node.
+    world.wait(1_000);
+    world.take("a", "A", Some(59_010));
+    world.notice("a", Hint::None);
+    assert_eq!(end(&world), before.plus(10));
+    // A second key is known by now, which ends later.
+    let mut sight = world.sight("a", Hint::None);
+    let Seen::Held(form) = &mut sight.seen else { panic!("{sight:?}") };
+    form.holds[0].ttl_ms = Some(59_050);
+    form.holds[0].extra = Some(Box::new(HoldExtra { ends_early_ms: 40, ..HoldExtra::default() }));
+    world.apply(Report::Sights { sights: vec![sight], scan: false });
+    assert_eq!(end(&world), before.plus(50));
+    assert_eq!(world.events, ["acquired a A (seen)"]);
+}
+
+#[test]
+fn since_when_a_part_of_another_lock_is_held_is_not_known() {
+    let mut world = World::new();
+    world.scan();
+    world.wait(1_000);
+    world.take("b", "A", None);
+    world.notice("b", Hint::WasPart);
+    assert!(world.events.is_empty(), "{:?}", world.events);
+    let slot = world.registry.find(SOURCE, b"b").unwrap();
+    let (events, _) = world.registry.timeline(world.registry.record(slot).unwrap());
+    assert_eq!(events.iter().map(|event| event.transition.word()).collect::<Vec<_>>(), ["first_seen"]);
+}
+
+#[test]
 fn clocks_that_drift_apart_are_no_renewal() {
     let mut world = World::new();
     world.scan();

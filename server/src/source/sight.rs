@@ -48,6 +48,8 @@ pub enum Hint {
     Evicted,
     /// The key did not exist before: an acquire, never a renewal.
     New,
+    /// It was a part of another lock when it was read before: since when it is held is not known.
+    WasPart,
 }
 
 /// A lock as its dialect understands what is stored.
@@ -186,6 +188,8 @@ pub struct HoldExtra {
     /// The lease may end so many milliseconds earlier than `ttl_ms` says: it is known from several masters or several
     /// keys that differ.
     pub ends_early_ms: u32,
+    /// What this is known from has not moved its end since it was told before: another end is another of theirs.
+    pub same_end: bool,
     /// Who that is, where more than its token says it.
     pub identity: Option<Identity>,
 }

@@ -241,6 +241,8 @@ struct Read {
     lingers: bool,
     /// The root itself is not there, whatever stands beside it.
     rootless: bool,
+    /// It was a part of a lock of several keys, and has the same holder as then.
+    was_part: bool,
     /// When the last of what it is was read. A remaining life is counted from here: from before what stands beside the
     /// root was read, it would end too early, and no release would find it as it was shown.
     read_at: Time,
@@ -322,8 +324,14 @@ impl Reader {
         // Nearly always each key is a lock by itself, and no key comes twice.
         let remembers = self.memory.has_roots() || self.memory.has_spans();
         if !remembers && wanted.iter().all(|one| dialect::root_of(&one.key).is_none()) {
-            let alone =
-                |wanted| Read { wanted, found: dialect::none(), lingers: false, rootless: false, read_at: Time(0) };
+            let alone = |wanted| Read {
+                wanted,
+                found: dialect::none(),
+                lingers: false,
+                rootless: false,
+                was_part: false,
+                read_at: Time(0),
+            };
             return wanted.into_iter().map(alone).collect();
         }
         let mut roots: Vec<Read> = Vec::with_capacity(wanted.len());
@@ -341,7 +349,14 @@ impl Reader {
             }
             places.insert(wanted.key.clone(), roots.len());
             let lingers = led || self.memory.lingers(&wanted.key);
-            roots.push(Read { wanted, found: dialect::none(), lingers, rootless: false, read_at: Time(0) });
+            roots.push(Read {
+                wanted,
+                found: dialect::none(),
+                lingers,
+                rootless: false,
+                was_part: false,
+                read_at: Time(0),
+            });
         };
         for one in wanted {
             let root = self.memory.root_of(&one.key);
@@ -559,6 +574,9 @@ impl Reader {
             if !held || !is_one_lease || !reads.iter().filter(is_there).all(is_its) || reads.len() < keys.len() {
                 // Over, or each is another's now, or some end and some do not, or not all of them could be read.
                 self.memory.apart(&span);
+                for read in &mut reads {
+                    read.was_part = read.wanted.key != *id && hold(read).is_some_and(|(token, _)| token == span.token);
+                }
                 rest.extend(reads);
                 continue;
             }
@@ -576,7 +594,10 @@ impl Reader {
                 // Keys that one script sets may end some milliseconds apart. A release compares each with the last end.
                 hold.ttl_ms = last_end;
                 let apart = last_end.zip(first_end).map_or(0, |(last, first)| last - first);
-                if apart > 0 {
+                if apart > ONE_DEADLINE_MS * there.len().saturating_sub(1) as i64 {
+                    // One was pushed out without the others: none is freed with it.
+                    hold.ttl_ms = first_end;
+                } else if apart > 0 {
                     let extra = hold.extra.get_or_insert_with(Box::<HoldExtra>::default);
                     extra.ends_early_ms = u32::try_from(apart).unwrap_or(u32::MAX);
                 }
@@ -607,7 +628,12 @@ impl Reader {
 
     /// Reports the locks under one root, and those that left it.
     fn tell(&self, read: Read, sights: &mut Vec<Sight>, asked_at: Time) {
-        let Read { wanted, mut found, rootless, read_at, .. } = read;
+        let Read { wanted, mut found, rootless, was_part, read_at, .. } = read;
+        let begun = |new: bool| match new {
+            true => Hint::New,
+            false if was_part => Hint::WasPart,
+            false => Hint::None,
+        };
         let is_plain = |lock: &FoundLock| lock.part.is_none() && lock.form.extra.is_none();
         if !self.memory.has_roots() && !rootless && found.len() == 1 && is_plain(&found[0]) {
             if let Some(lock) = found.pop() {
@@ -617,7 +643,7 @@ impl Reader {
                     asked_at,
                     read_at,
                     noticed_at: wanted.noticed_at,
-                    hint: if wanted.new { Hint::New } else { Hint::None },
+                    hint: begun(wanted.new),
                 });
             }
             return;
@@ -660,7 +686,7 @@ impl Reader {
                     extra.name = Some(lockkeeper_model::LockId::of_key(part).as_str().into());
                 }
             }
-            sights.push(sight(id, Seen::Held(form), if new { Hint::New } else { Hint::None }));
+            sights.push(sight(id, Seen::Held(form), begun(new)));
         }
     }
 

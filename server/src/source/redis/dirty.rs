@@ -55,7 +55,7 @@ impl Later {
     fn hears(&mut self, noticed_at: Option<Time>, hint: Hint) {
         self.noticed_at = self.noticed_at.or(noticed_at);
         match hint {
-            Hint::None => {}
+            Hint::None | Hint::WasPart => {}
             Hint::New => self.new = true,
             end => self.ended = end,
         }

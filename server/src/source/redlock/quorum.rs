@@ -51,6 +51,8 @@ pub struct Reading {
     pub read_at: i64,
     /// What was left of its life, in milliseconds; `None` without expiry.
     pub ttl_ms: Option<i64>,
+    /// How much earlier the first of its keys may end, in milliseconds.
+    pub early_ms: i64,
     /// How long its lease is, as far as was seen: the most that was ever left since it was last pushed out.
     pub lease_ms: i64,
 }
@@ -61,7 +63,7 @@ impl Reading {
     pub fn guaranteed_until(&self) -> i64 {
         self.ttl_ms.map_or(NEVER, |ttl| {
             let drift = self.lease_ms.max(ttl) / DRIFT_DIVISOR + DRIFT_MS;
-            self.asked_at.saturating_add(ttl).saturating_sub(drift)
+            self.asked_at.saturating_add(ttl - self.early_ms).saturating_sub(drift)
         })
     }
 
@@ -332,10 +334,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn vote() -> impl Strategy<Value = Vote> {
-        let reading = (0u8..3, 0i64..100_000, 0i64..50, proptest::option::of(0i64..60_000), 0i64..60_000);
+        let reading = (0u8..3, 0i64..100_000, 0i64..50, proptest::option::of(0i64..60_000), 0i64..100, 0i64..60_000);
         prop_oneof![
-            4 => reading.prop_map(|(token, asked_at, took, ttl_ms, lease_ms)| Vote::Stands(Reading {
-                token, asked_at, read_at: asked_at + took, ttl_ms, lease_ms
+            4 => reading.prop_map(|(token, asked_at, took, ttl_ms, early_ms, lease_ms)| Vote::Stands(Reading {
+                token, asked_at, read_at: asked_at + took, ttl_ms, early_ms, lease_ms
             })),
             1 => Just(Vote::Absent),
             1 => Just(Vote::Unreachable),
@@ -348,7 +350,14 @@ mod tests {
     }
 
     fn reading(token: u8, ttl_ms: i64) -> Vote {
-        Vote::Stands(Reading { token, asked_at: 1_000, read_at: 1_004, ttl_ms: Some(ttl_ms), lease_ms: 10_000 })
+        Vote::Stands(Reading {
+            token,
+            asked_at: 1_000,
+            read_at: 1_004,
+            ttl_ms: Some(ttl_ms),
+            early_ms: 0,
+            lease_ms: 10_000,
+        })
     }
 
     proptest! {
@@ -371,7 +380,7 @@ mod tests {
                 let owner = judgement.tokens[0].0;
                 let keep = votes.iter().filter(|vote| matches!(vote,
                     Vote::Stands(reading) if reading.token == owner
-                        && reading.ttl_ms.is_none_or(|ttl| judgement.until < reading.asked_at + ttl)));
+                        && reading.ttl_ms.is_none_or(|ttl| judgement.until < reading.asked_at + ttl - reading.early_ms)));
                 prop_assert!(keep.count() >= majority(votes.len()));
                 prop_assert!(judgement.until <= judgement.gone_after);
                 prop_assert!(judgement.spread_ms >= 0);

@@ -74,6 +74,10 @@ struct News {
     new_on: u16,
     /// Something else than a scan led here.
     noticed: bool,
+    /// On some master it was a part of another lock before.
+    was_part: bool,
+    /// On some master the same token ends at another moment than before.
+    end_moved: bool,
 }
 
 /// The last reading of one master.
@@ -84,6 +88,8 @@ struct Read {
     lease_ms: u32,
     /// [`NEVER`] without expiry.
     ttl_ms: i64,
+    /// The first of its keys may end so much earlier.
+    early_ms: u32,
     /// 0: it was never read.
     read_at: i64,
 }
@@ -97,7 +103,7 @@ enum What {
 }
 
 impl Read {
-    const NEVER: Read = Read { what: What::Never, took_ms: 0, lease_ms: 0, ttl_ms: NEVER, read_at: 0 };
+    const NEVER: Read = Read { what: What::Never, took_ms: 0, lease_ms: 0, ttl_ms: NEVER, early_ms: 0, read_at: 0 };
 
     fn asked_at(&self) -> i64 {
         self.read_at - i64::from(self.took_ms)
@@ -109,6 +115,7 @@ impl Read {
             asked_at: self.asked_at(),
             read_at: self.read_at,
             ttl_ms: (self.ttl_ms != NEVER).then_some(self.ttl_ms),
+            early_ms: i64::from(self.early_ms),
             lease_ms: i64::from(self.lease_ms),
         }
     }
@@ -190,16 +197,17 @@ impl Table {
             // What is known is newer; or it was read because it changed, which a page of a scan was not.
             return Folded::default();
         }
-        let (what, ttl_ms) = match sight.seen {
+        let (what, ttl_ms, early_ms) = match sight.seen {
             Seen::Held(form) => {
                 let ttl = form.holds.iter().filter_map(|hold| hold.ttl_ms).min().unwrap_or(NEVER);
-                (What::Token(entry.token_of(form)), ttl)
+                let early = form.holds.iter().filter_map(|hold| Some(hold.extra.as_ref()?.ends_early_ms)).max();
+                (What::Token(entry.token_of(form)), ttl, early.unwrap_or(0))
             }
-            Seen::Gone => (What::Nothing, NEVER),
-            Seen::PartOfAnother => (What::PartOfAnother, NEVER),
+            Seen::Gone => (What::Nothing, NEVER, 0),
+            Seen::PartOfAnother => (What::PartOfAnother, NEVER, 0),
         };
         let took_ms = u32::try_from(sight.read_at.since(sight.asked_at).max(0)).unwrap_or(u32::MAX);
-        let mut read = Read { what, took_ms, lease_ms: 0, ttl_ms, read_at: sight.read_at.0 };
+        let mut read = Read { what, took_ms, lease_ms: 0, ttl_ms, early_ms, read_at: sight.read_at.0 };
         let same = before.what == what && read.ends_like(&before);
         if ttl_ms != NEVER {
             let left = u32::try_from(ttl_ms.max(0)).unwrap_or(u32::MAX);
@@ -215,9 +223,11 @@ impl Table {
         match sight.hint {
             Hint::None => {}
             Hint::New => news.new_on |= 1 << node,
+            Hint::WasPart => news.was_part = true,
             ended => news.ended = ended,
         }
         news.noticed |= !scan;
+        news.end_moved |= before.what == what && !same;
         let quiet = scan
             && match entry.told.map(|told| told.standing) {
                 // A vote more for what is decided: the round over all locks tells when the scan is done.
@@ -256,7 +266,7 @@ impl Table {
         let news = std::mem::take(&mut entry.news);
         let newest = entry.reads.iter().max_by_key(|read| read.read_at).copied().unwrap_or(Read::NEVER);
         let seen = if !nothing {
-            Seen::Held(entry.form(&self.names, nodes, &votes, &judgement, newest.read_at))
+            Seen::Held(entry.form(&self.names, nodes, &votes, &judgement, newest.read_at, news.end_moved))
         } else if entry.reads.iter().any(|read| read.what == What::PartOfAnother) {
             Seen::PartOfAnother
         } else {
@@ -268,6 +278,7 @@ impl Table {
             (true, _) => news.ended,
             (false, true) => Hint::New,
             (false, false) if !was_known && news.new_on != 0 => Hint::New,
+            (false, false) if !was_known && news.was_part => Hint::WasPart,
             (false, false) => Hint::None,
         };
         entry.told = (!nothing).then_some(told);
@@ -445,6 +456,7 @@ impl Entry {
         votes: &[Vote],
         judgement: &Judgement,
         read_at: i64,
+        end_moved: bool,
     ) -> Form {
         let first = judgement.tokens.first().map_or(0, |&(token, _)| usize::from(token));
         let mut form = self.forms[first].clone();
@@ -458,7 +470,10 @@ impl Entry {
             for hold in &mut form.holds {
                 hold.ttl_ms = (judgement.until != NEVER).then(|| judgement.until - read_at);
                 let early = u32::try_from(judgement.spread_ms).unwrap_or(u32::MAX);
-                hold.extra.get_or_insert_with(Box::<HoldExtra>::default).ends_early_ms = early;
+                let extra = hold.extra.get_or_insert_with(Box::<HoldExtra>::default);
+                extra.ends_early_ms = early;
+                // One more master that is heard of, or one less, decides when a majority ends: nobody has renewed.
+                extra.same_end = !end_moved;
             }
         } else {
             form.state = LockState::NoQuorum;
@@ -619,6 +634,23 @@ mod tests {
         assert!(world.table.is_over(slot));
         world.table.remove(slot);
         assert_eq!((world.table.find(b"k"), world.table.slots()), (None, 0));
+    }
+
+    #[test]
+    fn a_master_that_is_heard_of_later_has_renewed_nothing() {
+        let mut world = World::new();
+        let same_end = |sight: &Sight| form(sight).holds[0].extra.as_ref().unwrap().same_end;
+        // An acquire that was held up between the masters.
+        for node in 0..3 {
+            world.shows(node, 1_000, held("a", TTL + 100 * node as i64));
+        }
+        let first = world.told(1_003);
+        world.shows(3, 1_010, held("a", TTL + 290));
+        let later = world.told(1_013);
+        let until = |sight: &Sight| sight.read_at.0 + form(sight).holds[0].ttl_ms.unwrap();
+        assert!(until(&later) > until(&first) + 50 && same_end(&later), "{first:#?} {later:#?}");
+        world.shows(0, 3_000, held("a", TTL));
+        assert!(!same_end(&world.told(3_003)));
     }
 
     #[test]
