@@ -31,6 +31,11 @@ pub(super) struct Since {
     pub(super) max: i64,
 }
 
+/// By how much two readings of one deadline may differ, in milliseconds.
+fn differ_ms(sight: &Sight, looked_before: Time) -> i64 {
+    CLOCK_JITTER_MS + sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR
+}
+
 /// How much earlier than it is told a lease may end, in milliseconds.
 fn early_ms(extra: &Option<Box<HoldExtra>>) -> i64 {
     extra.as_ref().map_or(0, |extra| i64::from(extra.ends_early_ms))
@@ -98,7 +103,7 @@ fn lease_change(
     looked_before: Time,
 ) -> Option<(TransitionKind, Cause)> {
     let (min, max) = lease_bounds(seen, sight);
-    let drift = CLOCK_JITTER_MS + sight.read_at.since(looked_before) / CLOCK_DRIFT_DIVISOR;
+    let drift = differ_ms(sight, looked_before);
     let (known_min, known_max) = (known.expires_min(), known.expires);
     if min == NEVER && known_max == NEVER {
         None
@@ -152,6 +157,7 @@ pub(super) fn update(
 ) -> Option<(TransitionKind, Cause)> {
     let re_entered = kept.count != seen.count;
     kept.count = seen.count;
+    let early = early_ms(&kept.extra).max(early_ms(&seen.extra));
     if kept.extra != seen.extra {
         kept.extra.clone_from(&seen.extra);
     }
@@ -161,10 +167,11 @@ pub(super) fn update(
     let shares_lease = seen.extra.as_ref().is_some_and(|extra| extra.shares_lease);
     let same_end = seen.extra.as_ref().is_some_and(|extra| extra.same_end);
     let lease = lease.filter(|_| !same_end).filter(|(kind, _)| !(shares_lease && *kind == TransitionKind::Renewed));
-    // Nothing new: two readings of one deadline that meet narrow down when it is at the earliest. Not at the latest: a key
-    // that moves to another node, or one more that is known to be of the lock, ends some milliseconds later.
+    // Nothing new: two readings of one deadline that meet narrow it down, so that a reading that was slow hides no acquire
+    // that came meanwhile. A key that moves to another node, or one more that is known to be of the lock, ends a little later.
     let meet = min <= known_max && known_min <= max;
-    let min = if lease.is_none() && meet { min.max(known_min) } else { min };
+    let later = known_max.saturating_add(differ_ms(sight, looked_before) + early);
+    let (min, max) = if lease.is_none() && meet { (min.max(known_min), max.min(later)) } else { (min, max) };
     kept.expires = max;
     kept.expires_before_ms = width(max.saturating_sub(min));
     if lease.is_some() {

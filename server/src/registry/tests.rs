@@ -670,6 +670,23 @@ fn a_lock_that_ends_a_little_later_than_it_was_read_before_is_the_same_hold_with
 }
 
 #[test]
+fn a_reading_that_was_slow_hides_no_acquire_that_came_meanwhile() {
+    let mut world = World::new();
+    world.take("a", THREAD, Some(30_000));
+    world.notice("a", Hint::New);
+    let end = world.now + 30_000;
+    world.wait(50);
+    let mut sight = world.sight("a", Hint::None);
+    world.wait(400);
+    sight.read_at = Time(world.now);
+    world.apply(Report::Sights { sights: vec![sight], scan: false });
+    let slot = world.registry.find(SOURCE, b"a").unwrap();
+    let order = &Registry::release_orders(world.registry.record(slot).unwrap())[0];
+    // It was taken again 200 ms after the first time, with the same token.
+    assert!(order.expires_not_after.unwrap().0 < end + 200, "{order:?}");
+}
+
+#[test]
 fn since_when_a_part_of_another_lock_is_held_is_not_known() {
     let mut world = World::new();
     world.scan();

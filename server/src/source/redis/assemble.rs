@@ -594,7 +594,7 @@ impl Reader {
                 // Keys that one script sets may end some milliseconds apart. A release compares each with the last end.
                 hold.ttl_ms = last_end;
                 let apart = last_end.zip(first_end).map_or(0, |(last, first)| last - first);
-                if apart > ONE_DEADLINE_MS * there.len().saturating_sub(1) as i64 {
+                if apart > ONE_DEADLINE_MS * keys.len().saturating_sub(1) as i64 {
                     // One was pushed out without the others: none is freed with it.
                     hold.ttl_ms = first_end;
                 } else if apart > 0 {

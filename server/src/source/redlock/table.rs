@@ -26,6 +26,10 @@ pub(super) const SETTLE_MS: i64 = 500;
 const JITTER_MS: i64 = 15;
 const JITTER_DIVISOR: i64 = 1_000;
 
+/// Who renews does so on one master after the other, in milliseconds: what a majority guarantees may move some time after the
+/// first end did, and with a master that had nothing before.
+const RENEWS_WITHIN_MS: i64 = 1_000;
+
 /// Names a lock while it is in the table.
 pub(super) type Slot = usize;
 
@@ -49,6 +53,8 @@ struct Entry {
     news: News,
     /// What the board was told last; `None`: the board does not know it.
     told: Option<Told>,
+    /// When the same token was last read to end at another moment than before, on any master.
+    end_moved_at: Option<i64>,
     /// Since when a decision against an owner waits for the other masters.
     unsettled_since: Option<i64>,
     /// It waits to be told.
@@ -76,8 +82,6 @@ struct News {
     noticed: bool,
     /// On some master it was a part of another lock before.
     was_part: bool,
-    /// On some master the same token ends at another moment than before.
-    end_moved: bool,
 }
 
 /// The last reading of one master.
@@ -126,8 +130,9 @@ impl Read {
             return self.ttl_ms == before.ttl_ms;
         }
         let jitter = JITTER_MS + (self.read_at - before.read_at).max(0) / JITTER_DIVISOR;
-        let (min, max) = (self.asked_at() + self.ttl_ms, self.read_at + self.ttl_ms);
-        min <= before.read_at + before.ttl_ms + jitter && max + jitter >= before.asked_at() + before.ttl_ms
+        let first_end = |read: &Read| read.ttl_ms - i64::from(read.early_ms);
+        let (min, max) = (self.asked_at() + first_end(self), self.read_at + first_end(self));
+        min <= before.read_at + first_end(before) + jitter && max + jitter >= before.asked_at() + first_end(before)
     }
 }
 
@@ -213,6 +218,9 @@ impl Table {
             let left = u32::try_from(ttl_ms.max(0)).unwrap_or(u32::MAX);
             read.lease_ms = if same { before.lease_ms.max(left) } else { left };
         }
+        if before.what == what && !same {
+            entry.end_moved_at = Some(read.read_at);
+        }
         entry.reads[node] = read;
         entry.drop_unused_forms();
         let news = &mut entry.news;
@@ -227,7 +235,6 @@ impl Table {
             ended => news.ended = ended,
         }
         news.noticed |= !scan;
-        news.end_moved |= before.what == what && !same;
         let quiet = scan
             && match entry.told.map(|told| told.standing) {
                 // A vote more for what is decided: the round over all locks tells when the scan is done.
@@ -266,7 +273,7 @@ impl Table {
         let news = std::mem::take(&mut entry.news);
         let newest = entry.reads.iter().max_by_key(|read| read.read_at).copied().unwrap_or(Read::NEVER);
         let seen = if !nothing {
-            Seen::Held(entry.form(&self.names, nodes, &votes, &judgement, newest.read_at, news.end_moved))
+            Seen::Held(entry.form(&self.names, nodes, &votes, &judgement, newest.read_at))
         } else if entry.reads.iter().any(|read| read.what == What::PartOfAnother) {
             Seen::PartOfAnother
         } else {
@@ -375,6 +382,7 @@ impl Table {
             reads: vec![Read::NEVER; self.names.len()].into(),
             news: News::default(),
             told: None,
+            end_moved_at: None,
             unsettled_since: None,
             queued: false,
             expected: false,
@@ -456,7 +464,6 @@ impl Entry {
         votes: &[Vote],
         judgement: &Judgement,
         read_at: i64,
-        end_moved: bool,
     ) -> Form {
         let first = judgement.tokens.first().map_or(0, |&(token, _)| usize::from(token));
         let mut form = self.forms[first].clone();
@@ -473,7 +480,7 @@ impl Entry {
                 let extra = hold.extra.get_or_insert_with(Box::<HoldExtra>::default);
                 extra.ends_early_ms = early;
                 // One more master that is heard of, or one less, decides when a majority ends: nobody has renewed.
-                extra.same_end = !end_moved;
+                extra.same_end = self.end_moved_at.is_none_or(|at| read_at - at > RENEWS_WITHIN_MS);
             }
         } else {
             form.state = LockState::NoQuorum;
@@ -651,6 +658,9 @@ mod tests {
         assert!(until(&later) > until(&first) + 50 && same_end(&later), "{first:#?} {later:#?}");
         world.shows(0, 3_000, held("a", TTL));
         assert!(!same_end(&world.told(3_003)));
+        // The master that decides had nothing until now.
+        world.shows(4, 3_100, held("a", TTL));
+        assert!(!same_end(&world.told(3_103)));
     }
 
     #[test]
