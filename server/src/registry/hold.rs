@@ -157,21 +157,23 @@ pub(super) fn update(
 ) -> Option<(TransitionKind, Cause)> {
     let re_entered = kept.count != seen.count;
     kept.count = seen.count;
-    let early = early_ms(&kept.extra).max(early_ms(&seen.extra));
+    let wider = early_ms(&seen.extra).saturating_sub(early_ms(&kept.extra)).max(0);
     if kept.extra != seen.extra {
         kept.extra.clone_from(&seen.extra);
     }
     let (min, max) = lease_bounds(seen, sight);
     let (known_min, known_max) = (kept.expires_min(), kept.expires);
     let lease = lease_change(kept, seen, sight, looked_before);
+    let is_same = lease.is_none();
     let shares_lease = seen.extra.as_ref().is_some_and(|extra| extra.shares_lease);
     let same_end = seen.extra.as_ref().is_some_and(|extra| extra.same_end);
     let lease = lease.filter(|_| !same_end).filter(|(kind, _)| !(shares_lease && *kind == TransitionKind::Renewed));
     // Nothing new: two readings of one deadline that meet narrow it down, so that a reading that was slow hides no acquire
     // that came meanwhile. A key that moves to another node, or one more that is known to be of the lock, ends a little later.
     let meet = min <= known_max && known_min <= max;
-    let later = known_max.saturating_add(differ_ms(sight, looked_before) + early);
-    let (min, max) = if lease.is_none() && meet { (min.max(known_min), max.min(later)) } else { (min, max) };
+    let later = known_max.saturating_add(differ_ms(sight, looked_before) + wider);
+    let max = if is_same { max.min(later) } else { max };
+    let min = if lease.is_none() && meet { min.max(known_min) } else { min };
     kept.expires = max;
     kept.expires_before_ms = width(max.saturating_sub(min));
     if lease.is_some() {

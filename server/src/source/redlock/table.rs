@@ -82,6 +82,8 @@ struct News {
     noticed: bool,
     /// On some master it was a part of another lock before.
     was_part: bool,
+    /// On some master the same token ends at another moment than before.
+    end_moved: bool,
 }
 
 /// The last reading of one master.
@@ -218,8 +220,12 @@ impl Table {
             let left = u32::try_from(ttl_ms.max(0)).unwrap_or(u32::MAX);
             read.lease_ms = if same { before.lease_ms.max(left) } else { left };
         }
-        if before.what == what && !same {
+        let end_moved = before.what == what && !same;
+        if end_moved {
             entry.end_moved_at = Some(read.read_at);
+        } else if matches!(what, What::Token(_)) && entry.reads.iter().all(|read| read.what != what) {
+            // Another holder's.
+            entry.end_moved_at = None;
         }
         entry.reads[node] = read;
         entry.drop_unused_forms();
@@ -235,6 +241,7 @@ impl Table {
             ended => news.ended = ended,
         }
         news.noticed |= !scan;
+        news.end_moved |= end_moved;
         let quiet = scan
             && match entry.told.map(|told| told.standing) {
                 // A vote more for what is decided: the round over all locks tells when the scan is done.
@@ -273,7 +280,7 @@ impl Table {
         let news = std::mem::take(&mut entry.news);
         let newest = entry.reads.iter().max_by_key(|read| read.read_at).copied().unwrap_or(Read::NEVER);
         let seen = if !nothing {
-            Seen::Held(entry.form(&self.names, nodes, &votes, &judgement, newest.read_at))
+            Seen::Held(entry.form(&self.names, nodes, &votes, &judgement, newest.read_at, news.end_moved))
         } else if entry.reads.iter().any(|read| read.what == What::PartOfAnother) {
             Seen::PartOfAnother
         } else {
@@ -464,6 +471,7 @@ impl Entry {
         votes: &[Vote],
         judgement: &Judgement,
         read_at: i64,
+        end_moved: bool,
     ) -> Form {
         let first = judgement.tokens.first().map_or(0, |&(token, _)| usize::from(token));
         let mut form = self.forms[first].clone();
@@ -480,7 +488,8 @@ impl Entry {
                 let extra = hold.extra.get_or_insert_with(Box::<HoldExtra>::default);
                 extra.ends_early_ms = early;
                 // One more master that is heard of, or one less, decides when a majority ends: nobody has renewed.
-                extra.same_end = self.end_moved_at.is_none_or(|at| read_at - at > RENEWS_WITHIN_MS);
+                let moved_lately = self.end_moved_at.is_some_and(|at| read_at - at <= RENEWS_WITHIN_MS);
+                extra.same_end = !end_moved && !moved_lately;
             }
         } else {
             form.state = LockState::NoQuorum;
