@@ -166,7 +166,7 @@ async fn a_key_that_is_found_to_be_of_a_lock_later_is_freed_with_it() {
     let token = "0f8e41d2a2c941ef8b0a0242ac120003";
     let _: String = store(&scene.store, "SET", ["lock:a", token, "PX", "60000"]).await;
     scene.api.until_lock("the first key", "lock:a", |lock| lock.keys.len() == 1).await;
-    let set = "redis.call('SET', KEYS[2], ARGV[1], 'PX', redis.call('PTTL', KEYS[1]) + 60)";
+    let set = "redis.call('SET', KEYS[2], ARGV[1], 'PXAT', redis.call('PEXPIRETIME', KEYS[1]) + 60)";
     let _: fred::types::Value = store(&scene.store, "EVAL", [set, "2", "lock:a", "lock:b", token]).await;
     let both = scene.api.until_lock("both keys", "lock:a", |lock| lock.keys.len() == 2).await;
     let (_, result) = scene.does(&both, Action::Release, None).await;

@@ -211,6 +211,7 @@ async fn run(
             api.release(&preview).await.1
         },
         async {
+            // Not to wait for anything: the promotion comes in the middle of the moments that are drawn.
             tokio::time::sleep(AROUND).await;
             promote(primaries).await;
         },
@@ -287,6 +288,7 @@ async fn insist(url: String, wanting: Vec<(&'static str, Contender)>, over: Arc<
         // A server that changes its role closes its connections.
         let Some(client) = connect(&url).await.filter(|_| !is_over()) else { continue };
         if !is_primary(&client).await {
+            // Not to wait for anything: it is the pace of the looks.
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         }
